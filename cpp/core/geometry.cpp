@@ -1,0 +1,322 @@
+// Validation, and from arguments to fully resolved problems: the one door for every front end.
+#include "fastconv/fastconv.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace fastconv {
+namespace {
+
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+    std::ostringstream text;
+    (text << ... << parts);
+    throw InvalidArgument(text.str());
+}
+
+std::string show(const Dims& dims) {
+    std::ostringstream text;
+    text << '(';
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+        text << (i ? ", " : "") << dims[i];
+    }
+    text << (dims.size() == 1 ? ",)" : ")");
+    return text.str();
+}
+
+std::string upper(std::string_view text) {
+    std::string result(text);
+    for (char& c : result) {
+        if (c >= 'a' && c <= 'z') {
+            c = static_cast<char>(c - 'a' + 'A');
+        }
+    }
+    return result;
+}
+
+const char* name_of(DataFormat format) { return format == DataFormat::nhwc ? "NHWC" : "NCHW"; }
+
+// No tensor may have 2^63 bytes or more; with that, every index inside one is safe in 64 bits.
+void check_size(const char* name, const Dims& dims, DataType dtype) {
+    std::int64_t bytes = dtype == DataType::float32 ? 4 : 8;
+    for (const std::int64_t d : dims) {
+        if (d == 0) {
+            return;
+        }
+    }
+    for (const std::int64_t d : dims) {
+        if (__builtin_mul_overflow(bytes, d, &bytes)) {
+            fail(name, ": the size of shape ", show(dims), " overflows 64 bits; use smaller dimensions");
+        }
+    }
+}
+
+void check_rank4(const char* name, const Dims& dims, const char* meaning) {
+    if (dims.size() != 4) {
+        fail(name, " must have 4 dimensions ", meaning, ", got ", dims.size(), " in shape ", show(dims));
+    }
+    for (const std::int64_t d : dims) {
+        if (d < 0) {
+            fail(name, " must have no negative dimension, got ", show(dims));
+        }
+    }
+}
+
+struct Axis {
+    std::int64_t output, before, after;
+};
+
+// One spatial axis: the output size and the padding that TensorFlow's rule gives (SAME: the odd one goes after).
+Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
+                  Padding::Mode mode, std::int64_t before, std::int64_t after) {
+    std::int64_t extent = 0;
+    if (__builtin_mul_overflow(kernel - 1, dilation, &extent) || __builtin_add_overflow(extent, 1, &extent)) {
+        fail("dilations: window ", kernel, " with dilation ", dilation, " along the ", axis, " overflows 64 bits");
+    }
+    if (mode == Padding::Mode::same) {
+        const std::int64_t output = size / stride + (size % stride != 0);
+        std::int64_t total = 0;
+        if (output > 0) {
+            // (output-1)*stride < size, so only the sum with the extent can overflow.
+            if (__builtin_add_overflow((output - 1) * stride, extent, &total)) {
+                fail("dilations: the window's extent ", extent, " along the ", axis, " overflows 64 bits");
+            }
+            total = std::max<std::int64_t>(total - size, 0);
+        }
+        return {output, total / 2, total - total / 2};
+    }
+    if (mode == Padding::Mode::valid) {
+        before = after = 0;
+    }
+    std::int64_t padded = 0;
+    if (__builtin_add_overflow(size, before, &padded) || __builtin_add_overflow(padded, after, &padded)) {
+        fail("padding: ", before, " and ", after, " around ", axis, " ", size, " overflow 64 bits");
+    }
+    // floor((padded - extent) / stride) + 1, with the floor of a negative number.
+    const std::int64_t difference = padded - extent;
+    const std::int64_t steps =
+        difference >= 0 ? difference / stride : -(-difference / stride + (-difference % stride != 0));
+    if (steps + 1 < 0) {
+        fail("the output ", axis, " is negative: input ", axis, " ", size, " with padding (", before, ", ", after,
+             ") is smaller than the window's ", extent, " (", kernel, " taps, dilation ", dilation,
+             "); pad more or use a smaller window");
+    }
+    return {steps + 1, before, after};
+}
+
+void check_positive(const char* name, const Pair& pair) {
+    for (const std::int64_t v : pair) {
+        if (v < 1) {
+            fail(name, " must be at least 1, got ", v);
+        }
+    }
+}
+
+Dims in_format(DataFormat format, std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t c) {
+    return format == DataFormat::nhwc ? Dims{n, h, w, c} : Dims{n, c, h, w};
+}
+
+// Reads n, h, w, c of `dims` into the problem; both kinds of problem have these members.
+template <class Problem>
+void set_input(Problem& problem, const char* name, const Dims& dims) {
+    const bool nhwc = problem.format == DataFormat::nhwc;
+    check_rank4(name, dims, nhwc ? "(N, H, W, C)" : "(N, C, H, W)");
+    problem.n = dims[0];
+    problem.h = dims[nhwc ? 1 : 2];
+    problem.w = dims[nhwc ? 2 : 3];
+    problem.c = dims[nhwc ? 3 : 1];
+    if (problem.c == 0) {
+        fail(name, " must have at least 1 channel, got shape ", show(dims), " in ", name_of(problem.format));
+    }
+    check_size(name, dims, problem.dtype);
+}
+
+template <class Problem>
+void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, const Padding& pad) {
+    problem.stride_h = strides[0];
+    problem.stride_w = strides[1];
+    const Axis y =
+        resolve_axis("height", problem.h, problem.r, strides[0], dilations[0], pad.mode, pad.top, pad.bottom);
+    const Axis x =
+        resolve_axis("width", problem.w, problem.s, strides[1], dilations[1], pad.mode, pad.left, pad.right);
+    problem.p = y.output;
+    problem.q = x.output;
+    problem.pad_top = y.before;
+    problem.pad_bottom = y.after;
+    problem.pad_left = x.before;
+    problem.pad_right = x.after;
+}
+
+} // namespace
+
+DataFormat parse_data_format(std::string_view text) {
+    if (text == "NHWC") {
+        return DataFormat::nhwc;
+    }
+    if (text == "NCHW") {
+        return DataFormat::nchw;
+    }
+    fail("data_format must be 'NHWC' or 'NCHW', got '", text, "'");
+}
+
+Activation parse_activation(std::string_view text) {
+    if (text == "linear") {
+        return Activation::linear;
+    }
+    if (text == "relu") {
+        return Activation::relu;
+    }
+    fail("activation must be None, 'linear' or 'relu', got '", text, "'");
+}
+
+Padding parse_padding(std::string_view text) {
+    const std::string word = upper(text);
+    Padding padding;
+    if (word == "SAME") {
+        padding.mode = Padding::Mode::same;
+    } else if (word != "VALID") {
+        fail("padding must be 'VALID', 'SAME', an int, (ph, pw), ((top, bottom), (left, right)) or four pairs, got '",
+             text, "'");
+    }
+    return padding;
+}
+
+Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t left, std::int64_t right) {
+    for (const std::int64_t v : {top, bottom, left, right}) {
+        if (v < 0) {
+            fail("padding must not be negative, got ", v);
+        }
+    }
+    return {Padding::Mode::explicit_pads, top, bottom, left, right};
+}
+
+Padding explicit_padding(const Dims& eight, DataFormat format) {
+    if (eight.size() != 8) {
+        fail("padding as four pairs must have 8 numbers, got ", eight.size());
+    }
+    const std::size_t y = format == DataFormat::nhwc ? 2 : 4;
+    const std::size_t channel = format == DataFormat::nhwc ? 6 : 2;
+    for (const std::size_t i : {std::size_t{0}, std::size_t{1}, channel, channel + 1}) {
+        if (eight[i] != 0) {
+            fail("padding of the batch and channel dimensions must be 0 in ", name_of(format), ", got ", show(eight));
+        }
+    }
+    return explicit_padding(eight[y], eight[y + 1], eight[y + 2], eight[y + 3]);
+}
+
+Pair parse_pair(const char* name, const Dims& values, DataFormat format) {
+    Pair pair{};
+    if (values.size() == 1) {
+        pair = {values[0], values[0]};
+    } else if (values.size() == 2) {
+        pair = {values[0], values[1]};
+    } else if (values.size() == 4) {
+        const bool nhwc = format == DataFormat::nhwc;
+        if (values[0] != 1 || values[nhwc ? 3 : 1] != 1) {
+            fail(name, " of the batch and channel dimensions must be 1 in ", name_of(format), ", got ", show(values));
+        }
+        pair = {values[nhwc ? 1 : 2], values[nhwc ? 2 : 3]};
+    } else {
+        fail(name, " must be 1, 2 or 4 integers, got ", values.size());
+    }
+    check_positive(name, pair);
+    return pair;
+}
+
+Dims ConvProblem::input_dims() const { return in_format(format, n, h, w, c); }
+Dims ConvProblem::output_dims() const { return in_format(format, n, p, q, k); }
+Dims ConvProblem::filter_dims() const {
+    return depthwise ? Dims{r, s, c, k / c} : Dims{r, s, c / groups, k};
+}
+Dims PoolProblem::input_dims() const { return in_format(format, n, h, w, c); }
+Dims PoolProblem::output_dims() const { return in_format(format, n, p, q, c); }
+
+void check_dims(const char* name, const Dims& dims, const Dims& expected, const char* why) {
+    if (dims != expected) {
+        fail(name, " must have shape ", show(expected), " (", why, "), got ", show(dims));
+    }
+}
+
+ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& filters, const ConvArguments& arguments) {
+    ConvProblem problem;
+    problem.dtype = dtype;
+    problem.format = arguments.format;
+    problem.depthwise = arguments.depthwise;
+    check_positive("strides", arguments.strides);
+    check_positive("dilations", arguments.dilations);
+    if (arguments.algorithm != "auto" && arguments.algorithm != "direct") {
+        fail("algorithm must be 'auto' or 'direct', got '", arguments.algorithm, "'");
+    }
+    set_input(problem, arguments.input_name, input);
+    check_rank4(arguments.filters_name, filters,
+                arguments.depthwise ? "(R, S, C, multiplier)" : "(R, S, C/groups, K)");
+    for (const std::int64_t d : filters) {
+        if (d == 0) {
+            fail(arguments.filters_name, " must have no dimension of size 0, got ", show(filters));
+        }
+    }
+    check_size(arguments.filters_name, filters, dtype);
+    problem.r = filters[0];
+    problem.s = filters[1];
+    if (arguments.depthwise) {
+        if (filters[2] != problem.c) {
+            fail(arguments.filters_name, " has ", filters[2], " input channels (dimension 2 of ", show(filters), "), ",
+                 arguments.input_name, " has ", problem.c, " channels in ", name_of(problem.format), " shape ",
+                 show(input), "; the two must be equal");
+        }
+        problem.groups = problem.c;
+        problem.k = filters[2] * filters[3]; // fits: check_size(filters) holds
+    } else {
+        if (problem.c % filters[2] != 0) {
+            fail(arguments.filters_name, " has ", filters[2], " input channels (dimension 2 of ", show(filters), "), ",
+                 arguments.input_name, " has ", problem.c, " channels in ", name_of(problem.format), " shape ",
+                 show(input), "; the first must be equal to the second or divide it (groups)");
+        }
+        problem.groups = problem.c / filters[2];
+        problem.k = filters[3];
+        if (problem.k % problem.groups != 0) {
+            fail(arguments.filters_name, " has ", problem.k, " filters, which the ", problem.groups, " groups (", problem.c,
+                 " input channels / ", filters[2], ") do not divide");
+        }
+    }
+    problem.dilation_h = arguments.dilations[0];
+    problem.dilation_w = arguments.dilations[1];
+    set_spatial(problem, arguments.strides, arguments.dilations, arguments.padding);
+    check_size("output", problem.output_dims(), dtype);
+    return problem;
+}
+
+PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArguments& arguments) {
+    PoolProblem problem;
+    problem.dtype = dtype;
+    problem.format = arguments.format;
+    check_positive("ksize", arguments.ksize);
+    check_positive("strides", arguments.strides);
+    const Padding& pad = arguments.padding;
+    if (pad.mode == Padding::Mode::explicit_pads &&
+        (std::max(pad.top, pad.bottom) >= arguments.ksize[0] || std::max(pad.left, pad.right) >= arguments.ksize[1])) {
+        fail("padding must be smaller than the window ", show({arguments.ksize[0], arguments.ksize[1]}), ", got ((", pad.top,
+             ", ", pad.bottom, "), (", pad.left, ", ", pad.right, "))");
+    }
+    set_input(problem, arguments.input_name, input);
+    problem.r = arguments.ksize[0];
+    problem.s = arguments.ksize[1];
+    set_spatial(problem, arguments.strides, {1, 1}, pad);
+    check_size("output", problem.output_dims(), dtype);
+    return problem;
+}
+
+std::int64_t conv_output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride, const Padding& padding,
+                              std::int64_t dilation, bool height_axis) {
+    if (size < 0) {
+        fail("size must not be negative, got ", size);
+    }
+    check_positive("kernel", {kernel, kernel});
+    check_positive("stride", {stride, stride});
+    check_positive("dilation", {dilation, dilation});
+    return resolve_axis("size", size, kernel, stride, dilation, padding.mode, height_axis ? padding.top : padding.left,
+                        height_axis ? padding.bottom : padding.right)
+        .output;
+}
+
+} // namespace fastconv
