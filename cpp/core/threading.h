@@ -1,0 +1,22 @@
+// One parallel_for over two backends: OpenMP, and a pool of our own for hosts with many calling threads.
+#pragma once
+
+#include <cstdint>
+
+namespace fastconv {
+
+using TaskFunction = void (*)(void* context, std::int64_t task);
+
+void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context);
+
+/// Calls body(task) for each task in [0, count), in any order, on any of the configured threads, and returns when all
+/// have ended. `cost` is a rough number of operations of the whole: little work stays on the calling thread. `body` must
+/// not throw.
+template <class Body>
+void parallel_for(std::int64_t count, double cost, Body body) {
+    run_tasks(
+        count, cost, [](void* context, std::int64_t task) { (*static_cast<Body*>(context))(task); },
+        &body);
+}
+
+} // namespace fastconv
