@@ -1,0 +1,195 @@
+// The two backends of parallel_for, the thread count, and what fork() does to them.
+//
+// OpenMP is the default. libgomp keeps one pool for each calling thread and its pool does not survive fork(), so the
+// second backend, one pool for the process, serves callers that come from many threads, and every forked child.
+#include "core/threading.h"
+
+#include "core/floating_point_state.h"
+#include "fastconv/fastconv.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+namespace fastconv {
+namespace {
+
+// Below this many operations waking a thread (some 5 us) costs more than it saves.
+constexpr double kSerialCost = 2e5;
+
+struct Job {
+    std::int64_t count;
+    TaskFunction function;
+    void* context;
+    std::atomic<std::int64_t> next{0};
+    int helpers = 0; // workers inside, under the pool's mutex
+
+    void work() {
+        const FloatingPointState state;
+        for (std::int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
+            function(context, i);
+        }
+    }
+};
+
+// Workers sleep on one condition variable and help whichever job is open; the caller takes part in its own.
+class Pool {
+  public:
+    void run(Job& job, std::int64_t threads) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        while (static_cast<std::int64_t>(workers_) < threads - 1) {
+            std::thread([this] { serve(); }).detach();
+            ++workers_;
+        }
+        jobs_.push_back(&job);
+        lock.unlock();
+        wake_.notify_all();
+        job.work();
+        lock.lock();
+        jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
+        done_.wait(lock, [&] { return job.helpers == 0; });
+    }
+
+  private:
+    void serve() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        for (;;) {
+            Job* job = nullptr;
+            wake_.wait(lock, [&] { return (job = open_job()) != nullptr; });
+            ++job->helpers;
+            lock.unlock();
+            job->work();
+            lock.lock();
+            if (--job->helpers == 0) {
+                done_.notify_all();
+            }
+        }
+    }
+
+    Job* open_job() {
+        for (Job* job : jobs_) {
+            if (job->next.load(std::memory_order_relaxed) < job->count) {
+                return job;
+            }
+        }
+        return nullptr;
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+    std::vector<Job*> jobs_;
+    std::size_t workers_ = 0;
+};
+
+// Never destroyed: detached workers may outlive static destruction. A forked child has no workers and perhaps a locked
+// mutex, so it gets a new pool; the old one is left as it is.
+std::atomic<Pool*> g_pool{nullptr};
+std::atomic<bool> g_forked{false};
+
+Pool& pool() {
+    Pool* current = g_pool.load();
+    if (current == nullptr) {
+        Pool* fresh = new Pool;
+        if (g_pool.compare_exchange_strong(current, fresh)) {
+            return *fresh;
+        }
+        delete fresh;
+    }
+    return *current;
+}
+
+std::int64_t positive_number(const char* variable) {
+    const char* text = std::getenv(variable);
+    if (text == nullptr) {
+        return 0;
+    }
+    char* end = nullptr;
+    const long value = std::strtol(text, &end, 10);
+    return end != text && (*end == '\0' || *end == ',') && value > 0 ? value : 0;
+}
+
+std::int64_t default_threads() {
+    for (const char* variable : {"FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"}) {
+        if (const std::int64_t value = positive_number(variable)) {
+            return value;
+        }
+    }
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        return std::max(1, CPU_COUNT(&set));
+    }
+#endif
+    return std::max(1u, std::thread::hardware_concurrency());
+}
+
+std::atomic<std::int64_t>& threads() {
+    static std::atomic<std::int64_t> count{default_threads()};
+    return count;
+}
+
+thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
+
+} // namespace
+
+void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context) {
+    const std::int64_t n = std::min(count, threads().load());
+    if (n <= 1 || cost < kSerialCost) {
+        const FloatingPointState state;
+        for (std::int64_t i = 0; i < count; ++i) {
+            function(context, i);
+        }
+        return;
+    }
+    static const std::string forced = std::getenv("FASTCONV_THREADING") ? std::getenv("FASTCONV_THREADING") : "";
+    static const int registered = [] {
+#if defined(__unix__) || defined(__APPLE__)
+        return pthread_atfork(nullptr, nullptr, [] {
+            g_forked = true;
+            g_pool = nullptr;
+        });
+#else
+        return 0;
+#endif
+    }();
+    (void)registered;
+    Job job;
+    job.count = count;
+    job.function = function;
+    job.context = context;
+#if defined(_OPENMP)
+    const bool use_pool = g_forked || forced == "pool" || (forced != "openmp" && t_preferred == ThreadingBackend::pool);
+    if (!use_pool) {
+#pragma omp parallel num_threads(static_cast<int>(n))
+        job.work();
+        return;
+    }
+#endif
+    pool().run(job, n);
+}
+
+void set_num_threads(std::int64_t count) {
+    if (count < 1) {
+        throw InvalidArgument("n must be at least 1, got " + std::to_string(count));
+    }
+    threads() = count;
+}
+
+std::int64_t get_num_threads() { return threads(); }
+
+PreferBackend::PreferBackend(ThreadingBackend backend) : previous_(t_preferred) { t_preferred = backend; }
+PreferBackend::~PreferBackend() { t_preferred = previous_; }
+
+} // namespace fastconv
