@@ -36,17 +36,13 @@ std::string upper(std::string_view text) {
 
 const char* name_of(DataFormat format) { return format == DataFormat::nhwc ? "NHWC" : "NCHW"; }
 
-// No tensor may have 2^63 bytes or more; with that, every index inside one is safe in 64 bits.
-void check_size(const char* name, const Dims& dims, DataType dtype) {
+// No tensor may have 2^63 bytes or more; with that, every index inside one is safe in 64 bits. Dimensions of size 0 do
+// not count, as in NumPy: an empty tensor's other dimensions must be sane too.
+void check_size(const char* name, const Dims& dims, DataType dtype, const char* remedy) {
     std::int64_t bytes = dtype == DataType::float32 ? 4 : 8;
     for (const std::int64_t d : dims) {
-        if (d == 0) {
-            return;
-        }
-    }
-    for (const std::int64_t d : dims) {
-        if (__builtin_mul_overflow(bytes, d, &bytes)) {
-            fail(name, ": the size of shape ", show(dims), " overflows 64 bits; use smaller dimensions");
+        if (d != 0 && __builtin_mul_overflow(bytes, d, &bytes)) {
+            fail(name, ": the size of shape ", show(dims), " overflows 64 bits; ", remedy);
         }
     }
 }
@@ -128,13 +124,11 @@ void set_input(Problem& problem, const char* name, const Dims& dims) {
     if (problem.c == 0) {
         fail(name, " must have at least 1 channel, got shape ", show(dims), " in ", name_of(problem.format));
     }
-    check_size(name, dims, problem.dtype);
+    check_size(name, dims, problem.dtype, "use smaller dimensions");
 }
 
 template <class Problem>
 void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, const Padding& pad) {
-    problem.stride_h = strides[0];
-    problem.stride_w = strides[1];
     const Axis y =
         resolve_axis("height", problem.h, problem.r, strides[0], dilations[0], pad.mode, pad.top, pad.bottom);
     const Axis x =
@@ -145,6 +139,14 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
     problem.pad_bottom = y.after;
     problem.pad_left = x.before;
     problem.pad_right = x.after;
+    // A stride that is never taken may be huge: without it, strides times rows fit in 64 bits like everything else.
+    problem.stride_h = y.output > 1 ? strides[0] : 1;
+    problem.stride_w = x.output > 1 ? strides[1] : 1;
+    // resolve_axis has added these without overflow.
+    const Dims padded = in_format(problem.format, problem.n, problem.h + y.before + y.after,
+                                  problem.w + x.before + x.after, problem.c);
+    check_size("padding: the padded input", padded, problem.dtype, "use less padding or a smaller window");
+    check_size("the output", problem.output_dims(), problem.dtype, "use smaller dimensions");
 }
 
 } // namespace
@@ -255,7 +257,7 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
             fail(arguments.filters_name, " must have no dimension of size 0, got ", show(filters));
         }
     }
-    check_size(arguments.filters_name, filters, dtype);
+    check_size(arguments.filters_name, filters, dtype, "use smaller dimensions");
     problem.r = filters[0];
     problem.s = filters[1];
     if (arguments.depthwise) {
@@ -279,10 +281,9 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
                  " input channels / ", filters[2], ") do not divide");
         }
     }
-    problem.dilation_h = arguments.dilations[0];
-    problem.dilation_w = arguments.dilations[1];
+    problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // one tap: the dilation is never taken
+    problem.dilation_w = problem.s > 1 ? arguments.dilations[1] : 1;
     set_spatial(problem, arguments.strides, arguments.dilations, arguments.padding);
-    check_size("output", problem.output_dims(), dtype);
     return problem;
 }
 
@@ -302,7 +303,10 @@ PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArgum
     problem.r = arguments.ksize[0];
     problem.s = arguments.ksize[1];
     set_spatial(problem, arguments.strides, {1, 1}, pad);
-    check_size("output", problem.output_dims(), dtype);
+    if ((problem.h == 0 || problem.w == 0) && problem.p > 0 && problem.q > 0) {
+        fail(arguments.input_name, " of shape ", show(input), " has no rows or columns, so that the windows, (",
+             problem.p, ", ", problem.q, ") of them, would hold padding only; use no padding");
+    }
     return problem;
 }
 

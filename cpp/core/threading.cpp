@@ -9,8 +9,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <cstdlib>
+#include <fstream>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -120,19 +122,67 @@ std::int64_t positive_number(const char* variable) {
     return end != text && (*end == '\0' || *end == ',') && value > 0 ? value : 0;
 }
 
+// CPUs' worth of time that one control group's directory allows, rounded up; 0 where it sets no limit.
+std::int64_t quota_of(const std::string& directory, bool v2) {
+    std::string quota; // "max" (v2) and -1 (v1) are no limit
+    double period = 0;
+    if (v2) {
+        std::ifstream(directory + "/cpu.max") >> quota >> period;
+    } else {
+        std::ifstream(directory + "/cpu.cfs_quota_us") >> quota;
+        std::ifstream(directory + "/cpu.cfs_period_us") >> period;
+    }
+    const double cpus = period > 0 ? std::ceil(std::strtod(quota.c_str(), nullptr) / period) : 0;
+    return cpus >= 1 && cpus < 1e6 ? static_cast<std::int64_t>(cpus) : 0;
+}
+
+// The tightest CPU quota of this process's control group and the groups around it; 0 if there is none. Inside a container
+// the group's own path may not be visible, only the top directory, which is then the container's.
+std::int64_t cpu_quota() {
+    std::int64_t tightest = 0;
+    std::ifstream groups("/proc/self/cgroup"); // lines "0::/path" (v2) and "4:cpu,cpuacct:/path" (v1)
+    for (std::string line; std::getline(groups, line);) {
+        const std::size_t first = line.find(':');
+        const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+        if (second == std::string::npos) {
+            continue;
+        }
+        const std::string controllers = ',' + line.substr(first + 1, second - first - 1) + ',';
+        const bool v2 = controllers == ",,";
+        if (!v2 && controllers.find(",cpu,") == std::string::npos) {
+            continue;
+        }
+        const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+        for (std::string path = line.substr(second + 1);; path.resize(path.rfind('/'))) {
+            const std::int64_t quota = quota_of(root + path, v2);
+            if (quota > 0 && (tightest == 0 || quota < tightest)) {
+                tightest = quota;
+            }
+            if (path.find('/') == std::string::npos) {
+                break;
+            }
+        }
+    }
+    return tightest;
+}
+
 std::int64_t default_threads() {
     for (const char* variable : {"FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"}) {
         if (const std::int64_t value = positive_number(variable)) {
             return value;
         }
     }
+    std::int64_t cpus = std::max(1u, std::thread::hardware_concurrency());
 #if defined(__linux__)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        return std::max(1, CPU_COUNT(&set));
+        cpus = std::max(1, CPU_COUNT(&set));
+    }
+    if (const std::int64_t quota = cpu_quota()) {
+        cpus = std::min(cpus, quota);
     }
 #endif
-    return std::max(1u, std::thread::hardware_concurrency());
+    return cpus;
 }
 
 std::atomic<std::int64_t>& threads() {
@@ -141,6 +191,19 @@ std::atomic<std::int64_t>& threads() {
 }
 
 thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
+
+bool use_pool() {
+#if defined(_OPENMP)
+    static const std::string forced = std::getenv("FASTCONV_THREADING") ? std::getenv("FASTCONV_THREADING") : "";
+    if (!forced.empty() && forced != "openmp" && forced != "pool") {
+        throw InvalidArgument("the environment variable FASTCONV_THREADING is '" + forced +
+                              "', but must be 'openmp' or 'pool'");
+    }
+    return g_forked || forced == "pool" || (forced.empty() && t_preferred == ThreadingBackend::pool);
+#else
+    return true;
+#endif
+}
 
 } // namespace
 
@@ -153,7 +216,6 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
         }
         return;
     }
-    static const std::string forced = std::getenv("FASTCONV_THREADING") ? std::getenv("FASTCONV_THREADING") : "";
     static const int registered = [] {
 #if defined(__unix__) || defined(__APPLE__)
         return pthread_atfork(nullptr, nullptr, [] {
@@ -170,8 +232,7 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
     job.function = function;
     job.context = context;
 #if defined(_OPENMP)
-    const bool use_pool = g_forked || forced == "pool" || (forced != "openmp" && t_preferred == ThreadingBackend::pool);
-    if (!use_pool) {
+    if (!use_pool()) {
 #pragma omp parallel num_threads(static_cast<int>(n))
         job.work();
         return;
@@ -186,6 +247,8 @@ void set_num_threads(std::int64_t count) {
     }
     threads() = count;
 }
+
+std::string threading_backend() { return use_pool() ? "pool" : "openmp"; }
 
 std::int64_t get_num_threads() { return threads(); }
 

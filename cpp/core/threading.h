@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace fastconv {
 
@@ -18,5 +19,8 @@ void parallel_for(std::int64_t count, double cost, Body body) {
         count, cost, [](void* context, std::int64_t task) { (*static_cast<Body*>(context))(task); },
         &body);
 }
+
+/// "openmp" or "pool": what run_tasks would use on this thread now.
+std::string threading_backend();
 
 } // namespace fastconv

@@ -1,0 +1,117 @@
+// A band: the part of an input that a tile of output pixels reads, copied with its padding made explicit.
+//
+// Only tiles of padded problems need one; the copy costs a store per input value, while the convolution then spends K*R*S
+// multiplications on it.
+#pragma once
+
+#include "fastconv/fastconv.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+namespace fastconv {
+
+/// Where output pixel (y, x) reads: input row y*stride_h + base_h + i*dilation_h for i in [0, r), columns likewise.
+struct Windows {
+    std::int64_t h, w;           // input
+    std::int64_t p, q;           // output
+    std::int64_t r, s;           // window
+    std::int64_t stride_h, stride_w, dilation_h, dilation_w;
+    std::int64_t base_h, base_w; // negative: padding
+
+    bool crosses_columns() const { return base_w < 0 || base_w + (q - 1) * stride_w + (s - 1) * dilation_w >= w; }
+    bool crosses_rows() const { return base_h < 0 || base_h + (p - 1) * stride_h + (r - 1) * dilation_h >= h; }
+    /// One copy of an input value serves all windows, so that the band is a smaller image...
+    bool overlapping() const { return dilation_h == 1 && dilation_w == 1 && stride_h <= r && stride_w <= s; }
+    /// ... else each window is copied on its own: [pixel row][i][j][pixel][channel].
+};
+
+inline Windows windows_of(const ConvProblem& o) {
+    return {o.h,        o.w,          o.p,          o.q,        o.r,       o.s, o.stride_h,
+            o.stride_w, o.dilation_h, o.dilation_w, -o.pad_top, -o.pad_left};
+}
+
+/// A tile of output pixels.
+struct Tile {
+    std::int64_t y0, rows, x0, columns;
+};
+
+/// How to read a band, or the input itself, in elements: pixel (y0 + y, x0 + x) and window element (i, j) sit at
+/// y*row + x*step + i*window_row + j*window_column.
+struct BandLayout {
+    std::int64_t row, step, window_row, window_column;
+};
+
+inline BandLayout band_layout(const Windows& a, std::int64_t columns, std::int64_t channels) {
+    if (a.overlapping()) {
+        const std::int64_t line = ((columns - 1) * a.stride_w + a.s) * channels;
+        return {a.stride_h * line, a.stride_w * channels, line, channels};
+    }
+    const std::int64_t plane = columns * channels;
+    return {a.r * a.s * plane, channels, a.s * plane, plane};
+}
+
+inline std::int64_t band_size(const Windows& a, std::int64_t rows, std::int64_t columns, std::int64_t channels) {
+    if (a.overlapping())
+        return ((rows - 1) * a.stride_h + a.r) * ((columns - 1) * a.stride_w + a.s) * channels;
+    return rows * columns * a.r * a.s * channels;
+}
+
+/// Copies `count` pixels of `channels` values from columns x, x + stride, ... of the line `from`, whose pixels are
+/// `from_step` apart; columns outside [0, w) become zero.
+template <class T>
+void copy_pixels(T* to, const T* from, std::int64_t from_step, std::int64_t x, std::int64_t stride, std::int64_t count,
+                 std::int64_t w, std::int64_t channels) {
+    // First and last+1 pixel inside the line.
+    const std::int64_t first = std::min(count, x >= 0 ? 0 : (-x + stride - 1) / stride);
+    const std::int64_t last = std::max(first, std::min(count, x >= w ? 0 : (w - 1 - x) / stride + 1));
+    std::fill(to, to + first * channels, T{});
+    if (stride == 1 && from_step == channels && last > first) {
+        std::memcpy(to + first * channels, from + (x + first) * from_step,
+                    static_cast<std::size_t>((last - first) * channels) * sizeof(T));
+    } else {
+        for (std::int64_t i = first; i < last; ++i)
+            std::copy_n(from + (x + i * stride) * from_step, channels, to + i * channels);
+    }
+    std::fill(to + last * channels, to + count * channels, T{});
+}
+
+/// Fills `to` (band_size values) from one image; `input` points at its first wanted channel, pixels `pixel` apart.
+template <class T>
+void fill_band(const Windows& a, const Tile& tile, const T* input, std::int64_t pixel, std::int64_t channels, T* to) {
+    const std::int64_t y = a.base_h + tile.y0 * a.stride_h, x = a.base_w + tile.x0 * a.stride_w;
+    const auto line = [&](std::int64_t at, std::int64_t column, std::int64_t stride, std::int64_t count) {
+        if (at < 0 || at >= a.h)
+            std::fill(to, to + count * channels, T{});
+        else
+            copy_pixels(to, input + at * a.w * pixel, pixel, column, stride, count, a.w, channels);
+        to += count * channels;
+    };
+    if (a.overlapping()) {
+        const std::int64_t lines = (tile.rows - 1) * a.stride_h + a.r;
+        for (std::int64_t i = 0; i < lines; ++i) line(y + i, x, 1, (tile.columns - 1) * a.stride_w + a.s);
+        return;
+    }
+    for (std::int64_t row = 0; row < tile.rows; ++row)
+        for (std::int64_t i = 0; i < a.r; ++i)
+            for (std::int64_t j = 0; j < a.s; ++j)
+                line(y + row * a.stride_h + i * a.dilation_h, x + j * a.dilation_w, a.stride_w, tile.columns);
+}
+
+/// The taps [first, last) of `window` whose position base + i*dilation lies in [0, size).
+inline void valid_taps(std::int64_t base, std::int64_t dilation, std::int64_t window, std::int64_t size,
+                       std::int64_t& first, std::int64_t& last) {
+    first = base >= 0 ? 0 : std::min(window, (-base + dilation - 1) / dilation);
+    last = base >= size ? 0 : std::min(window, (size - 1 - base) / dilation + 1);
+    last = std::max(first, last);
+}
+
+/// Output columns [first, last) whose whole window lies inside the line; the others need their taps one by one.
+inline void inner_columns(const Windows& a, std::int64_t& first, std::int64_t& last) {
+    first = a.base_w >= 0 ? 0 : std::min(a.q, (-a.base_w + a.stride_w - 1) / a.stride_w);
+    const std::int64_t room = a.w - 1 - (a.s - 1) * a.dilation_w - a.base_w;
+    last = std::max(first, room < 0 ? 0 : std::min(a.q, room / a.stride_w + 1));
+}
+
+} // namespace fastconv

@@ -1,0 +1,23 @@
+// What show_config() tells.
+#include "core/isa.h"
+#include "core/threading.h"
+#include "fastconv/fastconv.h"
+
+namespace fastconv {
+
+Config config() {
+    Config result;
+    result.version = FASTCONV_VERSION;
+#if defined(__clang__)
+    result.compiler = "Clang " __clang_version__;
+#else
+    result.compiler = "GCC " __VERSION__;
+#endif
+    result.isa = isa_in_use();
+    result.isa_available = isa_available();
+    result.threads = get_num_threads();
+    result.threading = threading_backend();
+    return result;
+}
+
+} // namespace fastconv

@@ -1,0 +1,522 @@
+// Plans the direct algorithm: which blocks of channels and filters, which tiles of pixels, what is packed and copied.
+//
+// Forward and input gradient share one form, the gather: every output pixel reads a window of its input and multiplies
+// it with packed filters. Blocks of input channels are outermost and chosen from the layer's parameters and the ISA only;
+// tiles of pixels and blocks of filters may depend on anything, since they do not change a single rounding.
+#include "core/direct.h"
+
+#include "core/band.h"
+#include "core/isa.h"
+#include "core/phases.h"
+#include "core/threading.h"
+#include "core/workspace.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kSumLength = 1024;           // longest chain of additions: bounds the rounding error
+constexpr std::int64_t kFilterBlockBytes = 256 << 10; // one (filter block, channel block): stays in L2 beside the pixels
+constexpr std::int64_t kBandBytes = 192 << 10;
+constexpr std::int64_t kPackedBytes = 32 << 20;      // all packed filters of one pass
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+/// Where part `i` of `parts` about equal parts of `size` starts.
+std::int64_t part_start(std::int64_t i, std::int64_t parts, std::int64_t size) { return i * size / parts; }
+
+/// For each group g: out[n, y, x, k] = sum over i, j, c of in[n, window(y, x, i, j), c] * filters(i, j, c, k).
+template <class T>
+struct Gather {
+    Windows windows;
+    std::int64_t n, groups, c, k; // c, k: of one group
+    const T* input;
+    std::int64_t image, pixel;    // elements between images and pixels of the input; group g starts at channel g*c
+    std::int64_t group_in;
+    const T* filters;             // element (g, i, j, c, k) at g*f_group + i*f_i + j*f_j + c*f_c + k*f_k
+    std::int64_t f_group, f_i, f_j, f_c, f_k;
+    T* output;
+    std::int64_t out_image, out_row, out_pixel, out_group;
+    const T* bias;
+    bool relu, accumulate;
+};
+
+struct Blocks {
+    std::int64_t vectors, k_blocks, c_blocks, width;
+
+    /// Filter block b covers vectors [part_start(b), part_start(b+1)).
+    std::int64_t first_vector(std::int64_t b) const { return part_start(b, k_blocks, vectors); }
+    std::int64_t channel(std::int64_t b, std::int64_t c) const { return part_start(b, c_blocks, c); }
+};
+
+template <class T>
+Blocks choose_blocks(const Gather<T>& g) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    Blocks blocks{};
+    blocks.width = kernel.width;
+    blocks.vectors = ceil_div(g.k, kernel.width);
+    blocks.k_blocks = ceil_div(blocks.vectors, kernel.max_vectors);
+    const std::int64_t window = g.windows.r * g.windows.s;
+    const std::int64_t wide = std::min(blocks.vectors, kernel.max_vectors) * kernel.width;
+    const std::int64_t most = std::min(kSumLength, kFilterBlockBytes / (wide * static_cast<std::int64_t>(sizeof(T))));
+    blocks.c_blocks = ceil_div(g.c, std::max<std::int64_t>(1, most / window));
+    return blocks;
+}
+
+/// Packs [group][channel block][filter block][i][j][c][lane], zero-padded to whole vectors.
+template <class T>
+void pack_filters(const Gather<T>& g, const Blocks& blocks, T* packed) {
+    const std::int64_t window = g.windows.r * g.windows.s, padded = blocks.vectors * blocks.width;
+    const std::int64_t group_size = window * g.c * padded;
+    parallel_for(g.groups * blocks.c_blocks * blocks.k_blocks, static_cast<double>(g.groups * group_size),
+                 [&](std::int64_t task) {
+                     const std::int64_t kb = task % blocks.k_blocks, cb = task / blocks.k_blocks % blocks.c_blocks;
+                     const std::int64_t group = task / blocks.k_blocks / blocks.c_blocks;
+                     const std::int64_t c0 = blocks.channel(cb, g.c), c1 = blocks.channel(cb + 1, g.c);
+                     const std::int64_t k0 = blocks.first_vector(kb) * blocks.width;
+                     const std::int64_t lanes = blocks.first_vector(kb + 1) * blocks.width - k0;
+                     const std::int64_t valid = std::min(g.k, k0 + lanes) - k0;
+                     T* to = packed + group * group_size + window * (c0 * padded + (c1 - c0) * k0);
+                     const T* from = g.filters + group * g.f_group + c0 * g.f_c + k0 * g.f_k;
+                     for (std::int64_t i = 0; i < g.windows.r; ++i) {
+                         for (std::int64_t j = 0; j < g.windows.s; ++j) {
+                             const T* tap = from + i * g.f_i + j * g.f_j;
+                             for (std::int64_t c = 0; c < c1 - c0; ++c) {
+                                 const T* line = tap + c * g.f_c;
+                                 if (g.f_k == 1) {
+                                     std::copy(line, line + valid, to);
+                                 } else {
+                                     for (std::int64_t k = 0; k < valid; ++k) to[k] = line[k * g.f_k];
+                                 }
+                                 std::fill(to + valid, to + lanes, T{});
+                                 to += lanes;
+                             }
+                         }
+                     }
+                 });
+}
+
+/// How the output is cut into tasks: parts of rows, of columns and of filter blocks.
+struct Tiling {
+    std::int64_t rows, columns, row_tiles, column_tiles, k_parts;
+};
+
+template <class T>
+Tiling choose_tiling(const Gather<T>& g, const Blocks& blocks, bool copy, std::int64_t channels) {
+    const Windows& a = g.windows;
+    const auto bytes = [&](std::int64_t rows, std::int64_t columns) {
+        const std::int64_t values =
+            copy ? band_size(a, rows, columns, channels) : rows * columns * a.stride_h * a.stride_w * g.c;
+        return values * static_cast<std::int64_t>(sizeof(T));
+    };
+    Tiling tiling{};
+    tiling.columns = a.q;
+    while (tiling.columns > 24 && bytes(1, tiling.columns) > kBandBytes) tiling.columns = ceil_div(tiling.columns, 2);
+    while (tiling.columns > 1 && bytes(1, tiling.columns) > 8 * kBandBytes) tiling.columns = ceil_div(tiling.columns, 2);
+    if (tiling.columns < a.q && tiling.columns > 24) tiling.columns = tiling.columns / 24 * 24; // whole register tiles
+    tiling.column_tiles = ceil_div(a.q, tiling.columns);
+    // Enough tasks for an even share of each thread, but not so small that filters stream from L2 for a few pixels only.
+    const std::int64_t wanted = 4 * get_num_threads();
+    tiling.rows = 1;
+    const auto tasks = [&](std::int64_t rows) { return g.n * g.groups * tiling.column_tiles * ceil_div(a.p, rows); };
+    while (tiling.rows < a.p && bytes(2 * tiling.rows, tiling.columns) <= kBandBytes &&
+           (tasks(2 * tiling.rows) >= wanted || tiling.rows * tiling.columns < 48))
+        tiling.rows = std::min(a.p, 2 * tiling.rows);
+    tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    tiling.rows = ceil_div(a.p, tiling.row_tiles);
+    tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    tiling.k_parts = std::clamp<std::int64_t>(ceil_div(wanted, tasks(tiling.rows)), 1, blocks.k_blocks);
+    return tiling;
+}
+
+template <class T>
+void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool copy, std::int64_t image,
+              std::int64_t group, const Tile& tile, std::int64_t kb0, std::int64_t kb1, T* band,
+              std::ptrdiff_t* segments) {
+    const Windows& a = g.windows;
+    const KernelsOf<T>& kernel = kernels<T>();
+    const std::int64_t window = a.r * a.s, padded = blocks.vectors * blocks.width;
+    const T* const input = g.input + image * g.image + group * g.group_in;
+    T* const output = g.output + image * g.out_image + group * g.out_group;
+    for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
+        const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channel(cb + 1, g.c) - c0;
+        BandLayout layout{a.stride_h * a.w * g.pixel, a.stride_w * g.pixel, a.dilation_h * a.w * g.pixel,
+                          a.dilation_w * g.pixel};
+        const T* base = input + c0;
+        if (copy) {
+            layout = band_layout(a, tile.columns, channels);
+            fill_band(a, tile, input + c0, g.pixel, channels, band);
+            base = band;
+        } else {
+            base += ((a.base_h + tile.y0 * a.stride_h) * a.w + a.base_w + tile.x0 * a.stride_w) * g.pixel;
+        }
+        // A window row is one run where its columns and channels are neighbours.
+        const bool whole_rows = layout.window_column == channels;
+        for (std::int64_t i = 0; i < a.r; ++i) {
+            if (whole_rows) {
+                segments[i] = i * layout.window_row;
+            } else {
+                for (std::int64_t j = 0; j < a.s; ++j)
+                    segments[i * a.s + j] = i * layout.window_row + j * layout.window_column;
+            }
+        }
+        const std::int64_t per_row = whole_rows ? 1 : a.s;
+        ConvRow<T> row{};
+        row.x_step = layout.step;
+        row.segment_length = whole_rows ? a.s * channels : channels;
+        row.y_step = g.out_pixel;
+        row.pixels = tile.columns;
+        row.accumulate = g.accumulate || cb > 0;
+        row.relu = g.relu && cb == blocks.c_blocks - 1;
+        for (std::int64_t kb = kb0; kb < kb1; ++kb) {
+            const std::int64_t vector = blocks.first_vector(kb), vectors = blocks.first_vector(kb + 1) - vector;
+            const std::int64_t k0 = vector * blocks.width, lanes = vectors * blocks.width;
+            const T* filters = packed + group * window * g.c * padded + window * (c0 * padded + channels * k0);
+            row.channels = std::min(lanes, g.k - k0);
+            row.bias = g.bias && cb == blocks.c_blocks - 1 ? g.bias + group * g.k + k0 : nullptr;
+            for (std::int64_t y = 0; y < tile.rows; ++y) {
+                // Filter rows over the top or bottom padding are left out.
+                std::int64_t first = 0, last = 0;
+                valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
+                row.x = base + y * layout.row;
+                row.segments = segments + first * per_row;
+                row.segment_count = (last - first) * per_row;
+                row.filters = filters + first * a.s * channels * lanes;
+                row.y = output + (tile.y0 + y) * g.out_row + tile.x0 * g.out_pixel + k0;
+                kernel.conv_row[vectors - 1](row);
+            }
+        }
+    }
+}
+
+template <class T>
+void run_gather(const Gather<T>& g) {
+    const Windows& a = g.windows;
+    if (g.n == 0 || a.p == 0 || a.q == 0) return;
+    const Blocks blocks = choose_blocks(g);
+    const std::int64_t window = a.r * a.s;
+    const std::int64_t group_size = window * g.c * blocks.vectors * blocks.width;
+    // What does not fit is done in parts, one after the other: windows (also to bound the length of a sum), groups,
+    // filters, channels.
+    const auto halves = [&](std::int64_t size, auto&& set) {
+        for (std::int64_t part = 0; part < 2; ++part) {
+            Gather<T> half = g;
+            const std::int64_t start = part * (size / 2);
+            set(half, start, part == 0 ? size / 2 : size - start);
+            run_gather(half);
+        }
+    };
+    const auto sums = [&](Gather<T>& half, std::int64_t start) { // the parts of a sum
+        if (start == 0) {
+            half.bias = nullptr;
+            half.relu = false;
+        } else {
+            half.accumulate = true;
+        }
+    };
+    const bool too_big = group_size * g.groups * static_cast<std::int64_t>(sizeof(T)) > kPackedBytes;
+    if (window > kSumLength && a.r > 1) {
+        return halves(a.r, [&](Gather<T>& half, std::int64_t start, std::int64_t size) {
+            half.windows.r = size;
+            half.windows.base_h += start * a.dilation_h;
+            half.filters += start * g.f_i;
+            sums(half, start);
+        });
+    }
+    if (window > kSumLength) {
+        return halves(a.s, [&](Gather<T>& half, std::int64_t start, std::int64_t size) {
+            half.windows.s = size;
+            half.windows.base_w += start * a.dilation_w;
+            half.filters += start * g.f_j;
+            sums(half, start);
+        });
+    }
+    if (too_big && g.groups > 1) {
+        return halves(g.groups, [&](Gather<T>& half, std::int64_t start, std::int64_t size) {
+            half.groups = size;
+            half.input += start * g.group_in;
+            half.filters += start * g.f_group;
+            half.output += start * g.out_group;
+            if (half.bias) half.bias += start * g.k;
+        });
+    }
+    if (too_big && blocks.k_blocks > 1) {
+        return halves(g.k, [&](Gather<T>& half, std::int64_t start, std::int64_t size) {
+            half.k = size;
+            half.filters += start * g.f_k;
+            half.output += start;
+            if (half.bias) half.bias += start;
+        });
+    }
+    if (too_big && g.c > 1) {
+        return halves(g.c, [&](Gather<T>& half, std::int64_t start, std::int64_t size) {
+            half.c = size;
+            half.input += start;
+            half.filters += start * g.f_c;
+            sums(half, start);
+        });
+    }
+
+    const Scratch<T> packed(group_size * g.groups);
+    pack_filters(g, blocks, packed.get());
+    const bool copy = a.crosses_columns();
+    const std::int64_t widest = ceil_div(g.c, blocks.c_blocks);
+    const Tiling tiling = choose_tiling(g, blocks, copy, widest);
+    const std::int64_t tiles = tiling.row_tiles * tiling.column_tiles;
+    const double work = 2.0 * static_cast<double>(g.n * g.groups * a.p * a.q) * static_cast<double>(window * g.c * g.k);
+    parallel_for(g.n * g.groups * tiles * tiling.k_parts, work, [&](std::int64_t task) {
+        const std::int64_t k_part = task % tiling.k_parts;
+        const std::int64_t at = task / tiling.k_parts % tiles, image_group = task / tiling.k_parts / tiles;
+        Tile tile{};
+        tile.y0 = at / tiling.column_tiles * tiling.rows;
+        tile.x0 = at % tiling.column_tiles * tiling.columns;
+        tile.rows = std::min(tiling.rows, a.p - tile.y0);
+        tile.columns = std::min(tiling.columns, a.q - tile.x0);
+        const Scratch<T> band(copy ? band_size(a, tile.rows, tile.columns, widest) : 0);
+        const Scratch<std::ptrdiff_t> segments(window);
+        run_tile(g, blocks, packed.get(), copy, image_group / g.groups, image_group % g.groups, tile,
+                 part_start(k_part, tiling.k_parts, blocks.k_blocks),
+                 part_start(k_part + 1, tiling.k_parts, blocks.k_blocks), band.get(), segments.get());
+    });
+}
+
+/// Pixels of a 1x1 problem with stride 1 are one long row.
+template <class T>
+void fold_pixels(Gather<T>& g) {
+    const Windows& a = g.windows;
+    const bool dense = a.r == 1 && a.s == 1 && a.stride_h == 1 && a.stride_w == 1 && a.base_h == 0 && a.base_w == 0 &&
+                       a.p == a.h && a.q == a.w && g.image == a.h * a.w * g.pixel &&
+                       g.out_row == a.q * g.out_pixel && g.out_image == a.p * g.out_row;
+    if (!dense) return;
+    g.windows.w = g.windows.q = g.n * a.p * a.q;
+    g.windows.h = g.windows.p = 1;
+    g.n = std::min<std::int64_t>(g.n, 1);
+}
+
+} // namespace
+
+template <class T>
+void direct_forward(const ConvProblem& o, const T* input, const T* filters, const T* bias, bool relu, T* output) {
+    Gather<T> g{};
+    g.windows = windows_of(o);
+    g.n = o.n;
+    g.groups = o.groups;
+    g.c = o.c / o.groups;
+    g.k = o.k / o.groups;
+    g.input = input;
+    g.pixel = o.c;
+    g.image = o.h * o.w * o.c;
+    g.group_in = g.c;
+    g.filters = filters;
+    g.f_k = 1;
+    g.f_c = o.k;
+    g.f_j = g.c * o.k;
+    g.f_i = o.s * g.f_j;
+    g.f_group = g.k;
+    g.output = output;
+    g.out_pixel = o.k;
+    g.out_row = o.q * o.k;
+    g.out_image = o.p * g.out_row;
+    g.out_group = g.k;
+    g.bias = bias;
+    g.relu = relu;
+    fold_pixels(g);
+    run_gather(g);
+}
+
+template <class T>
+void direct_input_gradient(const ConvProblem& o, const T* filters, const T* dy, T* dx) {
+    const std::int64_t c = o.c / o.groups, k = o.k / o.groups;
+    for (std::int64_t first_h = 0; first_h < std::min(o.stride_h, o.h); ++first_h) {
+        const Phase down = make_phase(first_h, o.h, o.stride_h, o.dilation_h, o.r, o.pad_top);
+        for (std::int64_t first_w = 0; first_w < std::min(o.stride_w, o.w); ++first_w) {
+            const Phase along = make_phase(first_w, o.w, o.stride_w, o.dilation_w, o.s, o.pad_left);
+            Gather<T> g{};
+            g.n = o.n;
+            g.groups = o.groups;
+            g.c = k;
+            g.k = c;
+            g.input = dy;
+            g.pixel = o.k;
+            g.image = o.p * o.q * o.k;
+            g.group_in = k;
+            g.f_group = k;
+            g.f_c = 1;
+            g.f_k = o.k;
+            g.f_j = -along.tap_step * c * o.k;
+            g.f_i = -down.tap_step * o.s * c * o.k;
+            g.filters = filters + (down.last_tap * o.s + along.last_tap) * c * o.k;
+            g.output = dx + (first_h * o.w + first_w) * o.c;
+            g.out_pixel = o.stride_w * o.c;
+            g.out_row = o.stride_h * o.w * o.c;
+            g.out_image = o.h * o.w * o.c;
+            g.out_group = c;
+            g.windows = {o.p, o.q, down.count, along.count, down.taps, along.taps, 1, 1, down.dilation, along.dilation,
+                         down.base, along.base};
+            if (down.taps > 0 && along.taps > 0 && o.p > 0 && o.q > 0) {
+                fold_pixels(g);
+                run_gather(g);
+                continue;
+            }
+            // No filter tap reaches these pixels.
+            parallel_for(o.n * down.count, static_cast<double>(o.n * down.count * along.count * o.c),
+                         [&](std::int64_t task) {
+                             T* row = g.output + task / down.count * g.out_image + task % down.count * g.out_row;
+                             for (std::int64_t x = 0; x < along.count; ++x)
+                                 std::fill_n(row + x * g.out_pixel, o.c, T{});
+                         });
+        }
+    }
+}
+
+namespace {
+
+constexpr std::int64_t kPartialBytes = 24 << 20; // all partial sums of a filter gradient
+constexpr std::int64_t kGradientTasks = 32;      // enough for 16 threads; fixed, since it decides the order of the sum
+
+/// Tiles of output pixels of a filter gradient, of at most ~256 pixels: the length of the inner sums.
+Tiling gradient_tiling(const Windows& a, std::int64_t channels, std::int64_t size) {
+    constexpr std::int64_t pixels = 256;
+    Tiling tiling{};
+    const auto bytes = [&](std::int64_t rows, std::int64_t columns) {
+        return band_size(a, rows, columns, channels) * size;
+    };
+    tiling.columns = a.q;
+    while (tiling.columns > 1 && (tiling.columns > pixels || bytes(1, tiling.columns) > 2 * kBandBytes))
+        tiling.columns = ceil_div(tiling.columns, 2);
+    tiling.column_tiles = ceil_div(a.q, tiling.columns);
+    tiling.rows = 1;
+    while (tiling.rows < a.p && (tiling.rows + 1) * tiling.columns <= pixels &&
+           bytes(tiling.rows + 1, tiling.columns) <= kBandBytes)
+        ++tiling.rows;
+    tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    tiling.rows = ceil_div(a.p, tiling.row_tiles);
+    tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    return tiling;
+}
+
+} // namespace
+
+template <class T>
+void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t c = o.c / o.groups, k = o.k / o.groups, total = o.r * o.s * c * o.k;
+    Windows a = windows_of(o);
+    std::int64_t images = o.n, image = o.h * o.w * o.c, dy_image = o.p * o.q * o.k;
+    if (o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w && o.pad_top == 0 &&
+        o.pad_left == 0) { // one long row of pixels
+        a.w = a.q = o.n * o.p * o.q;
+        a.h = a.p = 1;
+        images = std::min<std::int64_t>(images, 1);
+    }
+    const bool copy = a.crosses_columns() || a.crosses_rows();
+    // Blocks of channels and of filters: each (group, channel block, filter block) is summed on its own.
+    const std::int64_t vectors = ceil_div(k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
+    std::int64_t c_blocks = 1;
+    while (c_blocks < c && band_size(a, 1, std::min<std::int64_t>(a.q, 16), ceil_div(c, c_blocks)) * size > kBandBytes)
+        ++c_blocks;
+    // Pixels are cut into `splits` parts with partial sums of their own, if these fit; then filters and channels are.
+    const std::int64_t splits_that_fit = std::clamp<std::int64_t>(kPartialBytes / (total * size), 1, kGradientTasks);
+    std::int64_t k_parts = 1;
+    const auto blocks_now = [&] { return o.groups * c_blocks * k_parts; };
+    if (splits_that_fit * blocks_now() < kGradientTasks)
+        k_parts = std::min(k_blocks, ceil_div(kGradientTasks, splits_that_fit * blocks_now()));
+    if (splits_that_fit * blocks_now() < kGradientTasks)
+        c_blocks = std::min(c, c_blocks * ceil_div(kGradientTasks, splits_that_fit * blocks_now()));
+    const std::int64_t widest = ceil_div(c, c_blocks);
+    const Tiling tiling = gradient_tiling(a, widest, size);
+    const std::int64_t tiles = images * tiling.row_tiles * tiling.column_tiles;
+    const std::int64_t splits = std::clamp<std::int64_t>(tiles, 1, splits_that_fit);
+
+    const Scratch<T> partial((splits - 1) * total); // the first split sums into dw itself
+    const double work = 2.0 * static_cast<double>(images * a.p * a.q) * static_cast<double>(o.r * o.s * c * o.k);
+    parallel_for(splits * blocks_now(), work, [&](std::int64_t task) {
+        const std::int64_t k_part = task % k_parts, cb = task / k_parts % c_blocks;
+        const std::int64_t group = task / k_parts / c_blocks % o.groups, split = task / k_parts / c_blocks / o.groups;
+        const std::int64_t kb0 = part_start(k_part, k_parts, k_blocks), kb1 = part_start(k_part + 1, k_parts, k_blocks);
+        const std::int64_t c0 = part_start(cb, c_blocks, c), channels = part_start(cb + 1, c_blocks, c) - c0;
+        T* const sum = split == 0 ? dw : partial.get() + (split - 1) * total;
+        const std::int64_t first_k = part_start(kb0, k_blocks, vectors) * kernel.width;
+        const std::int64_t last_k = std::min(k, part_start(kb1, k_blocks, vectors) * kernel.width);
+        for (std::int64_t tap = 0; tap < o.r * o.s; ++tap)
+            for (std::int64_t i = c0; i < c0 + channels; ++i)
+                std::fill(sum + (tap * c + i) * o.k + group * k + first_k, sum + (tap * c + i) * o.k + group * k + last_k,
+                          T{});
+        const Scratch<T> band(copy ? band_size(a, tiling.rows, tiling.columns, channels) : 0);
+        const Scratch<std::ptrdiff_t> offsets(o.r * o.s * channels);
+        for (std::int64_t at = part_start(split, splits, tiles); at < part_start(split + 1, splits, tiles); ++at) {
+            const std::int64_t n = at / (tiling.row_tiles * tiling.column_tiles);
+            const std::int64_t inside = at % (tiling.row_tiles * tiling.column_tiles);
+            Tile tile{};
+            tile.y0 = inside / tiling.column_tiles * tiling.rows;
+            tile.x0 = inside % tiling.column_tiles * tiling.columns;
+            tile.rows = std::min(tiling.rows, a.p - tile.y0);
+            tile.columns = std::min(tiling.columns, a.q - tile.x0);
+            BandLayout layout{a.stride_h * a.w * o.c, a.stride_w * o.c, a.dilation_h * a.w * o.c, a.dilation_w * o.c};
+            const T* x = input + n * image + group * c + c0;
+            if (copy) {
+                layout = band_layout(a, tile.columns, channels);
+                fill_band(a, tile, x, o.c, channels, band.get());
+                x = band.get();
+            } else {
+                x += ((a.base_h + tile.y0 * a.stride_h) * a.w + a.base_w + tile.x0 * a.stride_w) * o.c;
+            }
+            std::ptrdiff_t* offset = offsets.get();
+            for (std::int64_t i = 0; i < o.r; ++i)
+                for (std::int64_t j = 0; j < o.s; ++j)
+                    for (std::int64_t channel = 0; channel < channels; ++channel)
+                        *offset++ = i * layout.window_row + j * layout.window_column + channel;
+            OuterProducts<T> products{};
+            products.x = x;
+            products.x_row = layout.row;
+            products.x_step = layout.step;
+            products.dy_row = a.q * o.k;
+            products.dy_step = o.k;
+            products.rows = tile.rows;
+            products.pixels = tile.columns;
+            products.out_step = o.k;
+            const T* gradient = dy + n * dy_image + (tile.y0 * a.q + tile.x0) * o.k + group * k;
+            for (std::int64_t kb = kb0; kb < kb1; ++kb) {
+                const std::int64_t vector = part_start(kb, k_blocks, vectors);
+                const std::int64_t count = part_start(kb + 1, k_blocks, vectors) - vector;
+                const std::int64_t k0 = vector * kernel.width, most = kernel.outer_products_count[count - 1];
+                products.dy = gradient + k0;
+                products.channels = std::min(k - k0, count * kernel.width);
+                // Window elements of one kernel call must be neighbours in dw: the channels of a tap are, and with one
+                // block of channels all of them.
+                const std::int64_t run = c_blocks == 1 ? o.r * o.s * c : channels;
+                for (std::int64_t first = 0; first < o.r * o.s * channels; first += run) {
+                    const std::int64_t tap = first / channels;
+                    const std::int64_t calls = ceil_div(run, most);
+                    for (std::int64_t call = 0; call < calls; ++call) {
+                        const std::int64_t m = part_start(call, calls, run);
+                        products.count = part_start(call + 1, calls, run) - m;
+                        products.offsets = offsets.get() + first + m;
+                        products.out = sum + (tap * c + c0 + m) * o.k + group * k + k0;
+                        kernel.outer_products[count - 1](products);
+                    }
+                }
+            }
+        }
+    });
+    if (splits == 1) return;
+    constexpr std::int64_t block = 4096;
+    parallel_for(ceil_div(total, block), static_cast<double>(total * splits), [&](std::int64_t task) {
+        const std::int64_t first = task * block, last = std::min(total, first + block);
+        for (std::int64_t split = 1; split < splits; ++split) {
+            const T* from = partial.get() + (split - 1) * total;
+            for (std::int64_t i = first; i < last; ++i) dw[i] += from[i];
+        }
+    });
+}
+
+template void direct_forward(const ConvProblem&, const float*, const float*, const float*, bool, float*);
+template void direct_forward(const ConvProblem&, const double*, const double*, const double*, bool, double*);
+template void direct_input_gradient(const ConvProblem&, const float*, const float*, float*);
+template void direct_input_gradient(const ConvProblem&, const double*, const double*, double*);
+template void direct_filter_gradient(const ConvProblem&, const float*, const float*, float*);
+template void direct_filter_gradient(const ConvProblem&, const double*, const double*, double*);
+
+} // namespace fastconv

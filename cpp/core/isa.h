@@ -1,0 +1,28 @@
+// The kernels of the instruction set in use: the best one of this CPU, or what FASTCONV_ISA names.
+#pragma once
+
+#include "kernels/table.h"
+
+#include <string>
+#include <vector>
+
+namespace fastconv {
+
+/// Throws InvalidArgument if FASTCONV_ISA names none that this machine has.
+const KernelTable& kernel_table();
+
+template <class T>
+const KernelsOf<T>& kernels();
+template <>
+inline const KernelsOf<float>& kernels<float>() {
+    return kernel_table().f32;
+}
+template <>
+inline const KernelsOf<double>& kernels<double>() {
+    return kernel_table().f64;
+}
+
+std::string isa_in_use();
+std::vector<std::string> isa_available(); // the slowest first
+
+} // namespace fastconv

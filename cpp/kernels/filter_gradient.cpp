@@ -1,0 +1,103 @@
+// Filter gradient: outer products of input values and output gradients, summed over the pixels of a band.
+//
+// Vectorised over filters (the channels of dy); M window elements x KV vectors of filters sit in registers while the
+// pixels stream by: per pixel KV loads of dy and M broadcasts of x feed M*KV FMAs. dy is read in place, with a partial
+// load for the last vector. The register budget and the ceiling are those of direct.cpp with M in the place of P.
+// A sum starts from zero in each call and is added to `out` once: two levels keep the rounding error of long sums small.
+#include "kernels/simd.h"
+#include "kernels/table.h"
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+template <int KV>
+constexpr int max_count = registers == 32 ? (KV == 1 ? 14 : 24 / KV) : 12 / KV;
+
+template <class T, int KV, int M, bool Part>
+void outer_tile(const OuterProducts<T>& a) {
+    Vec<T> sum[M][KV];
+    FASTCONV_UNROLL
+    for (int m = 0; m < M; ++m) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) sum[m][j] = Vec<T>{};
+    }
+    ptrdiff_t offset[M];
+    FASTCONV_UNROLL
+    for (int m = 0; m < M; ++m) offset[m] = a.offsets[m];
+    const int64_t last = a.channels - (KV - 1) * width<T>;
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const T* x = a.x + row * a.x_row;
+        const T* dy = a.dy + row * a.dy_row;
+        for (int64_t i = 0; i < a.pixels; ++i) {
+            Vec<T> gradient[KV];
+            FASTCONV_UNROLL
+            for (int j = 0; j < KV; ++j)
+                gradient[j] = Part && j == KV - 1 ? load_part(dy + j * width<T>, last) : load(dy + j * width<T>);
+            FASTCONV_UNROLL
+            for (int m = 0; m < M; ++m) {
+                const Vec<T> value = broadcast(x[offset[m]]);
+                FASTCONV_UNROLL
+                for (int j = 0; j < KV; ++j) sum[m][j] += value * gradient[j];
+            }
+            x += a.x_step;
+            dy += a.dy_step;
+        }
+    }
+    FASTCONV_UNROLL
+    for (int m = 0; m < M; ++m) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) {
+            T* to = a.out + m * a.out_step + j * width<T>;
+            if (Part && j == KV - 1)
+                store_part(to, load_part(to, last) + sum[m][j], last);
+            else
+                store(to, load(to) + sum[m][j]);
+        }
+    }
+}
+
+template <class T, int KV, int M>
+struct OuterTiles {
+    static void run(const OuterProducts<T>& a) {
+        if (a.count != M)
+            OuterTiles<T, KV, M - 1>::run(a);
+        else if (a.channels == KV * width<T>)
+            outer_tile<T, KV, M, false>(a);
+        else
+            outer_tile<T, KV, M, true>(a);
+    }
+};
+template <class T, int KV>
+struct OuterTiles<T, KV, 0> {
+    static void run(const OuterProducts<T>&) {}
+};
+
+template <class T, int KV>
+void outer_products(const OuterProducts<T>& a) {
+    OuterTiles<T, KV, max_count<KV>>::run(a);
+}
+
+template <class T>
+void fill(KernelsOf<T>& kernels) {
+    kernels.outer_products[0] = outer_products<T, 1>;
+    kernels.outer_products[1] = outer_products<T, 2>;
+    kernels.outer_products_count[0] = max_count<1>;
+    kernels.outer_products_count[1] = max_count<2>;
+#if defined(__AVX512F__)
+    kernels.outer_products[2] = outer_products<T, 3>;
+    kernels.outer_products[3] = outer_products<T, 4>;
+    kernels.outer_products_count[2] = max_count<3>;
+    kernels.outer_products_count[3] = max_count<4>;
+#endif
+}
+
+} // namespace
+
+void add_filter_gradient(KernelTable& table) {
+    fill(table.f32);
+    fill(table.f64);
+}
+
+} // namespace FASTCONV_ISA
+} // namespace fastconv

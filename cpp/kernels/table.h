@@ -1,0 +1,105 @@
+// What kernels take and offer: plain structs of pointers, strides and counts, shared by core/ and kernels/.
+//
+// Nothing here may be a function: kernel sources are compiled once per ISA, and an inline function that one of them
+// instantiates could be the copy which the linker keeps for everyone.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace fastconv {
+
+/// y[i][k] (+)= sum over segments and their elements e of x[i*x_step + segment + e] * filters[..][k], for `pixels` i.
+template <class T>
+struct ConvRow {
+    const T* x;
+    ptrdiff_t x_step;           // elements between the windows of neighbouring pixels
+    const ptrdiff_t* segments;  // offsets of the contiguous runs of a window
+    int64_t segment_count, segment_length;
+    const T* filters;           // [segment][element][vectors * width], zero-padded
+    const T* bias;              // `channels` values or null; added last
+    T* y;
+    ptrdiff_t y_step;
+    int64_t pixels, channels;   // channels: at most vectors * width, more than (vectors - 1) * width
+    bool accumulate, relu;
+};
+
+/// out[m][k] += sum over rows and pixels of x[row, pixel, offsets[m]] * dy[row, pixel, k], for `count` m.
+template <class T>
+struct OuterProducts {
+    const T* x;
+    ptrdiff_t x_row, x_step;
+    const ptrdiff_t* offsets;
+    const T* dy;
+    ptrdiff_t dy_row, dy_step;
+    int64_t rows, pixels, count, channels; // channels: as in ConvRow
+    T* out;
+    ptrdiff_t out_step;
+};
+
+/// y[i][c] = sum over taps of x[i*x_step + offsets[t] + c] * filters[filter_offsets[t] + c].
+template <class T>
+struct DepthwiseRow {
+    const T* x;
+    ptrdiff_t x_step;
+    const ptrdiff_t *offsets, *filter_offsets;
+    int64_t taps;
+    const T* filters;
+    const T* bias;
+    T* y;
+    ptrdiff_t y_step;
+    int64_t pixels, channels;
+    bool relu;
+};
+
+/// out[out_offsets[t] + c] += sum over pixels i of x[i*x_step + offsets[t] + c] * dy[i*dy_step + c].
+template <class T>
+struct DepthwiseFilterRow {
+    const T* x;
+    ptrdiff_t x_step;
+    const ptrdiff_t *offsets, *out_offsets;
+    int64_t taps;
+    const T* dy;
+    ptrdiff_t dy_step;
+    T* out;
+    int64_t pixels, channels;
+};
+
+/// A row of pooling windows of one shape: window i holds x[i*x_step + offsets[t] + c] for the taps t.
+template <class T>
+struct PoolRow {
+    const T* x;
+    ptrdiff_t x_step;
+    const ptrdiff_t* offsets;
+    int64_t taps;
+    T* y;               // output, or in a gradient the gradient of the input (stepped as x is)
+    ptrdiff_t y_step;
+    const T* grad;      // gradients only
+    ptrdiff_t grad_step;
+    int64_t* argmax;    // max pool only, may be null: argmax_base + i*argmax_step + offsets[t] + c
+    int64_t argmax_base;
+    int64_t pixels, channels;
+};
+
+template <class T>
+struct KernelsOf {
+    int64_t width;        // elements of a vector
+    int64_t max_vectors;  // of filters in a register tile
+    // Indexed by vectors - 1.
+    void (*conv_row[4])(const ConvRow<T>&);
+    void (*outer_products[4])(const OuterProducts<T>&);
+    int64_t outer_products_count[4]; // most `count` that one register tile takes
+    void (*depthwise_row)(const DepthwiseRow<T>&);
+    void (*depthwise_filter_row)(const DepthwiseFilterRow<T>&);
+    void (*max_row)(const PoolRow<T>&);
+    void (*max_grad_row)(const PoolRow<T>&);
+    void (*avg_row)(const PoolRow<T>&);
+    void (*avg_grad_row)(const PoolRow<T>&);
+};
+
+struct KernelTable {
+    KernelsOf<float> f32;
+    KernelsOf<double> f64;
+};
+
+} // namespace fastconv
