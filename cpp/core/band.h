@@ -1,7 +1,7 @@
 // A band: the part of an input that a tile of output pixels reads, copied with its padding made explicit.
 //
-// Only tiles of padded problems need one; the copy costs a store per input value, while the convolution then spends K*R*S
-// multiplications on it.
+// Only tiles of padded problems need one; the copy costs a store per input value, while the convolution then spends
+// K*R*S multiplications on it.
 #pragma once
 
 #include "fastconv/fastconv.h"
@@ -14,9 +14,9 @@ namespace fastconv {
 
 /// Where output pixel (y, x) reads: input row y*stride_h + base_h + i*dilation_h for i in [0, r), columns likewise.
 struct Windows {
-    std::int64_t h, w;           // input
-    std::int64_t p, q;           // output
-    std::int64_t r, s;           // window
+    std::int64_t h, w; // input
+    std::int64_t p, q; // output
+    std::int64_t r, s; // window
     std::int64_t stride_h, stride_w, dilation_h, dilation_w;
     std::int64_t base_h, base_w; // negative: padding
 
@@ -28,8 +28,7 @@ struct Windows {
 };
 
 inline Windows windows_of(const ConvProblem& o) {
-    return {o.h,        o.w,          o.p,          o.q,        o.r,       o.s, o.stride_h,
-            o.stride_w, o.dilation_h, o.dilation_w, -o.pad_top, -o.pad_left};
+    return {o.h, o.w, o.p, o.q, o.r, o.s, o.stride_h, o.stride_w, o.dilation_h, o.dilation_w, -o.pad_top, -o.pad_left};
 }
 
 /// A tile of output pixels.
@@ -90,7 +89,8 @@ void fill_band(const Windows& a, const Tile& tile, const T* input, std::int64_t 
     };
     if (a.overlapping()) {
         const std::int64_t lines = (tile.rows - 1) * a.stride_h + a.r;
-        for (std::int64_t i = 0; i < lines; ++i) line(y + i, x, 1, (tile.columns - 1) * a.stride_w + a.s);
+        for (std::int64_t i = 0; i < lines; ++i)
+            line(y + i, x, 1, (tile.columns - 1) * a.stride_w + a.s);
         return;
     }
     for (std::int64_t row = 0; row < tile.rows; ++row)

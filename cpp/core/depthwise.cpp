@@ -1,5 +1,5 @@
-// Plans depthwise convolution with multiplier 1. Windows that cross the border get the list of their valid taps, so that
-// nothing is copied.
+// Plans depthwise convolution with multiplier 1. Windows that cross the border get the list of their valid taps, so
+// that nothing is copied.
 #include "core/depthwise.h"
 
 #include "core/band.h"
@@ -14,8 +14,8 @@
 namespace fastconv {
 namespace {
 
-/// The windows of one output row, as runs of pixels with the same valid taps: inner pixels are one run, each pixel at the
-/// border is its own.
+/// The windows of one output row, as runs of pixels with the same valid taps: inner pixels are one run, each pixel at
+/// the border is its own.
 struct Run {
     std::int64_t x0, pixels, j0, j1; // taps [j0, j1) of a window row
 };
@@ -135,8 +135,8 @@ void depthwise_input_gradient(const ConvProblem& o, const T* filters, const T* d
         for (std::int64_t first_w = 0; first_w < std::min(o.stride_w, o.w); ++first_w) {
             const Phase along = make_phase(first_w, o.w, o.stride_w, o.dilation_w, o.s, o.pad_left);
             Taps<T> g{};
-            g.windows = {o.p, o.q, down.count, along.count, down.taps, along.taps, 1, 1, down.dilation, along.dilation,
-                         down.base, along.base};
+            g.windows = {o.p, o.q, down.count,    along.count,    down.taps, along.taps,
+                         1,   1,   down.dilation, along.dilation, down.base, along.base};
             g.n = o.n;
             g.c = o.c;
             g.image = o.p * o.q * o.c;
@@ -198,7 +198,8 @@ void depthwise_filter_gradient(const ConvProblem& o, const T* input, const T* dy
     });
     for (std::int64_t split = 1; split < splits; ++split) {
         const T* from = partial.get() + (split - 1) * total;
-        for (std::int64_t i = 0; i < total; ++i) dw[i] += from[i];
+        for (std::int64_t i = 0; i < total; ++i)
+            dw[i] += from[i];
     }
 }
 

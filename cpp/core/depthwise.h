@@ -6,7 +6,8 @@
 namespace fastconv {
 
 template <class T>
-void depthwise_forward(const ConvProblem& problem, const T* input, const T* filters, const T* bias, bool relu, T* output);
+void depthwise_forward(const ConvProblem& problem, const T* input, const T* filters, const T* bias, bool relu,
+                       T* output);
 template <class T>
 void depthwise_input_gradient(const ConvProblem& problem, const T* filters, const T* dy, T* dx);
 template <class T>

@@ -1,8 +1,8 @@
 // Plans the direct algorithm: which blocks of channels and filters, which tiles of pixels, what is packed and copied.
 //
 // Forward and input gradient share one form, the gather: every output pixel reads a window of its input and multiplies
-// it with packed filters. Blocks of input channels are outermost and chosen from the layer's parameters and the ISA only;
-// tiles of pixels and blocks of filters may depend on anything, since they do not change a single rounding.
+// it with packed filters. Blocks of input channels are outermost and chosen from the layer's parameters and the ISA
+// only; tiles of pixels and blocks of filters may depend on anything, since they do not change a single rounding.
 #include "core/direct.h"
 
 #include "core/band.h"
@@ -17,10 +17,11 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kSumLength = 1024;           // longest chain of additions: bounds the rounding error
-constexpr std::int64_t kFilterBlockBytes = 256 << 10; // one (filter block, channel block): stays in L2 beside the pixels
+constexpr std::int64_t kSumLength = 1024; // longest chain of additions: bounds the rounding error
+constexpr std::int64_t kFilterBlockBytes = 256
+                                           << 10; // one (filter block, channel block): stays in L2 beside the pixels
 constexpr std::int64_t kBandBytes = 192 << 10;
-constexpr std::int64_t kPackedBytes = 32 << 20;      // all packed filters of one pass
+constexpr std::int64_t kPackedBytes = 32 << 20; // all packed filters of one pass
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 /// Where part `i` of `parts` about equal parts of `size` starts.
@@ -32,9 +33,9 @@ struct Gather {
     Windows windows;
     std::int64_t n, groups, c, k; // c, k: of one group
     const T* input;
-    std::int64_t image, pixel;    // elements between images and pixels of the input; group g starts at channel g*c
+    std::int64_t image, pixel; // elements between images and pixels of the input; group g starts at channel g*c
     std::int64_t group_in;
-    const T* filters;             // element (g, i, j, c, k) at g*f_group + i*f_i + j*f_j + c*f_c + k*f_k
+    const T* filters; // element (g, i, j, c, k) at g*f_group + i*f_i + j*f_j + c*f_c + k*f_k
     std::int64_t f_group, f_i, f_j, f_c, f_k;
     T* output;
     std::int64_t out_image, out_row, out_pixel, out_group;
@@ -87,7 +88,8 @@ void pack_filters(const Gather<T>& g, const Blocks& blocks, T* packed) {
                                  if (g.f_k == 1) {
                                      std::copy(line, line + valid, to);
                                  } else {
-                                     for (std::int64_t k = 0; k < valid; ++k) to[k] = line[k * g.f_k];
+                                     for (std::int64_t k = 0; k < valid; ++k)
+                                         to[k] = line[k * g.f_k];
                                  }
                                  std::fill(to + valid, to + lanes, T{});
                                  to += lanes;
@@ -112,11 +114,15 @@ Tiling choose_tiling(const Gather<T>& g, const Blocks& blocks, bool copy, std::i
     };
     Tiling tiling{};
     tiling.columns = a.q;
-    while (tiling.columns > 24 && bytes(1, tiling.columns) > kBandBytes) tiling.columns = ceil_div(tiling.columns, 2);
-    while (tiling.columns > 1 && bytes(1, tiling.columns) > 8 * kBandBytes) tiling.columns = ceil_div(tiling.columns, 2);
-    if (tiling.columns < a.q && tiling.columns > 24) tiling.columns = tiling.columns / 24 * 24; // whole register tiles
+    while (tiling.columns > 24 && bytes(1, tiling.columns) > kBandBytes)
+        tiling.columns = ceil_div(tiling.columns, 2);
+    while (tiling.columns > 1 && bytes(1, tiling.columns) > 8 * kBandBytes)
+        tiling.columns = ceil_div(tiling.columns, 2);
+    if (tiling.columns < a.q && tiling.columns > 24)
+        tiling.columns = tiling.columns / 24 * 24; // whole register tiles
     tiling.column_tiles = ceil_div(a.q, tiling.columns);
-    // Enough tasks for an even share of each thread, but not so small that filters stream from L2 for a few pixels only.
+    // Enough tasks for an even share of each thread, but not so small that filters stream from L2 for a few pixels
+    // only.
     const std::int64_t wanted = 4 * get_num_threads();
     tiling.rows = 1;
     const auto tasks = [&](std::int64_t rows) { return g.n * g.groups * tiling.column_tiles * ceil_div(a.p, rows); };
@@ -193,7 +199,8 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
 template <class T>
 void run_gather(const Gather<T>& g) {
     const Windows& a = g.windows;
-    if (g.n == 0 || a.p == 0 || a.q == 0) return;
+    if (g.n == 0 || a.p == 0 || a.q == 0)
+        return;
     const Blocks blocks = choose_blocks(g);
     const std::int64_t window = a.r * a.s;
     const std::int64_t group_size = window * g.c * blocks.vectors * blocks.width;
@@ -238,7 +245,8 @@ void run_gather(const Gather<T>& g) {
             half.input += start * g.group_in;
             half.filters += start * g.f_group;
             half.output += start * g.out_group;
-            if (half.bias) half.bias += start * g.k;
+            if (half.bias)
+                half.bias += start * g.k;
         });
     }
     if (too_big && blocks.k_blocks > 1) {
@@ -246,7 +254,8 @@ void run_gather(const Gather<T>& g) {
             half.k = size;
             half.filters += start * g.f_k;
             half.output += start;
-            if (half.bias) half.bias += start;
+            if (half.bias)
+                half.bias += start;
         });
     }
     if (too_big && g.c > 1) {
@@ -286,9 +295,10 @@ template <class T>
 void fold_pixels(Gather<T>& g) {
     const Windows& a = g.windows;
     const bool dense = a.r == 1 && a.s == 1 && a.stride_h == 1 && a.stride_w == 1 && a.base_h == 0 && a.base_w == 0 &&
-                       a.p == a.h && a.q == a.w && g.image == a.h * a.w * g.pixel &&
-                       g.out_row == a.q * g.out_pixel && g.out_image == a.p * g.out_row;
-    if (!dense) return;
+                       a.p == a.h && a.q == a.w && g.image == a.h * a.w * g.pixel && g.out_row == a.q * g.out_pixel &&
+                       g.out_image == a.p * g.out_row;
+    if (!dense)
+        return;
     g.windows.w = g.windows.q = g.n * a.p * a.q;
     g.windows.h = g.windows.p = 1;
     g.n = std::min<std::int64_t>(g.n, 1);
@@ -352,8 +362,8 @@ void direct_input_gradient(const ConvProblem& o, const T* filters, const T* dy, 
             g.out_row = o.stride_h * o.w * o.c;
             g.out_image = o.h * o.w * o.c;
             g.out_group = c;
-            g.windows = {o.p, o.q, down.count, along.count, down.taps, along.taps, 1, 1, down.dilation, along.dilation,
-                         down.base, along.base};
+            g.windows = {o.p, o.q, down.count,    along.count,    down.taps, along.taps,
+                         1,   1,   down.dilation, along.dilation, down.base, along.base};
             if (down.taps > 0 && along.taps > 0 && o.p > 0 && o.q > 0) {
                 fold_pixels(g);
                 run_gather(g);
@@ -442,8 +452,8 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
         const std::int64_t last_k = std::min(k, part_start(kb1, k_blocks, vectors) * kernel.width);
         for (std::int64_t tap = 0; tap < o.r * o.s; ++tap)
             for (std::int64_t i = c0; i < c0 + channels; ++i)
-                std::fill(sum + (tap * c + i) * o.k + group * k + first_k, sum + (tap * c + i) * o.k + group * k + last_k,
-                          T{});
+                std::fill(sum + (tap * c + i) * o.k + group * k + first_k,
+                          sum + (tap * c + i) * o.k + group * k + last_k, T{});
         const Scratch<T> band(copy ? band_size(a, tiling.rows, tiling.columns, channels) : 0);
         const Scratch<std::ptrdiff_t> offsets(o.r * o.s * channels);
         for (std::int64_t at = part_start(split, splits, tiles); at < part_start(split + 1, splits, tiles); ++at) {
@@ -501,13 +511,15 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
             }
         }
     });
-    if (splits == 1) return;
+    if (splits == 1)
+        return;
     constexpr std::int64_t block = 4096;
     parallel_for(ceil_div(total, block), static_cast<double>(total * splits), [&](std::int64_t task) {
         const std::int64_t first = task * block, last = std::min(total, first + block);
         for (std::int64_t split = 1; split < splits; ++split) {
             const T* from = partial.get() + (split - 1) * total;
-            for (std::int64_t i = first; i < last; ++i) dw[i] += from[i];
+            for (std::int64_t i = first; i < last; ++i)
+                dw[i] += from[i];
         }
     });
 }

@@ -1,5 +1,6 @@
-// One floating-point state inside every kernel region: round to nearest, denormals flushed, exceptions masked. Without it
-// bits would depend on which thread computes (TensorFlow's graph threads flush denormals, its eager thread does not).
+// One floating-point state inside every kernel region: round to nearest, denormals flushed, exceptions masked. Without
+// it bits would depend on which thread computes (TensorFlow's graph threads flush denormals, its eager thread does
+// not).
 #pragma once
 
 #if defined(__SSE2__)

@@ -131,8 +131,7 @@ template <class Problem>
 void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, const Padding& pad) {
     const Axis y =
         resolve_axis("height", problem.h, problem.r, strides[0], dilations[0], pad.mode, pad.top, pad.bottom);
-    const Axis x =
-        resolve_axis("width", problem.w, problem.s, strides[1], dilations[1], pad.mode, pad.left, pad.right);
+    const Axis x = resolve_axis("width", problem.w, problem.s, strides[1], dilations[1], pad.mode, pad.left, pad.right);
     problem.p = y.output;
     problem.q = x.output;
     problem.pad_top = y.before;
@@ -143,8 +142,8 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
     problem.stride_h = y.output > 1 ? strides[0] : 1;
     problem.stride_w = x.output > 1 ? strides[1] : 1;
     // resolve_axis has added these without overflow.
-    const Dims padded = in_format(problem.format, problem.n, problem.h + y.before + y.after,
-                                  problem.w + x.before + x.after, problem.c);
+    const Dims padded =
+        in_format(problem.format, problem.n, problem.h + y.before + y.after, problem.w + x.before + x.after, problem.c);
     check_size("padding: the padded input", padded, problem.dtype, "use less padding or a smaller window");
     check_size("the output", problem.output_dims(), problem.dtype, "use smaller dimensions");
 }
@@ -227,9 +226,7 @@ Pair parse_pair(const char* name, const Dims& values, DataFormat format) {
 
 Dims ConvProblem::input_dims() const { return in_format(format, n, h, w, c); }
 Dims ConvProblem::output_dims() const { return in_format(format, n, p, q, k); }
-Dims ConvProblem::filter_dims() const {
-    return depthwise ? Dims{r, s, c, k / c} : Dims{r, s, c / groups, k};
-}
+Dims ConvProblem::filter_dims() const { return depthwise ? Dims{r, s, c, k / c} : Dims{r, s, c / groups, k}; }
 Dims PoolProblem::input_dims() const { return in_format(format, n, h, w, c); }
 Dims PoolProblem::output_dims() const { return in_format(format, n, p, q, c); }
 
@@ -250,8 +247,7 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
         fail("algorithm must be 'auto' or 'direct', got '", arguments.algorithm, "'");
     }
     set_input(problem, arguments.input_name, input);
-    check_rank4(arguments.filters_name, filters,
-                arguments.depthwise ? "(R, S, C, multiplier)" : "(R, S, C/groups, K)");
+    check_rank4(arguments.filters_name, filters, arguments.depthwise ? "(R, S, C, multiplier)" : "(R, S, C/groups, K)");
     for (const std::int64_t d : filters) {
         if (d == 0) {
             fail(arguments.filters_name, " must have no dimension of size 0, got ", show(filters));
@@ -277,8 +273,8 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
         problem.groups = problem.c / filters[2];
         problem.k = filters[3];
         if (problem.k % problem.groups != 0) {
-            fail(arguments.filters_name, " has ", problem.k, " filters, which the ", problem.groups, " groups (", problem.c,
-                 " input channels / ", filters[2], ") do not divide");
+            fail(arguments.filters_name, " has ", problem.k, " filters, which the ", problem.groups, " groups (",
+                 problem.c, " input channels / ", filters[2], ") do not divide");
         }
     }
     problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // one tap: the dilation is never taken
@@ -296,8 +292,8 @@ PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArgum
     const Padding& pad = arguments.padding;
     if (pad.mode == Padding::Mode::explicit_pads &&
         (std::max(pad.top, pad.bottom) >= arguments.ksize[0] || std::max(pad.left, pad.right) >= arguments.ksize[1])) {
-        fail("padding must be smaller than the window ", show({arguments.ksize[0], arguments.ksize[1]}), ", got ((", pad.top,
-             ", ", pad.bottom, "), (", pad.left, ", ", pad.right, "))");
+        fail("padding must be smaller than the window ", show({arguments.ksize[0], arguments.ksize[1]}), ", got ((",
+             pad.top, ", ", pad.bottom, "), (", pad.left, ", ", pad.right, "))");
     }
     set_input(problem, arguments.input_name, input);
     problem.r = arguments.ksize[0];

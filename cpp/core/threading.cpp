@@ -31,6 +31,9 @@ namespace {
 // Below this many operations waking a thread (some 5 us) costs more than it saves.
 constexpr double kSerialCost = 2e5;
 
+// libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.
+constexpr std::int64_t kMaxThreads = 1024;
+
 struct Job {
     std::int64_t count;
     TaskFunction function;
@@ -136,8 +139,8 @@ std::int64_t quota_of(const std::string& directory, bool v2) {
     return cpus >= 1 && cpus < 1e6 ? static_cast<std::int64_t>(cpus) : 0;
 }
 
-// The tightest CPU quota of this process's control group and the groups around it; 0 if there is none. Inside a container
-// the group's own path may not be visible, only the top directory, which is then the container's.
+// The tightest CPU quota of this process's control group and the groups around it; 0 if there is none. Inside a
+// container the group's own path may not be visible, only the top directory, which is then the container's.
 std::int64_t cpu_quota() {
     std::int64_t tightest = 0;
     std::ifstream groups("/proc/self/cgroup"); // lines "0::/path" (v2) and "4:cpu,cpuacct:/path" (v1)
@@ -169,7 +172,7 @@ std::int64_t cpu_quota() {
 std::int64_t default_threads() {
     for (const char* variable : {"FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"}) {
         if (const std::int64_t value = positive_number(variable)) {
-            return value;
+            return std::min(value, kMaxThreads);
         }
     }
     std::int64_t cpus = std::max(1u, std::thread::hardware_concurrency());
@@ -178,11 +181,9 @@ std::int64_t default_threads() {
     if (sched_getaffinity(0, sizeof set, &set) == 0) {
         cpus = std::max(1, CPU_COUNT(&set));
     }
-    if (const std::int64_t quota = cpu_quota()) {
-        cpus = std::min(cpus, quota);
-    }
 #endif
-    return cpus;
+    const std::int64_t quota = cpu_quota();
+    return std::min(quota > 0 ? std::min(cpus, quota) : cpus, kMaxThreads);
 }
 
 std::atomic<std::int64_t>& threads() {
@@ -242,8 +243,9 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
 }
 
 void set_num_threads(std::int64_t count) {
-    if (count < 1) {
-        throw InvalidArgument("n must be at least 1, got " + std::to_string(count));
+    if (count < 1 || count > kMaxThreads) {
+        throw InvalidArgument("n must be at least 1 and at most " + std::to_string(kMaxThreads) + ", got " +
+                              std::to_string(count));
     }
     threads() = count;
 }

@@ -11,13 +11,11 @@ using TaskFunction = void (*)(void* context, std::int64_t task);
 void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context);
 
 /// Calls body(task) for each task in [0, count), in any order, on any of the configured threads, and returns when all
-/// have ended. `cost` is a rough number of operations of the whole: little work stays on the calling thread. `body` must
-/// not throw.
+/// have ended. `cost` is a rough number of operations of the whole: little work stays on the calling thread. `body`
+/// must not throw.
 template <class Body>
 void parallel_for(std::int64_t count, double cost, Body body) {
-    run_tasks(
-        count, cost, [](void* context, std::int64_t task) { (*static_cast<Body*>(context))(task); },
-        &body);
+    run_tasks(count, cost, [](void* context, std::int64_t task) { (*static_cast<Body*>(context))(task); }, &body);
 }
 
 /// "openmp" or "pool": what run_tasks would use on this thread now.

@@ -3,8 +3,8 @@
 // Vectorised over filters (the output channels); a tile of P pixels x KV vectors of filters sits in registers while the
 // whole window streams by: per window element KV loads of packed filters and P broadcasts feed P*KV FMAs.
 // Register budget: P*KV sums + KV filter vectors + 1 broadcast: 24 + 4 + 1 of 32 (AVX-512: 4x6, 3x8, 2x12, 1x14),
-// 12 + 2 + 1 of 16 (AVX2 and baseline: 2x6, 1x12). 4x6 asks 10 loads for 24 FMAs, so with two loads and two FMAs a cycle
-// the FMA ports are the limit, and the ceiling is the FMA peak; 1x14 asks 15 loads for 14 FMAs.
+// 12 + 2 + 1 of 16 (AVX2 and baseline: 2x6, 1x12). 4x6 asks 10 loads for 24 FMAs, so with two loads and two FMAs a
+// cycle the FMA ports are the limit, and the ceiling is the FMA peak; 1x14 asks 15 loads for 14 FMAs.
 //
 // For every output element the sum runs over the window in the order of the segments, in one chain from zero, whatever
 // the tile: bits do not depend on where an element sits.
@@ -24,7 +24,8 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
-        for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
+        for (int j = 0; j < KV; ++j)
+            sum[p][j] = Vec<T>{};
     }
     const ptrdiff_t step = a.x_step;
     const T* filters = a.filters;
@@ -34,13 +35,15 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
         for (; run != end; ++run) {
             Vec<T> filter[KV];
             FASTCONV_UNROLL
-            for (int j = 0; j < KV; ++j) filter[j] = load(filters + j * width<T>);
+            for (int j = 0; j < KV; ++j)
+                filter[j] = load(filters + j * width<T>);
             filters += KV * width<T>;
             FASTCONV_UNROLL
             for (int p = 0; p < P; ++p) {
                 const Vec<T> value = broadcast(run[p * step]);
                 FASTCONV_UNROLL
-                for (int j = 0; j < KV; ++j) sum[p][j] += value * filter[j];
+                for (int j = 0; j < KV; ++j)
+                    sum[p][j] += value * filter[j];
             }
         }
     }
@@ -52,12 +55,14 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
             T* to = y + p * a.y_step + j * width<T>;
             const bool part = j == KV - 1 && last < width<T>;
             Vec<T> value = sum[p][j];
-            if (a.accumulate) value = (part ? load_part(to, last) : load(to)) + value;
+            if (a.accumulate)
+                value = (part ? load_part(to, last) : load(to)) + value;
             if (a.bias) {
                 const T* bias = a.bias + j * width<T>;
                 value += part ? load_part(bias, last) : load(bias);
             }
-            if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
+            if (a.relu)
+                value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
             if (part)
                 store_part(to, value, last);
             else

@@ -3,7 +3,8 @@
 // Vectorised over filters (the channels of dy); M window elements x KV vectors of filters sit in registers while the
 // pixels stream by: per pixel KV loads of dy and M broadcasts of x feed M*KV FMAs. dy is read in place, with a partial
 // load for the last vector. The register budget and the ceiling are those of direct.cpp with M in the place of P.
-// A sum starts from zero in each call and is added to `out` once: two levels keep the rounding error of long sums small.
+// A sum starts from zero in each call and is added to `out` once: two levels keep the rounding error of long sums
+// small.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -20,11 +21,13 @@ void outer_tile(const OuterProducts<T>& a) {
     FASTCONV_UNROLL
     for (int m = 0; m < M; ++m) {
         FASTCONV_UNROLL
-        for (int j = 0; j < KV; ++j) sum[m][j] = Vec<T>{};
+        for (int j = 0; j < KV; ++j)
+            sum[m][j] = Vec<T>{};
     }
     ptrdiff_t offset[M];
     FASTCONV_UNROLL
-    for (int m = 0; m < M; ++m) offset[m] = a.offsets[m];
+    for (int m = 0; m < M; ++m)
+        offset[m] = a.offsets[m];
     const int64_t last = a.channels - (KV - 1) * width<T>;
     for (int64_t row = 0; row < a.rows; ++row) {
         const T* x = a.x + row * a.x_row;
@@ -38,7 +41,8 @@ void outer_tile(const OuterProducts<T>& a) {
             for (int m = 0; m < M; ++m) {
                 const Vec<T> value = broadcast(x[offset[m]]);
                 FASTCONV_UNROLL
-                for (int j = 0; j < KV; ++j) sum[m][j] += value * gradient[j];
+                for (int j = 0; j < KV; ++j)
+                    sum[m][j] += value * gradient[j];
             }
             x += a.x_step;
             dy += a.dy_step;

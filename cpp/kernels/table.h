@@ -13,14 +13,14 @@ namespace fastconv {
 template <class T>
 struct ConvRow {
     const T* x;
-    ptrdiff_t x_step;           // elements between the windows of neighbouring pixels
-    const ptrdiff_t* segments;  // offsets of the contiguous runs of a window
+    ptrdiff_t x_step;          // elements between the windows of neighbouring pixels
+    const ptrdiff_t* segments; // offsets of the contiguous runs of a window
     int64_t segment_count, segment_length;
-    const T* filters;           // [segment][element][vectors * width], zero-padded
-    const T* bias;              // `channels` values or null; added last
+    const T* filters; // [segment][element][vectors * width], zero-padded
+    const T* bias;    // `channels` values or null; added last
     T* y;
     ptrdiff_t y_step;
-    int64_t pixels, channels;   // channels: at most vectors * width, more than (vectors - 1) * width
+    int64_t pixels, channels; // channels: at most vectors * width, more than (vectors - 1) * width
     bool accumulate, relu;
 };
 
@@ -72,19 +72,19 @@ struct PoolRow {
     ptrdiff_t x_step;
     const ptrdiff_t* offsets;
     int64_t taps;
-    T* y;               // output, or in a gradient the gradient of the input (stepped as x is)
+    T* y; // output, or in a gradient the gradient of the input (stepped as x is)
     ptrdiff_t y_step;
-    const T* grad;      // gradients only
+    const T* grad; // gradients only
     ptrdiff_t grad_step;
-    int64_t* argmax;    // max pool only, may be null: argmax_base + i*argmax_step + offsets[t] + c
+    int64_t* argmax; // max pool only, may be null: argmax_base + i*argmax_step + offsets[t] + c
     int64_t argmax_base;
     int64_t pixels, channels;
 };
 
 template <class T>
 struct KernelsOf {
-    int64_t width;        // elements of a vector
-    int64_t max_vectors;  // of filters in a register tile
+    int64_t width;       // elements of a vector
+    int64_t max_vectors; // of filters in a register tile
     // Indexed by vectors - 1.
     void (*conv_row[4])(const ConvRow<T>&);
     void (*outer_products[4])(const OuterProducts<T>&);
