@@ -52,8 +52,7 @@ inline BandLayout band_layout(const Windows& a, std::int64_t columns, std::int64
 }
 
 inline std::int64_t band_size(const Windows& a, std::int64_t rows, std::int64_t columns, std::int64_t channels) {
-    if (a.overlapping())
-        return ((rows - 1) * a.stride_h + a.r) * ((columns - 1) * a.stride_w + a.s) * channels;
+    if (a.overlapping()) return ((rows - 1) * a.stride_h + a.r) * ((columns - 1) * a.stride_w + a.s) * channels;
     return rows * columns * a.r * a.s * channels;
 }
 
@@ -89,8 +88,7 @@ void fill_band(const Windows& a, const Tile& tile, const T* input, std::int64_t 
     };
     if (a.overlapping()) {
         const std::int64_t lines = (tile.rows - 1) * a.stride_h + a.r;
-        for (std::int64_t i = 0; i < lines; ++i)
-            line(y + i, x, 1, (tile.columns - 1) * a.stride_w + a.s);
+        for (std::int64_t i = 0; i < lines; ++i) line(y + i, x, 1, (tile.columns - 1) * a.stride_w + a.s);
         return;
     }
     for (std::int64_t row = 0; row < tile.rows; ++row)

@@ -54,8 +54,7 @@ void in_parts(const ConvProblem& o, std::int64_t size, Body&& body) {
 
 template <class T>
 void forward_any_layout(const ConvProblem& o, const T* input, const T* filters, const T* bias, bool relu, T* output) {
-    if (o.format == DataFormat::nhwc)
-        return forward(o, input, filters, bias, relu, output);
+    if (o.format == DataFormat::nhwc) return forward(o, input, filters, bias, relu, output);
     in_parts(o, sizeof(T), [&](const ConvProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * o.h * o.w * o.c), y(part.n * o.p * o.q * o.k);
         transpose_images(part.n, o.c, o.h * o.w, input + n * o.h * o.w * o.c, x.get());
@@ -66,8 +65,7 @@ void forward_any_layout(const ConvProblem& o, const T* input, const T* filters, 
 
 template <class T>
 void input_gradient_any_layout(const ConvProblem& o, const T* filters, const T* dy, T* dx) {
-    if (o.format == DataFormat::nhwc)
-        return input_gradient(o, filters, dy, dx);
+    if (o.format == DataFormat::nhwc) return input_gradient(o, filters, dy, dx);
     in_parts(o, sizeof(T), [&](const ConvProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * o.h * o.w * o.c), y(part.n * o.p * o.q * o.k);
         transpose_images(part.n, o.k, o.p * o.q, dy + n * o.p * o.q * o.k, y.get());
@@ -82,8 +80,7 @@ void filter_gradient_any_layout(const ConvProblem& o, const T* input, const T* d
         std::fill_n(dw, o.r * o.s * (o.c / o.groups) * o.k, T{});
         return;
     }
-    if (o.format == DataFormat::nhwc)
-        return filter_gradient(o, input, dy, dw);
+    if (o.format == DataFormat::nhwc) return filter_gradient(o, input, dy, dw);
     const Scratch<T> x(o.n * o.h * o.w * o.c), y(o.n * o.p * o.q * o.k);
     transpose_images(o.n, o.c, o.h * o.w, input, x.get());
     transpose_images(o.n, o.k, o.p * o.q, dy, y.get());

@@ -198,8 +198,7 @@ void depthwise_filter_gradient(const ConvProblem& o, const T* input, const T* dy
     });
     for (std::int64_t split = 1; split < splits; ++split) {
         const T* from = partial.get() + (split - 1) * total;
-        for (std::int64_t i = 0; i < total; ++i)
-            dw[i] += from[i];
+        for (std::int64_t i = 0; i < total; ++i) dw[i] += from[i];
     }
 }
 

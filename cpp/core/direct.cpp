@@ -88,8 +88,7 @@ void pack_filters(const Gather<T>& g, const Blocks& blocks, T* packed) {
                                  if (g.f_k == 1) {
                                      std::copy(line, line + valid, to);
                                  } else {
-                                     for (std::int64_t k = 0; k < valid; ++k)
-                                         to[k] = line[k * g.f_k];
+                                     for (std::int64_t k = 0; k < valid; ++k) to[k] = line[k * g.f_k];
                                  }
                                  std::fill(to + valid, to + lanes, T{});
                                  to += lanes;
@@ -114,12 +113,10 @@ Tiling choose_tiling(const Gather<T>& g, const Blocks& blocks, bool copy, std::i
     };
     Tiling tiling{};
     tiling.columns = a.q;
-    while (tiling.columns > 24 && bytes(1, tiling.columns) > kBandBytes)
-        tiling.columns = ceil_div(tiling.columns, 2);
+    while (tiling.columns > 24 && bytes(1, tiling.columns) > kBandBytes) tiling.columns = ceil_div(tiling.columns, 2);
     while (tiling.columns > 1 && bytes(1, tiling.columns) > 8 * kBandBytes)
         tiling.columns = ceil_div(tiling.columns, 2);
-    if (tiling.columns < a.q && tiling.columns > 24)
-        tiling.columns = tiling.columns / 24 * 24; // whole register tiles
+    if (tiling.columns < a.q && tiling.columns > 24) tiling.columns = tiling.columns / 24 * 24; // whole register tiles
     tiling.column_tiles = ceil_div(a.q, tiling.columns);
     // Enough tasks for an even share of each thread, but not so small that filters stream from L2 for a few pixels
     // only.
@@ -199,8 +196,7 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
 template <class T>
 void run_gather(const Gather<T>& g) {
     const Windows& a = g.windows;
-    if (g.n == 0 || a.p == 0 || a.q == 0)
-        return;
+    if (g.n == 0 || a.p == 0 || a.q == 0) return;
     const Blocks blocks = choose_blocks(g);
     const std::int64_t window = a.r * a.s;
     const std::int64_t group_size = window * g.c * blocks.vectors * blocks.width;
@@ -245,8 +241,7 @@ void run_gather(const Gather<T>& g) {
             half.input += start * g.group_in;
             half.filters += start * g.f_group;
             half.output += start * g.out_group;
-            if (half.bias)
-                half.bias += start * g.k;
+            if (half.bias) half.bias += start * g.k;
         });
     }
     if (too_big && blocks.k_blocks > 1) {
@@ -254,8 +249,7 @@ void run_gather(const Gather<T>& g) {
             half.k = size;
             half.filters += start * g.f_k;
             half.output += start;
-            if (half.bias)
-                half.bias += start;
+            if (half.bias) half.bias += start;
         });
     }
     if (too_big && g.c > 1) {
@@ -297,8 +291,7 @@ void fold_pixels(Gather<T>& g) {
     const bool dense = a.r == 1 && a.s == 1 && a.stride_h == 1 && a.stride_w == 1 && a.base_h == 0 && a.base_w == 0 &&
                        a.p == a.h && a.q == a.w && g.image == a.h * a.w * g.pixel && g.out_row == a.q * g.out_pixel &&
                        g.out_image == a.p * g.out_row;
-    if (!dense)
-        return;
+    if (!dense) return;
     g.windows.w = g.windows.q = g.n * a.p * a.q;
     g.windows.h = g.windows.p = 1;
     g.n = std::min<std::int64_t>(g.n, 1);
@@ -511,15 +504,13 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
             }
         }
     });
-    if (splits == 1)
-        return;
+    if (splits == 1) return;
     constexpr std::int64_t block = 4096;
     parallel_for(ceil_div(total, block), static_cast<double>(total * splits), [&](std::int64_t task) {
         const std::int64_t first = task * block, last = std::min(total, first + block);
         for (std::int64_t split = 1; split < splits; ++split) {
             const T* from = partial.get() + (split - 1) * total;
-            for (std::int64_t i = first; i < last; ++i)
-                dw[i] += from[i];
+            for (std::int64_t i = first; i < last; ++i) dw[i] += from[i];
         }
     });
 }

@@ -52,18 +52,15 @@ struct Chosen {
         const char* forced = std::getenv("FASTCONV_ISA");
         const bool any = forced == nullptr || *forced == '\0';
         for (const Isa& candidate : kIsas) {
-            if (candidate.available() && (any || std::string(forced) == candidate.name))
-                isa = &candidate;
+            if (candidate.available() && (any || std::string(forced) == candidate.name)) isa = &candidate;
         }
         if (isa == nullptr) {
             std::string names;
-            for (const std::string& name : isa_available())
-                names += (names.empty() ? "" : ", ") + name;
+            for (const std::string& name : isa_available()) names += (names.empty() ? "" : ", ") + name;
             throw InvalidArgument("the environment variable FASTCONV_ISA is '" + std::string(forced) +
                                   "', but this machine has: " + names);
         }
-        for (auto add : isa->add)
-            add(table);
+        for (auto add : isa->add) add(table);
     }
 };
 
@@ -80,8 +77,7 @@ std::string isa_in_use() { return chosen().isa->name; }
 std::vector<std::string> isa_available() {
     std::vector<std::string> names;
     for (const Isa& candidate : kIsas) {
-        if (candidate.available())
-            names.emplace_back(candidate.name);
+        if (candidate.available()) names.emplace_back(candidate.name);
     }
     return names;
 }

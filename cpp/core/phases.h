@@ -24,10 +24,8 @@ inline Phase make_phase(std::int64_t first, std::int64_t size, std::int64_t stri
     phase.tap_step = stride / std::gcd(stride, dilation);
     phase.dilation = phase.tap_step * dilation / stride;
     std::int64_t tap = 0; // the first that hits this phase; they repeat every tap_step
-    while (tap < std::min(window, phase.tap_step) && (first + pad - tap * dilation) % stride != 0)
-        ++tap;
-    if (tap >= std::min(window, phase.tap_step))
-        return phase;
+    while (tap < std::min(window, phase.tap_step) && (first + pad - tap * dilation) % stride != 0) ++tap;
+    if (tap >= std::min(window, phase.tap_step)) return phase;
     phase.taps = (window - 1 - tap) / phase.tap_step + 1;
     phase.last_tap = tap + (phase.taps - 1) * phase.tap_step;
     phase.base = (first + pad - phase.last_tap * dilation) / stride; // exact

@@ -31,8 +31,7 @@ void each_run(const Windows& a, std::int64_t c, std::int64_t y, std::vector<std:
         valid_taps(left, 1, a.s, a.w, j0, j1);
         offsets.clear();
         for (std::int64_t i = i0; i < i1; ++i)
-            for (std::int64_t j = j0; j < j1; ++j)
-                offsets.push_back(((top + i) * a.w + left + j) * c);
+            for (std::int64_t j = j0; j < j1; ++j) offsets.push_back(((top + i) * a.w + left + j) * c);
         PoolRow<T> row{};
         row.x_step = a.stride_w * c;
         row.offsets = offsets.data();
@@ -88,8 +87,7 @@ void gradient(const PoolProblem& o, const T* input, const T* grad, T* input_grad
     parallel_for(o.n * row_tiles * c_blocks, work, [&](std::int64_t task) {
         const std::int64_t n = task / (row_tiles * c_blocks), tile = task / c_blocks % row_tiles;
         const std::int64_t c0 = task % c_blocks * channels;
-        if (c0 >= o.c)
-            return;
+        if (c0 >= o.c) return;
         std::vector<std::ptrdiff_t> offsets;
         for (std::int64_t y = tile * o.p / row_tiles; y < (tile + 1) * o.p / row_tiles; ++y) {
             each_run<T>(a, o.c, y, offsets, [&](PoolRow<T>& row, std::int64_t x) {
@@ -122,8 +120,7 @@ void in_parts(const PoolProblem& o, std::int64_t size, Body&& body) {
 template <class T>
 void max_pool(const PoolProblem& o, const T* input, T* output, std::int64_t* argmax, bool include_batch) {
     const auto kernel = kernels<T>().max_row;
-    if (o.format == DataFormat::nhwc)
-        return forward(o, input, output, argmax, include_batch, kernel);
+    if (o.format == DataFormat::nhwc) return forward(o, input, output, argmax, include_batch, kernel);
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
     in_parts(o, sizeof(T), [&](const PoolProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * in), y(part.n * out);
@@ -131,11 +128,9 @@ void max_pool(const PoolProblem& o, const T* input, T* output, std::int64_t* arg
         transpose_images(part.n, o.c, o.h * o.w, input + n * in, x.get());
         forward(part, x.get(), y.get(), argmax ? where.get() : nullptr, include_batch, kernel);
         transpose_images(part.n, o.p * o.q, o.c, y.get(), output + n * out);
-        if (!argmax)
-            return;
+        if (!argmax) return;
         if (include_batch)
-            for (std::int64_t i = 0; i < part.n * out; ++i)
-                where.get()[i] += n * in;
+            for (std::int64_t i = 0; i < part.n * out; ++i) where.get()[i] += n * in;
         transpose_images(part.n, o.p * o.q, o.c, where.get(), argmax + n * out);
     });
 }
@@ -143,8 +138,7 @@ void max_pool(const PoolProblem& o, const T* input, T* output, std::int64_t* arg
 template <class T>
 void avg_pool(const PoolProblem& o, const T* input, T* output) {
     const auto kernel = kernels<T>().avg_row;
-    if (o.format == DataFormat::nhwc)
-        return forward(o, input, output, nullptr, false, kernel);
+    if (o.format == DataFormat::nhwc) return forward(o, input, output, nullptr, false, kernel);
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
     in_parts(o, sizeof(T), [&](const PoolProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * in), y(part.n * out);
@@ -157,13 +151,11 @@ void avg_pool(const PoolProblem& o, const T* input, T* output) {
 /// `input` is null for the average, whose gradient does not need it.
 template <class T, class Kernel>
 void gradient_any_layout(const PoolProblem& o, const T* input, const T* grad, T* input_grad, Kernel kernel) {
-    if (o.format == DataFormat::nhwc)
-        return gradient(o, input, grad, input_grad, kernel);
+    if (o.format == DataFormat::nhwc) return gradient(o, input, grad, input_grad, kernel);
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
     in_parts(o, sizeof(T), [&](const PoolProblem& part, std::int64_t n) {
         const Scratch<T> x(input ? part.n * in : 0), dy(part.n * out), dx(part.n * in);
-        if (input)
-            transpose_images(part.n, o.c, o.h * o.w, input + n * in, x.get());
+        if (input) transpose_images(part.n, o.c, o.h * o.w, input + n * in, x.get());
         transpose_images(part.n, o.c, o.p * o.q, grad + n * out, dy.get());
         gradient(part, input ? x.get() : nullptr, dy.get(), dx.get(), kernel);
         transpose_images(part.n, o.h * o.w, o.c, dx.get(), input_grad + n * in);

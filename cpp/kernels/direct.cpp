@@ -24,8 +24,7 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
-        for (int j = 0; j < KV; ++j)
-            sum[p][j] = Vec<T>{};
+        for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
     }
     const ptrdiff_t step = a.x_step;
     const T* filters = a.filters;
@@ -35,15 +34,13 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
         for (; run != end; ++run) {
             Vec<T> filter[KV];
             FASTCONV_UNROLL
-            for (int j = 0; j < KV; ++j)
-                filter[j] = load(filters + j * width<T>);
+            for (int j = 0; j < KV; ++j) filter[j] = load(filters + j * width<T>);
             filters += KV * width<T>;
             FASTCONV_UNROLL
             for (int p = 0; p < P; ++p) {
                 const Vec<T> value = broadcast(run[p * step]);
                 FASTCONV_UNROLL
-                for (int j = 0; j < KV; ++j)
-                    sum[p][j] += value * filter[j];
+                for (int j = 0; j < KV; ++j) sum[p][j] += value * filter[j];
             }
         }
     }
@@ -55,14 +52,12 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
             T* to = y + p * a.y_step + j * width<T>;
             const bool part = j == KV - 1 && last < width<T>;
             Vec<T> value = sum[p][j];
-            if (a.accumulate)
-                value = (part ? load_part(to, last) : load(to)) + value;
+            if (a.accumulate) value = (part ? load_part(to, last) : load(to)) + value;
             if (a.bias) {
                 const T* bias = a.bias + j * width<T>;
                 value += part ? load_part(bias, last) : load(bias);
             }
-            if (a.relu)
-                value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
+            if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
             if (part)
                 store_part(to, value, last);
             else

@@ -21,13 +21,11 @@ void outer_tile(const OuterProducts<T>& a) {
     FASTCONV_UNROLL
     for (int m = 0; m < M; ++m) {
         FASTCONV_UNROLL
-        for (int j = 0; j < KV; ++j)
-            sum[m][j] = Vec<T>{};
+        for (int j = 0; j < KV; ++j) sum[m][j] = Vec<T>{};
     }
     ptrdiff_t offset[M];
     FASTCONV_UNROLL
-    for (int m = 0; m < M; ++m)
-        offset[m] = a.offsets[m];
+    for (int m = 0; m < M; ++m) offset[m] = a.offsets[m];
     const int64_t last = a.channels - (KV - 1) * width<T>;
     for (int64_t row = 0; row < a.rows; ++row) {
         const T* x = a.x + row * a.x_row;
@@ -41,8 +39,7 @@ void outer_tile(const OuterProducts<T>& a) {
             for (int m = 0; m < M; ++m) {
                 const Vec<T> value = broadcast(x[offset[m]]);
                 FASTCONV_UNROLL
-                for (int j = 0; j < KV; ++j)
-                    sum[m][j] += value * gradient[j];
+                for (int j = 0; j < KV; ++j) sum[m][j] += value * gradient[j];
             }
             x += a.x_step;
             dy += a.dy_step;

@@ -29,10 +29,8 @@ template <template <class, bool> class Window, class T>
 FASTCONV_INLINE void each_window(const PoolRow<T>& a) {
     const int64_t whole = a.channels / width<T> * width<T>;
     for (int64_t i = 0; i < a.pixels; ++i) {
-        for (int64_t c = 0; c < whole; c += width<T>)
-            Window<T, false>::run(a, i, c, width<T>);
-        if (whole < a.channels)
-            Window<T, true>::run(a, i, whole, a.channels - whole);
+        for (int64_t c = 0; c < whole; c += width<T>) Window<T, false>::run(a, i, c, width<T>);
+        if (whole < a.channels) Window<T, true>::run(a, i, whole, a.channels - whole);
     }
 }
 
@@ -55,8 +53,7 @@ struct MaxWindow {
     static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
         Index<T> tap;
         put<T, Part>(a.y + i * a.y_step + c, maximum<T, Part>(a, a.x + i * a.x_step + c, count, tap), count);
-        if (!a.argmax)
-            return;
+        if (!a.argmax) return;
         for (int64_t lane = 0; lane < count; ++lane)
             a.argmax[i * a.y_step + c + lane] = a.argmax_base + i * a.x_step + a.offsets[tap[lane]] + c + lane;
     }
@@ -82,8 +79,7 @@ struct AvgWindow {
     static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
         const T* x = a.x + i * a.x_step + c;
         Vec<T> sum = fetch<T, Part>(x + a.offsets[0], count);
-        for (int64_t t = 1; t < a.taps; ++t)
-            sum += fetch<T, Part>(x + a.offsets[t], count);
+        for (int64_t t = 1; t < a.taps; ++t) sum += fetch<T, Part>(x + a.offsets[t], count);
         put<T, Part>(a.y + i * a.y_step + c, sum / broadcast(static_cast<T>(a.taps)), count);
     }
 };

@@ -106,14 +106,12 @@ FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
 template <class T>
 FASTCONV_INLINE Vec<T> load_part(const T* from, int64_t count) {
     Vec<T> value{};
-    for (int64_t i = 0; i < count; ++i)
-        value[i] = from[i];
+    for (int64_t i = 0; i < count; ++i) value[i] = from[i];
     return value;
 }
 template <class T>
 FASTCONV_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
-    for (int64_t i = 0; i < count; ++i)
-        to[i] = value[i];
+    for (int64_t i = 0; i < count; ++i) to[i] = value[i];
 }
 #endif
 

@@ -36,10 +36,11 @@ struct Padding {
     std::int64_t top = 0, bottom = 0, left = 0, right = 0;
 };
 
-// ---- From words and lists to numbers. `name` is the argument's name for the error message. ----------------------------
-FASTCONV_API DataFormat parse_data_format(std::string_view text);          // "NHWC" | "NCHW"
-FASTCONV_API Activation parse_activation(std::string_view text);           // "linear" | "relu"
-FASTCONV_API Padding parse_padding(std::string_view text);                 // "VALID" | "SAME", any case
+// ---- From words and lists to numbers. `name` is the argument's name for the error message.
+// ----------------------------
+FASTCONV_API DataFormat parse_data_format(std::string_view text); // "NHWC" | "NCHW"
+FASTCONV_API Activation parse_activation(std::string_view text);  // "linear" | "relu"
+FASTCONV_API Padding parse_padding(std::string_view text);        // "VALID" | "SAME", any case
 /// Eight numbers in the order of the four dimensions, as TensorFlow's `explicit_paddings`.
 FASTCONV_API Padding explicit_padding(const Dims& eight, DataFormat format);
 /// (top, bottom, left, right); each at least 0.
@@ -53,14 +54,15 @@ struct ConvArguments {
     Pair dilations{1, 1};
     Padding padding;
     DataFormat format = DataFormat::nhwc;
-    bool depthwise = false;            // filters are (R, S, C, M) instead of (R, S, C/groups, K)
+    bool depthwise = false; // filters are (R, S, C, M) instead of (R, S, C/groups, K)
     std::string_view algorithm = "auto";
-    const char* input_name = "input";  // what the caller calls the argument that holds or gives the input's shape
+    const char* input_name = "input"; // what the caller calls the argument that holds or gives the input's shape
     const char* filters_name = "filters";
 };
 
-/// A convolution with every size resolved. Dimension names: input (N,H,W,C), filters (R,S,C/groups,K), output (N,P,Q,K).
-/// A depthwise convolution is the one with groups = C and K = C*M: its (R,S,C,M) filters are (R,S,1,C*M) in memory.
+/// A convolution with every size resolved. Dimension names: input (N,H,W,C), filters (R,S,C/groups,K), output
+/// (N,P,Q,K). A depthwise convolution is the one with groups = C and K = C*M: its (R,S,C,M) filters are (R,S,1,C*M) in
+/// memory.
 struct ConvProblem {
     DataType dtype = DataType::float32;
     DataFormat format = DataFormat::nhwc;
@@ -69,9 +71,9 @@ struct ConvProblem {
     std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
     std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
 
-    FASTCONV_API Dims input_dims() const;   // in `format` order
-    FASTCONV_API Dims filter_dims() const;  // (R,S,C/groups,K) or (R,S,C,M)
-    FASTCONV_API Dims output_dims() const;  // in `format` order
+    FASTCONV_API Dims input_dims() const;  // in `format` order
+    FASTCONV_API Dims filter_dims() const; // (R,S,C/groups,K) or (R,S,C,M)
+    FASTCONV_API Dims output_dims() const; // in `format` order
 };
 
 FASTCONV_API ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& filters,
