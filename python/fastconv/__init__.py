@@ -1,0 +1,75 @@
+"""fastconv: fast 2-D convolution and pooling on CPUs, for NumPy, TensorFlow and Keras.
+
+The functions here take NumPy arrays. `fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are loaded on first
+access, so that importing fastconv needs NumPy alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+try:
+    from fastconv import _core
+except ImportError as error:
+    raise ImportError(
+        f"fastconv's compiled core cannot be loaded ({error}). Is this a source tree? Then install the package first, "
+        "with 'pip install .' in its top folder, and run Python elsewhere."
+    ) from error
+
+from fastconv._config import get_num_threads, set_num_threads, show_config
+from fastconv._functions import (
+    avg_pool2d,
+    avg_pool2d_grad,
+    conv2d,
+    conv2d_backprop_filter,
+    conv2d_backprop_input,
+    conv2d_transpose,
+    conv_output_size,
+    depthwise_conv2d,
+    depthwise_conv2d_backprop_filter,
+    depthwise_conv2d_backprop_input,
+    max_pool2d,
+    max_pool2d_grad,
+    max_pool2d_with_argmax,
+)
+
+if TYPE_CHECKING:
+    from fastconv import keras as keras
+    from fastconv import lenet as lenet
+    from fastconv import tensorflow as tensorflow
+
+__version__: str = _core.config()["version"]
+
+__all__ = [
+    "__version__",
+    "avg_pool2d",
+    "avg_pool2d_grad",
+    "conv2d",
+    "conv2d_backprop_filter",
+    "conv2d_backprop_input",
+    "conv2d_transpose",
+    "conv_output_size",
+    "depthwise_conv2d",
+    "depthwise_conv2d_backprop_filter",
+    "depthwise_conv2d_backprop_input",
+    "get_num_threads",
+    "max_pool2d",
+    "max_pool2d_grad",
+    "max_pool2d_with_argmax",
+    "set_num_threads",
+    "show_config",
+]
+
+_LAZY = ("keras", "lenet", "tensorflow")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"fastconv.{name}")
+    raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,107 @@
+# The compiled module. Its functions take positional arguments only, in the order of the public functions' calls.
+from typing import Any, SupportsIndex, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv._config import Config
+
+_Float = TypeVar("_Float", bound=np.floating[Any])
+_Array = npt.NDArray[_Float]
+
+def conv2d(
+    input: _Array[_Float],
+    filters: _Array[_Float],
+    strides: object,
+    padding: object,
+    data_format: str,
+    dilations: object,
+    algorithm: str,
+    bias: _Array[_Float] | None,
+    activation: str | None,
+    out: _Array[_Float] | None,
+    depthwise: bool,
+    /,
+) -> _Array[_Float]: ...
+def conv2d_backprop_input(
+    input_sizes: object,
+    filters: _Array[_Float],
+    out_backprop: _Array[_Float],
+    strides: object,
+    padding: object,
+    data_format: str,
+    dilations: object,
+    algorithm: str,
+    out: _Array[_Float] | None,
+    depthwise: bool,
+    transpose: bool,
+    /,
+) -> _Array[_Float]: ...
+def conv2d_backprop_filter(
+    input: _Array[_Float],
+    filter_sizes: object,
+    out_backprop: _Array[_Float],
+    strides: object,
+    padding: object,
+    data_format: str,
+    dilations: object,
+    algorithm: str,
+    out: _Array[_Float] | None,
+    depthwise: bool,
+    /,
+) -> _Array[_Float]: ...
+def max_pool2d(
+    input: _Array[_Float],
+    ksize: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    out: _Array[_Float] | None,
+    /,
+) -> _Array[_Float]: ...
+def max_pool2d_with_argmax(
+    input: _Array[_Float],
+    ksize: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    include_batch_in_index: bool,
+    out: tuple[_Array[_Float], npt.NDArray[np.int64]] | None,
+    /,
+) -> tuple[_Array[_Float], npt.NDArray[np.int64]]: ...
+def max_pool2d_grad(
+    orig_input: _Array[_Float],
+    orig_output: _Array[_Float],
+    grad: _Array[_Float],
+    ksize: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    out: _Array[_Float] | None,
+    /,
+) -> _Array[_Float]: ...
+def avg_pool2d(
+    input: _Array[_Float],
+    ksize: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    out: _Array[_Float] | None,
+    /,
+) -> _Array[_Float]: ...
+def avg_pool2d_grad(
+    orig_input_shape: object,
+    grad: _Array[_Float],
+    ksize: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    out: _Array[_Float] | None,
+    /,
+) -> _Array[_Float]: ...
+def conv_output_size(
+    size: SupportsIndex, kernel: SupportsIndex, stride: SupportsIndex, padding: object, dilation: SupportsIndex, /
+) -> int: ...
+def set_num_threads(n: SupportsIndex, /) -> None: ...
+def get_num_threads() -> int: ...
+def config() -> Config: ...
