@@ -1,9 +1,9 @@
 // The convolution entries of the C++ API: layout, and the choice of the algorithm.
 #include "core/depthwise.h"
 #include "core/direct.h"
-#include "core/isa.h"
 #include "core/layout.h"
-#include "core/threading.h"
+#include "core/plan.h"
+#include "core/winograd.h"
 #include "core/workspace.h"
 
 #include <algorithm>
@@ -11,31 +11,40 @@
 namespace fastconv {
 namespace {
 
-/// Filters (R,S,1,C) of a depthwise convolution with multiplier 1, or of the same written with groups.
-bool one_filter_per_channel(const ConvProblem& o) { return o.groups == o.c && o.k == o.c; }
-
 template <class T>
 void forward(const ConvProblem& o, const T* input, const T* filters, const T* bias, bool relu, T* output) {
-    if (one_filter_per_channel(o))
-        depthwise_forward(o, input, filters, bias, relu, output);
-    else
-        direct_forward(o, input, filters, bias, relu, output);
+    switch (choose_algorithm<T>(o, Direction::forward)) {
+    case Algorithm::depthwise:
+        return depthwise_forward(o, input, filters, bias, relu, output);
+    case Algorithm::winograd:
+        return run_winograd(forward_gather(o, input, filters, bias, relu, output));
+    default:
+        return run_direct(forward_gather(o, input, filters, bias, relu, output));
+    }
 }
 
 template <class T>
 void input_gradient(const ConvProblem& o, const T* filters, const T* dy, T* dx) {
-    if (one_filter_per_channel(o))
-        depthwise_input_gradient(o, filters, dy, dx);
-    else
-        direct_input_gradient(o, filters, dy, dx);
+    const Algorithm algorithm = choose_algorithm<T>(o, Direction::input_gradient);
+    if (algorithm == Algorithm::depthwise) return depthwise_input_gradient(o, filters, dy, dx);
+    for (const Gather<T>& gather : input_gradient_gathers(o, filters, dy, dx)) {
+        if (algorithm == Algorithm::winograd)
+            run_winograd(gather);
+        else
+            run_direct(gather);
+    }
 }
 
 template <class T>
 void filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
-    if (one_filter_per_channel(o))
-        depthwise_filter_gradient(o, input, dy, dw);
-    else
-        direct_filter_gradient(o, input, dy, dw);
+    switch (choose_algorithm<T>(o, Direction::filter_gradient)) {
+    case Algorithm::depthwise:
+        return depthwise_filter_gradient(o, input, dy, dw);
+    case Algorithm::winograd:
+        return winograd_filter_gradient(o, input, dy, dw);
+    default:
+        return direct_filter_gradient(o, input, dy, dw);
+    }
 }
 
 /// Calls body(images of this part, offset of its first image) so that the NHWC copies of a part stay small.

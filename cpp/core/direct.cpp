@@ -5,9 +5,7 @@
 // only; tiles of pixels and blocks of filters may depend on anything, since they do not change a single rounding.
 #include "core/direct.h"
 
-#include "core/band.h"
 #include "core/isa.h"
-#include "core/phases.h"
 #include "core/threading.h"
 #include "core/workspace.h"
 
@@ -18,30 +16,10 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kSumLength = 1024; // longest chain of additions: bounds the rounding error
-constexpr std::int64_t kFilterBlockBytes = 256
-                                           << 10; // one (filter block, channel block): stays in L2 beside the pixels
+// One (filter block, channel block): stays in L2 beside the pixels.
+constexpr std::int64_t kFilterBlockBytes = 256 << 10;
 constexpr std::int64_t kBandBytes = 192 << 10;
 constexpr std::int64_t kPackedBytes = 32 << 20; // all packed filters of one pass
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-/// Where part `i` of `parts` about equal parts of `size` starts.
-std::int64_t part_start(std::int64_t i, std::int64_t parts, std::int64_t size) { return i * size / parts; }
-
-/// For each group g: out[n, y, x, k] = sum over i, j, c of in[n, window(y, x, i, j), c] * filters(i, j, c, k).
-template <class T>
-struct Gather {
-    Windows windows;
-    std::int64_t n, groups, c, k; // c, k: of one group
-    const T* input;
-    std::int64_t image, pixel; // elements between images and pixels of the input; group g starts at channel g*c
-    std::int64_t group_in;
-    const T* filters; // element (g, i, j, c, k) at g*f_group + i*f_i + j*f_j + c*f_c + k*f_k
-    std::int64_t f_group, f_i, f_j, f_c, f_k;
-    T* output;
-    std::int64_t out_image, out_row, out_pixel, out_group;
-    const T* bias;
-    bool relu, accumulate;
-};
 
 struct Blocks {
     std::int64_t vectors, k_blocks, c_blocks, width;
@@ -193,10 +171,38 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
     }
 }
 
+/// Pixels of a 1x1 problem with stride 1 are one long row.
 template <class T>
-void run_gather(const Gather<T>& g) {
+Gather<T> fold_pixels(Gather<T> g) {
+    const Windows a = g.windows;
+    const bool dense = a.r == 1 && a.s == 1 && a.stride_h == 1 && a.stride_w == 1 && a.base_h == 0 && a.base_w == 0 &&
+                       a.p == a.h && a.q == a.w && g.image == a.h * a.w * g.pixel && g.out_row == a.q * g.out_pixel &&
+                       g.out_image == a.p * g.out_row;
+    if (!dense) return g;
+    g.windows.w = g.windows.q = g.n * a.p * a.q;
+    g.windows.h = g.windows.p = 1;
+    g.n = std::min<std::int64_t>(g.n, 1);
+    return g;
+}
+
+template <class T>
+void fill_with_zeros(const Gather<T>& g) {
+    const Windows& a = g.windows;
+    const std::int64_t channels = g.groups * g.k;
+    parallel_for(g.n * a.p, static_cast<double>(g.n * a.p * a.q * channels), [&](std::int64_t task) {
+        T* row = g.output + task / a.p * g.out_image + task % a.p * g.out_row;
+        for (std::int64_t x = 0; x < a.q; ++x) std::fill_n(row + x * g.out_pixel, channels, T{});
+    });
+}
+
+} // namespace
+
+template <class T>
+void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
+    const Gather<T> g = only ? gather : fold_pixels(gather);
     const Windows& a = g.windows;
     if (g.n == 0 || a.p == 0 || a.q == 0) return;
+    if (a.r == 0 || a.s == 0) return fill_with_zeros(g);
     const Blocks blocks = choose_blocks(g);
     const std::int64_t window = a.r * a.s;
     const std::int64_t group_size = window * g.c * blocks.vectors * blocks.width;
@@ -207,7 +213,7 @@ void run_gather(const Gather<T>& g) {
             Gather<T> half = g;
             const std::int64_t start = part * (size / 2);
             set(half, start, part == 0 ? size / 2 : size - start);
-            run_gather(half);
+            run_direct(half, only);
         }
     };
     const auto sums = [&](Gather<T>& half, std::int64_t start) { // the parts of a sum
@@ -265,9 +271,24 @@ void run_gather(const Gather<T>& g) {
     pack_filters(g, blocks, packed.get());
     const bool copy = a.crosses_columns();
     const std::int64_t widest = ceil_div(g.c, blocks.c_blocks);
+    const auto compute = [&](std::int64_t image, std::int64_t group, const Tile& tile, std::int64_t kb0,
+                             std::int64_t kb1) {
+        const Scratch<T> band(copy ? band_size(a, tile.rows, tile.columns, widest) : 0);
+        const Scratch<std::ptrdiff_t> segments(window);
+        run_tile(g, blocks, packed.get(), copy, image, group, tile, kb0, kb1, band.get(), segments.get());
+    };
+    const double pixel_work = 2.0 * static_cast<double>(g.groups * window * g.c * g.k);
+    if (only) {
+        const auto count = static_cast<std::int64_t>(only->size());
+        parallel_for(count * g.groups, pixel_work * static_cast<double>(16 * count), [&](std::int64_t task) {
+            const ImageTile& at = (*only)[static_cast<std::size_t>(task / g.groups)];
+            compute(at.image, task % g.groups, at.tile, 0, blocks.k_blocks);
+        });
+        return;
+    }
     const Tiling tiling = choose_tiling(g, blocks, copy, widest);
     const std::int64_t tiles = tiling.row_tiles * tiling.column_tiles;
-    const double work = 2.0 * static_cast<double>(g.n * g.groups * a.p * a.q) * static_cast<double>(window * g.c * g.k);
+    const double work = pixel_work * static_cast<double>(g.n * a.p * a.q);
     parallel_for(g.n * g.groups * tiles * tiling.k_parts, work, [&](std::int64_t task) {
         const std::int64_t k_part = task % tiling.k_parts;
         const std::int64_t at = task / tiling.k_parts % tiles, image_group = task / tiling.k_parts / tiles;
@@ -276,101 +297,10 @@ void run_gather(const Gather<T>& g) {
         tile.x0 = at % tiling.column_tiles * tiling.columns;
         tile.rows = std::min(tiling.rows, a.p - tile.y0);
         tile.columns = std::min(tiling.columns, a.q - tile.x0);
-        const Scratch<T> band(copy ? band_size(a, tile.rows, tile.columns, widest) : 0);
-        const Scratch<std::ptrdiff_t> segments(window);
-        run_tile(g, blocks, packed.get(), copy, image_group / g.groups, image_group % g.groups, tile,
-                 part_start(k_part, tiling.k_parts, blocks.k_blocks),
-                 part_start(k_part + 1, tiling.k_parts, blocks.k_blocks), band.get(), segments.get());
+        compute(image_group / g.groups, image_group % g.groups, tile,
+                part_start(k_part, tiling.k_parts, blocks.k_blocks),
+                part_start(k_part + 1, tiling.k_parts, blocks.k_blocks));
     });
-}
-
-/// Pixels of a 1x1 problem with stride 1 are one long row.
-template <class T>
-void fold_pixels(Gather<T>& g) {
-    const Windows& a = g.windows;
-    const bool dense = a.r == 1 && a.s == 1 && a.stride_h == 1 && a.stride_w == 1 && a.base_h == 0 && a.base_w == 0 &&
-                       a.p == a.h && a.q == a.w && g.image == a.h * a.w * g.pixel && g.out_row == a.q * g.out_pixel &&
-                       g.out_image == a.p * g.out_row;
-    if (!dense) return;
-    g.windows.w = g.windows.q = g.n * a.p * a.q;
-    g.windows.h = g.windows.p = 1;
-    g.n = std::min<std::int64_t>(g.n, 1);
-}
-
-} // namespace
-
-template <class T>
-void direct_forward(const ConvProblem& o, const T* input, const T* filters, const T* bias, bool relu, T* output) {
-    Gather<T> g{};
-    g.windows = windows_of(o);
-    g.n = o.n;
-    g.groups = o.groups;
-    g.c = o.c / o.groups;
-    g.k = o.k / o.groups;
-    g.input = input;
-    g.pixel = o.c;
-    g.image = o.h * o.w * o.c;
-    g.group_in = g.c;
-    g.filters = filters;
-    g.f_k = 1;
-    g.f_c = o.k;
-    g.f_j = g.c * o.k;
-    g.f_i = o.s * g.f_j;
-    g.f_group = g.k;
-    g.output = output;
-    g.out_pixel = o.k;
-    g.out_row = o.q * o.k;
-    g.out_image = o.p * g.out_row;
-    g.out_group = g.k;
-    g.bias = bias;
-    g.relu = relu;
-    fold_pixels(g);
-    run_gather(g);
-}
-
-template <class T>
-void direct_input_gradient(const ConvProblem& o, const T* filters, const T* dy, T* dx) {
-    const std::int64_t c = o.c / o.groups, k = o.k / o.groups;
-    for (std::int64_t first_h = 0; first_h < std::min(o.stride_h, o.h); ++first_h) {
-        const Phase down = make_phase(first_h, o.h, o.stride_h, o.dilation_h, o.r, o.pad_top);
-        for (std::int64_t first_w = 0; first_w < std::min(o.stride_w, o.w); ++first_w) {
-            const Phase along = make_phase(first_w, o.w, o.stride_w, o.dilation_w, o.s, o.pad_left);
-            Gather<T> g{};
-            g.n = o.n;
-            g.groups = o.groups;
-            g.c = k;
-            g.k = c;
-            g.input = dy;
-            g.pixel = o.k;
-            g.image = o.p * o.q * o.k;
-            g.group_in = k;
-            g.f_group = k;
-            g.f_c = 1;
-            g.f_k = o.k;
-            g.f_j = -along.tap_step * c * o.k;
-            g.f_i = -down.tap_step * o.s * c * o.k;
-            g.filters = filters + (down.last_tap * o.s + along.last_tap) * c * o.k;
-            g.output = dx + (first_h * o.w + first_w) * o.c;
-            g.out_pixel = o.stride_w * o.c;
-            g.out_row = o.stride_h * o.w * o.c;
-            g.out_image = o.h * o.w * o.c;
-            g.out_group = c;
-            g.windows = {o.p, o.q, down.count,    along.count,    down.taps, along.taps,
-                         1,   1,   down.dilation, along.dilation, down.base, along.base};
-            if (down.taps > 0 && along.taps > 0 && o.p > 0 && o.q > 0) {
-                fold_pixels(g);
-                run_gather(g);
-                continue;
-            }
-            // No filter tap reaches these pixels.
-            parallel_for(o.n * down.count, static_cast<double>(o.n * down.count * along.count * o.c),
-                         [&](std::int64_t task) {
-                             T* row = g.output + task / down.count * g.out_image + task % down.count * g.out_row;
-                             for (std::int64_t x = 0; x < along.count; ++x)
-                                 std::fill_n(row + x * g.out_pixel, o.c, T{});
-                         });
-        }
-    }
 }
 
 namespace {
@@ -515,10 +445,8 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
     });
 }
 
-template void direct_forward(const ConvProblem&, const float*, const float*, const float*, bool, float*);
-template void direct_forward(const ConvProblem&, const double*, const double*, const double*, bool, double*);
-template void direct_input_gradient(const ConvProblem&, const float*, const float*, float*);
-template void direct_input_gradient(const ConvProblem&, const double*, const double*, double*);
+template void run_direct(const Gather<float>&, const std::vector<ImageTile>*);
+template void run_direct(const Gather<double>&, const std::vector<ImageTile>*);
 template void direct_filter_gradient(const ConvProblem&, const float*, const float*, float*);
 template void direct_filter_gradient(const ConvProblem&, const double*, const double*, double*);
 

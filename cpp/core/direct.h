@@ -1,14 +1,20 @@
-// The direct algorithm: forward and input gradient as one "gather" form, and the filter gradient.
+// The direct algorithm: any gather, and any filter gradient.
 #pragma once
 
-#include "fastconv/fastconv.h"
+#include "core/gather.h"
 
 namespace fastconv {
 
+/// A tile of one image.
+struct ImageTile {
+    std::int64_t image;
+    Tile tile;
+};
+
+/// Computes all of the output, or the given tiles only.
 template <class T>
-void direct_forward(const ConvProblem& problem, const T* input, const T* filters, const T* bias, bool relu, T* output);
-template <class T>
-void direct_input_gradient(const ConvProblem& problem, const T* filters, const T* dy, T* dx);
+void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only = nullptr);
+
 template <class T>
 void direct_filter_gradient(const ConvProblem& problem, const T* input, const T* dy, T* dw);
 

@@ -1,4 +1,5 @@
 // Validation, and from arguments to fully resolved problems: the one door for every front end.
+#include "core/winograd.h"
 #include "fastconv/fastconv.h"
 
 #include <algorithm>
@@ -243,8 +244,12 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
     problem.depthwise = arguments.depthwise;
     check_positive("strides", arguments.strides);
     check_positive("dilations", arguments.dilations);
-    if (arguments.algorithm != "auto" && arguments.algorithm != "direct") {
-        fail("algorithm must be 'auto' or 'direct', got '", arguments.algorithm, "'");
+    if (arguments.algorithm == "direct") {
+        problem.algorithm = Algorithm::direct;
+    } else if (arguments.algorithm == "winograd") {
+        problem.algorithm = Algorithm::winograd;
+    } else if (arguments.algorithm != "auto") {
+        fail("algorithm must be 'auto', 'direct' or 'winograd', got '", arguments.algorithm, "'");
     }
     set_input(problem, arguments.input_name, input);
     check_rank4(arguments.filters_name, filters, arguments.depthwise ? "(R, S, C, multiplier)" : "(R, S, C/groups, K)");
@@ -280,6 +285,14 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
     problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // one tap: the dilation is never taken
     problem.dilation_w = problem.s > 1 ? arguments.dilations[1] : 1;
     set_spatial(problem, arguments.strides, arguments.dilations, arguments.padding);
+    if (problem.algorithm == Algorithm::winograd &&
+        !(dtype == DataType::float32 ? winograd_serves<float>(problem) : winograd_serves<double>(problem))) {
+        fail("algorithm 'winograd' serves 3x3 filters with strides 1, dilations 1, one group and at most some 1000 "
+             "channels; ",
+             arguments.filters_name, " ", show(filters), " with strides ", show({problem.stride_h, problem.stride_w}),
+             ", dilations ", show({problem.dilation_h, problem.dilation_w}), " and ", problem.groups,
+             " groups need 'direct'");
+    }
     return problem;
 }
 

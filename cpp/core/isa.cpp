@@ -13,6 +13,7 @@ namespace fastconv {
     void add_filter_gradient(KernelTable&);                                                                            \
     void add_depthwise(KernelTable&);                                                                                  \
     void add_pooling(KernelTable&);                                                                                    \
+    void add_winograd(KernelTable&);                                                                                   \
     }
 FASTCONV_DECLARE_ISA(baseline)
 #if defined(FASTCONV_X86)
@@ -25,10 +26,11 @@ namespace {
 struct Isa {
     const char* name;
     bool (*available)();
-    void (*add[4])(KernelTable&);
+    void (*add[5])(KernelTable&);
 };
 
-#define FASTCONV_ADD(isa) {isa::add_direct, isa::add_filter_gradient, isa::add_depthwise, isa::add_pooling}
+#define FASTCONV_ADD(isa)                                                                                              \
+    {isa::add_direct, isa::add_filter_gradient, isa::add_depthwise, isa::add_pooling, isa::add_winograd}
 // The slowest first. __builtin_cpu_supports also asks whether the operating system saves the registers.
 const Isa kIsas[] = {
     {"baseline", [] { return true; }, FASTCONV_ADD(baseline)},

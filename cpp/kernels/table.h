@@ -81,6 +81,30 @@ struct PoolRow {
     int64_t pixels, channels;
 };
 
+/// points[i*6 + j][c] of one tile, from a square of pixels of which rows [row0, row1) and columns [column0, column1)
+/// exist and the others count as zero.
+template <class T>
+struct WinogradTile {
+    const T* pixels;
+    ptrdiff_t row, pixel;
+    int64_t row0, row1, column0, column1;
+    T* points;
+    ptrdiff_t plane;
+    int64_t channels;
+};
+
+/// A square of values of one tile from its 36 points; the first `rows` x `columns` of an output tile are written.
+template <class T>
+struct WinogradOutput {
+    const T* points;
+    ptrdiff_t plane;
+    const T* bias;
+    T* y;
+    ptrdiff_t row, pixel;
+    int64_t rows, columns, channels;
+    bool relu;
+};
+
 template <class T>
 struct KernelsOf {
     int64_t width;       // elements of a vector
@@ -91,6 +115,11 @@ struct KernelsOf {
     int64_t outer_products_count[4]; // most `count` that one register tile takes
     void (*depthwise_row)(const DepthwiseRow<T>&);
     void (*depthwise_filter_row)(const DepthwiseFilterRow<T>&);
+    void (*winograd_input)(const WinogradTile<T>&);    // 6x6 pixels
+    void (*winograd_gradient)(const WinogradTile<T>&); // 4x4 pixels of dy
+    void (*winograd_filter)(const WinogradTile<T>&);   // 3x3 taps
+    bool (*winograd_output)(const WinogradOutput<T>&); // 4x4 pixels; whether all are finite before bias and ReLU
+    void (*winograd_taps)(const WinogradOutput<T>&);   // 3x3 taps
     void (*max_row)(const PoolRow<T>&);
     void (*max_grad_row)(const PoolRow<T>&);
     void (*avg_row)(const PoolRow<T>&);

@@ -25,6 +25,7 @@ class FASTCONV_API InvalidArgument : public std::invalid_argument {
 enum class DataType : std::uint8_t { float32, float64 };
 enum class DataFormat : std::uint8_t { nhwc, nchw };
 enum class Activation : std::uint8_t { linear, relu };
+enum class Algorithm : std::uint8_t { auto_choice, direct, winograd, depthwise };
 
 using Dims = std::vector<std::int64_t>;
 using Pair = std::array<std::int64_t, 2>; // (height, width)
@@ -67,6 +68,7 @@ struct ConvProblem {
     DataType dtype = DataType::float32;
     DataFormat format = DataFormat::nhwc;
     bool depthwise = false;
+    Algorithm algorithm = Algorithm::auto_choice;
     std::int64_t n = 0, h = 0, w = 0, c = 0, k = 0, r = 0, s = 0, p = 0, q = 0, groups = 1;
     std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
     std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;

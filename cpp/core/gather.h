@@ -1,0 +1,64 @@
+// The form that forward pass and input gradient share: every output pixel reads a window of its input.
+#pragma once
+
+#include "core/band.h"
+#include "fastconv/fastconv.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace fastconv {
+
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+/// Where part `i` of `parts` about equal parts of `size` starts.
+inline std::int64_t part_start(std::int64_t i, std::int64_t parts, std::int64_t size) { return i * size / parts; }
+
+/// For each group g: out[n, y, x, k] = sum over i, j, c of in[n, window(y, x, i, j), c] * filters(i, j, c, k).
+template <class T>
+struct Gather {
+    Windows windows;
+    std::int64_t n, groups, c, k; // c, k: of one group
+    const T* input;
+    std::int64_t image, pixel; // elements between images and pixels of the input; group g starts at channel g*c
+    std::int64_t group_in;
+    const T* filters; // element (g, i, j, c, k) at g*f_group + i*f_i + j*f_j + c*f_c + k*f_k
+    std::int64_t f_group, f_i, f_j, f_c, f_k;
+    T* output;
+    std::int64_t out_image, out_row, out_pixel, out_group;
+    const T* bias;
+    bool relu, accumulate;
+};
+
+template <class T>
+Gather<T> forward_gather(const ConvProblem& o, const T* input, const T* filters, const T* bias, bool relu, T* output) {
+    Gather<T> g{};
+    g.windows = windows_of(o);
+    g.n = o.n;
+    g.groups = o.groups;
+    g.c = o.c / o.groups;
+    g.k = o.k / o.groups;
+    g.input = input;
+    g.pixel = o.c;
+    g.image = o.h * o.w * o.c;
+    g.group_in = g.c;
+    g.filters = filters;
+    g.f_k = 1;
+    g.f_c = o.k;
+    g.f_j = g.c * o.k;
+    g.f_i = o.s * g.f_j;
+    g.f_group = g.k;
+    g.output = output;
+    g.out_pixel = o.k;
+    g.out_row = o.q * o.k;
+    g.out_image = o.p * g.out_row;
+    g.out_group = g.k;
+    g.bias = bias;
+    g.relu = relu;
+    return g;
+}
+
+/// The gathers of an input gradient, one for each phase of the stride; no window (r or s is 0) where no tap reaches.
+template <class T>
+std::vector<Gather<T>> input_gradient_gathers(const ConvProblem& o, const T* filters, const T* dy, T* dx);
+
+} // namespace fastconv

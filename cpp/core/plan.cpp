@@ -1,0 +1,41 @@
+#include "core/plan.h"
+
+#include "core/gather.h"
+#include "core/winograd.h"
+
+#include <cstdlib>
+#include <string>
+
+namespace fastconv {
+namespace {
+
+bool winograd_enabled() {
+    static const bool enabled = [] {
+        const char* value = std::getenv("FASTCONV_WINOGRAD");
+        return value == nullptr || std::string(value) != "0";
+    }();
+    return enabled;
+}
+
+} // namespace
+
+template <class T>
+Algorithm choose_algorithm(const ConvProblem& o, Direction) {
+    if (o.algorithm == Algorithm::winograd) return Algorithm::winograd;
+    if (o.groups == o.c && o.k == o.c)
+        return Algorithm::depthwise; // the same memory, whether written with groups or not
+    if (o.algorithm == Algorithm::direct) return Algorithm::direct;
+    if (!winograd_enabled() || !winograd_serves<T>(o)) return Algorithm::direct;
+    // Transforms cost about 36*(C + K) operations a tile against 36*C*K multiplications: they pay from some 32
+    // channels.
+    if (o.c < 32 || o.k < 32) return Algorithm::direct;
+    // 36 products a tile of 16 pixels instead of 9 a pixel; tiles over the edge are wasted, and the transformed filters
+    // (4 times their size) must be read once for few pixels.
+    const std::int64_t tiles = ceil_div(o.p, 4) * ceil_div(o.q, 4);
+    return 36 * tiles * 2 < 9 * o.p * o.q && o.p * o.q >= 100 ? Algorithm::winograd : Algorithm::direct;
+}
+
+template Algorithm choose_algorithm<float>(const ConvProblem&, Direction);
+template Algorithm choose_algorithm<double>(const ConvProblem&, Direction);
+
+} // namespace fastconv

@@ -1,0 +1,15 @@
+// The planner: which algorithm serves a problem. It looks at the layer and the ISA, never at the batch size, so that an
+// image's result does not depend on its neighbours.
+#pragma once
+
+#include "fastconv/fastconv.h"
+
+namespace fastconv {
+
+enum class Direction : std::uint8_t { forward, input_gradient, filter_gradient };
+
+/// auto_choice resolved: direct, depthwise or winograd.
+template <class T>
+Algorithm choose_algorithm(const ConvProblem& problem, Direction direction);
+
+} // namespace fastconv

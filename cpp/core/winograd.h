@@ -1,0 +1,19 @@
+// Winograd's algorithm for dense 3x3 windows of stride 1, in all three directions.
+#pragma once
+
+#include "core/gather.h"
+
+namespace fastconv {
+
+/// Whether the algorithm can compute this at all: the window, and scratch memory within bounds.
+template <class T>
+bool winograd_serves(const ConvProblem& problem);
+
+/// One group, 3x3 windows, stride and dilation 1.
+template <class T>
+void run_winograd(const Gather<T>& gather);
+
+template <class T>
+void winograd_filter_gradient(const ConvProblem& problem, const T* input, const T* dy, T* dw);
+
+} // namespace fastconv

@@ -1,0 +1,71 @@
+// A few slots of kept buffers, exchanged atomically: no lock that fork() could leave locked, no thread that owns them.
+#include "core/workspace.h"
+
+#include <atomic>
+#include <iterator>
+#include <new>
+
+namespace fastconv {
+namespace {
+
+constexpr std::size_t kLine = 64;
+constexpr std::size_t kSmall = 64 << 10;     // below, malloc does not ask the system for pages
+constexpr std::size_t kKeptBytes = 96 << 20; // of all slots together
+
+struct alignas(kLine) Header { // in front of the memory that the caller sees
+    std::size_t bytes;
+};
+static_assert(sizeof(Header) == kLine, "the memory behind the header must be aligned to a line");
+
+std::atomic<Header*> g_slots[16];
+std::atomic<std::size_t> g_kept{0};
+
+void release(Header* header) noexcept { ::operator delete(header, std::align_val_t{kLine}); }
+
+std::atomic<unsigned> g_oldest{0};
+
+/// Puts a buffer into an empty slot, or in the place of another, which it returns (or null).
+Header* keep(Header* header) noexcept {
+    for (std::atomic<Header*>& slot : g_slots) {
+        Header* empty = nullptr;
+        if (slot.load(std::memory_order_relaxed) == nullptr && slot.compare_exchange_strong(empty, header))
+            return nullptr;
+    }
+    return g_slots[g_oldest++ % std::size(g_slots)].exchange(header);
+}
+
+} // namespace
+
+void* take_memory(std::size_t bytes) {
+    if (bytes >= kSmall) {
+        for (std::atomic<Header*>& slot : g_slots) {
+            if (slot.load(std::memory_order_relaxed) == nullptr) continue;
+            Header* header = slot.exchange(nullptr);
+            if (header == nullptr) continue;
+            g_kept -= header->bytes;
+            if (header->bytes >= bytes && header->bytes / 2 <= bytes) return header + 1;
+            return_memory(header + 1);
+        }
+    }
+    auto* header = static_cast<Header*>(::operator new(bytes + kLine, std::align_val_t{kLine}));
+    header->bytes = bytes;
+    return header + 1;
+}
+
+void return_memory(void* memory) noexcept {
+    Header* header = static_cast<Header*>(memory) - 1;
+    if (header->bytes < kSmall || header->bytes > kKeptBytes / 2) return release(header);
+    g_kept += header->bytes;
+    if (Header* other = keep(header)) {
+        g_kept -= other->bytes;
+        release(other);
+    }
+    for (std::size_t i = 0; g_kept > kKeptBytes && i < std::size(g_slots); ++i) {
+        Header* other = g_slots[g_oldest++ % std::size(g_slots)].exchange(nullptr);
+        if (other == nullptr) continue;
+        g_kept -= other->bytes;
+        release(other);
+    }
+}
+
+} // namespace fastconv

@@ -1,0 +1,231 @@
+// The transforms of Winograd's minimal filtering with 6x6 tiles: F(4x4, 3x3) for the forward pass and the input
+// gradient, F(3x3, 4x4) for the filter gradient (Lavin & Gray, arXiv:1509.09308). The products between them are
+// conv_row and outer_products over the tiles, once for each of the 36 points.
+//
+// Vectorised over channels. A one-dimensional transform takes 6 (or 3, 4) vectors and lives in registers; the 36
+// vectors between the two passes go through 2.3 KB of stack, that is L1. About 5 operations a value: the ceiling is L1
+// and L2 bandwidth, since each value is loaded once and stored once.
+//
+// The interpolation points are 0, +-a, +-b and infinity with a = 1/sqrt(2), b = sqrt(2): a*b = 1 keeps the entries of
+// all three matrices near 1, so that rounding errors grow less than with the integers 1 and 2.
+#include "kernels/simd.h"
+#include "kernels/table.h"
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+template <class T>
+struct Points {
+    static constexpr T a = static_cast<T>(0.70710678118654752440L), b = static_cast<T>(1.41421356237309504880L);
+    static constexpr T a2 = static_cast<T>(0.5), b2 = static_cast<T>(2.0);
+    static constexpr T sum = a2 + b2;                   // a^2 + b^2;  a^2 * b^2 is 1
+    static constexpr T na = static_cast<T>(-1.0 / 1.5); // 1 / (2 a^2 (a^2 - b^2))
+    static constexpr T nb = static_cast<T>(1.0 / 6.0);  // 1 / (2 b^2 (b^2 - a^2))
+    static constexpr T a3 = a * a2, b3 = b * b2;
+};
+
+template <class T, bool Part>
+FASTCONV_INLINE Vec<T> fetch(const T* from, int64_t count) {
+    return Part ? load_part(from, count) : load(from);
+}
+template <class T, bool Part>
+FASTCONV_INLINE void put(T* to, Vec<T> value, int64_t count) {
+    if (Part)
+        store_part(to, value, count);
+    else
+        store(to, value);
+}
+
+/// B^T: six values of an input line to six points.
+template <class T>
+FASTCONV_INLINE void input_points(const Vec<T> d[6], Vec<T> out[6]) {
+    using P = Points<T>;
+    const Vec<T> even_a = d[4] - P::b2 * d[2], odd_a = P::a * (d[3] - P::b2 * d[1]);
+    const Vec<T> even_b = d[4] - P::a2 * d[2], odd_b = P::b * (d[3] - P::a2 * d[1]);
+    out[0] = d[0] - P::sum * d[2] + d[4];
+    out[1] = even_a + odd_a;
+    out[2] = even_a - odd_a;
+    out[3] = even_b + odd_b;
+    out[4] = even_b - odd_b;
+    out[5] = d[1] - P::sum * d[3] + d[5];
+}
+
+/// G: three filter taps to six points.
+template <class T>
+FASTCONV_INLINE void filter_points(const Vec<T> g[3], Vec<T> out[6]) {
+    using P = Points<T>;
+    const Vec<T> even_a = P::na * g[0] + P::na * P::a2 * g[2], odd_a = P::na * P::a * g[1];
+    const Vec<T> even_b = P::nb * g[0] + P::nb * P::b2 * g[2], odd_b = P::nb * P::b * g[1];
+    out[0] = g[0];
+    out[1] = even_a + odd_a;
+    out[2] = even_a - odd_a;
+    out[3] = even_b + odd_b;
+    out[4] = even_b - odd_b;
+    out[5] = g[2];
+}
+
+/// G of F(3, 4): four output gradients to six points.
+template <class T>
+FASTCONV_INLINE void gradient_points(const Vec<T> g[4], Vec<T> out[6]) {
+    using P = Points<T>;
+    const Vec<T> even_a = P::na * g[0] + P::na * P::a2 * g[2], odd_a = P::na * P::a * g[1] + P::na * P::a3 * g[3];
+    const Vec<T> even_b = P::nb * g[0] + P::nb * P::b2 * g[2], odd_b = P::nb * P::b * g[1] + P::nb * P::b3 * g[3];
+    out[0] = g[0];
+    out[1] = even_a + odd_a;
+    out[2] = even_a - odd_a;
+    out[3] = even_b + odd_b;
+    out[4] = even_b - odd_b;
+    out[5] = g[3];
+}
+
+/// A^T: six points to four outputs.
+template <class T>
+FASTCONV_INLINE void output_values(const Vec<T> m[6], Vec<T> out[4]) {
+    using P = Points<T>;
+    const Vec<T> even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
+    out[0] = m[0] + even_a + even_b;
+    out[1] = P::a * odd_a + P::b * odd_b;
+    out[2] = P::a2 * even_a + P::b2 * even_b;
+    out[3] = P::a3 * odd_a + P::b3 * odd_b + m[5];
+}
+
+/// A^T of F(3, 4): six points to three filter taps.
+template <class T>
+FASTCONV_INLINE void tap_values(const Vec<T> m[6], Vec<T> out[3]) {
+    using P = Points<T>;
+    const Vec<T> even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
+    out[0] = m[0] + even_a + even_b;
+    out[1] = P::a * odd_a + P::b * odd_b;
+    out[2] = P::a2 * even_a + P::b2 * even_b + m[5];
+}
+
+/// From a square of Size x Size pixels (zero outside the valid rows and columns) to 36 planes.
+template <class T, int Size, void Line(const Vec<T>*, Vec<T>*), bool Part>
+FASTCONV_INLINE void to_points(const WinogradTile<T>& a, int64_t c, int64_t count) {
+    Vec<T> between[6][Size];
+    FASTCONV_UNROLL
+    for (int j = 0; j < Size; ++j) {
+        Vec<T> line[Size], points[6];
+        const bool valid = j >= a.column0 && j < a.column1;
+        FASTCONV_UNROLL
+        for (int i = 0; i < Size; ++i)
+            line[i] = valid && i >= a.row0 && i < a.row1 ? fetch<T, Part>(a.pixels + i * a.row + j * a.pixel + c, count)
+                                                         : Vec<T>{};
+        Line(line, points);
+        FASTCONV_UNROLL
+        for (int i = 0; i < 6; ++i) between[i][j] = points[i];
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 6; ++i) {
+        Vec<T> points[6];
+        Line(between[i], points);
+        FASTCONV_UNROLL
+        for (int j = 0; j < 6; ++j) put<T, Part>(a.points + (i * 6 + j) * a.plane + c, points[j], count);
+    }
+}
+
+/// From 36 planes to a square of Size x Size values.
+template <class T, int Size, void Line(const Vec<T>*, Vec<T>*), bool Part>
+FASTCONV_INLINE void from_points(const T* points, ptrdiff_t plane, int64_t count, Vec<T> out[Size][Size]) {
+    Vec<T> between[Size][6];
+    FASTCONV_UNROLL
+    for (int j = 0; j < 6; ++j) {
+        Vec<T> line[6], values[Size];
+        FASTCONV_UNROLL
+        for (int i = 0; i < 6; ++i) line[i] = fetch<T, Part>(points + (i * 6 + j) * plane, count);
+        Line(line, values);
+        FASTCONV_UNROLL
+        for (int i = 0; i < Size; ++i) between[i][j] = values[i];
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < Size; ++i) Line(between[i], out[i]);
+}
+
+template <class T, int Size, void Line(const Vec<T>*, Vec<T>*)>
+FASTCONV_INLINE void tile_to_points(const WinogradTile<T>& a) {
+    int64_t c = 0;
+    for (; c + width<T> <= a.channels; c += width<T>) to_points<T, Size, Line, false>(a, c, width<T>);
+    if (c < a.channels) to_points<T, Size, Line, true>(a, c, a.channels - c);
+}
+
+template <class T>
+void input_tile(const WinogradTile<T>& a) {
+    tile_to_points<T, 6, input_points<T>>(a);
+}
+template <class T>
+void gradient_tile(const WinogradTile<T>& a) {
+    tile_to_points<T, 4, gradient_points<T>>(a);
+}
+template <class T>
+void filter_tile(const WinogradTile<T>& a) {
+    tile_to_points<T, 3, filter_points<T>>(a);
+}
+
+template <class T, bool Part>
+FASTCONV_INLINE Vec<T> output_channels(const WinogradOutput<T>& a, int64_t c, int64_t count) {
+    Vec<T> out[4][4];
+    from_points<T, 4, output_values<T>, Part>(a.points + c, a.plane, count, out);
+    Vec<T> bias{}, zero_or_nan{};
+    if (a.bias) bias = fetch<T, Part>(a.bias + c, count);
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; ++i) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < 4; ++j) {
+            Vec<T> value = out[i][j];
+            zero_or_nan += value - value; // NaN once any value is infinite or NaN
+            if (a.bias) value += bias;
+            if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value;
+            if (i < a.rows && j < a.columns) put<T, Part>(a.y + i * a.row + j * a.pixel + c, value, count);
+        }
+    }
+    return zero_or_nan;
+}
+
+template <class T>
+bool output_tile(const WinogradOutput<T>& a) {
+    Vec<T> zero_or_nan{};
+    int64_t c = 0;
+    for (; c + width<T> <= a.channels; c += width<T>) zero_or_nan += output_channels<T, false>(a, c, width<T>);
+    if (c < a.channels) zero_or_nan += output_channels<T, true>(a, c, a.channels - c);
+    bool finite = true;
+    for (int lane = 0; lane < width<T>; ++lane) finite &= zero_or_nan[lane] == 0;
+    return finite;
+}
+
+template <class T, bool Part>
+FASTCONV_INLINE void tap_channels(const WinogradOutput<T>& a, int64_t c, int64_t count) {
+    Vec<T> out[3][3];
+    from_points<T, 3, tap_values<T>, Part>(a.points + c, a.plane, count, out);
+    FASTCONV_UNROLL
+    for (int i = 0; i < 3; ++i) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < 3; ++j) put<T, Part>(a.y + i * a.row + j * a.pixel + c, out[i][j], count);
+    }
+}
+
+template <class T>
+void tap_tile(const WinogradOutput<T>& a) {
+    int64_t c = 0;
+    for (; c + width<T> <= a.channels; c += width<T>) tap_channels<T, false>(a, c, width<T>);
+    if (c < a.channels) tap_channels<T, true>(a, c, a.channels - c);
+}
+
+template <class T>
+void fill(KernelsOf<T>& kernels) {
+    kernels.winograd_input = input_tile<T>;
+    kernels.winograd_gradient = gradient_tile<T>;
+    kernels.winograd_filter = filter_tile<T>;
+    kernels.winograd_output = output_tile<T>;
+    kernels.winograd_taps = tap_tile<T>;
+}
+
+} // namespace
+
+void add_winograd(KernelTable& table) {
+    fill(table.f32);
+    fill(table.f64);
+}
+
+} // namespace FASTCONV_ISA
+} // namespace fastconv
