@@ -1,0 +1,343 @@
+"""Threads: how many, which backend, the same bits for any number, from many callers and in a forked child."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastconv
+import numpy as np
+import pytest
+
+# Run in a Python of its own: what depends on the environment, on fork, or on the state of the thread pools. It defines
+# jobs, all of them large enough for several threads, and digest(), which runs one and names the bits of its result.
+JOBS = """
+import hashlib, json, os, sys, threading
+import numpy as np
+import fastconv
+
+def array(*shape, dtype=np.float32):
+    return np.random.default_rng(shape).standard_normal(shape).astype(dtype)
+
+X, FILTERS, Y, DEPTHWISE = array(5, 24, 23, 17), array(3, 3, 17, 19), array(5, 22, 21, 19), array(3, 3, 17, 2)
+POOLED, DEPTHWISE_Y = array(5, 12, 12, 17), array(5, 22, 21, 34)
+NCHW, IMAGE, IMAGE_FILTERS = array(3, 18, 20, 21), array(2, 96, 97, 1), array(5, 5, 1, 6)
+X64, FILTERS64 = array(2, 19, 18, 9, dtype=float), array(3, 3, 9, 10, dtype=float)
+Y64 = array(2, 17, 16, 10, dtype=float)
+JOBS = {
+    "conv2d": lambda: fastconv.conv2d(X, FILTERS, padding="SAME", activation="relu", bias=array(19)),
+    "conv2d strided": lambda: fastconv.conv2d(X, FILTERS, 2, 1, dilations=2),
+    "conv2d grouped": lambda: fastconv.conv2d(NCHW, array(3, 3, 6, 9), data_format="NCHW"),
+    "conv2d one channel": lambda: fastconv.conv2d(IMAGE, IMAGE_FILTERS),
+    "conv2d float64": lambda: fastconv.conv2d(X64, FILTERS64),
+    "input gradient": lambda: fastconv.conv2d_backprop_input(X.shape, FILTERS, Y),
+    "input gradient strided": lambda: fastconv.conv2d_backprop_input((5, 45, 43, 17), FILTERS, Y, 2),
+    "input gradient float64": lambda: fastconv.conv2d_backprop_input(X64.shape, FILTERS64, Y64),
+    "filter gradient": lambda: fastconv.conv2d_backprop_filter(X, FILTERS.shape, Y),
+    "filter gradient of one image": lambda: fastconv.conv2d_backprop_filter(X[:1], FILTERS.shape, Y[:1]),
+    "filter gradient float64": lambda: fastconv.conv2d_backprop_filter(X64, FILTERS64.shape, Y64),
+    "depthwise": lambda: fastconv.depthwise_conv2d(X, DEPTHWISE),
+    "depthwise input gradient": lambda: fastconv.depthwise_conv2d_backprop_input(X.shape, DEPTHWISE, DEPTHWISE_Y),
+    "depthwise filter gradient": lambda: fastconv.depthwise_conv2d_backprop_filter(X, DEPTHWISE.shape, DEPTHWISE_Y),
+    "max pool": lambda: fastconv.max_pool2d_with_argmax(X, 3, 1, "SAME"),
+    "max pool gradient": lambda: fastconv.max_pool2d_grad(X, POOLED, POOLED, 2, 2, "SAME"),
+    "average pool": lambda: fastconv.avg_pool2d(X, 3, 1, "SAME"),
+    "average pool gradient": lambda: fastconv.avg_pool2d_grad(X.shape, POOLED, 2, 2, "SAME"),
+}
+
+def digest(name):
+    result = JOBS[name]()
+    parts = result if isinstance(result, tuple) else (result,)
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+def digests():
+    return {name: digest(name) for name in JOBS}
+"""
+
+BACKENDS = ["openmp", "pool"]
+
+
+def run_python(code: str, **environment: str) -> Any:
+    """What the code prints as JSON, in a Python of its own with no thread settings but these."""
+    names = ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS", "FASTCONV_THREADING")
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**inherited, **environment})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def threads_restored() -> Iterator[None]:
+    before = fastconv.get_num_threads()
+    yield
+    fastconv.set_num_threads(before)
+
+
+# ---- How many -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("threads_restored")
+def test_number_of_threads_is_what_was_set() -> None:
+    for n in (1, 3, np.int64(2), np.uint8(5), 1024):
+        fastconv.set_num_threads(n)
+        assert fastconv.get_num_threads() == n
+        assert fastconv.show_config(mode="dicts")["threads"] == n
+
+
+@pytest.mark.usefixtures("threads_restored")
+def test_wrong_number_of_threads() -> None:
+    fastconv.set_num_threads(2)
+    for wrong in (0, -1, -(2**63), 1025, 2**31, 2**63 - 1):
+        with pytest.raises(ValueError, match=rf"^n must be at least 1 and at most 1024, got {wrong}$"):
+            fastconv.set_num_threads(wrong)
+    with pytest.raises(ValueError, match=r"^n: expected a number that fits in 64 bits"):
+        fastconv.set_num_threads(2**63)
+    for wrong_type in (1.0, 1.5, "2", None, True, [2], (2,), np.float32(2)):
+        with pytest.raises(TypeError, match=r"^n: expected an integer, got "):
+            fastconv.set_num_threads(wrong_type)  # type: ignore[arg-type]
+    assert fastconv.get_num_threads() == 2
+
+
+def container_quota() -> float:
+    """CPUs' worth of time that the control groups of this process allow."""
+    quota = math.inf
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        top = Path("/sys/fs/cgroup") if controllers == "" else Path("/sys/fs/cgroup/cpu")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        folder = top / group.lstrip("/")
+        for place in [folder, *folder.parents]:
+            with_max, with_quota = place / "cpu.max", place / "cpu.cfs_quota_us"
+            limit, period = "max", "1"
+            if controllers == "" and with_max.exists():
+                limit, period = with_max.read_text().split()
+            elif controllers and with_quota.exists():
+                limit, period = with_quota.read_text().strip(), (place / "cpu.cfs_period_us").read_text()
+            if limit not in ("max", "-1"):
+                quota = min(quota, math.ceil(int(limit) / int(period)))
+    return quota
+
+
+SHOW_THREADS = "import json, fastconv; print(json.dumps(fastconv.get_num_threads()))"
+
+
+def test_default_is_what_the_process_may_use() -> None:
+    assert run_python(SHOW_THREADS) == min(len(os.sched_getaffinity(0)), container_quota())
+    one_cpu = f"import os; os.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}]); "
+    assert run_python(one_cpu + SHOW_THREADS) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"FASTCONV_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"FASTCONV_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"FASTCONV_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, 5),
+        ({"FASTCONV_NUM_THREADS": "0", "OMP_NUM_THREADS": "5"}, 5),
+        ({"FASTCONV_NUM_THREADS": "-2", "OMP_NUM_THREADS": "5"}, 5),
+        ({"FASTCONV_NUM_THREADS": "two", "OMP_NUM_THREADS": "5"}, 5),
+        ({"FASTCONV_NUM_THREADS": "2.5", "OMP_NUM_THREADS": "5"}, 5),
+        ({"FASTCONV_NUM_THREADS": "100000"}, 1024),
+        ({"FASTCONV_NUM_THREADS": "99999999999999999999"}, 1024),
+    ],
+    ids=str,
+)
+def test_number_of_threads_from_the_environment(environment: dict[str, str], expected: int) -> None:
+    assert run_python(SHOW_THREADS, **environment) == expected
+
+
+# ---- Which backend --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backend_from_the_environment(backend: str) -> None:
+    code = "import json, fastconv; print(json.dumps(fastconv.show_config('dicts')['threading']))"
+    assert run_python(code, FASTCONV_THREADING=backend) == backend
+
+
+def test_unknown_backend() -> None:
+    environment = {**os.environ, "FASTCONV_THREADING": "tbb"}
+    command = [sys.executable, "-c", "import fastconv; fastconv.show_config()"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert (
+        "ValueError: the environment variable FASTCONV_THREADING is 'tbb', but must be 'openmp' or 'pool'"
+        in done.stderr
+    )
+
+
+# ---- The same bits --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def serial_digests() -> dict[str, str]:
+    """Of every job, by one thread."""
+    result: dict[str, str] = run_python(JOBS + "print(json.dumps(digests()))", FASTCONV_NUM_THREADS="1")
+    assert len(set(result.values())) == len(result) == 18
+    return result
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_same_bits_for_any_number_of_threads(backend: str, serial_digests: dict[str, str]) -> None:
+    code = """
+by_threads = {}
+for n in (2, 3, 1, 7, 2):
+    fastconv.set_num_threads(n)
+    by_threads[n] = digests()
+print(json.dumps(by_threads))
+"""
+    by_threads = run_python(JOBS + code, FASTCONV_THREADING=backend)
+    assert by_threads == dict.fromkeys(("2", "3", "1", "7"), serial_digests)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_same_bits_from_many_python_threads(backend: str, serial_digests: dict[str, str]) -> None:
+    """Eight threads call at once, each in an order of its own, while another changes the number of threads."""
+    code = """
+names, results, start = list(JOBS), [], threading.Barrier(9)
+
+def caller(shift):
+    start.wait()
+    for _ in range(3):
+        results.extend((name, digest(name)) for name in names[2 * shift:] + names[:2 * shift])
+
+def changer():
+    start.wait()
+    for n in [1, 2, 3, 4] * 50:
+        fastconv.set_num_threads(n)
+
+threads = [threading.Thread(target=caller, args=(i,)) for i in range(8)] + [threading.Thread(target=changer)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(json.dumps(sorted({(name, value) for name, value in results}) + [len(results)]))
+"""
+    *pairs, count = run_python(JOBS + code, FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="3")
+    assert count == 8 * 3 * len(serial_digests)
+    assert [tuple(pair) for pair in pairs] == sorted(serial_digests.items())
+
+
+# ---- fork -----------------------------------------------------------------------------------------------------------
+
+FORK = """
+def in_child(function):
+    '''What the function returns in a forked child.'''
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            text = json.dumps(function())
+        except BaseException as error:
+            text = json.dumps(repr(error))
+        os.write(writing, text.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return json.loads(text)
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forked_child_computes(backend: str, serial_digests: dict[str, str]) -> None:
+    """Before and after the parent has started threads, twice in a row, in a grandchild; and the parent goes on."""
+    code = """
+def child_and_grandchild():
+    return [digests(), in_child(digests)]
+
+results = [in_child(digests), digests(), in_child(digests), in_child(digests)]
+print(json.dumps([*results, *in_child(child_and_grandchild), digests()]))
+"""
+    results = run_python(JOBS + FORK + code, FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="3")
+    assert results == [serial_digests] * 7
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_child_forked_while_other_threads_compute(backend: str, serial_digests: dict[str, str]) -> None:
+    """Their locks are held in the child for ever, and their threads are gone."""
+    code = """
+stop = threading.Event()
+
+def busy():
+    while not stop.is_set():
+        digests()
+
+threads = [threading.Thread(target=busy) for _ in range(3)]
+for thread in threads:
+    thread.start()
+results = [in_child(digests) for _ in range(5)]
+stop.set()
+for thread in threads:
+    thread.join()
+print(json.dumps(results))
+"""
+    results = run_python(JOBS + FORK + code, FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="3")
+    assert results == [serial_digests] * 5
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_child_forked_by_another_thread(backend: str, serial_digests: dict[str, str]) -> None:
+    code = """
+results = [digests()]
+thread = threading.Thread(target=lambda: results.append(in_child(digests)))
+thread.start()
+thread.join()
+print(json.dumps(results))
+"""
+    results = run_python(JOBS + FORK + code, FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="2")
+    assert results == [serial_digests] * 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(backend: str, method: str, tmp_path: Path, serial_digests: dict[str, str]) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        JOBS
+        + f"""
+if __name__ == "__main__":
+    import multiprocessing
+    digests()
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        print(json.dumps(dict(zip(JOBS, pool.map(digest, JOBS)))))
+"""
+    )
+    environment = {**os.environ, "FASTCONV_THREADING": backend, "FASTCONV_NUM_THREADS": "2"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == serial_digests
+
+
+@pytest.mark.usefixtures("threads_restored")
+def test_threads_end_with_their_python_threads() -> None:
+    """Callers that come and go do not leave threads behind without bound."""
+    x, filters = np.ones((4, 32, 32, 16), np.float32), np.ones((3, 3, 16, 16), np.float32)
+    fastconv.set_num_threads(2)
+
+    def call_in_thread() -> None:
+        thread = threading.Thread(target=fastconv.conv2d, args=(x, filters))
+        thread.start()
+        thread.join()
+
+    def threads_of_this_process() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    call_in_thread()
+    before = threads_of_this_process()
+    for _ in range(30):
+        call_in_thread()
+    assert threads_of_this_process() < before + 15
