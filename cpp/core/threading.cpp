@@ -15,6 +15,7 @@
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -39,7 +40,8 @@ struct Job {
     TaskFunction function;
     void* context;
     std::atomic<std::int64_t> next{0};
-    int helpers = 0; // workers inside, under the pool's mutex
+    std::int64_t helpers = 0;      // workers inside, under the pool's mutex
+    std::int64_t most_helpers = 0; // the pool may have more workers, from when more threads were allowed
 
     void work() {
         const FloatingPointState state;
@@ -53,10 +55,15 @@ struct Job {
 class Pool {
   public:
     void run(Job& job, std::int64_t threads) {
+        job.most_helpers = threads - 1;
         std::unique_lock<std::mutex> lock(mutex_);
-        while (static_cast<std::int64_t>(workers_) < threads - 1) {
-            std::thread([this] { serve(); }).detach();
-            ++workers_;
+        try {
+            while (workers_ < job.most_helpers) {
+                std::thread([this] { serve(); }).detach();
+                ++workers_;
+            }
+        } catch (const std::system_error&) {
+            // The system refuses a thread: the caller and the workers that there are do the work.
         }
         jobs_.push_back(&job);
         lock.unlock();
@@ -85,7 +92,7 @@ class Pool {
 
     Job* open_job() {
         for (Job* job : jobs_) {
-            if (job->next.load(std::memory_order_relaxed) < job->count) {
+            if (job->helpers < job->most_helpers && job->next.load(std::memory_order_relaxed) < job->count) {
                 return job;
             }
         }
@@ -95,13 +102,21 @@ class Pool {
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     std::vector<Job*> jobs_;
-    std::size_t workers_ = 0;
+    std::int64_t workers_ = 0;
 };
 
 // Never destroyed: detached workers may outlive static destruction. A forked child has no workers and perhaps a locked
 // mutex, so it gets a new pool; the old one is left as it is.
 std::atomic<Pool*> g_pool{nullptr};
 std::atomic<bool> g_forked{false};
+
+#if defined(__unix__) || defined(__APPLE__)
+// When the library is loaded, not at the first parallel work: the parent's libgomp may be in use by others already.
+const int g_registered = pthread_atfork(nullptr, nullptr, [] {
+    g_forked = true;
+    g_pool = nullptr;
+});
+#endif
 
 Pool& pool() {
     Pool* current = g_pool.load();
@@ -217,17 +232,6 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
         }
         return;
     }
-    static const int registered = [] {
-#if defined(__unix__) || defined(__APPLE__)
-        return pthread_atfork(nullptr, nullptr, [] {
-            g_forked = true;
-            g_pool = nullptr;
-        });
-#else
-        return 0;
-#endif
-    }();
-    (void)registered;
     Job job;
     job.count = count;
     job.function = function;
