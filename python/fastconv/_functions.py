@@ -69,8 +69,10 @@ def conv2d(
         Added to each output channel.
     activation : {None, "linear", "relu"}, optional
         Applied last. None is "linear".
-    algorithm : str, optional
-        "auto" picks the fastest; "direct" sums the products in the plain order.
+    algorithm : {"auto", "direct", "winograd"}, optional
+        "direct" sums the products in plain order. "winograd" needs fewer multiplications and rounds a little more
+        (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016); it serves 3x3 filters with strides
+        and dilations of 1 and one group. "auto" picks.
     out : ndarray of the result's shape and dtype, optional
         Receives the result. Must be C-contiguous and writable and overlap no other argument.
 
