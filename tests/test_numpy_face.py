@@ -306,7 +306,7 @@ def test_nchw_is_nhwc_transposed(name: str, dtype: Any) -> None:
     result = getattr(fastconv, name)(**images, **keywords, **shape)
     for actual, desired in zip(parts(result), parts(expected), strict=True):
         desired = desired if name.endswith("backprop_filter") else to_nchw(desired)
-        np.testing.assert_allclose(actual, desired, rtol=0, atol=64 * np.finfo(dtype).eps, strict=True)
+        np.testing.assert_allclose(actual, desired, rtol=0, atol=64 * np.finfo(dtype).eps)
 
 
 # ---- Relations between functions ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -62,10 +63,14 @@ std::vector<py::object> items(py::handle sequence) {
     return result;
 }
 
+// A bool has an index too, NumPy 1.26's with a warning, but is never meant as a number here.
+bool is_bool(py::handle value) {
+    const std::string_view type = Py_TYPE(value.ptr())->tp_name;
+    return PyBool_Check(value.ptr()) || type == "numpy.bool" || type == "numpy.bool_";
+}
+
 std::int64_t integer(const char* name, py::handle value) {
-    // A bool has an index too, but is never meant as a number here.
-    const auto index =
-        py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
+    const auto index = py::reinterpret_steal<py::object>(is_bool(value) ? nullptr : PyNumber_Index(value.ptr()));
     if (!index) {
         if (PyErr_Occurred() != nullptr && PyErr_ExceptionMatches(PyExc_TypeError) == 0) {
             throw py::error_already_set();

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 try:
-    from fastconv import _core
+    import fastconv._core as _core
 except ImportError as error:
     raise ImportError(
         f"fastconv's compiled core cannot be loaded ({error}). Is this a source tree? Then install the package first, "
