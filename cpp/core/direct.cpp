@@ -23,6 +23,10 @@ constexpr std::int64_t kPackedBytes = 32 << 20; // all packed filters of one pas
 
 struct Blocks {
     std::int64_t vectors, k_blocks, c_blocks, width;
+    bool copy_all, copy_borders; // which tiles are copied into bands: those of padded problems, or only their borders
+    bool whole_rows;             // a window row may be one run of memory
+    bool dots;                   // few filters: vectors along the window instead of along the filters
+    std::int64_t run;            // dots: length of a run, rounded up to whole vectors
 
     /// Filter block b covers vectors [part_start(b), part_start(b+1)).
     std::int64_t first_vector(std::int64_t b) const { return part_start(b, k_blocks, vectors); }
@@ -40,6 +44,26 @@ Blocks choose_blocks(const Gather<T>& g) {
     const std::int64_t wide = std::min(blocks.vectors, kernel.max_vectors) * kernel.width;
     const std::int64_t most = std::min(kSumLength, kFilterBlockBytes / (wide * static_cast<std::int64_t>(sizeof(T))));
     blocks.c_blocks = ceil_div(g.c, std::max<std::int64_t>(1, most / window));
+    const Windows& a = g.windows;
+    const bool in_place = a.dilation_w == 1 && g.pixel == g.c;
+    // One step of a dot product takes a vector of a run for each filter, one of the other form a value of the window
+    // for each vector of filters; adding a sum's lanes takes as long as some 4 steps.
+    const auto try_dots = [&](bool whole_rows) {
+        const std::int64_t runs = whole_rows ? a.r : window;
+        blocks.whole_rows = whole_rows;
+        blocks.run = ceil_div(window * g.c / runs, kernel.width) * kernel.width;
+        const std::int64_t steps = runs * blocks.run / kernel.width;
+        blocks.dots =
+            g.k <= kernel.max_dots && steps <= kSumLength && (steps + 4) * g.k < window * g.c * blocks.vectors;
+    };
+    const bool crosses = a.crosses_columns();
+    try_dots(in_place && (!crosses || a.overlapping()));
+    if (blocks.dots) blocks.k_blocks = blocks.c_blocks = 1;
+    // Copying costs little beside the multiplications with many filters, and single pixels at the border cost much
+    // where rows are short.
+    blocks.copy_all = crosses && a.q < 48;
+    blocks.copy_borders = crosses && !blocks.copy_all;
+    if (!blocks.dots) blocks.whole_rows = true;
     return blocks;
 }
 
@@ -76,17 +100,36 @@ void pack_filters(const Gather<T>& g, const Blocks& blocks, T* packed) {
                  });
 }
 
+/// Packs [group][filter][run], zero-padded to whole vectors.
+template <class T>
+void pack_dots(const Gather<T>& g, const Blocks& blocks, T* packed) {
+    const Windows& a = g.windows;
+    parallel_for(g.groups * g.k, static_cast<double>(g.groups * g.k * a.r * a.s * g.c), [&](std::int64_t task) {
+        const std::int64_t per_row = blocks.whole_rows ? 1 : a.s, taps = a.s / per_row;
+        T* to = packed + task * a.r * per_row * blocks.run;
+        const T* from = g.filters + task / g.k * g.f_group + task % g.k * g.f_k;
+        for (std::int64_t run = 0; run < a.r * per_row; ++run) {
+            std::fill_n(to + taps * g.c, blocks.run - taps * g.c, T{});
+            for (std::int64_t j = 0; j < taps; ++j) {
+                const T* tap = from + run / per_row * g.f_i + (run % per_row + j) * g.f_j;
+                for (std::int64_t c = 0; c < g.c; ++c) to[j * g.c + c] = tap[c * g.f_c];
+            }
+            to += blocks.run;
+        }
+    });
+}
+
 /// How the output is cut into tasks: parts of rows, of columns and of filter blocks.
 struct Tiling {
     std::int64_t rows, columns, row_tiles, column_tiles, k_parts;
 };
 
 template <class T>
-Tiling choose_tiling(const Gather<T>& g, const Blocks& blocks, bool copy, std::int64_t channels) {
+Tiling choose_tiling(const Gather<T>& g, const Blocks& blocks, std::int64_t channels) {
     const Windows& a = g.windows;
     const auto bytes = [&](std::int64_t rows, std::int64_t columns) {
         const std::int64_t values =
-            copy ? band_size(a, rows, columns, channels) : rows * columns * a.stride_h * a.stride_w * g.c;
+            blocks.copy_all ? band_size(a, rows, columns, channels) : rows * columns * a.stride_h * a.stride_w * g.c;
         return values * static_cast<std::int64_t>(sizeof(T));
     };
     Tiling tiling{};
@@ -133,7 +176,7 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
             base += ((a.base_h + tile.y0 * a.stride_h) * a.w + a.base_w + tile.x0 * a.stride_w) * g.pixel;
         }
         // A window row is one run where its columns and channels are neighbours.
-        const bool whole_rows = layout.window_column == channels;
+        const bool whole_rows = blocks.whole_rows && layout.window_column == channels;
         for (std::int64_t i = 0; i < a.r; ++i) {
             if (whole_rows) {
                 segments[i] = i * layout.window_row;
@@ -143,6 +186,30 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
             }
         }
         const std::int64_t per_row = whole_rows ? 1 : a.s;
+        if (blocks.dots) {
+            const std::int64_t filter_step = a.r * per_row * blocks.run;
+            DotRow<T> row{};
+            row.x_step = layout.step;
+            row.segment_length = whole_rows ? a.s * channels : channels;
+            row.filter_step = filter_step;
+            row.filter_count = g.k;
+            row.bias = g.bias ? g.bias + group * g.k : nullptr;
+            row.y_step = g.out_pixel;
+            row.pixels = tile.columns;
+            row.accumulate = g.accumulate;
+            row.relu = g.relu;
+            for (std::int64_t y = 0; y < tile.rows; ++y) {
+                std::int64_t first = 0, last = 0;
+                valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
+                row.x = base + y * layout.row;
+                row.segments = segments + first * per_row;
+                row.segment_count = (last - first) * per_row;
+                row.filters = packed + group * g.k * filter_step + first * per_row * blocks.run;
+                row.y = output + (tile.y0 + y) * g.out_row + tile.x0 * g.out_pixel;
+                kernel.dot_row(row);
+            }
+            return;
+        }
         ConvRow<T> row{};
         row.x_step = layout.step;
         row.segment_length = whole_rows ? a.s * channels : channels;
@@ -205,7 +272,8 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
     if (a.r == 0 || a.s == 0) return fill_with_zeros(g);
     const Blocks blocks = choose_blocks(g);
     const std::int64_t window = a.r * a.s;
-    const std::int64_t group_size = window * g.c * blocks.vectors * blocks.width;
+    const std::int64_t group_size = blocks.dots ? g.k * blocks.run * (blocks.whole_rows ? a.r : window)
+                                                : window * g.c * blocks.vectors * blocks.width;
     // What does not fit is done in parts, one after the other: windows (also to bound the length of a sum), groups,
     // filters, channels.
     const auto halves = [&](std::int64_t size, auto&& set) {
@@ -268,14 +336,35 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
     }
 
     const Scratch<T> packed(group_size * g.groups);
-    pack_filters(g, blocks, packed.get());
-    const bool copy = a.crosses_columns();
+    if (blocks.dots)
+        pack_dots(g, blocks, packed.get());
+    else
+        pack_filters(g, blocks, packed.get());
     const std::int64_t widest = ceil_div(g.c, blocks.c_blocks);
     const auto compute = [&](std::int64_t image, std::int64_t group, const Tile& tile, std::int64_t kb0,
                              std::int64_t kb1) {
-        const Scratch<T> band(copy ? band_size(a, tile.rows, tile.columns, widest) : 0);
         const Scratch<std::ptrdiff_t> segments(window);
-        run_tile(g, blocks, packed.get(), copy, image, group, tile, kb0, kb1, band.get(), segments.get());
+        const auto part = [&](std::int64_t x0, std::int64_t x1, bool copy) {
+            Tile columns{tile.y0, tile.rows, std::max(x0, tile.x0), 0};
+            const std::int64_t end = std::min(x1, tile.x0 + tile.columns);
+            while (columns.x0 < end) {
+                columns.columns = end - columns.x0;
+                const auto bytes = [&] {
+                    return band_size(a, tile.rows, columns.columns, widest) * std::int64_t{sizeof(T)};
+                };
+                while (copy && columns.columns > 1 && bytes() > 8 * kBandBytes)
+                    columns.columns = ceil_div(columns.columns, 2);
+                const Scratch<T> band(copy ? band_size(a, tile.rows, columns.columns, widest) : 0);
+                run_tile(g, blocks, packed.get(), copy, image, group, columns, kb0, kb1, band.get(), segments.get());
+                columns.x0 += columns.columns;
+            }
+        };
+        if (!blocks.copy_borders) return part(0, a.q, blocks.copy_all);
+        std::int64_t first = 0, last = 0;
+        inner_columns(a, first, last);
+        part(0, first, true);
+        part(first, last, false);
+        part(last, a.q, true);
     };
     const double pixel_work = 2.0 * static_cast<double>(g.groups * window * g.c * g.k);
     if (only) {
@@ -286,7 +375,7 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
         });
         return;
     }
-    const Tiling tiling = choose_tiling(g, blocks, copy, widest);
+    const Tiling tiling = choose_tiling(g, blocks, widest);
     const std::int64_t tiles = tiling.row_tiles * tiling.column_tiles;
     const double work = pixel_work * static_cast<double>(g.n * a.p * a.q);
     parallel_for(g.n * g.groups * tiles * tiling.k_parts, work, [&](std::int64_t task) {

@@ -10,6 +10,7 @@ namespace fastconv {
 #define FASTCONV_DECLARE_ISA(isa)                                                                                      \
     namespace isa {                                                                                                    \
     void add_direct(KernelTable&);                                                                                     \
+    void add_dot(KernelTable&);                                                                                        \
     void add_filter_gradient(KernelTable&);                                                                            \
     void add_depthwise(KernelTable&);                                                                                  \
     void add_pooling(KernelTable&);                                                                                    \
@@ -26,11 +27,11 @@ namespace {
 struct Isa {
     const char* name;
     bool (*available)();
-    void (*add[5])(KernelTable&);
+    void (*add[6])(KernelTable&);
 };
 
 #define FASTCONV_ADD(isa)                                                                                              \
-    {isa::add_direct, isa::add_filter_gradient, isa::add_depthwise, isa::add_pooling, isa::add_winograd}
+    {isa::add_direct, isa::add_dot, isa::add_filter_gradient, isa::add_depthwise, isa::add_pooling, isa::add_winograd}
 // The slowest first. __builtin_cpu_supports also asks whether the operating system saves the registers.
 const Isa kIsas[] = {
     {"baseline", [] { return true; }, FASTCONV_ADD(baseline)},

@@ -69,6 +69,14 @@ FASTCONV_INLINE Vec<T> broadcast(T value) {
     return value - Vec<T>{};
 }
 
+/// Keeps the compiler from loading the value again for each use: a load that crosses a cache line costs two.
+template <class V>
+FASTCONV_INLINE void keep_in_register(V& value) {
+#if defined(__x86_64__)
+    __asm__("" : "+v"(value));
+#endif
+}
+
 // load_part / store_part touch the first `count` (1 ... width) elements only; the other lanes read as zero.
 #if defined(__AVX512F__)
 FASTCONV_INLINE Vec<float> load_part(const float* from, int64_t count) {
@@ -113,6 +121,37 @@ template <class T>
 FASTCONV_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
     for (int64_t i = 0; i < count; ++i) to[i] = value[i];
 }
+#endif
+
+/// The sum of all lanes, added by halves: lane i + lane i + width/2, and so on. (maskz forms: GCC 12 warns of the
+/// plain.)
+#if defined(__AVX2__)
+FASTCONV_INLINE float add_lanes(__m128 value) {
+    value = _mm_add_ps(value, _mm_movehl_ps(value, value));
+    return _mm_cvtss_f32(_mm_add_ss(value, _mm_movehdup_ps(value)));
+}
+FASTCONV_INLINE double add_lanes(__m128d value) {
+    return _mm_cvtsd_f64(_mm_add_sd(value, _mm_unpackhi_pd(value, value)));
+}
+FASTCONV_INLINE float add_lanes(__m256 value) {
+    return add_lanes(_mm_add_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps(value, 1)));
+}
+FASTCONV_INLINE double add_lanes(__m256d value) {
+    return add_lanes(_mm_add_pd(_mm256_castpd256_pd128(value), _mm256_extractf128_pd(value, 1)));
+}
+#if defined(__AVX512F__)
+FASTCONV_INLINE float add_lanes(Vec<float> value) {
+    return add_lanes(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xFF, (__m512)value, 0),
+                                   _mm512_maskz_extractf32x8_ps(0xFF, (__m512)value, 1)));
+}
+FASTCONV_INLINE double add_lanes(Vec<double> value) {
+    return add_lanes(_mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xF, (__m512d)value, 0),
+                                   _mm512_maskz_extractf64x4_pd(0xF, (__m512d)value, 1)));
+}
+#endif
+#else
+FASTCONV_INLINE float add_lanes(Vec<float> value) { return (value[0] + value[2]) + (value[1] + value[3]); }
+FASTCONV_INLINE double add_lanes(Vec<double> value) { return value[0] + value[1]; }
 #endif
 
 } // namespace

@@ -24,6 +24,22 @@ struct ConvRow {
     bool accumulate, relu;
 };
 
+/// As ConvRow for few filters: `filters` is [filter][segment][element, zero-padded to whole vectors].
+template <class T>
+struct DotRow {
+    const T* x;
+    ptrdiff_t x_step;
+    const ptrdiff_t* segments;
+    int64_t segment_count, segment_length;
+    const T* filters;
+    ptrdiff_t filter_step;
+    const T* bias;
+    T* y;
+    ptrdiff_t y_step;
+    int64_t pixels, filter_count; // filter_count: at most max_dots
+    bool accumulate, relu;
+};
+
 /// out[m][k] += sum over rows and pixels of x[row, pixel, offsets[m]] * dy[row, pixel, k], for `count` m.
 template <class T>
 struct OuterProducts {
@@ -111,6 +127,8 @@ struct KernelsOf {
     int64_t max_vectors; // of filters in a register tile
     // Indexed by vectors - 1.
     void (*conv_row[4])(const ConvRow<T>&);
+    int64_t max_dots;
+    void (*dot_row)(const DotRow<T>&);
     void (*outer_products[4])(const OuterProducts<T>&);
     int64_t outer_products_count[4]; // most `count` that one register tile takes
     void (*depthwise_row)(const DepthwiseRow<T>&);
