@@ -80,6 +80,7 @@ void run_row(const Taps<T>& g, const std::vector<Run>& runs, const T* image, std
         row.y_step = g.out_pixel;
         row.pixels = run.pixels;
         row.channels = channels;
+        row.sliding = a.stride_w == 1 && a.dilation_w == 1 && run.j1 - run.j0 == 3;
         kernels<T>().depthwise_row(row);
     }
 }
@@ -93,9 +94,9 @@ void run_taps(const Taps<T>& g) {
     const Windows& a = g.windows;
     const std::vector<Run> runs = runs_of(a);
     const std::int64_t rows = rows_per_task(a, g.n), tiles = (a.p + rows - 1) / rows;
-    // Channels in blocks, so that the rows of a window stay in L1.
+    // Channels in blocks, so that the rows of a window stay in L2.
     const std::int64_t bytes_per_channel = static_cast<std::int64_t>(sizeof(T)) * std::max<std::int64_t>(1, a.r * a.w);
-    const std::int64_t channels = std::max<std::int64_t>(64, 32768 / bytes_per_channel / 64 * 64);
+    const std::int64_t channels = std::max<std::int64_t>(64, (384 << 10) / bytes_per_channel / 64 * 64);
     parallel_for(g.n * tiles, 2.0 * static_cast<double>(g.n * a.p * a.q * a.r * a.s * g.c), [&](std::int64_t task) {
         const std::int64_t n = task / tiles, y0 = task % tiles * rows;
         std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * a.r * a.s));
@@ -168,10 +169,16 @@ void depthwise_filter_gradient(const ConvProblem& o, const T* input, const T* dy
         T* const sum = split == 0 ? dw : partial.get() + (split - 1) * total;
         std::fill_n(sum, total, T{});
         std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * o.r * o.s));
-        for (std::int64_t at = split * rows / splits; at < (split + 1) * rows / splits; ++at) {
+        const std::int64_t end = (split + 1) * rows / splits;
+        for (std::int64_t at = split * rows / splits, taken = 0; at < end; at += taken) {
+            // Rows of one image with the same valid taps, at most 16: a bound on the length of a sum.
             const std::int64_t n = at / o.p, y = at % o.p, top = a.base_h + y * a.stride_h;
-            std::int64_t i0 = 0, i1 = 0;
+            std::int64_t i0 = 0, i1 = 0, next0 = 0, next1 = 0;
             valid_taps(top, a.dilation_h, a.r, a.h, i0, i1);
+            for (taken = 1; taken < 16 && y + taken < o.p && at + taken < end; ++taken) {
+                valid_taps(top + taken * a.stride_h, a.dilation_h, a.r, a.h, next0, next1);
+                if (next0 != i0 || next1 != i1) break;
+            }
             for (const Run& run : runs) {
                 const std::int64_t left = a.base_w + run.x0 * a.stride_w;
                 std::ptrdiff_t *offset = offsets.data(), *out = offset + o.r * o.s;
@@ -181,18 +188,22 @@ void depthwise_filter_gradient(const ConvProblem& o, const T* input, const T* dy
                         *out++ = (i * o.s + j) * o.c;
                     }
                 }
-                DepthwiseFilterRow<T> row{};
-                row.x = input + n * o.h * o.w * o.c;
-                row.x_step = a.stride_w * o.c;
-                row.offsets = offsets.data();
-                row.out_offsets = offsets.data() + o.r * o.s;
-                row.taps = (i1 - i0) * (run.j1 - run.j0);
-                row.dy = dy + (at * o.q + run.x0) * o.c;
-                row.dy_step = o.c;
-                row.out = sum;
-                row.pixels = run.pixels;
-                row.channels = o.c;
-                kernels<T>().depthwise_filter_row(row);
+                DepthwiseFilterRows<T> products{};
+                products.x = input + n * o.h * o.w * o.c;
+                products.x_row = a.stride_h * a.w * o.c;
+                products.x_step = a.stride_w * o.c;
+                products.offsets = offsets.data();
+                products.out_offsets = offsets.data() + o.r * o.s;
+                products.taps = (i1 - i0) * (run.j1 - run.j0);
+                products.dy = dy + (at * o.q + run.x0) * o.c;
+                products.dy_row = o.q * o.c;
+                products.dy_step = o.c;
+                products.out = sum;
+                products.rows = taken;
+                products.pixels = run.pixels;
+                products.channels = o.c;
+                products.sliding = a.stride_w == 1 && a.dilation_w == 1 && run.j1 - run.j0 == 3;
+                kernels<T>().depthwise_filter_rows(products);
             }
         }
     });

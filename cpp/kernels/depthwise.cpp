@@ -1,15 +1,21 @@
 // Depthwise convolution of a row of pixels, and its filter gradient.
 //
-// Vectorised over channels. Forward: P pixels x 1 vector of channels in registers; the filter vector of a tap serves P
-// pixels. Filter gradient: up to 9 taps x 1 vector of channels; the dy vector of a pixel serves all of them. Each FMA
-// takes its own load of x, so that the ceiling is the load ports' (two vectors a cycle from L1), far below that from
-// L2.
+// Vectorised over channels. Forward: P pixels x KV vectors of channels in registers, 4x4 of 32 or 4x2 of 16; the
+// filters of a tap serve P pixels, and KV neighbouring lines of a pixel spread over the sets of L1, where lines of
+// pixels a power of two apart would drive each other out. Filter gradient: up to 9 taps x 2 vectors of channels (1 of
+// 16 registers); the dy vector of a pixel serves all taps. Each FMA takes its own load of x, so the ceiling is the load
+// ports': two vectors a cycle from L1, one where x is not aligned to lines.
+//
+// Windows three columns wide with neighbouring pixels at stride 1 slide: a loaded x serves all three columns, that is
+// P + 2 loads instead of 3*P for the forward pass, and one load a window row instead of three for the filter gradient.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
 namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
+
+constexpr int most_vectors = registers == 32 ? 4 : 2;
 
 template <class T, bool Part>
 FASTCONV_INLINE Vec<T> fetch(const T* from, int64_t count) {
@@ -23,79 +29,220 @@ FASTCONV_INLINE void put(T* to, Vec<T> value, int64_t count) {
         store(to, value);
 }
 
-template <class T, int P, bool Part>
-void depthwise_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t count) {
-    Vec<T> sum[P];
-    FASTCONV_UNROLL
-    for (int p = 0; p < P; ++p) sum[p] = Vec<T>{};
-    for (int64_t t = 0; t < a.taps; ++t) {
-        const Vec<T> filter = fetch<T, Part>(a.filters + a.filter_offsets[t] + c, count);
-        const T* from = x + a.offsets[t] + c;
-        FASTCONV_UNROLL
-        for (int p = 0; p < P; ++p) sum[p] += fetch<T, Part>(from + p * a.x_step, count) * filter;
-    }
-    Vec<T> bias{};
-    if (a.bias) bias = fetch<T, Part>(a.bias + c, count);
+template <class T, int KV, int P, bool Part>
+FASTCONV_INLINE void finish_tile(const DepthwiseRow<T>& a, const Vec<T> (&sum)[P][KV], T* y, int64_t c, int64_t count) {
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
-        Vec<T> value = sum[p];
-        if (a.bias) value += bias;
-        if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value;
-        put<T, Part>(y + p * a.y_step + c, value, count);
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) {
+            Vec<T> value = sum[p][j];
+            if (a.bias) value += fetch<T, Part>(a.bias + c + j * width<T>, count);
+            if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
+            put<T, Part>(y + p * a.y_step + c + j * width<T>, value, count);
+        }
     }
 }
 
-template <class T, bool Part>
-void depthwise_pixels(const DepthwiseRow<T>& a, int64_t c, int64_t count) {
-    constexpr int most = 8;
-    int64_t i = 0;
-    for (; i + most <= a.pixels; i += most)
-        depthwise_tile<T, most, Part>(a, a.x + i * a.x_step, a.y + i * a.y_step, c, count);
-    for (; i + 4 <= a.pixels; i += 4) depthwise_tile<T, 4, Part>(a, a.x + i * a.x_step, a.y + i * a.y_step, c, count);
-    for (; i < a.pixels; ++i) depthwise_tile<T, 1, Part>(a, a.x + i * a.x_step, a.y + i * a.y_step, c, count);
+template <class T, int KV, int P, bool Part>
+void depthwise_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t count) {
+    Vec<T> sum[P][KV];
+    FASTCONV_UNROLL
+    for (int p = 0; p < P; ++p) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
+    }
+    for (int64_t t = 0; t < a.taps; ++t) {
+        const T* taps = a.filters + a.filter_offsets[t] + c;
+        const T* from = x + a.offsets[t] + c;
+        Vec<T> filter[KV];
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) filter[j] = fetch<T, Part>(taps + j * width<T>, count);
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) {
+            FASTCONV_UNROLL
+            for (int j = 0; j < KV; ++j)
+                sum[p][j] += fetch<T, Part>(from + p * a.x_step + j * width<T>, count) * filter[j];
+        }
+    }
+    finish_tile<T, KV, P, Part>(a, sum, y, c, count);
+}
+
+/// Window rows of three neighbouring taps; pixel p + 1 starts where the second tap of pixel p lies.
+template <class T, int KV, int P, bool Part>
+void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t count) {
+    Vec<T> sum[P][KV];
+    FASTCONV_UNROLL
+    for (int p = 0; p < P; ++p) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
+    }
+    for (int64_t t = 0; t < a.taps; t += 3) {
+        const T* from = x + a.offsets[t] + c;
+        Vec<T> filter[3][KV];
+        FASTCONV_UNROLL
+        for (int s = 0; s < 3; ++s) {
+            FASTCONV_UNROLL
+            for (int j = 0; j < KV; ++j)
+                filter[s][j] = fetch<T, Part>(a.filters + a.filter_offsets[t + s] + c + j * width<T>, count);
+        }
+        FASTCONV_UNROLL
+        for (int column = 0; column < P + 2; ++column) {
+            FASTCONV_UNROLL
+            for (int j = 0; j < KV; ++j) {
+                Vec<T> value = fetch<T, Part>(from + column * a.x_step + j * width<T>, count);
+                keep_in_register(value);
+                // The order of the taps of one sum is that of depthwise_tile.
+                FASTCONV_UNROLL
+                for (int s = 0; s < 3; ++s)
+                    if (column - s >= 0 && column - s < P) sum[column - s][j] += value * filter[s][j];
+            }
+        }
+    }
+    finish_tile<T, KV, P, Part>(a, sum, y, c, count);
+}
+
+/// All channels of P pixels: along the channels memory is read in order, and the prefetchers keep up.
+template <class T, int P, bool Sliding>
+void depthwise_pixels(const DepthwiseRow<T>& a, const T* x, T* y) {
+    constexpr int wide = Sliding ? (registers == 32 ? 2 : 1) : most_vectors;
+    int64_t c = 0;
+    for (; c + wide * width<T> <= a.channels; c += wide * width<T>) {
+        if (Sliding)
+            sliding_tile<T, wide, P, false>(a, x, y, c, width<T>);
+        else
+            depthwise_tile<T, wide, P, false>(a, x, y, c, width<T>);
+    }
+    for (; c < a.channels; c += width<T>) {
+        const int64_t count = a.channels - c;
+        if (count >= width<T>)
+            depthwise_tile<T, 1, P, false>(a, x, y, c, count);
+        else
+            depthwise_tile<T, 1, P, true>(a, x, y, c, count);
+    }
 }
 
 template <class T>
 void depthwise_row(const DepthwiseRow<T>& a) {
-    int64_t c = 0;
-    for (; c + width<T> <= a.channels; c += width<T>) depthwise_pixels<T, false>(a, c, width<T>);
-    if (c < a.channels) depthwise_pixels<T, true>(a, c, a.channels - c);
+    constexpr int slide = registers == 32 ? 6 : 4;
+    int64_t i = 0;
+    if (a.sliding)
+        for (; i + slide <= a.pixels; i += slide)
+            depthwise_pixels<T, slide, true>(a, a.x + i * a.x_step, a.y + i * a.y_step);
+    for (; i + 4 <= a.pixels; i += 4) depthwise_pixels<T, 4, false>(a, a.x + i * a.x_step, a.y + i * a.y_step);
+    for (; i + 2 <= a.pixels; i += 2) depthwise_pixels<T, 2, false>(a, a.x + i * a.x_step, a.y + i * a.y_step);
+    for (; i < a.pixels; ++i) depthwise_pixels<T, 1, false>(a, a.x + i * a.x_step, a.y + i * a.y_step);
 }
 
-template <class T, int Taps, bool Part>
-void filter_tile(const DepthwiseFilterRow<T>& a, int64_t first, int64_t c, int64_t count) {
-    Vec<T> sum[Taps];
+template <class T, int KV, int Taps, bool Part>
+void filter_tile(const DepthwiseFilterRows<T>& a, int64_t first, int64_t c, int64_t count) {
+    Vec<T> sum[Taps][KV];
+    ptrdiff_t offset[Taps];
     FASTCONV_UNROLL
-    for (int t = 0; t < Taps; ++t) sum[t] = Vec<T>{};
-    const T* x = a.x + c;
-    const T* dy = a.dy + c;
-    for (int64_t i = 0; i < a.pixels; ++i) {
-        const Vec<T> gradient = fetch<T, Part>(dy, count);
+    for (int t = 0; t < Taps; ++t) {
+        offset[t] = a.offsets[first + t];
         FASTCONV_UNROLL
-        for (int t = 0; t < Taps; ++t) sum[t] += fetch<T, Part>(x + a.offsets[first + t], count) * gradient;
-        x += a.x_step;
-        dy += a.dy_step;
+        for (int j = 0; j < KV; ++j) sum[t][j] = Vec<T>{};
+    }
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const T* x = a.x + row * a.x_row + c;
+        const T* dy = a.dy + row * a.dy_row + c;
+        for (int64_t i = 0; i < a.pixels; ++i) {
+            Vec<T> gradient[KV];
+            FASTCONV_UNROLL
+            for (int j = 0; j < KV; ++j) gradient[j] = fetch<T, Part>(dy + j * width<T>, count);
+            FASTCONV_UNROLL
+            for (int t = 0; t < Taps; ++t) {
+                FASTCONV_UNROLL
+                for (int j = 0; j < KV; ++j)
+                    sum[t][j] += fetch<T, Part>(x + offset[t] + j * width<T>, count) * gradient[j];
+            }
+            x += a.x_step;
+            dy += a.dy_step;
+        }
     }
     FASTCONV_UNROLL
     for (int t = 0; t < Taps; ++t) {
-        T* to = a.out + a.out_offsets[first + t] + c;
-        put<T, Part>(to, fetch<T, Part>(to, count) + sum[t], count);
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) {
+            T* to = a.out + a.out_offsets[first + t] + c + j * width<T>;
+            put<T, Part>(to, fetch<T, Part>(to, count) + sum[t][j], count);
+        }
     }
 }
 
-template <class T, bool Part>
-void filter_taps(const DepthwiseFilterRow<T>& a, int64_t c, int64_t count) {
+/// Rows of three neighbouring taps, as in sliding_tile: three pixels at a time, so that the window turns in registers.
+template <class T, int R, bool Part>
+void sliding_filter_tile(const DepthwiseFilterRows<T>& a, int64_t first, int64_t c, int64_t count) {
+    Vec<T> sum[R][3];
+    FASTCONV_UNROLL
+    for (int r = 0; r < R; ++r) {
+        FASTCONV_UNROLL
+        for (int s = 0; s < 3; ++s) sum[r][s] = Vec<T>{};
+    }
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const T* x[R];
+        Vec<T> window[R][3];
+        FASTCONV_UNROLL
+        for (int r = 0; r < R; ++r) {
+            x[r] = a.x + row * a.x_row + a.offsets[first + 3 * r] + c;
+            window[r][0] = fetch<T, Part>(x[r], count);
+            window[r][1] = fetch<T, Part>(x[r] + a.x_step, count);
+        }
+        const T* dy = a.dy + row * a.dy_row + c;
+        int64_t i = 0;
+        for (; i + 3 <= a.pixels; i += 3) {
+            FASTCONV_UNROLL
+            for (int u = 0; u < 3; ++u) {
+                const Vec<T> gradient = fetch<T, Part>(dy + (i + u) * a.dy_step, count);
+                FASTCONV_UNROLL
+                for (int r = 0; r < R; ++r) {
+                    window[r][(u + 2) % 3] = fetch<T, Part>(x[r] + (i + u + 2) * a.x_step, count);
+                    FASTCONV_UNROLL
+                    for (int s = 0; s < 3; ++s) sum[r][s] += window[r][(u + s) % 3] * gradient;
+                }
+            }
+        }
+        for (; i < a.pixels; ++i) {
+            const Vec<T> gradient = fetch<T, Part>(dy + i * a.dy_step, count);
+            FASTCONV_UNROLL
+            for (int r = 0; r < R; ++r) {
+                FASTCONV_UNROLL
+                for (int s = 0; s < 3; ++s) sum[r][s] += fetch<T, Part>(x[r] + (i + s) * a.x_step, count) * gradient;
+            }
+        }
+    }
+    FASTCONV_UNROLL
+    for (int r = 0; r < R; ++r) {
+        FASTCONV_UNROLL
+        for (int s = 0; s < 3; ++s) {
+            T* to = a.out + a.out_offsets[first + 3 * r + s] + c;
+            put<T, Part>(to, fetch<T, Part>(to, count) + sum[r][s], count);
+        }
+    }
+}
+
+template <class T, int KV, bool Part>
+void filter_taps(const DepthwiseFilterRows<T>& a, int64_t c, int64_t count) {
     int64_t t = 0;
-    for (; t + 9 <= a.taps; t += 9) filter_tile<T, 9, Part>(a, t, c, count);
-    for (; t + 3 <= a.taps; t += 3) filter_tile<T, 3, Part>(a, t, c, count);
-    for (; t < a.taps; ++t) filter_tile<T, 1, Part>(a, t, c, count);
+    if (KV == 1 && a.sliding) {
+        if (registers == 32)
+            for (; t + 9 <= a.taps; t += 9) sliding_filter_tile<T, 3, Part>(a, t, c, count);
+        for (; t + 3 <= a.taps; t += 3) sliding_filter_tile<T, 1, Part>(a, t, c, count);
+    }
+    for (; t + 9 <= a.taps; t += 9) filter_tile<T, KV, 9, Part>(a, t, c, count);
+    for (; t + 3 <= a.taps; t += 3) filter_tile<T, KV, 3, Part>(a, t, c, count);
+    for (; t + 2 <= a.taps; t += 2) filter_tile<T, KV, 2, Part>(a, t, c, count);
+    for (; t < a.taps; ++t) filter_tile<T, KV, 1, Part>(a, t, c, count);
 }
 
 template <class T>
-void depthwise_filter_row(const DepthwiseFilterRow<T>& a) {
+void depthwise_filter_rows(const DepthwiseFilterRows<T>& a) {
+    constexpr int wide = registers == 32 ? 2 : 1; // 9 taps x 2 vectors of 32 registers
     int64_t c = 0;
-    for (; c + width<T> <= a.channels; c += width<T>) filter_taps<T, false>(a, c, width<T>);
-    if (c < a.channels) filter_taps<T, true>(a, c, a.channels - c);
+    for (; !a.sliding && c + wide * width<T> <= a.channels; c += wide * width<T>)
+        filter_taps<T, wide, false>(a, c, width<T>);
+    for (; c + width<T> <= a.channels; c += width<T>) filter_taps<T, 1, false>(a, c, width<T>);
+    if (c < a.channels) filter_taps<T, 1, true>(a, c, a.channels - c);
 }
 
 } // namespace
@@ -103,8 +250,8 @@ void depthwise_filter_row(const DepthwiseFilterRow<T>& a) {
 void add_depthwise(KernelTable& table) {
     table.f32.depthwise_row = depthwise_row<float>;
     table.f64.depthwise_row = depthwise_row<double>;
-    table.f32.depthwise_filter_row = depthwise_filter_row<float>;
-    table.f64.depthwise_filter_row = depthwise_filter_row<double>;
+    table.f32.depthwise_filter_rows = depthwise_filter_rows<float>;
+    table.f64.depthwise_filter_rows = depthwise_filter_rows<double>;
 }
 
 } // namespace FASTCONV_ISA

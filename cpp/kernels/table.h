@@ -66,19 +66,21 @@ struct DepthwiseRow {
     ptrdiff_t y_step;
     int64_t pixels, channels;
     bool relu;
+    bool sliding; // the taps are rows of three, and tap j of pixel i + 1 is tap j + 1 of pixel i
 };
 
-/// out[out_offsets[t] + c] += sum over pixels i of x[i*x_step + offsets[t] + c] * dy[i*dy_step + c].
+/// out[out_offsets[t] + c] += sum over rows and pixels of x[row, pixel, offsets[t] + c] * dy[row, pixel, c].
 template <class T>
-struct DepthwiseFilterRow {
+struct DepthwiseFilterRows {
     const T* x;
-    ptrdiff_t x_step;
+    ptrdiff_t x_row, x_step;
     const ptrdiff_t *offsets, *out_offsets;
     int64_t taps;
     const T* dy;
-    ptrdiff_t dy_step;
+    ptrdiff_t dy_row, dy_step;
     T* out;
-    int64_t pixels, channels;
+    int64_t rows, pixels, channels;
+    bool sliding; // as in DepthwiseRow
 };
 
 /// A row of pooling windows of one shape: window i holds x[i*x_step + offsets[t] + c] for the taps t.
@@ -132,7 +134,7 @@ struct KernelsOf {
     void (*outer_products[4])(const OuterProducts<T>&);
     int64_t outer_products_count[4]; // most `count` that one register tile takes
     void (*depthwise_row)(const DepthwiseRow<T>&);
-    void (*depthwise_filter_row)(const DepthwiseFilterRow<T>&);
+    void (*depthwise_filter_rows)(const DepthwiseFilterRows<T>&);
     void (*winograd_input)(const WinogradTile<T>&);    // 6x6 pixels
     void (*winograd_gradient)(const WinogradTile<T>&); // 4x4 pixels of dy
     void (*winograd_filter)(const WinogradTile<T>&);   // 3x3 taps
