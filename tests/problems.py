@@ -1,0 +1,442 @@
+"""Random problems: seeded, small, and full of the awkward cases; with the calls they make and the results they expect.
+
+A problem is a geometry with its arguments in one of their many forms. `calls_of(problem)` turns it into calls of
+fastconv's public functions, each with the reference's answer and the error it allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import reference
+from reference import Geometry, Pads, Pair, Sum
+
+CONV = ("conv2d", "conv2d_backprop_input", "conv2d_backprop_filter", "conv2d_transpose")
+DEPTHWISE = ("depthwise_conv2d", "depthwise_conv2d_backprop_input", "depthwise_conv2d_backprop_filter")
+POOL = ("max_pool2d", "max_pool2d_with_argmax", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad")
+FUNCTIONS = CONV + DEPTHWISE + POOL
+
+# Bounds on the error of one element, in units of eps * sum(|x||w|). Winograd's algorithm spreads its rounding errors
+# over a tile, so that its bound takes the largest sum in the neighbourhood; where "auto" chooses it, there are many
+# channels to even them out.
+ERROR_BOUND = 16
+WINOGRAD_AUTO_ERROR_BOUND = 64
+WINOGRAD_ERROR_BOUND = 128
+
+MOST_PRODUCTS = 3_000_000
+MOST_VALUES = 60_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One geometry and the arguments that say it. `channels` and `filters` are totals over the groups."""
+
+    seed: tuple[int, ...]
+    dtype: str
+    data_format: str
+    n: int
+    size: Pair
+    channels: int
+    kernel: Pair
+    strides: Pair
+    padding: Any
+    dilations: Pair = (1, 1)
+    filters: int = 0
+    groups: int = 1
+    depthwise: bool = False
+    pool: bool = False
+    bias: bool = False
+    relu: bool = False
+    algorithm: str = "auto"
+    values: str = "normal"
+    forms: int = 0  # which of the equivalent ways to write strides, dilations and ksize
+
+    @property
+    def pads(self) -> Pads:
+        return reference.resolve_pads(
+            self.padding, self.data_format, self.size, self.kernel, self.strides, self.dilations
+        )
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.size, self.kernel, self.strides, self.pads, self.dilations)
+
+    @property
+    def output(self) -> Pair:
+        return self.geometry.output
+
+    @property
+    def empty(self) -> bool:
+        return self.n == 0 or 0 in self.output
+
+    @property
+    def dilated(self) -> bool:
+        return any(self.dilations[i] > 1 and self.kernel[i] > 1 for i in range(2))
+
+    @property
+    def asymmetric(self) -> bool:
+        return any(before != after for before, after in self.pads)
+
+    @property
+    def may_be_winograd(self) -> bool:
+        served = (3, 3, 1, 1, 1, 1, 1) == (*self.kernel, *self.strides, *self.dilations, self.groups)
+        return not self.pool and (self.algorithm == "winograd" or (self.algorithm == "auto" and served))
+
+    @property
+    def filter_shape(self) -> tuple[int, ...]:
+        if self.depthwise:
+            return (*self.kernel, self.channels, self.filters // self.channels)
+        return (*self.kernel, self.channels // self.groups, self.filters)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """In NHWC, as `output_shape`."""
+        return (self.n, *self.size, self.channels)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (self.n, *self.output, self.channels if self.pool else self.filters)
+
+    def array(self, name: str, shape: Sequence[int]) -> np.ndarray:
+        """The random array of that name, the same in every call."""
+        rng = np.random.default_rng([*self.seed, *name.encode()])
+        if self.values == "ties":
+            result = rng.integers(-2, 3, shape).astype(self.dtype)
+        else:
+            result = rng.standard_normal(shape).astype(self.dtype)
+        if self.values == "nan":
+            result[rng.random(shape) < 0.1] = np.nan
+        if self.values == "positive":
+            result = rng.random(shape).astype(self.dtype)
+        if self.values == "infinite":
+            result[rng.random(shape) < 0.8] = -np.inf
+        return result
+
+    def to_format(self, x: np.ndarray) -> np.ndarray:
+        """From NHWC to the problem's layout."""
+        return x if self.data_format == "NHWC" else np.ascontiguousarray(np.moveaxis(x, 3, 1))
+
+    def shape_in_format(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return tuple(shape) if self.data_format == "NHWC" else (shape[0], shape[3], shape[1], shape[2])
+
+    def pair(self, values: Pair) -> Any:
+        """One of the forms that an argument of two numbers can have."""
+        four = [1, *values, 1] if self.data_format == "NHWC" else [1, 1, *values]
+        forms: list[Any] = [values, list(values), four, tuple(np.int64(v) for v in values), np.array(values)]
+        if values[0] == values[1]:
+            forms += [values[0], (values[0],)]
+        return forms[self.forms % len(forms)]
+
+    def window_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "strides": self.pair(self.strides),
+            "padding": self.padding,
+            "data_format": self.data_format,
+        }
+        if self.pool:
+            arguments["ksize"] = self.pair(self.kernel)
+            if self.strides == self.kernel and self.forms % 2:
+                arguments["strides"] = None
+        else:
+            arguments["dilations"] = self.pair(self.dilations)
+            arguments["algorithm"] = self.algorithm
+        return arguments
+
+
+@dataclass(frozen=True)
+class Call:
+    """fastconv.<name>(**arguments), and what it must give: (value, tolerance) for each of its results."""
+
+    problem: Problem
+    name: str
+    arguments: dict[str, Any]
+    expected: Callable[[], list[tuple[np.ndarray, np.ndarray]]]
+
+    def result_shapes(self) -> list[tuple[tuple[int, ...], str]]:
+        """Shape and dtype of each result, without computing it."""
+        problem = self.problem
+        if self.name.endswith("backprop_filter"):
+            return [(problem.filter_shape, problem.dtype)]
+        inward = self.name.endswith(("backprop_input", "transpose", "grad"))
+        shape = problem.shape_in_format(problem.input_shape if inward else problem.output_shape)
+        results = [(shape, problem.dtype)]
+        return [*results, (shape, "int64")] if self.name == "max_pool2d_with_argmax" else results
+
+    def check(self, result: Any) -> float:
+        """Raises AssertionError unless `result` is right; returns the largest error as a part of what is allowed."""
+        results = result if isinstance(result, tuple) else (result,)
+        expected = self.expected()
+        assert len(results) == len(expected), f"{len(results)} results instead of {len(expected)}\n{self}"
+        worst = 0.0
+        for got, (value, tolerance) in zip(results, expected, strict=True):
+            assert isinstance(got, np.ndarray), f"got {type(got)}\n{self}"
+            dtype = "int64" if value.dtype == np.int64 else self.problem.dtype
+            assert got.dtype == dtype, f"dtype {got.dtype} instead of {dtype}\n{self}"
+            assert got.shape == value.shape, f"shape {got.shape} instead of {value.shape}\n{self}"
+            with np.errstate(invalid="ignore", divide="ignore"):
+                error = np.abs(got.astype(value.dtype) - value)
+                same = (got == value) | (np.isnan(got) & np.isnan(value))
+                right = same | (error <= tolerance)
+                if not right.all():
+                    at = tuple(int(i) for i in np.argwhere(~right)[0])
+                    raise AssertionError(
+                        f"{(~right).sum()} of {right.size} elements are wrong; the first, at {at}: got {got[at]!r}, "
+                        f"expected {value[at]!r} within {tolerance[at]!r}\n{self}"
+                    )
+                ratio = np.where(same, 0.0, error / tolerance)
+            worst = max(worst, float(ratio.max(initial=0.0)))
+        return worst
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.problem}"
+
+
+def largest_nearby(x: np.ndarray, reach: int) -> np.ndarray:
+    """For each pixel of an NHWC array the maximum over the square of pixels up to `reach` away."""
+    padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    size = 2 * reach + 1
+    return np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2)).max(axis=(-2, -1))
+
+
+def tolerance_of(problem: Problem, magnitude: np.ndarray, filter_gradient: bool = False) -> np.ndarray:
+    """The error allowed for a sum whose terms' absolute values add up to `magnitude`, in NHWC or (R, S, C, K)."""
+    bound = ERROR_BOUND
+    if problem.may_be_winograd:
+        bound = WINOGRAD_ERROR_BOUND if problem.algorithm == "winograd" else WINOGRAD_AUTO_ERROR_BOUND
+        if filter_gradient:
+            magnitude = np.broadcast_to(magnitude.max(axis=(0, 1)), magnitude.shape)
+        elif magnitude.size:
+            magnitude = largest_nearby(magnitude, 3)  # a tile has 4x4 pixels
+    return bound * np.finfo(problem.dtype).eps * magnitude
+
+
+def _conv_call(problem: Problem, name: str) -> Call:
+    geometry, groups = problem.geometry, problem.groups
+    x = problem.array("input", problem.input_shape)
+    w = problem.array("filters", problem.filter_shape)
+    dy = problem.array("out_backprop", problem.output_shape)
+    bias = problem.array("bias", (problem.filters,)) if problem.bias else None
+    input_sizes = problem.shape_in_format(problem.input_shape)
+    kind = name.removeprefix("depthwise_")
+    arguments = problem.window_arguments()
+    if kind == "conv2d":
+        arguments |= {"input": problem.to_format(x), "filters": w, "bias": bias}
+        arguments["activation"] = "relu" if problem.relu else (None, "linear")[problem.forms % 2]
+    elif kind == "conv2d_backprop_input":
+        arguments |= {"input_sizes": input_sizes, "filters": w, "out_backprop": problem.to_format(dy)}
+    elif kind == "conv2d_transpose":
+        arguments |= {"input": problem.to_format(dy), "filters": w, "output_shape": input_sizes}
+    else:
+        assert kind == "conv2d_backprop_filter"
+        arguments |= {"input": problem.to_format(x), "filter_sizes": w.shape, "out_backprop": problem.to_format(dy)}
+
+    def expected() -> list[tuple[np.ndarray, np.ndarray]]:
+        if name == "conv2d":
+            sums = reference.conv2d(x, w, geometry, bias, problem.relu)
+        elif name == "depthwise_conv2d":
+            sums = reference.depthwise_conv2d(x, w, geometry, bias, problem.relu)
+        elif name in ("conv2d_backprop_input", "conv2d_transpose"):
+            sums = reference.conv2d_backprop_input(w, dy, geometry, groups)
+        elif name == "conv2d_backprop_filter":
+            sums = reference.conv2d_backprop_filter(x, dy, geometry, groups)
+        elif name == "depthwise_conv2d_backprop_input":
+            sums = reference.depthwise_conv2d_backprop_input(w, dy, geometry)
+        else:
+            sums = reference.depthwise_conv2d_backprop_filter(x, dy, geometry)
+        if kind == "conv2d_backprop_filter":
+            return [(sums.value, tolerance_of(problem, sums.magnitude, filter_gradient=True))]
+        return [(problem.to_format(sums.value), problem.to_format(tolerance_of(problem, sums.magnitude)))]
+
+    return Call(problem, name, arguments, expected)
+
+
+def _pool_call(problem: Problem, name: str) -> Call:
+    geometry = problem.geometry
+    x = problem.array("input", problem.input_shape)
+    grad = np.random.default_rng(problem.seed).standard_normal(problem.output_shape).astype(problem.dtype)
+    arguments = problem.window_arguments()
+    include_batch = name == "max_pool2d_with_argmax" and problem.forms % 3 == 0
+    if name == "avg_pool2d_grad":
+        arguments |= {
+            "orig_input_shape": problem.shape_in_format(problem.input_shape),
+            "grad": problem.to_format(grad),
+        }
+    elif name == "max_pool2d_grad":
+        output = reference.max_pool2d(x, geometry).value
+        arguments |= {
+            "orig_input": problem.to_format(x),
+            "orig_output": problem.to_format(output),
+            "grad": problem.to_format(grad),
+        }
+    else:
+        arguments["input"] = problem.to_format(x)
+        if include_batch:
+            arguments["include_batch_in_index"] = True
+
+    def bounded(sums: Sum) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(problem.to_format(sums.value), problem.to_format(tolerance_of(problem, sums.magnitude)))]
+
+    def expected() -> list[tuple[np.ndarray, np.ndarray]]:
+        if name == "avg_pool2d":
+            return bounded(reference.avg_pool2d(x, geometry))
+        if name == "avg_pool2d_grad":
+            return bounded(reference.avg_pool2d_grad(grad, geometry))
+        if name == "max_pool2d_grad":
+            return bounded(reference.max_pool2d_grad(x, grad, geometry))
+        value, argmax = reference.max_pool2d(x, geometry)
+        if include_batch:
+            image = problem.size[0] * problem.size[1] * problem.channels
+            argmax = argmax + image * np.arange(problem.n).reshape(-1, 1, 1, 1)
+        results = [problem.to_format(value), problem.to_format(argmax)]
+        exact = [(result, np.zeros(result.shape, result.dtype)) for result in results]
+        return exact if name == "max_pool2d_with_argmax" else exact[:1]
+
+    return Call(problem, name, arguments, expected)
+
+
+def call_of(problem: Problem, name: str) -> Call:
+    return _pool_call(problem, name) if problem.pool else _conv_call(problem, name)
+
+
+def calls_of(problem: Problem) -> Iterator[Call]:
+    """A call of every function that the problem is one for."""
+    for name in POOL if problem.pool else DEPTHWISE if problem.depthwise else CONV:
+        yield call_of(problem, name)
+
+
+# ---- Random choice --------------------------------------------------------------------------------------------------
+
+
+def _pick(rng: np.random.Generator, *choices: Any) -> Any:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _padding_form(rng: np.random.Generator, pads: Pads, data_format: str) -> Any:
+    """One of the ways to write explicit padding."""
+    (top, bottom), (left, right) = pads
+    forms: list[Any] = [pads, [[top, bottom], [left, right]]]
+    if data_format == "NHWC":
+        forms.append([[0, 0], [top, bottom], [left, right], [0, 0]])
+    else:
+        forms.append([[0, 0], [0, 0], [top, bottom], [left, right]])
+    if top == bottom and left == right:
+        forms.append((top, left))
+        if top == left:
+            forms.append(top)
+    return _pick(rng, *forms)
+
+
+def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str, kind: str) -> Problem | None:
+    """None if the draw has a negative output size or is too much work."""
+    pool = kind == "pool"
+    data_format = _pick(rng, "NHWC", "NCHW")
+    kernel = (_pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7), _pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7))
+    strides = (_pick(rng, 1, 1, 1, 2, 2, 3, 5), _pick(rng, 1, 1, 1, 2, 2, 3, 5))
+    if kind == "winograd":
+        kernel, strides = (3, 3), (1, 1)
+    if pool and rng.random() < 0.4:
+        strides = kernel
+    dilations = (1, 1)
+    if kind in ("conv", "depthwise") and rng.random() < 0.4:
+        dilations = (_pick(rng, 1, 2, 3, 4), _pick(rng, 1, 2, 3, 4))
+    size = (int(rng.integers(1, 13)), int(rng.integers(1, 13)))
+    if rng.random() < 0.2:
+        size = (size[0], int(rng.integers(13, 41)))
+    n = _pick(rng, 1, 1, 2, 3, 5)
+
+    padding: Any
+    style = rng.random()
+    if style < 0.15:
+        padding = _pick(rng, "VALID", "valid")
+    elif style < 0.35:
+        padding = _pick(rng, "SAME", "same")
+    else:
+        most = [kernel[i] - 1 if pool else reference.extent(kernel[i], dilations[i]) + 1 for i in range(2)]
+        drawn = [int(rng.integers(0, most[i // 2] + 1)) for i in range(4)]
+        if style < 0.5:
+            drawn[1], drawn[3] = drawn[0], drawn[2]
+        padding = _padding_form(rng, ((drawn[0], drawn[1]), (drawn[2], drawn[3])), data_format)
+
+    if rng.random() < 0.15:
+        if rng.random() < 0.3:
+            n = 0
+        elif not pool and rng.random() < 0.1:
+            size = _pick(rng, (0, size[1]), (size[0], 0), (0, 0))
+        else:  # one axis on which the window doesn't fit by up to a stride
+            axis = _pick(rng, 0, 1)
+            pads = reference.resolve_pads(padding, data_format, size, kernel, strides, dilations)
+            room = reference.extent(kernel[axis], dilations[axis]) - sum(pads[axis])
+            short = max(0, room - int(rng.integers(1, strides[axis] + 1)))
+            size = (short, size[1]) if axis == 0 else (size[0], short)
+
+    filters = groups = 1
+    if pool:
+        channels = _pick(rng, 1, 1, 3, 3, 6, 6, 17, 17, 2, 4, 8, 16, 32, 33, 64, 65, 100, 140)
+    elif kind == "depthwise":
+        channels = _pick(rng, 1, 3, 3, 6, 6, 17, 17, 2, 4, 8, 16, 31, 33, 64, 100, 140)
+        groups, filters = channels, channels * _pick(rng, 1, 1, 1, 2, 3, 5)
+    elif kind == "conv" and rng.random() < 0.32:
+        groups = _pick(rng, 2, 3, 3, 5, 6, 17)
+        channels = groups * _pick(rng, 1, 1, 2, 3, 6, 17)
+        filters = groups * _pick(rng, 1, 1, 2, 3, 5, 17, 33)
+    else:
+        channels = _pick(rng, 1, 1, 3, 3, 6, 6, 17, 17, 2, 5, 8, 16, 33, 64, 140)
+        filters = _pick(rng, 1, 2, 3, 5, 6, 8, 10, 16, 17, 31, 33, 48, 65, 100, 140)
+
+    problem = Problem(
+        seed, dtype, data_format, n, size, channels, kernel, strides, padding, dilations, filters, groups,
+        depthwise=kind == "depthwise", pool=pool, bias=bool(rng.random() < 0.5), relu=bool(rng.random() < 0.3),
+        algorithm="winograd" if kind == "winograd" else "auto" if pool else _pick(rng, "auto", "direct"),
+        values=_pick(rng, "normal", "normal", "ties", "nan", "infinite") if pool else "normal",
+        forms=int(rng.integers(1000)),
+    )  # fmt: skip
+    if min(problem.output) < 0 or (pool and 0 in size and 0 not in problem.output):
+        return None
+    products = int(np.prod(problem.output_shape)) * int(np.prod(problem.filter_shape[:3] if not pool else kernel))
+    values = max(int(np.prod(problem.input_shape)), int(np.prod(problem.output_shape)))
+    return problem if products <= MOST_PRODUCTS and values <= MOST_VALUES else None
+
+
+def random_problems(count: int, seed: int, dtype: str, kind: str) -> list[Problem]:
+    """`kind`: "conv", "winograd", "depthwise" or "pool". Problem i depends on (seed, i) only."""
+    problems = []
+    for index in range(count):
+        key = (seed, index)
+        rng = np.random.default_rng([*key, *kind.encode(), *dtype.encode()])
+        problem = None
+        while problem is None:
+            problem = _random_problem(rng, key, dtype, kind)
+        problems.append(problem)
+    return problems
+
+
+def shares(problems: list[Problem]) -> dict[str, float]:
+    """Which part of the problems has each awkward property."""
+
+    def share(has: Callable[[Problem], bool]) -> float:
+        return sum(has(p) for p in problems) / len(problems)
+
+    def extents(p: Problem) -> Pair:
+        y, x = (reference.extent(p.kernel[i], p.dilations[i]) for i in range(2))
+        return y, x
+
+    return {
+        "grouped": share(lambda p: p.groups > 1),
+        "dilated": share(lambda p: p.dilated),
+        "asymmetric": share(lambda p: p.asymmetric),
+        "empty": share(lambda p: p.empty),
+        "no images": share(lambda p: p.n == 0),
+        "odd channels": share(lambda p: p.channels // p.groups in (1, 3, 6, 17)),
+        "window larger than the input": share(lambda p: any(extents(p)[i] > p.size[i] for i in range(2))),
+        "stride larger than the window": share(lambda p: any(p.strides[i] > extents(p)[i] for i in range(2))),
+        "uncovered last rows": share(
+            lambda p: not p.empty and any(
+                (p.output[i] - 1) * p.strides[i] - p.pads[i][0] + extents(p)[i] < p.size[i] for i in range(2)
+            )
+        ),
+        "many channels": share(lambda p: p.channels > 64 or p.filters > 64),
+        "wide": share(lambda p: p.size[1] > 20),
+    }  # fmt: skip

@@ -1,0 +1,259 @@
+"""The oracle: every function of fastconv in plain float64 NumPy, by loops over the taps of the window.
+
+Shapes are NHWC and paddings are four resolved numbers; `problems.py` turns other layouts and forms into these. Each
+convolution also gives, for every element of its result, the sum of |x||w| over the products that it adds up: what the
+bound on the rounding error of an implementation is measured by. A tap over the padding is left out, not multiplied by
+zero, so that a non-finite filter there does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+
+
+class Sum(NamedTuple):
+    """A result, and the sum of the absolute values of the terms behind each of its elements."""
+
+    value: np.ndarray
+    magnitude: np.ndarray
+
+
+def extent(kernel: int, dilation: int) -> int:
+    return (kernel - 1) * dilation + 1
+
+
+def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int = 1) -> int:
+    """May be negative."""
+    return (size + sum(pads) - extent(kernel, dilation)) // stride + 1
+
+
+def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
+    """TensorFlow's rule: ceil(size / stride) outputs, and the odd row or column of padding goes after."""
+    outputs = -(-size // stride)
+    total = max(0, (outputs - 1) * stride + extent(kernel, dilation) - size)
+    return total // 2, total - total // 2
+
+
+def resolve_pads(padding: object, data_format: str, size: Pair, kernel: Pair, strides: Pair, dilations: Pair) -> Pads:
+    """Every form of padding that fastconv takes."""
+    if isinstance(padding, str):
+        if padding.upper() == "VALID":
+            return (0, 0), (0, 0)
+        assert padding.upper() == "SAME"
+        y, x = (same_pads(size[i], kernel[i], strides[i], dilations[i]) for i in range(2))
+        return y, x
+    if isinstance(padding, int):
+        return (padding, padding), (padding, padding)
+    parts = list(padding)  # type: ignore[call-overload]
+    if len(parts) == 4:
+        parts = parts[1:3] if data_format == "NHWC" else parts[2:4]
+    y, x = ((part, part) if isinstance(part, int) else (part[0], part[1]) for part in parts)
+    return y, x
+
+
+class Geometry(NamedTuple):
+    """A window over an image: all that convolution and pooling share."""
+
+    size: Pair  # of the input
+    kernel: Pair
+    strides: Pair
+    pads: Pads
+    dilations: Pair
+
+    @property
+    def output(self) -> Pair:
+        y, x = (
+            output_size(self.size[i], self.kernel[i], self.strides[i], self.pads[i], self.dilations[i])
+            for i in range(2)
+        )
+        return y, x
+
+    def taps(self) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
+        """(i, j, input slices, output slices) of each tap: where it falls into the input, and the outputs there."""
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                inside, outputs = zip(self._axis(0, i), self._axis(1, j), strict=True)
+                yield i, j, (inside[0], inside[1]), (outputs[0], outputs[1])
+
+    def _axis(self, axis: int, tap: int) -> Pair:
+        stride, shift = self.strides[axis], tap * self.dilations[axis] - self.pads[axis][0]
+        positions = [p for p in range(self.output[axis]) if 0 <= p * stride + shift < self.size[axis]]
+        if not positions:
+            return slice(0, 0), slice(0, 0)  # type: ignore[return-value]
+        first, last = positions[0], positions[-1]
+        return slice(first * stride + shift, last * stride + shift + 1, stride), slice(first, last + 1)  # type: ignore[return-value]
+
+
+def _by_group(x: np.ndarray, groups: int) -> np.ndarray:
+    """(N, H, W, groups*m) -> (groups, pixels, m)"""
+    pixels = x.shape[0] * x.shape[1] * x.shape[2]
+    return np.moveaxis(x.reshape(pixels, groups, x.shape[3] // groups), 1, 0)
+
+
+def _from_groups(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.moveaxis(x, 0, 1).reshape(*shape, x.shape[0] * x.shape[2])
+
+
+def _filter_by_group(tap: np.ndarray, groups: int) -> np.ndarray:
+    """(C/groups, K) -> (groups, C/groups, K/groups)"""
+    return np.moveaxis(tap.reshape(tap.shape[0], groups, tap.shape[1] // groups), 1, 0)
+
+
+def _both(function: object, first: np.ndarray, second: np.ndarray) -> Sum:
+    """The bilinear `function`, and the same of absolute values."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    return Sum(function(first, second), function(np.abs(first), np.abs(second)))  # type: ignore[operator]
+
+
+def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray | None = None, relu: bool = False) -> Sum:
+    groups = x.shape[3] // w.shape[2]
+
+    def forward(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        y = np.zeros((x.shape[0], *geometry.output, w.shape[3]))
+        for i, j, inside, outputs in geometry.taps():
+            part = x[:, inside[0], inside[1]]
+            product = np.matmul(_by_group(part, groups), _filter_by_group(w[i, j], groups))
+            y[:, outputs[0], outputs[1]] += _from_groups(product, part.shape[:3])
+        return y
+
+    y, magnitude = _both(forward, x, w)
+    if bias is not None:
+        y, magnitude = y + bias.astype(np.float64), magnitude + np.abs(bias.astype(np.float64))
+    if relu:
+        y = np.where(y < 0, 0.0, y)
+    return Sum(y, magnitude)
+
+
+def conv2d_backprop_input(w: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: int = 1) -> Sum:
+    def backward(w: np.ndarray, dy: np.ndarray) -> np.ndarray:
+        dx = np.zeros((dy.shape[0], *geometry.size, w.shape[2] * groups))
+        for i, j, inside, outputs in geometry.taps():
+            part = dy[:, outputs[0], outputs[1]]
+            turned = np.swapaxes(_filter_by_group(w[i, j], groups), 1, 2)
+            dx[:, inside[0], inside[1]] += _from_groups(np.matmul(_by_group(part, groups), turned), part.shape[:3])
+        return dx
+
+    return _both(backward, w, dy)
+
+
+def conv2d_backprop_filter(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: int = 1) -> Sum:
+    def backward(x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+        dw = np.zeros((*geometry.kernel, x.shape[3] // groups, dy.shape[3]))
+        for i, j, inside, outputs in geometry.taps():
+            turned = np.swapaxes(_by_group(x[:, inside[0], inside[1]], groups), 1, 2)
+            product = np.matmul(turned, _by_group(dy[:, outputs[0], outputs[1]], groups))
+            dw[i, j] = np.moveaxis(product, 0, 1).reshape(dw.shape[2:])
+        return dw
+
+    return _both(backward, x, dy)
+
+
+def depthwise_conv2d(
+    x: np.ndarray, w: np.ndarray, geometry: Geometry, bias: np.ndarray | None = None, relu: bool = False
+) -> Sum:
+    """Output channel c*M + m is channel c under filter (c, m)."""
+
+    def forward(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        y = np.zeros((x.shape[0], *geometry.output, w.shape[2], w.shape[3]))
+        for i, j, inside, outputs in geometry.taps():
+            y[:, outputs[0], outputs[1]] += x[:, inside[0], inside[1], :, None] * w[i, j]
+        return y.reshape(*y.shape[:3], w.shape[2] * w.shape[3])
+
+    y, magnitude = _both(forward, x, w)
+    if bias is not None:
+        y, magnitude = y + bias.astype(np.float64), magnitude + np.abs(bias.astype(np.float64))
+    if relu:
+        y = np.where(y < 0, 0.0, y)
+    return Sum(y, magnitude)
+
+
+def depthwise_conv2d_backprop_input(w: np.ndarray, dy: np.ndarray, geometry: Geometry) -> Sum:
+    def backward(w: np.ndarray, dy: np.ndarray) -> np.ndarray:
+        dy = dy.reshape(*dy.shape[:3], *w.shape[2:])
+        dx = np.zeros((dy.shape[0], *geometry.size, w.shape[2]))
+        for i, j, inside, outputs in geometry.taps():
+            dx[:, inside[0], inside[1]] += (dy[:, outputs[0], outputs[1]] * w[i, j]).sum(axis=-1)
+        return dx
+
+    return _both(backward, w, dy)
+
+
+def depthwise_conv2d_backprop_filter(x: np.ndarray, dy: np.ndarray, geometry: Geometry) -> Sum:
+    def backward(x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+        dy = dy.reshape(*dy.shape[:3], x.shape[3], dy.shape[3] // x.shape[3])
+        dw = np.zeros((*geometry.kernel, *dy.shape[3:]))
+        for i, j, inside, outputs in geometry.taps():
+            dw[i, j] = (x[:, inside[0], inside[1], :, None] * dy[:, outputs[0], outputs[1]]).sum(axis=(0, 1, 2))
+        return dw
+
+    return _both(backward, x, dy)
+
+
+class Maximum(NamedTuple):
+    value: np.ndarray  # in the dtype of the input: nothing is rounded
+    argmax: np.ndarray  # (y*W + x)*C + c
+
+
+def max_pool2d(x: np.ndarray, geometry: Geometry) -> Maximum:
+    """The first NaN of a window, or else the first maximum in row-major window order. Padding does not count."""
+    height, width = geometry.size
+    channels = x.shape[3]
+    shape = (x.shape[0], *geometry.output, channels)
+    best, argmax = np.zeros(shape, x.dtype), np.full(shape, -1, np.int64)
+    index = np.arange(height * width * channels, dtype=np.int64).reshape(height, width, channels)
+    for _, _, inside, outputs in geometry.taps():
+        value = x[:, inside[0], inside[1]]
+        old, where = best[:, outputs[0], outputs[1]], argmax[:, outputs[0], outputs[1]]
+        take = (where < 0) | (~np.isnan(old) & (np.isnan(value) | (value > old)))
+        best[:, outputs[0], outputs[1]] = np.where(take, value, old)
+        argmax[:, outputs[0], outputs[1]] = np.where(take, index[inside[0], inside[1]], where)
+    return Maximum(best, argmax)
+
+
+def max_pool2d_grad(x: np.ndarray, grad: np.ndarray, geometry: Geometry) -> Sum:
+    argmax = max_pool2d(x, geometry).argmax
+
+    def backward(grad: np.ndarray) -> np.ndarray:
+        dx = np.zeros(x.shape)
+        for image, where, g in zip(dx, argmax, grad, strict=True):
+            np.add.at(image.reshape(-1), where.reshape(-1), g.reshape(-1))
+        return dx
+
+    return Sum(backward(grad.astype(np.float64)), backward(np.abs(grad.astype(np.float64))))
+
+
+def _window_sizes(geometry: Geometry) -> np.ndarray:
+    """How many elements of the input each window holds."""
+    count = np.zeros((*geometry.output, 1))
+    for _, _, _, outputs in geometry.taps():
+        count[outputs[0], outputs[1]] += 1
+    return count
+
+
+def avg_pool2d(x: np.ndarray, geometry: Geometry) -> Sum:
+    """The mean over the elements inside the input."""
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        y = np.zeros((x.shape[0], *geometry.output, x.shape[3]))
+        for _, _, inside, outputs in geometry.taps():
+            y[:, outputs[0], outputs[1]] += x[:, inside[0], inside[1]]
+        return y / _window_sizes(geometry)
+
+    return Sum(forward(x.astype(np.float64)), forward(np.abs(x.astype(np.float64))))
+
+
+def avg_pool2d_grad(grad: np.ndarray, geometry: Geometry) -> Sum:
+    def backward(grad: np.ndarray) -> np.ndarray:
+        share = grad / _window_sizes(geometry)
+        dx = np.zeros((grad.shape[0], *geometry.size, grad.shape[3]))
+        for _, _, inside, outputs in geometry.taps():
+            dx[:, inside[0], inside[1]] += share[:, outputs[0], outputs[1]]
+        return dx
+
+    return Sum(backward(grad.astype(np.float64)), backward(np.abs(grad.astype(np.float64))))

@@ -1,0 +1,62 @@
+"""Child processes that compute with an instruction set, threading backend, ... of their own.
+
+fastconv reads its environment variables once, so each setting needs a process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import fastconv
+import numpy as np
+
+ISAS: list[str] = fastconv.show_config("dicts")["isa_available"]
+
+# (function's name, arguments by name)
+Plain = tuple[str, dict[str, Any]]
+
+
+@contextmanager
+def worker(**environment: str) -> Iterator[ProcessPoolExecutor]:
+    """One process, started with these environment variables on top of this one's."""
+    before = {name: os.environ.get(name) for name in environment}
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        os.environ.update(environment)
+        try:
+            pool.submit(os.getpid).result()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+        yield pool
+
+
+def compute(calls: Sequence[Plain], threads: int | None = None) -> list[Any]:
+    """The results of the calls, one after the other."""
+    if threads is not None:
+        fastconv.set_num_threads(threads)
+    return [getattr(fastconv, name)(**arguments) for name, arguments in calls]
+
+
+def displaced(array: np.ndarray, elements: int) -> np.ndarray:
+    """A copy that starts `elements` elements behind a multiple of 64 bytes."""
+    room = np.empty(array.nbytes + 64 + elements * array.itemsize, np.uint8)
+    start = -room.ctypes.data % 64 + elements * array.itemsize
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def compute_displaced(calls: Sequence[Plain], elements: int) -> list[Any]:
+    """As `compute`, with every array `elements` elements off the alignment that vectors like."""
+
+    def moved(value: Any) -> Any:
+        return displaced(value, elements) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+
+    return compute([(name, {key: moved(value) for key, value in arguments.items()}) for name, arguments in calls])
