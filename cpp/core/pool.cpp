@@ -72,13 +72,17 @@ void gradient(const PoolProblem& o, const T* input, const T* grad, T* input_grad
     const Windows a = windows_of(o);
     const std::int64_t image = o.h * o.w * o.c;
     const double work = static_cast<double>(o.n * o.p * o.q * o.r * o.s * o.c);
-    parallel_for(o.n * o.h, static_cast<double>(o.n * image),
-                 [&](std::int64_t task) { std::fill_n(input_grad + task * o.w * o.c, o.w * o.c, T{}); });
-    const bool apart = o.stride_h >= o.r;
+    // Windows that neither overlap nor leave a gap write every value themselves.
+    const bool rows_apart = o.stride_h >= o.r, apart = rows_apart && o.stride_w >= o.s;
+    const bool covered =
+        o.stride_h == o.r && o.stride_w == o.s && o.p * o.r - o.pad_top >= o.h && o.q * o.s - o.pad_left >= o.w;
+    if (!covered)
+        parallel_for(o.n * o.h, static_cast<double>(o.n * image),
+                     [&](std::int64_t task) { std::fill_n(input_grad + task * o.w * o.c, o.w * o.c, T{}); });
     const std::int64_t wanted = 4 * get_num_threads();
     std::int64_t row_tiles = 1, c_blocks = 1;
     if (o.n < wanted && o.n > 0) {
-        if (apart)
+        if (rows_apart)
             row_tiles = std::clamp<std::int64_t>(wanted / o.n, 1, std::max<std::int64_t>(1, o.p));
         else
             c_blocks = std::clamp<std::int64_t>(wanted / o.n, 1, (o.c + 15) / 16);
@@ -96,6 +100,7 @@ void gradient(const PoolProblem& o, const T* input, const T* grad, T* input_grad
                 row.y_step = row.x_step;
                 row.grad = grad + ((n * o.p + y) * o.q + x) * o.c + c0;
                 row.grad_step = o.c;
+                row.apart = apart;
                 row.channels = std::min(channels, o.c - c0);
                 kernel(row);
             });

@@ -24,81 +24,151 @@ FASTCONV_INLINE void put(T* to, Vec<T> value, int64_t count) {
         store(to, value);
 }
 
-/// Calls window(c, count, part) for each vector of channels.
-template <template <class, bool> class Window, class T>
+/// Calls Window<T, P, Part>::run(a, i, c, count) for P windows from the i-th and a vector of channels from c.
+template <template <class, int, bool> class Window, class T, int P>
+FASTCONV_INLINE void windows(const PoolRow<T>& a, int64_t i) {
+    int64_t c = 0;
+    for (; c + width<T> <= a.channels; c += width<T>) Window<T, P, false>::run(a, i, c, width<T>);
+    if (c < a.channels) Window<T, P, true>::run(a, i, c, a.channels - c);
+}
+template <template <class, int, bool> class Window, class T>
 FASTCONV_INLINE void each_window(const PoolRow<T>& a) {
-    const int64_t whole = a.channels / width<T> * width<T>;
-    for (int64_t i = 0; i < a.pixels; ++i) {
-        for (int64_t c = 0; c < whole; c += width<T>) Window<T, false>::run(a, i, c, width<T>);
-        if (whole < a.channels) Window<T, true>::run(a, i, whole, a.channels - whole);
-    }
+    // Few channels: independent windows hide the latency of the comparisons. Many: memory is best read in order.
+    constexpr int several = 4;
+    int64_t i = 0;
+    if (a.channels < width<T>)
+        for (; i + several <= a.pixels; i += several) windows<Window, T, several>(a, i);
+    for (; i < a.pixels; ++i) windows<Window, T, 1>(a, i);
 }
 
-template <class T, bool Part>
-FASTCONV_INLINE Vec<T> maximum(const PoolRow<T>& a, const T* x, int64_t count, Index<T>& tap) {
-    Vec<T> best = fetch<T, Part>(x + a.offsets[0], count);
-    tap = Index<T>{};
+/// best == best is false once best is NaN: it stays. !(value <= best) is true for greater and for NaN.
+template <class T>
+FASTCONV_INLINE Index<T> beats(Vec<T> value, Vec<T> best) {
+    return ~(value <= best) & (best == best);
+}
+
+template <class T, int P, bool Part>
+FASTCONV_INLINE void maximum(const PoolRow<T>& a, const T* x, int64_t count, Vec<T> best[P], Index<T> tap[P]) {
+    FASTCONV_UNROLL
+    for (int p = 0; p < P; ++p) {
+        best[p] = fetch<T, Part>(x + p * a.x_step + a.offsets[0], count);
+        tap[p] = Index<T>{};
+    }
     for (int64_t t = 1; t < a.taps; ++t) {
-        const Vec<T> value = fetch<T, Part>(x + a.offsets[t], count);
-        // best == best is false once best is NaN: it stays. !(value <= best) is true for greater and for NaN.
-        const Index<T> take = ~(value <= best) & (best == best);
-        best = take ? value : best;
-        tap = take ? Index<T>{} + static_cast<typename VectorOf<T>::lane>(t) : tap;
+        const T* from = x + a.offsets[t];
+        const Index<T> here = Index<T>{} + static_cast<typename VectorOf<T>::lane>(t);
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) {
+            const Vec<T> value = fetch<T, Part>(from + p * a.x_step, count);
+            const Index<T> take = beats<T>(value, best[p]);
+            best[p] = take ? value : best[p];
+            tap[p] = take ? here : tap[p];
+        }
     }
-    return best;
 }
 
-template <class T, bool Part>
+template <class T, int P, bool Part>
 struct MaxWindow {
     static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
-        Index<T> tap;
-        put<T, Part>(a.y + i * a.y_step + c, maximum<T, Part>(a, a.x + i * a.x_step + c, count, tap), count);
-        if (!a.argmax) return;
-        for (int64_t lane = 0; lane < count; ++lane)
-            a.argmax[i * a.y_step + c + lane] = a.argmax_base + i * a.x_step + a.offsets[tap[lane]] + c + lane;
+        const T* x = a.x + i * a.x_step + c;
+        Vec<T> best[P];
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) best[p] = fetch<T, Part>(x + p * a.x_step + a.offsets[0], count);
+        for (int64_t t = 1; t < a.taps; ++t) {
+            const T* from = x + a.offsets[t];
+            FASTCONV_UNROLL
+            for (int p = 0; p < P; ++p) {
+                const Vec<T> value = fetch<T, Part>(from + p * a.x_step, count);
+                best[p] = beats<T>(value, best[p]) ? value : best[p];
+            }
+        }
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) put<T, Part>(a.y + (i + p) * a.y_step + c, best[p], count);
     }
 };
 
-template <class T, bool Part>
-struct MaxGradWindow {
+template <class T, int P, bool Part>
+struct ArgMaxWindow {
     static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
-        Index<T> tap;
-        maximum<T, Part>(a, a.x + i * a.x_step + c, count, tap);
-        const Vec<T> grad = fetch<T, Part>(a.grad + i * a.grad_step + c, count);
-        T* to = a.y + i * a.y_step + c;
-        for (int64_t t = 0; t < a.taps; ++t) {
-            const Index<T> here = tap == Index<T>{} + static_cast<typename VectorOf<T>::lane>(t);
-            T* at = to + a.offsets[t];
-            put<T, Part>(at, fetch<T, Part>(at, count) + (here ? grad : Vec<T>{}), count);
+        Vec<T> best[P];
+        Index<T> tap[P];
+        maximum<T, P, Part>(a, a.x + i * a.x_step + c, count, best, tap);
+        for (int p = 0; p < P; ++p) {
+            put<T, Part>(a.y + (i + p) * a.y_step + c, best[p], count);
+            const int64_t base = a.argmax_base + (i + p) * a.x_step + c;
+            for (int64_t lane = 0; lane < count; ++lane)
+                a.argmax[(i + p) * a.y_step + c + lane] = base + a.offsets[tap[p][lane]] + lane;
         }
     }
 };
 
-template <class T, bool Part>
-struct AvgWindow {
+template <class T, int P, bool Part>
+struct MaxGradWindow {
     static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
-        const T* x = a.x + i * a.x_step + c;
-        Vec<T> sum = fetch<T, Part>(x + a.offsets[0], count);
-        for (int64_t t = 1; t < a.taps; ++t) sum += fetch<T, Part>(x + a.offsets[t], count);
-        put<T, Part>(a.y + i * a.y_step + c, sum / broadcast(static_cast<T>(a.taps)), count);
+        Vec<T> best[P], grad[P];
+        Index<T> tap[P];
+        maximum<T, P, Part>(a, a.x + i * a.x_step + c, count, best, tap);
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) grad[p] = fetch<T, Part>(a.grad + (i + p) * a.grad_step + c, count);
+        T* to = a.y + i * a.y_step + c;
+        if (a.apart) {
+            for (int64_t t = 0; t < a.taps; ++t) {
+                const Index<T> here = Index<T>{} + static_cast<typename VectorOf<T>::lane>(t);
+                FASTCONV_UNROLL
+                for (int p = 0; p < P; ++p)
+                    put<T, Part>(to + p * a.y_step + a.offsets[t], tap[p] == here ? grad[p] : Vec<T>{}, count);
+            }
+            return;
+        }
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) { // one window after the other, since they may overlap
+            for (int64_t t = 0; t < a.taps; ++t) {
+                const Index<T> here = Index<T>{} + static_cast<typename VectorOf<T>::lane>(t);
+                T* at = to + p * a.y_step + a.offsets[t];
+                put<T, Part>(at, fetch<T, Part>(at, count) + (tap[p] == here ? grad[p] : Vec<T>{}), count);
+            }
+        }
     }
 };
 
-template <class T, bool Part>
+template <class T, int P, bool Part>
+struct AvgWindow {
+    static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
+        const T* x = a.x + i * a.x_step + c;
+        Vec<T> sum[P];
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) sum[p] = fetch<T, Part>(x + p * a.x_step + a.offsets[0], count);
+        for (int64_t t = 1; t < a.taps; ++t) {
+            FASTCONV_UNROLL
+            for (int p = 0; p < P; ++p) sum[p] += fetch<T, Part>(x + p * a.x_step + a.offsets[t], count);
+        }
+        const Vec<T> taps = broadcast(static_cast<T>(a.taps));
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) put<T, Part>(a.y + (i + p) * a.y_step + c, sum[p] / taps, count);
+    }
+};
+
+template <class T, int P, bool Part>
 struct AvgGradWindow {
     static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
-        const Vec<T> grad = fetch<T, Part>(a.grad + i * a.grad_step + c, count) / broadcast(static_cast<T>(a.taps));
-        T* to = a.y + i * a.y_step + c;
-        for (int64_t t = 0; t < a.taps; ++t) {
-            T* at = to + a.offsets[t];
-            put<T, Part>(at, fetch<T, Part>(at, count) + grad, count);
+        const Vec<T> taps = broadcast(static_cast<T>(a.taps));
+        for (int p = 0; p < P; ++p) {
+            const Vec<T> grad = fetch<T, Part>(a.grad + (i + p) * a.grad_step + c, count) / taps;
+            T* to = a.y + (i + p) * a.y_step + c;
+            for (int64_t t = 0; t < a.taps; ++t) {
+                T* at = to + a.offsets[t];
+                put<T, Part>(at, a.apart ? grad : fetch<T, Part>(at, count) + grad, count);
+            }
         }
     }
 };
 
 template <class T>
 void max_row(const PoolRow<T>& a) {
-    each_window<MaxWindow>(a);
+    if (a.argmax)
+        each_window<ArgMaxWindow>(a);
+    else
+        each_window<MaxWindow>(a);
 }
 template <class T>
 void max_grad_row(const PoolRow<T>& a) {

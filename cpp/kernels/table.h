@@ -97,6 +97,7 @@ struct PoolRow {
     int64_t* argmax; // max pool only, may be null: argmax_base + i*argmax_step + offsets[t] + c
     int64_t argmax_base;
     int64_t pixels, channels;
+    bool apart; // gradients: no two windows overlap, so that y is written, not added to
 };
 
 /// points[i*6 + j][c] of one tile, from a square of pixels of which rows [row0, row1) and columns [column0, column1)
