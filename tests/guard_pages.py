@@ -1,0 +1,71 @@
+"""Runs calls whose arrays touch inaccessible memory: one element read or written too far ends this process.
+
+    python guard_pages.py before|behind COUNT SEED
+
+Each array ends right before an inaccessible page ("behind") or starts right behind one ("before"); inputs are read-only
+pages too. Before each call its description goes to standard output, so that the last line names the one that crashed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from typing import Any
+
+import fastconv
+import numpy as np
+import problems
+
+PAGE = mmap.PAGESIZE
+PROT_NONE, PROT_READ = 0, 1
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def protect(address: int, size: int, protection: int) -> None:
+    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), protection) != 0:
+        raise OSError(ctypes.get_errno(), "mprotect failed")
+
+
+def guarded(values: np.ndarray, side: str, read_only: bool) -> np.ndarray:
+    """A copy against an inaccessible page at the wanted side, with another on the far side of its own pages."""
+    pages = max(1, -(-values.nbytes // PAGE))
+    memory = mmap.mmap(-1, (pages + 2) * PAGE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    start = PAGE if side == "before" else (pages + 1) * PAGE - values.nbytes
+    array = np.frombuffer(memory, values.dtype, values.size, start).reshape(values.shape)
+    array[...] = values
+    protect(address, PAGE, PROT_NONE)
+    protect(address + (pages + 1) * PAGE, PAGE, PROT_NONE)
+    if read_only:
+        protect(address + PAGE, pages * PAGE, PROT_READ)
+    return array
+
+
+def run(call: problems.Call, side: str) -> None:
+    arguments: dict[str, Any] = {
+        name: guarded(value, side, read_only=True)
+        if isinstance(value, np.ndarray) and value.dtype == call.problem.dtype
+        else value
+        for name, value in call.arguments.items()
+    }
+    out = tuple(guarded(np.full(shape, -7, dtype), side, read_only=False) for shape, dtype in call.result_shapes())
+    result = getattr(fastconv, call.name)(**arguments, out=out if len(out) > 1 else out[0])
+    call.check(result)
+
+
+def main() -> None:
+    side, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    done = 0
+    for dtype in ("float32", "float64"):
+        for kind in ("conv", "winograd", "depthwise", "pool"):
+            for problem in problems.random_problems(count, seed, dtype, kind):
+                for call in problems.calls_of(problem):
+                    print(call, flush=True)
+                    run(call, side)
+                    done += 1
+    print(f"{done} calls on {fastconv.show_config('dicts')['isa']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The same bits, whatever the number of threads, the threading backend, the place in the batch or in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import problems
+import pytest
+from problems import Call, Problem
+from workers import ISAS, Plain, compute, compute_displaced, worker
+
+# Enough work that it is shared among threads, in tiles that differ with their number; of every algorithm.
+LARGE = [
+    Problem((1,), "float32", "NHWC", 3, (28, 28), 1, (3, 3), (1, 1), "SAME", filters=6, bias=True),
+    Problem((2,), "float32", "NHWC", 1, (40, 40), 17, (3, 3), (1, 1), "SAME", filters=70, bias=True, relu=True),
+    Problem((3,), "float32", "NCHW", 5, (21, 23), 48, (3, 3), (1, 1), "SAME", filters=40, algorithm="winograd"),
+    Problem((4,), "float64", "NHWC", 2, (30, 30), 33, (5, 3), (2, 1), "SAME", filters=33, algorithm="direct"),
+    Problem((5,), "float32", "NHWC", 2, (30, 30), 36, (3, 3), (2, 2), "SAME", (2, 2), filters=30, groups=3),
+    Problem((6,), "float32", "NHWC", 2, (9, 9), 300, (3, 3), (1, 1), "SAME", filters=2),
+    Problem((7,), "float32", "NHWC", 4, (20, 20), 64, (1, 1), (1, 1), "VALID", filters=100),
+    Problem((8,), "float32", "NHWC", 2, (20, 20), 500, (3, 3), (1, 1), "VALID", filters=150, algorithm="direct"),
+    Problem((9,), "float32", "NHWC", 3, (40, 40), 40, (3, 3), (1, 1), "SAME", filters=40, groups=40, depthwise=True),
+    Problem((10,), "float64", "NCHW", 2, (40, 40), 6, (5, 5), (2, 2), "SAME", filters=18, groups=6, depthwise=True),
+    Problem((11,), "float32", "NHWC", 3, (60, 60), 33, (3, 3), (2, 2), "SAME", pool=True),
+    Problem((12,), "float64", "NCHW", 3, (60, 60), 33, (2, 2), (2, 2), "VALID", pool=True),
+    Problem((13,), "float32", "NHWC", 1, (90, 90), 40, (3, 3), (1, 1), "SAME", pool=True),
+]
+
+
+def some_problems(seed: int, count: int) -> list[Problem]:
+    """Large ones, and random ones that need no filter."""
+    drawn = list(LARGE)
+    for kind in ("conv", "winograd", "depthwise", "pool"):
+        for dtype in ("float32", "float64"):
+            drawn += problems.random_problems(count // 20, seed, dtype, kind)
+    return drawn
+
+
+def plain(calls: list[Call]) -> list[Plain]:
+    return [(call.name, call.arguments) for call in calls]
+
+
+def assert_same(results: list[Any], expected: list[Any], calls: list[Call], what: str) -> None:
+    for got, value, call in zip(results, expected, calls, strict=True):
+        pairs = zip(got, value, strict=True) if isinstance(got, tuple) else [(got, value)]
+        assert all(a.tobytes() == b.tobytes() for a, b in pairs), f"{what} change the bits of {call}"
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_threads_and_backends(isa: str, seed: int, count: int) -> None:
+    calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
+    with ExitStack() as stack:
+        workers: dict[str, ProcessPoolExecutor] = {
+            backend: stack.enter_context(worker(FASTCONV_ISA=isa, FASTCONV_THREADING=backend))
+            for backend in ("openmp", "pool")
+        }
+        expected = workers["openmp"].submit(compute, plain(calls), 1).result()
+        for backend, pool in workers.items():
+            for threads in (1, 2, 3, 7):
+                results = pool.submit(compute, plain(calls), threads).result()
+                assert_same(results, expected, calls, f"{threads} threads of {backend} instead of 1 of openmp")
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_alignment(isa: str, seed: int, count: int) -> None:
+    calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
+    with worker(FASTCONV_ISA=isa) as pool:
+        expected = pool.submit(compute_displaced, plain(calls), 0).result()
+        for elements in (1, 3):
+            results = pool.submit(compute_displaced, plain(calls), elements).result()
+            assert_same(results, expected, calls, f"arrays {elements} elements off the alignment")
+
+
+def image(call: Call, index: int) -> Plain:
+    """The call for one image of the batch; not for filter gradients, which sum over the batch."""
+    arguments = dict(call.arguments)
+    for name in ("input", "out_backprop", "orig_input", "orig_output", "grad"):
+        if name in arguments:
+            arguments[name] = arguments[name][index : index + 1]
+    for name in ("input_sizes", "output_shape", "orig_input_shape"):
+        if name in arguments:
+            arguments[name] = (1, *arguments[name][1:])
+    return call.name, arguments
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_place_in_the_batch(isa: str, seed: int, count: int) -> None:
+    with worker(FASTCONV_ISA=isa) as pool:
+        for problem in some_problems(seed, count):
+            problem = dataclasses.replace(problem, n=5, forms=1)
+            for call in problems.calls_of(problem):
+                if call.name.endswith("backprop_filter"):
+                    continue
+                (together,) = pool.submit(compute, plain([call])).result()
+                alone = pool.submit(compute, [image(call, i) for i in range(5)]).result()
+                if isinstance(together, tuple):
+                    together, argmax = together
+                    np.testing.assert_array_equal(argmax, np.concatenate([a for _, a in alone]), err_msg=str(call))
+                    alone = [output for output, _ in alone]
+                assert_same([together], [np.concatenate(alone)], [call], "images computed one by one")
+
+
+def test_run_after_run(seed: int, count: int) -> None:
+    calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
+    assert_same(compute(plain(calls)), compute(plain(calls)), calls, "two runs")

@@ -1,0 +1,319 @@
+"""NaN and infinity count as in exact arithmetic, wherever they are; the rules of the maximum among equals and NaNs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import fastconv
+import numpy as np
+import problems
+import pytest
+import reference
+from problems import Problem
+from reference import Geometry
+from workers import ISAS, compute, worker
+
+
+@pytest.fixture(scope="module", params=ISAS)
+def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
+    with worker(FASTCONV_ISA=request.param) as pool:
+        yield pool
+
+
+def sprinkle(array: np.ndarray, rng: np.random.Generator, few: int) -> np.ndarray:
+    """A copy with `few` of its values made NaN, infinity or minus infinity."""
+    array = array.copy()
+    for value in rng.choice([np.nan, np.inf, -np.inf], few):
+        array.flat[rng.integers(array.size)] = value
+    return array
+
+
+def check(got: np.ndarray, exact: np.ndarray, with_padding: np.ndarray, tolerance: np.ndarray, what: str) -> None:
+    """`exact` leaves products with padding out, `with_padding` multiplies zeros: both are right."""
+    with np.errstate(invalid="ignore"):
+        close = np.abs(got - exact) <= tolerance
+    right = (got == exact) | close | (np.isnan(got) & (np.isnan(exact) | np.isnan(with_padding)))
+    at = np.argwhere(~right)
+    assert right.all(), f"{what}\n{len(at)} wrong, the first at {at[0]}: {got[tuple(at[0])]}, not {exact[tuple(at[0])]}"
+
+
+def conv_problems(seed: int, count: int) -> list[Problem]:
+    """Non-empty ones, and some that Winograd's algorithm computes."""
+    drawn = problems.random_problems(count, seed, "float32", "conv")
+    drawn += problems.random_problems(count // 3, seed, "float32", "winograd")
+    drawn += problems.random_problems(count // 3, seed, "float64", "conv")
+    return [
+        dataclasses.replace(p, data_format="NHWC", padding=p.pads) for p in drawn if not p.empty and 0 not in p.size
+    ]
+
+
+def padded(x: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geometry]:
+    """The same convolution with explicit zeros instead of padding."""
+    (top, bottom), (left, right) = geometry.pads
+    zeros = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    size = (zeros.shape[1], zeros.shape[2])
+    return zeros, geometry._replace(size=size, pads=((0, 0), (0, 0)))
+
+
+def finite(array: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(array), array, 1)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("where", ["input", "filters"])
+def test_conv2d(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
+    for problem in conv_problems(seed, 60):
+        rng = np.random.default_rng(problem.seed)
+        x, w = problem.array("x", problem.input_shape), problem.array("w", problem.filter_shape)
+        bias = problem.array("bias", (problem.filters,))
+        if where == "input":
+            x = sprinkle(x, rng, 3)
+        else:
+            w = sprinkle(w, rng, 2)
+        arguments = problem.window_arguments() | {"input": x, "filters": w, "bias": bias}
+        arguments["activation"] = "relu" if problem.relu else None
+        (y,) = isa_worker.submit(compute, [("conv2d", arguments)]).result()
+        geometry = problem.geometry
+        exact = reference.conv2d(x, w, geometry, bias, problem.relu).value
+        magnitude = reference.conv2d(finite(x), finite(w), geometry, bias).magnitude
+        zeros, valid = padded(x, geometry)
+        with_padding = reference.conv2d(zeros, w, valid, bias, problem.relu).value
+        check(y, exact, with_padding, problems.tolerance_of(problem, magnitude), f"{where}: {problem}")
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("where", ["filters", "out_backprop"])
+def test_conv2d_backprop_input(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
+    for problem in conv_problems(seed, 60):
+        rng = np.random.default_rng(problem.seed)
+        w, dy = problem.array("w", problem.filter_shape), problem.array("dy", problem.output_shape)
+        if where == "filters":
+            w = sprinkle(w, rng, 2)
+        else:
+            dy = sprinkle(dy, rng, 3)
+        arguments = problem.window_arguments() | {
+            "input_sizes": problem.input_shape,
+            "filters": w,
+            "out_backprop": dy,
+        }
+        (dx,) = isa_worker.submit(compute, [("conv2d_backprop_input", arguments)]).result()
+        # A stride that is never taken has no meaning, and 1 is the one that lets the most taps meet padding.
+        strides = tuple(s if size > 1 else 1 for s, size in zip(problem.strides, problem.output, strict=True))
+        geometry = problem.geometry._replace(strides=strides)
+        exact = reference.conv2d_backprop_input(w, dy, problem.geometry, problem.groups).value
+        magnitude = reference.conv2d_backprop_input(finite(w), finite(dy), problem.geometry, problem.groups).magnitude
+        # Zeros around dy: outputs of a larger padding, so many that every tap of every element meets one.
+        more = [reference.extent(problem.kernel[i], problem.dilations[i]) for i in range(2)]
+        wide = [tuple(pad + more[i] * strides[i] for pad in geometry.pads[i]) for i in range(2)]
+        larger = geometry._replace(pads=(wide[0], wide[1]))
+        around = [(more[i], larger.output[i] - more[i] - problem.output[i]) for i in range(2)]
+        zeros = np.pad(dy, ((0, 0), *around, (0, 0)))
+        with_padding = reference.conv2d_backprop_input(w, zeros, larger, problem.groups).value
+        check(dx, exact, with_padding, problems.tolerance_of(problem, magnitude), f"{where}: {problem}")
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("where", ["input", "out_backprop"])
+def test_conv2d_backprop_filter(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
+    for problem in conv_problems(seed, 60):
+        rng = np.random.default_rng(problem.seed)
+        x, dy = problem.array("x", problem.input_shape), problem.array("dy", problem.output_shape)
+        if where == "input":
+            x = sprinkle(x, rng, 1)
+        else:
+            dy = sprinkle(dy, rng, 1)
+        arguments = problem.window_arguments() | {
+            "input": x,
+            "filter_sizes": problem.filter_shape,
+            "out_backprop": dy,
+        }
+        (dw,) = isa_worker.submit(compute, [("conv2d_backprop_filter", arguments)]).result()
+        geometry, groups = problem.geometry, problem.groups
+        exact = reference.conv2d_backprop_filter(x, dy, geometry, groups).value
+        magnitude = reference.conv2d_backprop_filter(finite(x), finite(dy), geometry, groups).magnitude
+        zeros, valid = padded(x, geometry)
+        with_padding = reference.conv2d_backprop_filter(zeros, dy, valid, groups).value
+        tolerance = problems.tolerance_of(problem, magnitude, filter_gradient=True)
+        check(dw, exact, with_padding, tolerance, f"{where}: {problem}")
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_depthwise(isa_worker: ProcessPoolExecutor, seed: int) -> None:
+    for problem in problems.random_problems(120, seed, "float32", "depthwise"):
+        if problem.empty or 0 in problem.size:
+            continue
+        rng = np.random.default_rng(problem.seed)
+        problem = dataclasses.replace(problem, data_format="NHWC", padding=problem.pads)
+        geometry, arguments = problem.geometry, problem.window_arguments()
+        x = sprinkle(problem.array("x", problem.input_shape), rng, 3)
+        dy = sprinkle(problem.array("dy", problem.output_shape), rng, 3)
+        w = problem.array("w", problem.filter_shape)
+        y, dx = isa_worker.submit(
+            compute,
+            [
+                ("depthwise_conv2d", arguments | {"input": x, "filters": w}),
+                (
+                    "depthwise_conv2d_backprop_input",
+                    arguments | {"input_sizes": x.shape, "filters": w, "out_backprop": dy},
+                ),
+            ],
+        ).result()
+        exact = reference.depthwise_conv2d(x, w, geometry).value
+        magnitude = reference.depthwise_conv2d(finite(x), w, geometry).magnitude
+        check(y, exact, exact, problems.tolerance_of(problem, magnitude), f"forward: {problem}")
+        exact = reference.depthwise_conv2d_backprop_input(w, dy, geometry).value
+        magnitude = reference.depthwise_conv2d_backprop_input(w, finite(dy), geometry).magnitude
+        check(dx, exact, exact, problems.tolerance_of(problem, magnitude), f"input gradient: {problem}")
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_average_pool(isa_worker: ProcessPoolExecutor, seed: int) -> None:
+    for problem in problems.random_problems(120, seed, "float32", "pool"):
+        if problem.empty:
+            continue
+        rng = np.random.default_rng(problem.seed)
+        problem = dataclasses.replace(problem, data_format="NHWC", padding=problem.pads, values="normal")
+        arguments = problem.window_arguments()
+        x = sprinkle(problem.array("x", problem.input_shape), rng, 5)
+        (y,) = isa_worker.submit(compute, [("avg_pool2d", arguments | {"input": x})]).result()
+        exact = reference.avg_pool2d(x, problem.geometry).value
+        magnitude = reference.avg_pool2d(finite(x), problem.geometry).magnitude
+        check(y, exact, exact, problems.tolerance_of(problem, magnitude), str(problem))
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_value_reaches_its_windows_only(value: float, algorithm: str, isa_worker: ProcessPoolExecutor) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 14, 15, 3)).astype(np.float32)
+    w = np.random.default_rng(1).standard_normal((3, 3, 3, 35)).astype(np.float32)
+    x[0, 6, 7, 1] = value
+    for activation in (None, "relu"):
+        arguments = {"input": x, "filters": w, "padding": "SAME", "algorithm": algorithm, "activation": activation}
+        (y,) = isa_worker.submit(compute, [("conv2d", arguments)]).result()
+        reached = np.zeros((14, 15), bool)
+        reached[5:8, 6:9] = True
+        assert np.isfinite(y[0, ~reached]).all()
+        hit = y[0, reached]
+        if np.isnan(value):
+            assert np.isnan(hit).all()  # ReLU keeps NaN
+        else:
+            expected = np.where(w[::-1, ::-1, 1].reshape(9, 35) * value > 0, np.inf, -np.inf)
+            np.testing.assert_array_equal(hit, np.maximum(expected, 0) if activation else expected)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_large_finite_values(algorithm: str, isa_worker: ProcessPoolExecutor) -> None:
+    """Sums that fit, of values whose transforms wouldn't."""
+    x = np.full((1, 12, 12, 2), 2e38, np.float32)
+    x[:, ::2] *= -1
+    w = np.zeros((3, 3, 2, 5), np.float32)
+    w[1, 1, 0] = 1
+    w[0, 0, 1] = 0.25
+    arguments = {"input": x, "filters": w, "padding": "SAME", "algorithm": algorithm}
+    dy = np.abs(np.random.default_rng(2).standard_normal((1, 12, 12, 5))).astype(np.float32)
+    gradient = {"input": x / 1e5, "filter_sizes": w.shape, "out_backprop": dy * 1e-3, "padding": "SAME"}
+    y, dw = isa_worker.submit(
+        compute,
+        [("conv2d", arguments), ("conv2d_backprop_filter", gradient | {"algorithm": algorithm})],
+    ).result()
+    geometry = Geometry((12, 12), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    np.testing.assert_allclose(y, reference.conv2d(x, w, geometry).value, rtol=1e-5)
+    sums = reference.conv2d_backprop_filter(gradient["input"], gradient["out_backprop"], geometry)
+    assert (np.abs(dw - sums.value) <= 1e-4 * sums.magnitude).all()
+
+
+def test_subnormal_numbers_may_count_as_zero(isa_worker: ProcessPoolExecutor) -> None:
+    x = np.full((1, 5, 5, 3), 1e-40, np.float32)
+    w = np.full((3, 3, 3, 7), 2, np.float32)
+    (y,) = isa_worker.submit(compute, [("conv2d", {"input": x, "filters": w})]).result()
+    assert ((y == 0) | (np.abs(y - 27 * 2e-40) <= 1e-42)).all()
+
+
+def test_the_callers_floating_point_state_is_kept() -> None:
+    """Kernels flush subnormal numbers; the caller must still have them afterwards."""
+    x, w = np.ones((1, 40, 40, 16), np.float32), np.ones((3, 3, 16, 32), np.float32)
+    fastconv.conv2d(x, w)
+    tiny = np.array([1e-40], np.float32)
+    assert (tiny * np.float32(1))[0] != 0
+
+
+# ---- The maximum ----------------------------------------------------------------------------------------------------
+
+CHANNELS = 37  # whole vectors of every width, and a tail
+
+
+def pool_all(pool: ProcessPoolExecutor, x: np.ndarray, **window: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Output, argmax, and how many windows' gradients each element gets."""
+    (result,) = pool.submit(compute, [("max_pool2d_with_argmax", {"input": x} | window)]).result()
+    output, argmax = result
+    grad = np.ones_like(output)
+    calls = [
+        ("max_pool2d", {"input": x} | window),
+        ("max_pool2d_grad", {"orig_input": x, "orig_output": output, "grad": grad} | window),
+    ]
+    alone, gradient = pool.submit(compute, calls).result()
+    np.testing.assert_array_equal(alone, output)
+    return output, argmax, gradient
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nan_wins_in_every_lane_and_place(dtype: str, isa_worker: ProcessPoolExecutor) -> None:
+    for place in range(4):
+        for lane in range(CHANNELS):
+            x = np.random.default_rng(place).standard_normal((1, 2, 2, CHANNELS)).astype(dtype)
+            x[0, place // 2, place % 2, lane] = np.nan
+            output, argmax, gradient = pool_all(isa_worker, x, ksize=2)
+            assert list(np.flatnonzero(np.isnan(output))) == [lane]
+            assert argmax[0, 0, 0, lane] == place * CHANNELS + lane
+            assert gradient[0, place // 2, place % 2, lane] == 1
+            assert gradient.sum() == CHANNELS
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_first_of_several_nans(dtype: str, isa_worker: ProcessPoolExecutor) -> None:
+    x = np.zeros((1, 2, 2, CHANNELS), dtype)
+    x[0, 0, 1] = x[0, 1, 0] = np.nan
+    x[0, 1, 1] = np.inf
+    output, argmax, gradient = pool_all(isa_worker, x, ksize=2)
+    assert np.isnan(output).all()
+    np.testing.assert_array_equal(argmax[0, 0, 0], CHANNELS + np.arange(CHANNELS))
+    assert (gradient[0, 0, 1] == 1).all() and gradient.sum() == CHANNELS
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [0.0, -np.inf, np.inf, -3.0])
+def test_the_first_of_equal_maxima(value: float, dtype: str, isa_worker: ProcessPoolExecutor) -> None:
+    x = np.full((2, 6, 6, CHANNELS), value, dtype)
+    output, argmax, gradient = pool_all(isa_worker, x, ksize=3, strides=3)
+    assert (output == value).all()
+    first = (np.array([[0, 3], [18, 21]])[..., None] * CHANNELS + np.arange(CHANNELS))[None]
+    np.testing.assert_array_equal(argmax, np.broadcast_to(first, argmax.shape))
+    expected = np.zeros((6, 6))
+    expected[::3, ::3] = 1
+    np.testing.assert_array_equal(gradient, np.broadcast_to(expected[None, :, :, None], gradient.shape))
+
+
+def test_minus_zero_and_zero_are_equal(isa_worker: ProcessPoolExecutor) -> None:
+    x = np.zeros((1, 2, 2, CHANNELS), np.float32)
+    x[0, 0, 0] = -0.0
+    _, argmax, _ = pool_all(isa_worker, x, ksize=2)
+    np.testing.assert_array_equal(argmax[0, 0, 0], np.arange(CHANNELS))
+
+
+def test_padding_does_not_beat_minus_infinity(isa_worker: ProcessPoolExecutor) -> None:
+    x = np.full((1, 3, 3, CHANNELS), -np.inf, np.float32)
+    output, argmax, gradient = pool_all(isa_worker, x, ksize=3, strides=2, padding="SAME")
+    assert (output == -np.inf).all()
+    # Top and left padding push the first element inside of each window to (0, 0), (0, 1), (1, 0), (1, 1).
+    np.testing.assert_array_equal(argmax[0, :, :, 0], np.array([[0, 1], [3, 4]]) * CHANNELS)
+    assert gradient.sum() == 4 * CHANNELS
+
+
+def test_gradients_of_overlapping_windows_add_up(isa_worker: ProcessPoolExecutor) -> None:
+    x = np.zeros((1, 5, 5, CHANNELS), np.float32)
+    x[0, 2, 2] = 1
+    _, _, gradient = pool_all(isa_worker, x, ksize=3, strides=1)
+    assert (gradient[0, 2, 2] == 9).all() and gradient.sum() == 9 * CHANNELS
