@@ -6,6 +6,7 @@ fastconv's public functions, each with the reference's answer and the error it a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -400,17 +401,18 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
     return problem if products <= MOST_PRODUCTS and values <= MOST_VALUES else None
 
 
-def random_problems(count: int, seed: int, dtype: str, kind: str) -> list[Problem]:
-    """`kind`: "conv", "winograd", "depthwise" or "pool". Problem i depends on (seed, i) only."""
-    problems = []
-    for index in range(count):
-        key = (seed, index)
-        rng = np.random.default_rng([*key, *kind.encode(), *dtype.encode()])
+def draw_problems(seed: int, dtype: str, kind: str) -> Iterator[Problem]:
+    """Endless. `kind`: "conv", "winograd", "depthwise" or "pool". Problem i depends on (seed, i) only."""
+    for index in itertools.count():
+        rng = np.random.default_rng([seed, index, *kind.encode(), *dtype.encode()])
         problem = None
         while problem is None:
-            problem = _random_problem(rng, key, dtype, kind)
-        problems.append(problem)
-    return problems
+            problem = _random_problem(rng, (seed, index), dtype, kind)
+        yield problem
+
+
+def random_problems(count: int, seed: int, dtype: str, kind: str) -> list[Problem]:
+    return list(itertools.islice(draw_problems(seed, dtype, kind), count))
 
 
 def shares(problems: list[Problem]) -> dict[str, float]:

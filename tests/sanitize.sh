@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The kernel and NumPy tests under AddressSanitizer and UndefinedBehaviorSanitizer: bash tests/sanitize.sh [pytest options]
+#
+# Builds the package with both into build/sanitize and runs the tests there. Wants the Python that has the build and
+# test dependencies (variable PYTHON, default python3) and a GCC that has its sanitizers.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python="${PYTHON:-python3}"
+compiler="${CXX:-g++}"
+site="$PWD/build/sanitize/site"
+
+libasan="$("$compiler" -print-file-name=libasan.so)"
+if [[ ! -e "$libasan" ]]; then
+  echo "sanitize.sh: $compiler has no libasan.so; install GCC's sanitizers or name another GCC in CXX" >&2
+  exit 1
+fi
+"$python" -m pip install --quiet --no-deps --no-build-isolation --upgrade --target "$site" . \
+  -C build-dir=build/sanitize/cmake -C cmake.build-type=RelWithDebInfo \
+  -C cmake.define.CMAKE_CXX_COMPILER="$compiler" -C cmake.define.FASTCONV_SANITIZE=address,undefined
+
+# Python itself leaks by design, and the runtime must come first in a process that was not built with it.
+export LD_PRELOAD="$libasan" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export PYTHONPATH="$site" PYTHONDONTWRITEBYTECODE=1
+exec "$python" -m pytest -p no:cacheprovider --problems 150 \
+  tests/test_against_reference.py tests/test_special_values.py tests/test_same_bits.py tests/test_memory_bounds.py \
+  tests/test_numpy_face.py tests/test_bad_input.py tests/test_threads.py "$@"

@@ -1,0 +1,154 @@
+"""Every function agrees with TensorFlow's own on the CPU, wherever that is a valid oracle.
+
+Not compared, because TensorFlow's CPU kernels are wrong there or don't serve it: batch 0 and empty outputs; NaN and
+infinity; pooling windows larger than the input (max-pooling may end the process); explicit padding of average pools and
+of the arg max; depthwise convolution with unequal strides, with strides and dilations together, and its gradients with
+dilations (which they ignore); and what a call refuses, such as some gradients with groups or dilations. They have no
+NCHW: these problems are computed in NHWC there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import fastconv
+import numpy as np
+import problems
+import pytest
+import tensorflow as tf
+from problems import DEPTHWISE, FUNCTIONS, POOL, Call, Problem
+
+KINDS = {name: "pool" if name in POOL else "depthwise" if name in DEPTHWISE else "conv" for name in FUNCTIONS}
+
+
+def valid_oracle(problem: Problem, name: str) -> bool:
+    if problem.empty or 0 in problem.size or problem.values in ("nan", "infinite"):
+        return False
+    explicit = not isinstance(problem.padding, str)
+    if problem.pool:
+        if any(problem.kernel[i] > problem.size[i] for i in range(2)):
+            return False
+        return not (explicit and (name.startswith("avg") or name.endswith("argmax")))
+    if problem.depthwise:
+        if problem.strides[0] != problem.strides[1]:
+            return False
+        return problem.dilations == (1, 1) or (name == "depthwise_conv2d" and problem.strides == (1, 1))
+    return True
+
+
+def to_nhwc(problem: Problem, x: np.ndarray) -> np.ndarray:
+    return x if problem.data_format == "NHWC" else np.ascontiguousarray(np.moveaxis(x, 1, 3))
+
+
+def theirs(call: Call) -> list[np.ndarray]:
+    """The call, made to TensorFlow, with results in NHWC."""
+    problem, name, given = call.problem, call.name, call.arguments
+    strides, dilations = [1, *problem.strides, 1], [1, *problem.dilations, 1]
+    pads = [[0, 0], *(list(pair) for pair in problem.pads), [0, 0]]
+    padding: Any = problem.padding.upper() if isinstance(problem.padding, str) else pads
+    ksize = [1, *problem.kernel, 1]
+
+    def raw(**arguments: Any) -> dict[str, Any]:
+        """Padding as the raw operations take it."""
+        if isinstance(padding, str):
+            return {**arguments, "strides": strides, "padding": padding}
+        flat = [v for pair in pads for v in pair]
+        return {**arguments, "strides": strides, "padding": "EXPLICIT", "explicit_paddings": flat}
+
+    arrays = {  # tensors, since some functions would turn arrays of float64 into float32
+        key: tf.constant(value if key == "filters" else to_nhwc(problem, value))
+        for key, value in given.items()
+        if isinstance(value, np.ndarray) and value.ndim == 4
+    }
+    x, w = arrays.get("input"), arrays.get("filters")
+    dy = arrays.get("out_backprop")
+    calls: dict[str, Callable[[], Any]] = {
+        "conv2d": lambda: tf.nn.conv2d(x, w, strides, padding, dilations=dilations),
+        "conv2d_backprop_input": lambda: tf.raw_ops.Conv2DBackpropInput(
+            **raw(input_sizes=problem.input_shape, filter=w, out_backprop=dy, dilations=dilations)
+        ),
+        "conv2d_backprop_filter": lambda: tf.raw_ops.Conv2DBackpropFilter(
+            **raw(input=x, filter_sizes=problem.filter_shape, out_backprop=dy, dilations=dilations)
+        ),
+        "conv2d_transpose": lambda: tf.nn.conv2d_transpose(
+            x, w, problem.input_shape, strides, padding, dilations=dilations
+        ),
+        "depthwise_conv2d": lambda: tf.nn.depthwise_conv2d(x, w, strides, padding, dilations=problem.dilations),
+        "depthwise_conv2d_backprop_input": lambda: tf.nn.depthwise_conv2d_backprop_input(
+            problem.input_shape, w, dy, strides, padding, dilations=dilations
+        ),
+        "depthwise_conv2d_backprop_filter": lambda: tf.nn.depthwise_conv2d_backprop_filter(
+            x, problem.filter_shape, dy, strides, padding, dilations=dilations
+        ),
+        "max_pool2d": lambda: tf.nn.max_pool2d(x, ksize, strides, padding),
+        "max_pool2d_with_argmax": lambda: tf.nn.max_pool_with_argmax(
+            x, ksize, strides, padding, include_batch_in_index=given.get("include_batch_in_index", False)
+        ),
+        "max_pool2d_grad": lambda: tf.raw_ops.MaxPoolGrad(
+            **raw(
+                orig_input=arrays["orig_input"],
+                orig_output=arrays["orig_output"],
+                grad=arrays["grad"],
+                ksize=ksize,
+            )
+        ),
+        "avg_pool2d": lambda: tf.nn.avg_pool2d(x, ksize, strides, padding),
+        "avg_pool2d_grad": lambda: tf.raw_ops.AvgPoolGrad(
+            **raw(orig_input_shape=problem.input_shape, grad=arrays["grad"], ksize=ksize)
+        ),
+    }
+    results = calls[name]()
+    results = [results] if tf.is_tensor(results) else list(results)
+    y = results[0].numpy()
+    if name in ("conv2d", "depthwise_conv2d"):
+        y = y if given["bias"] is None else y + given["bias"]
+        y = np.maximum(y, 0) if problem.relu else y
+    return [y, *(r.numpy() for r in results[1:])]
+
+
+def compare(call: Call) -> float | None:
+    """The largest difference as a part of what both together may be off; None where TensorFlow doesn't serve it."""
+    try:
+        other = theirs(call)
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+        return None
+    problem = call.problem
+    results = getattr(fastconv, call.name)(**call.arguments)
+    worst = 0.0
+    for ours, their, (_, tolerance) in zip(
+        results if isinstance(results, tuple) else (results,), other, call.expected(), strict=True
+    ):
+        if not call.name.endswith("backprop_filter"):
+            ours, tolerance = to_nhwc(problem, ours), to_nhwc(problem, tolerance)
+        assert ours.shape == their.shape, f"TensorFlow's shape is {their.shape}, not {ours.shape}\n{call}"
+        assert ours.dtype == their.dtype, f"TensorFlow's dtype is {their.dtype}, not {ours.dtype}\n{call}"
+        difference = np.abs(ours - their)
+        wrong = difference > 2 * tolerance
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise AssertionError(f"{wrong.sum()} differ, the first at {at}: {ours[at]}, not {their[at]}\n{call}")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            worst = max(worst, float(np.nan_to_num(difference / (2 * tolerance)).max(initial=0)))
+    return worst
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_same_as_tensorflow(name: str, seed: int, count: int, tally: dict[str, tuple[int, float]]) -> None:
+    """Half of the problems in each precision."""
+    for dtype in ("float32", "float64"):
+        compared: list[Problem] = []
+        worst = 0.0
+        for problem in problems.draw_problems(seed + 1, dtype, KINDS[name]):
+            if valid_oracle(problem, name):
+                difference = compare(problems.call_of(problem, name))
+                if difference is not None:
+                    worst = max(worst, difference)
+                    compared.append(problem)
+            if len(compared) == -(-count // 2):
+                break
+        tally[f"TensorFlow, {name}, {dtype}"] = (len(compared), worst)
+        shares = problems.shares(compared)
+        assert shares["asymmetric"] > 0.1
+        if name == "conv2d":
+            assert shares["grouped"] > 0.2 and shares["dilated"] > 0.2
