@@ -361,7 +361,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
             drawn[1], drawn[3] = drawn[0], drawn[2]
         padding = _padding_form(rng, ((drawn[0], drawn[1]), (drawn[2], drawn[3])), data_format)
 
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         if rng.random() < 0.3:
             n = 0
         elif not pool and rng.random() < 0.1:
