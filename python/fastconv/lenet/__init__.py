@@ -1,0 +1,1 @@
+"""LeNet-5 on MNIST, as ``fastconv lenet`` trains it."""

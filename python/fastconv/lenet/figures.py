@@ -1,0 +1,81 @@
+"""The pictures: learning curves, learned filters and the feature maps of a digit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def _save(figure: Any, path: Path) -> None:
+    FigureCanvasAgg(figure)  # never a window, whatever the user's back end
+    figure.savefig(path, format="png", dpi=110)
+
+
+def draw_curves(path: Path, history: list[dict[str, float]]) -> None:
+    """Draw loss and accuracy over the epochs, training and validation."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    best = min(history, key=lambda row: row["val_loss"])["epoch"]
+    for axes, key in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        axes.plot(epochs, [row[key] for row in history], "o-", ms=3, label="training")
+        axes.plot(epochs, [row[f"val_{key}"] for row in history], "o-", ms=3, label="validation")
+        axes.axvline(best, color="0.6", ls=":", label="best weights")
+        axes.set(xlabel="epoch", ylabel=key)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> None:
+    """Draw the learned filters, and what each layer makes of an image of shape (28, 28, 1)."""
+    names = ("conv1", "pool1", "conv2", "pool2")
+    outputs = keras.Model(model.inputs[0], [model.get_layer(name).output for name in names])(
+        image[None], training=False
+    )
+    maps = {name: keras.ops.convert_to_numpy(output)[0] for name, output in zip(names, outputs, strict=True)}
+    guess = int(np.argmax(keras.ops.convert_to_numpy(model(image[None], training=False))))
+    first = keras.ops.convert_to_numpy(model.get_layer("conv1").kernel)
+    second = keras.ops.convert_to_numpy(model.get_layer("conv2").kernel)
+
+    rows: list[tuple[str, list[npt.NDArray[Any]], str]] = [
+        ("conv1: 6 filters 3x3", [first[:, :, 0, i] for i in range(first.shape[3])], "coolwarm"),
+        ("conv1: 6 maps 26x26", list(np.moveaxis(maps["conv1"], 2, 0)), "gray"),
+        ("pool1: 6 maps 13x13", list(np.moveaxis(maps["pool1"], 2, 0)), "gray"),
+        # Each filter of the second layer has one 3x3 window for each of the six maps below it: drawn as a column.
+        ("conv2: 16 filters 3x3x6", [_column(second[..., i]) for i in range(second.shape[3])], "coolwarm"),
+        ("conv2: 16 maps 11x11", list(np.moveaxis(maps["conv2"], 2, 0)), "gray"),
+        ("pool2: 16 maps 5x5", list(np.moveaxis(maps["pool2"], 2, 0)), "gray"),
+    ]
+    figure = Figure(figsize=(12, 14), layout="constrained")
+    heights = [2.2, *(3.5 if "x6" in title else 1.6 if len(images) == 6 else 1.1 for title, images, _ in rows)]
+    panels = figure.subfigures(len(rows) + 1, 1, height_ratios=heights)
+    panels[0].suptitle(f"a digit of the test images, taken for a {guess}", fontsize=10)
+    axes = panels[0].subplots()
+    axes.imshow(image[..., 0], cmap="gray", interpolation="nearest")
+    axes.axis("off")
+    for panel, (title, images, colours) in zip(panels[1:], rows, strict=True):
+        panel.suptitle(title, fontsize=10)
+        # Filters around zero: red is positive, blue negative, white 0. Maps: from the least to the largest value.
+        largest = max(float(np.nanmax(np.abs(picture))) for picture in images)
+        around = {"vmin": -largest, "vmax": largest} if colours == "coolwarm" else {}
+        for place, picture in zip(panel.subplots(1, len(images)), images, strict=True):
+            place.imshow(picture, cmap=matplotlib.colormaps[colours], interpolation="nearest", **around)
+            place.axis("off")
+    _save(figure, path)
+
+
+def _column(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Put the windows of a filter (H, W, C) under each other, with a line of NaN (drawn empty) between them."""
+    height, width, channels = kernel.shape
+    column = np.full((channels * (height + 1) - 1, width), np.nan)
+    for channel in range(channels):
+        column[channel * (height + 1) :][:height] = kernel[:, :, channel]
+    return column

@@ -1,0 +1,111 @@
+"""The folder of `--out`: checked before the training, filled after it, and nothing of the user's lost on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FILES = ("model.keras", "model_stock.keras", "history.csv", "metrics.json", "curves.png", "features.png")
+
+
+def check_out(directory: Path, force: bool) -> None:
+    """Raise ValueError unless the results can go to `directory` later; makes nothing.
+
+    Parameters
+    ----------
+    directory : Path
+        Not there yet, or an empty folder, or, with `force`, any folder: then its files of our names will be replaced
+        and all others stay.
+    force : bool
+
+    Raises
+    ------
+    ValueError
+    """
+    if directory.exists():
+        if not directory.is_dir():
+            raise ValueError(f"--out {directory} is a file; give a folder that is empty or does not exist yet")
+        try:
+            occupied = any(directory.iterdir())
+        except OSError as error:
+            raise ValueError(f"--out {directory} cannot be read: {error.strerror}") from error
+        if occupied and not force:
+            raise ValueError(
+                f"--out {directory} is not empty; give another folder, or --force to overwrite its results"
+            )
+        for name in FILES:
+            if (directory / name).is_dir():
+                raise ValueError(
+                    f"--out {directory}: {name} is a folder; move it away, a file of that name is to be written"
+                )
+        nearest = directory
+    else:
+        if directory.is_symlink():
+            raise ValueError(
+                f"--out {directory} is a link to nothing; give a folder that is empty or does not exist yet"
+            )
+        nearest = next(parent for parent in directory.absolute().parents if os.path.lexists(parent))
+        if not nearest.is_dir():
+            raise ValueError(f"--out {directory}: {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {directory}: no permission to write into {nearest}")
+
+
+def write_all(directory: Path, force: bool, writers: dict[str, Callable[[Path], None]]) -> None:
+    """Write every file into a temporary folder inside `directory`, and only then rename them to their names.
+
+    The temporary folder is inside, because renaming needs the same file system. If something else put a file of ours
+    there during the training, the results stay in the temporary folder.
+
+    Parameters
+    ----------
+    directory : Path
+        Passed `check_out`.
+    force : bool
+        Replace files of the same names.
+    writers : dict of str to callable
+        File name, and what writes it at a path.
+
+    Raises
+    ------
+    ValueError
+        If writing failed; all files of before are then as they were.
+    """
+    temporary: Path | None = None
+    keep = False
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
+        for name, write in writers.items():
+            write(temporary / name)
+        if not force and (there := [name for name in writers if os.path.lexists(directory / name)]):
+            keep = True
+            raise ValueError(
+                f"--out {directory} got {', '.join(there)} during the training; the results are in {temporary}"
+            )
+        for name in writers:
+            os.replace(temporary / name, directory / name)
+    except OSError as error:
+        raise ValueError(f"--out {directory} cannot be written: {error}") from error
+    finally:
+        if temporary is not None and not keep:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Write one line for each epoch: epoch, accuracy, loss, val_accuracy, val_loss, seconds."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(history[0]))
+        table.writeheader()
+        table.writerows(history)
+
+
+def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Write the figures as JSON."""
+    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

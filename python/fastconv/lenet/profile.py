@@ -1,0 +1,143 @@
+"""What each layer costs, measured alone: forward, and backward (its gradient)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_REPETITIONS = 30
+_WARM_UP = 3
+_WIDTH = 125  # of the table where there is no terminal to set it
+
+
+class LayerCost(NamedTuple):
+    """One line of the table; GFLOP/s is None where a layer multiplies nothing."""
+
+    name: str
+    output: str
+    parameters: int
+    forward_ms: float
+    forward_gflops: float | None
+    backward_ms: float
+    backward_gflops: float | None
+
+
+def profile(model: Any, batch_size: int, seed: int = 1) -> list[LayerCost]:
+    """Time every layer of the model alone, on random numbers.
+
+    Parameters
+    ----------
+    model : keras.Sequential
+    batch_size : int
+    seed : int, optional
+
+    Returns
+    -------
+    list of LayerCost
+        Medians. Backward is what training needs: the gradients of the layer's weights, and of its input in all layers
+        but the first; what the gradient needs of the forward pass (a dense layer's ReLU) is in its time.
+    """
+    random = np.random.default_rng(seed)
+    return [_measure(layer, i == 0, batch_size, random) for i, layer in enumerate(model.layers)]
+
+
+def _measure(layer: Any, first: bool, batch_size: int, random: np.random.Generator) -> LayerCost:
+    inside, outside = tuple(layer.input.shape[1:]), tuple(layer.output.shape[1:])
+    x = tf.constant(random.random((batch_size, *inside)), tf.float32)
+    upstream = tf.constant(random.random((batch_size, *outside)), tf.float32)
+    weights = [weight.value for weight in layer.trainable_weights]
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def forward(x: Any) -> Any:
+        return layer(x)
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def backward(x: Any, upstream: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        return tape.gradient(y, weights if first else [x, *weights], upstream)
+
+    forward_seconds = _median_seconds(lambda: forward(x))
+    backward_seconds = _median_seconds(lambda: backward(x, upstream))
+    count = _flops(layer, inside, outside) * batch_size
+    # Each of the two gradients does as many multiplications as the forward pass.
+    return LayerCost(
+        layer.name,
+        _shape_formula(layer, inside, outside),
+        layer.count_params(),
+        forward_seconds * 1e3,
+        count / forward_seconds / 1e9 if count else None,
+        backward_seconds * 1e3,
+        count * (1 if first else 2) / backward_seconds / 1e9 if count else None,
+    )
+
+
+def _median_seconds(call: Callable[[], Any]) -> float:
+    seconds = []
+    for _ in range(_WARM_UP + _REPETITIONS):
+        began = time.perf_counter()
+        result = call()
+        for tensor in tf.nest.flatten(result):
+            tensor.numpy()  # waits until it is there
+        seconds.append(time.perf_counter() - began)
+    return median(seconds[_WARM_UP:])
+
+
+def _flops(layer: Any, inside: tuple[int, ...], outside: tuple[int, ...]) -> int:
+    """Multiplications and additions for one image."""
+    if isinstance(layer, keras.layers.Conv2D):
+        window = layer.kernel_size[0] * layer.kernel_size[1] * inside[-1]
+        return 2 * window * int(np.prod(outside))
+    if isinstance(layer, keras.layers.Dense):
+        return 2 * inside[-1] * outside[-1]
+    return 0
+
+
+def _shape_formula(layer: Any, inside: tuple[int, ...], outside: tuple[int, ...]) -> str:
+    """Say the output shape, and for windows floor((size + padding - window) / stride) + 1 = output with the numbers."""
+    shape = f"({', '.join(map(str, outside))})" if len(outside) > 1 else str(outside[0])
+    if isinstance(layer, keras.layers.Conv2D):
+        window, stride = layer.kernel_size[0], layer.strides[0]
+    elif isinstance(layer, keras.layers.MaxPooling2D):
+        window, stride = layer.pool_size[0], layer.strides[0]
+    elif isinstance(layer, keras.layers.Flatten):
+        return f"{' x '.join(map(str, inside))} = {shape}"
+    else:
+        return shape
+    return f"{shape}: floor(({inside[0]} + 0 - {window}) / {stride}) + 1 = {outside[0]}"
+
+
+def print_table(costs: list[LayerCost], batch_size: int) -> None:
+    """Print the costs as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def rate(gflops: float | None) -> str:
+        return "-" if gflops is None else f"{gflops:.2f}"
+
+    table = Table(title=f"Each layer alone, batch {batch_size}, median of {_REPETITIONS}")
+    table.add_column("layer")
+    table.add_column("output shape (formula)")
+    for heading in ("parameters", "forward ms", "GFLOP/s", "backward ms", "GFLOP/s"):
+        table.add_column(heading, justify="right")
+    for cost in costs:
+        table.add_row(
+            cost.name,
+            cost.output,
+            f"{cost.parameters:,}",
+            f"{cost.forward_ms:.3f}",
+            rate(cost.forward_gflops),
+            f"{cost.backward_ms:.3f}",
+            rate(cost.backward_gflops),
+        )
+    console = Console()
+    if console.width < _WIDTH and not console.is_terminal:
+        console = Console(width=_WIDTH)
+    console.print(table)

@@ -1,0 +1,161 @@
+"""Training: split, batches in an order that the seed gives, early stopping, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from fastconv.lenet.data import Digits
+from fastconv.lenet.model import CLASSES
+
+PATIENCE = 3
+Images = npt.NDArray[np.float32]
+
+
+@dataclass
+class Split:
+    """Images (N, 28, 28, 1) from 0 to 1 and one-hot labels (N, 10), float32, for training, validation and test."""
+
+    train: tuple[Images, Images]
+    validation: tuple[Images, Images]
+    test: tuple[Images, Images]
+
+
+@dataclass
+class Result:
+    """What the training gave: one row for each epoch, and the figures on the test images."""
+
+    history: list[dict[str, float]]
+    test_accuracy: float
+    test_loss: float
+    interrupted: bool
+
+
+def _prepare(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> tuple[Images, Images]:
+    one_hot = np.eye(CLASSES, dtype=np.float32)[labels]
+    return (images[..., None] / np.float32(255)).astype(np.float32), one_hot
+
+
+def split_digits(digits: Digits, seed: int, limit: int | None = None) -> Split:
+    """Shuffle the training images and split them 5:1 into training and validation; the test images stay whole."""
+    order = np.random.default_rng(seed).permutation(len(digits.train_images))[:limit]
+    cut = len(order) - len(order) // 6
+    return Split(
+        _prepare(digits.train_images[order[:cut]], digits.train_labels[order[:cut]]),
+        _prepare(digits.train_images[order[cut:]], digits.train_labels[order[cut:]]),
+        _prepare(digits.test_images, digits.test_labels),
+    )
+
+
+def _batches(images: Images, labels: Images, batch_size: int, seed: int) -> Any:
+    """A dataset whose every pass is in a new order, drawn by a NumPy generator: no thread has a say in it."""
+    # Its own stream, so that it repeats nothing of what the split drew from the same seed.
+    random = np.random.default_rng([seed, 1])
+    steps = -(-len(images) // batch_size)
+
+    def one_pass() -> Iterator[tuple[Images, Images]]:
+        order = random.permutation(len(images))
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            yield images[chosen], labels[chosen]
+
+    signature = (
+        tf.TensorSpec((None, *images.shape[1:]), tf.float32),
+        tf.TensorSpec((None, *labels.shape[1:]), tf.float32),
+    )
+    dataset = tf.data.Dataset.from_generator(one_pass, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
+
+
+class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps one row for each finished epoch, and ends the training between two batches after Ctrl-C.
+
+    A KeyboardInterrupt out of nowhere could hit TensorFlow in the middle of a call; a flag cannot. The second Ctrl-C
+    raises it all the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.interrupted = False
+        self.rows: list[dict[str, float]] = []
+        self._began = 0.0
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        seconds = time.perf_counter() - self._began
+        self.rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}, "seconds": seconds})
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+
+def train(model: Any, split: Split, *, epochs: int, batch_size: int, seed: int) -> Result:
+    """Train a compiled model until the validation loss has not improved for three epochs, and test the best weights.
+
+    Ctrl-C ends the training early and keeps the best weights so far.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled; holds the best weights afterwards.
+    split : Split
+    epochs : int
+        At most so many.
+    batch_size : int
+    seed : int
+        Of the order of the images.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If Ctrl-C came before the end of the first epoch, or a second time.
+    """
+    keras.utils.set_random_seed(seed)
+    watch = _Watch()
+    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE, restore_best_weights=True)
+    before = signal.signal(signal.SIGINT, watch.handle)
+    try:
+        model.fit(
+            _batches(*split.train, batch_size, seed),
+            epochs=epochs,
+            validation_data=split.validation,
+            validation_batch_size=batch_size,
+            callbacks=[watch, stopping],
+            shuffle=False,  # the dataset does
+        )
+    except KeyboardInterrupt:
+        if stopping.best_weights is None:
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # Keras restores them after early stopping, but not after Ctrl-C, and some versions not after the last epoch.
+    model.set_weights(stopping.best_weights)
+    if watch.interrupted:
+        print(f"\nCtrl-C: keeping the best weights of {len(watch.rows)} epoch{'s' if len(watch.rows) > 1 else ''}")
+    loss, accuracy = model.evaluate(*split.test, batch_size=batch_size, verbose=0)
+    return Result(watch.rows, float(accuracy), float(loss), watch.interrupted)
