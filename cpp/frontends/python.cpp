@@ -3,6 +3,7 @@
 // What only Python can see is checked here (types, dtypes, memory layout, overlap); every rule about shapes and sizes
 // is the core's. TypeError: an argument of the wrong kind. ValueError: the right kind with a wrong value.
 #include "fastconv/fastconv.h"
+#include "geometry_code.h"
 
 #include <pybind11/gil_safe_call_once.h>
 #include <pybind11/numpy.h>
@@ -128,6 +129,13 @@ std::string word(const char* name, const char* choices, py::handle value) {
         fail<py::type_error>(name, " must be ", choices, ", got ", describe(value));
     }
     return text_of(value);
+}
+
+Activation read_activation(py::handle value) {
+    if (value.is_none()) {
+        return Activation::linear;
+    }
+    return parse_activation(word("activation", "None, 'linear' or 'relu'", value));
 }
 
 DataFormat read_format(py::handle value) { return parse_data_format(word("data_format", "'NHWC' or 'NCHW'", value)); }
@@ -306,9 +314,7 @@ py::array py_conv2d(py::handle input, py::handle filters, py::handle strides, py
                     py::handle dilations, py::handle algorithm, py::handle bias, py::handle activation, py::handle out,
                     bool depthwise) {
     const ConvKeywords keywords(strides, padding, format, dilations, algorithm, depthwise);
-    const Activation function = activation.is_none()
-                                    ? Activation::linear
-                                    : parse_activation(word("activation", "None, 'linear' or 'relu'", activation));
+    const Activation function = read_activation(activation);
     Arrays arrays;
     const py::array x = arrays.input("input", input);
     const py::array f = arrays.input("filters", filters);
@@ -514,6 +520,20 @@ std::int64_t py_conv_output_size(py::handle size, py::handle kernel, py::handle 
                             integer("dilation", dilation));
 }
 
+// What the ops of fastconv.tensorflow take (see geometry_code.h).
+Dims py_conv_geometry(py::handle strides, py::handle padding, py::handle format, py::handle dilations,
+                      py::handle algorithm, py::handle activation, bool depthwise) {
+    const ConvKeywords keywords(strides, padding, format, dilations, algorithm, depthwise);
+    ConvCode code{keywords.arguments, read_activation(activation)};
+    return encode(code);
+}
+
+Dims py_pool_geometry(py::handle ksize, py::handle strides, py::handle padding, py::handle format,
+                      py::handle include_batch_in_index) {
+    return encode(PoolCode{pool_keywords(ksize, strides, padding, format),
+                           boolean("include_batch_in_index", include_batch_in_index)});
+}
+
 py::dict py_config() {
     const Config values = config();
     py::dict result;
@@ -539,6 +559,8 @@ PYBIND11_MODULE(_core, module) {
     module.def("avg_pool2d", py_avg_pool2d);
     module.def("avg_pool2d_grad", py_avg_pool2d_grad);
     module.def("conv_output_size", py_conv_output_size);
+    module.def("conv_geometry", py_conv_geometry);
+    module.def("pool_geometry", py_pool_geometry);
     module.def("set_num_threads", [](py::handle n) { set_num_threads(integer("n", n)); });
     module.def("get_num_threads", get_num_threads);
     module.def("config", py_config);

@@ -102,6 +102,19 @@ def avg_pool2d_grad(
 def conv_output_size(
     size: SupportsIndex, kernel: SupportsIndex, stride: SupportsIndex, padding: object, dilation: SupportsIndex, /
 ) -> int: ...
+def conv_geometry(
+    strides: object,
+    padding: object,
+    data_format: str,
+    dilations: object,
+    algorithm: str,
+    activation: str | None,
+    depthwise: bool,
+    /,
+) -> list[int]: ...
+def pool_geometry(
+    ksize: object, strides: object, padding: object, data_format: str, include_batch_in_index: bool, /
+) -> list[int]: ...
 def set_num_threads(n: SupportsIndex, /) -> None: ...
 def get_num_threads() -> int: ...
 def config() -> Config: ...

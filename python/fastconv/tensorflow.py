@@ -1,0 +1,486 @@
+"""The functions of fastconv as native TensorFlow ops with gradients.
+
+Same names and meaning as the functions of `fastconv` on NumPy arrays; they take and give float32 or float64 tensors,
+work eagerly, in ``tf.function`` and ``tf.data``, and have gradients of any order, all on fastconv's kernels. What is
+wrong with an argument is a ``TypeError`` or ``ValueError`` while a graph is traced, and a
+``tf.errors.InvalidArgumentError`` when an op runs. The ops compute on the CPU, off Python's lock, on fastconv's own
+thread pool (see `fastconv.set_num_threads`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastconv._core as _core
+
+try:
+    import tensorflow as tf
+except ModuleNotFoundError as error:
+    if error.name != "tensorflow":
+        raise
+    raise ModuleNotFoundError(
+        "fastconv.tensorflow needs TensorFlow 2.16 or later: pip install 'fastconv[tensorflow]'", name="tensorflow"
+    ) from None
+
+__all__ = [
+    "avg_pool2d",
+    "avg_pool2d_grad",
+    "conv2d",
+    "conv2d_backprop_filter",
+    "conv2d_backprop_input",
+    "conv2d_transpose",
+    "depthwise_conv2d",
+    "depthwise_conv2d_backprop_filter",
+    "depthwise_conv2d_backprop_input",
+    "max_pool2d",
+    "max_pool2d_grad",
+    "max_pool2d_with_argmax",
+]
+
+_library = Path(_core.__file__).with_name("libfastconv_tensorflow.so")
+if not _library.exists():
+    raise ImportError(f"fastconv.tensorflow needs Linux, where its ops are built; this is {sys.platform}")
+_ops = tf.load_op_library(str(_library))
+
+
+# ---- From Python arguments to the inputs of the ops ------------------------------------------------------------------
+
+
+@cache
+def _eager_zeros(shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
+    return tf.fill(shape, tf.zeros((), dtype))
+
+
+def _no_elements(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    """A tensor without elements, whose shape is the message (tf.fill: NumPy has no arrays of some of these shapes)."""
+    if tf.executing_eagerly():
+        return _eager_zeros(tuple(shape), dtype)
+    return tf.fill(tf.constant(shape, tf.int64), tf.zeros((), dtype))
+
+
+def _geometry(numbers: Sequence[int]) -> tf.Tensor:
+    return _no_elements(numbers, tf.uint8)
+
+
+def _like(name: str, sizes: Any) -> tf.Tensor:
+    """A tensor that lends its shape: (0, *sizes)."""
+    if isinstance(sizes, tf.TensorShape):
+        sizes = sizes.as_list()
+    if isinstance(sizes, (list, tuple)) and not any(tf.is_tensor(size) for size in sizes):
+        for size in sizes:
+            if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
+                raise TypeError(f"{name}: expected an integer, got {size!r}")
+            if size < 0:
+                raise ValueError(f"{name} must not be negative, got {list(sizes)}")
+    sizes = tf.convert_to_tensor(sizes)
+    if not sizes.dtype.is_integer:
+        raise TypeError(f"{name} must be integers, got {sizes.dtype.name}")
+    if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in (None, 4):
+        raise ValueError(f"{name} must be 4 numbers, got shape {sizes.shape}")
+    return tf.fill(tf.concat([[0], tf.cast(sizes, tf.int64)], 0), tf.zeros((), tf.uint8))
+
+
+def _tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -> tf.Tensor:
+    """`value` as a floating-point tensor, of the dtype of the call's first tensor, `other`."""
+    if value is None:
+        raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
+    tensor = tf.convert_to_tensor(value, dtype_hint=other[1].dtype if other else tf.float32)
+    if tensor.dtype not in (tf.float32, tf.float64):
+        raise TypeError(
+            f"{name} must be float32 or float64, got {tensor.dtype.name}; cast it with tf.cast({name}, tf.float32)"
+        )
+    if other and tensor.dtype != other[1].dtype:
+        raise TypeError(
+            f"{name} is {tensor.dtype.name} but {other[0]} is {other[1].dtype.name}; cast one of them, for example "
+            f"with tf.cast({name}, tf.{other[1].dtype.name})"
+        )
+    return tensor
+
+
+def _conv2d(
+    input: Any,
+    filters: Any,
+    geometry: Sequence[int],
+    bias: Any,
+) -> tf.Tensor:
+    input = _tensor("input", input)
+    filters = _tensor("filters", filters, ("input", input))
+    bias = _no_elements([0], input.dtype) if bias is None else _tensor("bias", bias, ("input", input))
+    return _ops.fastconv_conv2d(input=input, filters=filters, bias=bias, geometry=_geometry(geometry))
+
+
+def _backprop_input(name: str, input_sizes: Any, filters: Any, gradient: str, dy: Any, geometry: Any) -> tf.Tensor:
+    dy = _tensor(gradient, dy)
+    filters = _tensor("filters", filters, (gradient, dy))
+    return _ops.fastconv_conv2d_backprop_input(
+        like=_like(name, input_sizes), filters=filters, out_backprop=dy, geometry=_geometry(geometry)
+    )
+
+
+def _backprop_filter(input: Any, filter_sizes: Any, out_backprop: Any, geometry: Sequence[int]) -> tf.Tensor:
+    input = _tensor("input", input)
+    dy = _tensor("out_backprop", out_backprop, ("input", input))
+    return _ops.fastconv_conv2d_backprop_filter(
+        input=input, like=_like("filter_sizes", filter_sizes), out_backprop=dy, geometry=_geometry(geometry)
+    )
+
+
+# ---- The public functions --------------------------------------------------------------------------------------------
+
+
+def conv2d(
+    input: Any,
+    filters: Any,
+    strides: Any = 1,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    dilations: Any = 1,
+    *,
+    bias: Any = None,
+    activation: str | None = None,
+    algorithm: str = "auto",
+    name: str | None = None,
+) -> tf.Tensor:
+    """2-D convolution, with bias and ReLU in the same pass over memory; as `fastconv.conv2d` and ``tf.nn.conv2d``.
+
+    Parameters
+    ----------
+    input : tensor of shape (N, H, W, C), float32 or float64
+        (N, C, H, W) with ``data_format="NCHW"``, which TensorFlow's own CPU kernels lack.
+    filters : tensor of shape (R, S, C/groups, K), same dtype
+    strides, padding, data_format, dilations, activation, algorithm
+        As in `fastconv.conv2d`.
+    bias : tensor of shape (K,), same dtype, optional
+    name : str, optional
+        Of the scope of the ops.
+
+    Returns
+    -------
+    tensor of shape (N, P, Q, K), the dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError, tf.errors.InvalidArgumentError
+        If an argument is of a wrong kind or does not fit.
+    """
+    with tf.name_scope(name or "fastconv_conv2d"):
+        numbers = _core.conv_geometry(strides, padding, data_format, dilations, algorithm, activation, False)
+        return _conv2d(input, filters, numbers, bias)
+
+
+def conv2d_backprop_input(
+    input_sizes: Any,
+    filters: Any,
+    out_backprop: Any,
+    strides: Any = 1,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    dilations: Any = 1,
+    *,
+    algorithm: str = "auto",
+    name: str | None = None,
+) -> tf.Tensor:
+    """Gradient of `conv2d` with respect to its input; as `fastconv.conv2d_backprop_input`.
+
+    `input_sizes` is four integers or an integer tensor of shape (4,).
+    """
+    with tf.name_scope(name or "fastconv_conv2d_backprop_input"):
+        numbers = _core.conv_geometry(strides, padding, data_format, dilations, algorithm, None, False)
+        return _backprop_input("input_sizes", input_sizes, filters, "out_backprop", out_backprop, numbers)
+
+
+def conv2d_backprop_filter(
+    input: Any,
+    filter_sizes: Any,
+    out_backprop: Any,
+    strides: Any = 1,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    dilations: Any = 1,
+    *,
+    algorithm: str = "auto",
+    name: str | None = None,
+) -> tf.Tensor:
+    """Gradient of `conv2d` with respect to its filters; as `fastconv.conv2d_backprop_filter`.
+
+    `filter_sizes` is four integers or an integer tensor of shape (4,).
+    """
+    with tf.name_scope(name or "fastconv_conv2d_backprop_filter"):
+        numbers = _core.conv_geometry(strides, padding, data_format, dilations, algorithm, None, False)
+        return _backprop_filter(input, filter_sizes, out_backprop, numbers)
+
+
+def depthwise_conv2d(
+    input: Any,
+    filters: Any,
+    strides: Any = 1,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    dilations: Any = 1,
+    *,
+    bias: Any = None,
+    activation: str | None = None,
+    algorithm: str = "auto",
+    name: str | None = None,
+) -> tf.Tensor:
+    """Convolution of each channel with filters (R, S, C, M) of its own; as `fastconv.depthwise_conv2d`.
+
+    The output has C*M channels, those of input channel c from c*M on, as in ``tf.nn.depthwise_conv2d``.
+    """
+    with tf.name_scope(name or "fastconv_depthwise_conv2d"):
+        numbers = _core.conv_geometry(strides, padding, data_format, dilations, algorithm, activation, True)
+        return _conv2d(input, filters, numbers, bias)
+
+
+def depthwise_conv2d_backprop_input(
+    input_sizes: Any,
+    filters: Any,
+    out_backprop: Any,
+    strides: Any = 1,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    dilations: Any = 1,
+    *,
+    algorithm: str = "auto",
+    name: str | None = None,
+) -> tf.Tensor:
+    """Gradient of `depthwise_conv2d` with respect to its input."""
+    with tf.name_scope(name or "fastconv_depthwise_conv2d_backprop_input"):
+        numbers = _core.conv_geometry(strides, padding, data_format, dilations, algorithm, None, True)
+        return _backprop_input("input_sizes", input_sizes, filters, "out_backprop", out_backprop, numbers)
+
+
+def depthwise_conv2d_backprop_filter(
+    input: Any,
+    filter_sizes: Any,
+    out_backprop: Any,
+    strides: Any = 1,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    dilations: Any = 1,
+    *,
+    algorithm: str = "auto",
+    name: str | None = None,
+) -> tf.Tensor:
+    """Gradient of `depthwise_conv2d` with respect to its filters."""
+    with tf.name_scope(name or "fastconv_depthwise_conv2d_backprop_filter"):
+        numbers = _core.conv_geometry(strides, padding, data_format, dilations, algorithm, None, True)
+        return _backprop_filter(input, filter_sizes, out_backprop, numbers)
+
+
+def conv2d_transpose(
+    input: Any,
+    filters: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: Any = "SAME",
+    data_format: str = "NHWC",
+    dilations: Any = 1,
+    *,
+    algorithm: str = "auto",
+    name: str | None = None,
+) -> tf.Tensor:
+    """The transpose of `conv2d`, with filters (R, S, output channels, input channels); as ``tf.nn.conv2d_transpose``.
+
+    `output_shape` is four integers or an integer tensor of shape (4,).
+    """
+    with tf.name_scope(name or "fastconv_conv2d_transpose"):
+        numbers = _core.conv_geometry(strides, padding, data_format, dilations, algorithm, None, False)
+        return _backprop_input("output_shape", output_shape, filters, "input", input, numbers)
+
+
+def max_pool2d(
+    input: Any,
+    ksize: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    *,
+    name: str | None = None,
+) -> tf.Tensor:
+    """Maximum over each window; as `fastconv.max_pool2d` and ``tf.nn.max_pool2d``. `strides` default to `ksize`."""
+    with tf.name_scope(name or "fastconv_max_pool2d"):
+        numbers = _core.pool_geometry(ksize, strides, padding, data_format, False)
+        return _ops.fastconv_max_pool2d(input=_tensor("input", input), geometry=_geometry(numbers))
+
+
+def max_pool2d_with_argmax(
+    input: Any,
+    ksize: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    include_batch_in_index: bool = False,
+    *,
+    name: str | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Maximum over each window, and where it was: ``(y*W + x)*C + c`` as int64, as ``tf.nn.max_pool_with_argmax``."""
+    with tf.name_scope(name or "fastconv_max_pool2d_with_argmax"):
+        numbers = _core.pool_geometry(ksize, strides, padding, data_format, include_batch_in_index)
+        result = _ops.fastconv_max_pool2d_with_argmax(input=_tensor("input", input), geometry=_geometry(numbers))
+        return result.output, result.argmax
+
+
+def max_pool2d_grad(
+    orig_input: Any,
+    orig_output: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    *,
+    name: str | None = None,
+) -> tf.Tensor:
+    """Gradient of `max_pool2d`; as `fastconv.max_pool2d_grad`."""
+    with tf.name_scope(name or "fastconv_max_pool2d_grad"):
+        numbers = _core.pool_geometry(ksize, strides, padding, data_format, False)
+        x = _tensor("orig_input", orig_input)
+        y = _tensor("orig_output", orig_output, ("orig_input", x))
+        dy = _tensor("grad", grad, ("orig_input", x))
+        return _ops.fastconv_max_pool2d_grad(orig_input=x, orig_output=y, grad=dy, geometry=_geometry(numbers))
+
+
+def avg_pool2d(
+    input: Any,
+    ksize: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    *,
+    name: str | None = None,
+) -> tf.Tensor:
+    """Mean over the part of each window inside the input; as `fastconv.avg_pool2d` and ``tf.nn.avg_pool2d``."""
+    with tf.name_scope(name or "fastconv_avg_pool2d"):
+        numbers = _core.pool_geometry(ksize, strides, padding, data_format, False)
+        return _ops.fastconv_avg_pool2d(input=_tensor("input", input), geometry=_geometry(numbers))
+
+
+def avg_pool2d_grad(
+    orig_input_shape: Any,
+    grad: Any,
+    ksize: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str = "NHWC",
+    *,
+    name: str | None = None,
+) -> tf.Tensor:
+    """Gradient of `avg_pool2d`; as `fastconv.avg_pool2d_grad`."""
+    with tf.name_scope(name or "fastconv_avg_pool2d_grad"):
+        numbers = _core.pool_geometry(ksize, strides, padding, data_format, False)
+        return _ops.fastconv_avg_pool2d_grad(
+            like=_like("orig_input_shape", orig_input_shape), grad=_tensor("grad", grad), geometry=_geometry(numbers)
+        )
+
+
+# ---- Gradients -------------------------------------------------------------------------------------------------------
+# The numbers of a geometry (see geometry_code.h): 1 is the data format; 3 the activation of a convolution; 2 of a pooling
+# says whether the arg max counts the batch.
+
+
+def _numbers(geometry: tf.Tensor) -> list[int]:
+    numbers: list[int] = geometry.shape.as_list()
+    return numbers
+
+
+def _with(geometry: tf.Tensor, index: int, value: int) -> tf.Tensor:
+    numbers = _numbers(geometry)
+    if numbers[index] == value:
+        return geometry
+    return _geometry([*numbers[:index], value, *numbers[index + 1 :]])
+
+
+def _skips(op: Any, index: int) -> bool:
+    """Whether nobody wants the gradient of an input; only an eager tape knows, a graph prunes what is not used."""
+    return index in getattr(op, "skip_input_indices", ())
+
+
+def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
+    input, filters, bias, geometry = op.inputs
+    numbers = _numbers(geometry)
+    if numbers[3] == 1:
+        dy = tf.raw_ops.ReluGrad(gradients=dy, features=op.outputs[0])
+    geometry = _with(geometry, 3, 0)
+    d_input = d_filters = d_bias = None
+    if not _skips(op, 0):
+        d_input = _ops.fastconv_conv2d_backprop_input(like=input, filters=filters, out_backprop=dy, geometry=geometry)
+    if not _skips(op, 1):
+        d_filters = _ops.fastconv_conv2d_backprop_filter(input=input, like=filters, out_backprop=dy, geometry=geometry)
+    if bias.shape != [0]:
+        d_bias = tf.raw_ops.BiasAddGrad(out_backprop=dy, data_format="NCHW" if numbers[1] == 1 else "NHWC")
+    return [d_input, d_filters, d_bias, None]
+
+
+def _backprop_input_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    _, filters, dy, geometry = op.inputs
+    bias = _no_elements([0], grad.dtype)
+    return [
+        None,
+        _ops.fastconv_conv2d_backprop_filter(input=grad, like=filters, out_backprop=dy, geometry=geometry),
+        _ops.fastconv_conv2d(input=grad, filters=filters, bias=bias, geometry=geometry),
+        None,
+    ]
+
+
+def _backprop_filter_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    input, _, dy, geometry = op.inputs
+    bias = _no_elements([0], grad.dtype)
+    return [
+        _ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
+        None,
+        _ops.fastconv_conv2d(input=input, filters=grad, bias=bias, geometry=geometry),
+        None,
+    ]
+
+
+def _max_pool2d_gradient(op: Any, grad: tf.Tensor, *_: Any) -> list[tf.Tensor | None]:
+    input, geometry = op.inputs
+    result = _ops.fastconv_max_pool2d_grad(
+        orig_input=input, orig_output=op.outputs[0], grad=grad, geometry=_with(geometry, 2, 0)
+    )
+    return [result, None]
+
+
+def _max_pool2d_grad_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    """The transpose of scattering to the maxima is gathering from them."""
+    input, geometry = op.inputs[0], op.inputs[3]
+    nchw = _numbers(geometry)[1] == 1
+    where = _ops.fastconv_max_pool2d_with_argmax(input=input, geometry=_with(geometry, 2, 1)).argmax
+    values = tf.transpose(grad, [0, 2, 3, 1]) if nchw else grad  # the arg max counts as NHWC
+    return [None, None, tf.gather(tf.reshape(values, [-1]), where), None]
+
+
+def _avg_pool2d_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    input, geometry = op.inputs
+    return [_ops.fastconv_avg_pool2d_grad(like=input, grad=grad, geometry=geometry), None]
+
+
+def _avg_pool2d_grad_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    return [None, _ops.fastconv_avg_pool2d(input=grad, geometry=op.inputs[2]), None]
+
+
+def _register_gradients() -> None:
+    for op, gradient in {
+        "FastconvConv2D": _conv2d_gradient,
+        "FastconvConv2DBackpropInput": _backprop_input_gradient,
+        "FastconvConv2DBackpropFilter": _backprop_filter_gradient,
+        "FastconvMaxPool2D": _max_pool2d_gradient,
+        "FastconvMaxPool2DWithArgmax": _max_pool2d_gradient,
+        "FastconvMaxPool2DGrad": _max_pool2d_grad_gradient,
+        "FastconvAvgPool2D": _avg_pool2d_gradient,
+        "FastconvAvgPool2DGrad": _avg_pool2d_grad_gradient,
+    }.items():
+        try:
+            tf.RegisterGradient(op)(gradient)
+        except KeyError:  # this module was loaded before, and TensorFlow keeps its registry
+            return
+
+
+_register_gradients()
