@@ -1,8 +1,8 @@
 """Drop-in Keras layers on fastconv's kernels.
 
 `Conv2D`, `MaxPooling2D` and `AveragePooling2D` subclass those of ``keras.layers``: same arguments, weights, config,
-summary and saving. Replace ``keras.layers.Conv2D`` by ``fastconv.keras.Conv2D`` and nothing else changes but the time; a
-saved model loads where `fastconv.keras` was imported before. They need Keras 3 on TensorFlow.
+summary and saving. Replace ``keras.layers.Conv2D`` by ``fastconv.keras.Conv2D`` and nothing else changes but the time;
+a saved model loads where `fastconv.keras` was imported before. They need Keras 3 on TensorFlow.
 
 What the kernels do not serve runs on Keras's own ops, as it would in the stock layer: inputs that are not float32 or
 float64 (mixed precision), and everything on a machine where TensorFlow sees a GPU. A warning says so once.

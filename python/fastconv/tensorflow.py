@@ -381,8 +381,8 @@ def avg_pool2d_grad(
 
 
 # ---- Gradients -------------------------------------------------------------------------------------------------------
-# The numbers of a geometry (see geometry_code.h): 1 is the data format; 3 the activation of a convolution; 2 of a pooling
-# says whether the arg max counts the batch.
+# The numbers of a geometry (see geometry_code.h): 1 is the data format; 3 the activation of a convolution; 2 of a
+# pooling says whether the arg max counts the batch.
 
 
 def _numbers(geometry: tf.Tensor) -> list[int]:
