@@ -1,0 +1,148 @@
+"""Layers and the text files (suites) that list them; the format is explained in README.md."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "suites"
+NETWORKS = ("lenet", "resnet50", "vgg16", "alexnet", "mobilenet")
+EXTRA = "extra"  # the tiny call and the line with fresh arrays: appended to every run
+
+_CONV = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s*->\s*(\d+)\s+(\d+)x(\d+)((?:\s+\S+)*)")
+_POOL = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s+max\s+(\d+)x(\d+)((?:\s+\S+)*)")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, or (``k == 0``) a max-pooling; `pad` on all four sides, the same `stride` both ways."""
+
+    suite: str
+    name: str
+    n: int
+    h: int
+    w: int
+    c: int
+    k: int
+    r: int
+    s: int
+    stride: int = 1
+    pad: int = 0
+    groups: int = 1
+    depthwise: bool = False
+    anchor: bool = False
+    fresh: bool = False  # ours without out=
+
+    @property
+    def pool(self) -> bool:
+        return self.k == 0
+
+    @property
+    def channels_out(self) -> int:
+        return self.c if self.pool else self.k
+
+    @property
+    def p(self) -> int:
+        return (self.h + 2 * self.pad - self.r) // self.stride + 1
+
+    @property
+    def q(self) -> int:
+        return (self.w + 2 * self.pad - self.s) // self.stride + 1
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        return self.n, self.h, self.w, self.c
+
+    @property
+    def filter_shape(self) -> tuple[int, int, int, int]:
+        if self.depthwise:
+            return self.r, self.s, self.c, self.k // self.c
+        return self.r, self.s, self.c // self.groups, self.k
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        return self.n, self.p, self.q, self.channels_out
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of the direct algorithm (those that meet padding counted); 0 for a pool."""
+        return 2 * self.n * self.p * self.q * self.r * self.s * self.k * (self.c // self.groups)
+
+    @property
+    def multiplies_directly(self) -> bool:
+        """Whether no algorithm with fewer multiplications, ours or a peer's, serves this layer.
+
+        3x3 at stride 1 may be Winograd's; 5x5 and larger at stride 1 could be.
+        """
+        return self.stride > 1 or self.groups > 1 or min(self.r, self.s) == 1
+
+    def __str__(self) -> str:
+        sizes = f"{self.n}x{self.h}x{self.w}x{self.c}"
+        if self.pool:
+            return f"{sizes} max {self.r}x{self.s} s{self.stride}"
+        kind = " depthwise" if self.depthwise else f" g{self.groups}" if self.groups > 1 else ""
+        step = f" s{self.stride}" if self.stride > 1 else ""
+        return f"{sizes} -> {self.k}, {self.r}x{self.s}{step}{kind}"
+
+
+def parse_line(line: str, suite: str) -> Layer:
+    """Read one line of a suite; ValueError if it is no layer."""
+    pool = _POOL.fullmatch(line)
+    match = pool or _CONV.fullmatch(line)
+    if match is None:
+        raise ValueError(
+            f"{suite}: not a layer: {line!r} (name NxHxWxC -> K RxS [s=2] [p=1] [g=2] [depthwise] [anchor])"
+        )
+    name, *numbers, words = match.groups()
+    sizes = [int(number) for number in numbers]
+    if pool:
+        sizes.insert(4, 0)
+    options: dict[str, int] = {"s": sizes[5] if pool else 1, "p": 0, "g": 1}
+    flags = set()
+    for word in words.split():
+        key, equals, value = word.partition("=")
+        if equals and key in options and value.isdigit():
+            options[key] = int(value)
+        elif not equals and word in ("depthwise", "anchor", "fresh"):
+            flags.add(word)
+        else:
+            raise ValueError(f"{suite}: {word!r} is no option of a layer, in {line!r}")
+    n, h, w, c, k, r, s = sizes
+    depthwise = "depthwise" in flags
+    groups = c if depthwise else options["g"]
+    if min(n, h, w, c, r, s, options["s"], groups) < 1 or c % groups or k % groups:
+        raise ValueError(f"{suite}: sizes do not fit each other in {line!r}")
+    layer = Layer(
+        suite,
+        name,
+        n,
+        h,
+        w,
+        c,
+        k,
+        r,
+        s,
+        options["s"],
+        options["p"],
+        groups,
+        depthwise,
+        "anchor" in flags,
+        "fresh" in flags,
+    )
+    if min(layer.p, layer.q) < 1:
+        raise ValueError(f"{suite}: the window does not fit into the input in {line!r}")
+    return layer
+
+
+def read_suite(name: str) -> list[Layer]:
+    """Layers of ``suites/<name>.txt``; ``#`` starts a comment."""
+    text = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    return [parse_line(line, name) for line in lines if line]
+
+
+def suites() -> list[str]:
+    """Names of all suites that are there, the five networks first."""
+    found = sorted(path.stem for path in FOLDER.glob("*.txt") if path.stem != EXTRA)
+    return sorted(found, key=lambda name: NETWORKS.index(name) if name in NETWORKS else len(NETWORKS))

@@ -1,0 +1,54 @@
+"""What the benchmark runs on, and whether something else runs there too."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+# Above these the medians of two threads on two CPUs begin to move.
+BUSY_LIMIT = 0.05
+LOAD_LIMIT = 0.5
+
+
+def cpu_name() -> str:
+    """The processor's model name."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def facts() -> dict[str, Any]:
+    """Processor, CPUs that may be used, kernel, Python."""
+    return {
+        "cpu": cpu_name(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _ticks() -> tuple[int, int]:
+    """All ticks of all CPUs so far, and those in which a CPU had something to do (for others, too: stolen ones)."""
+    fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields), sum(fields) - idle
+
+
+def idle_warnings(seconds: float = 1.0) -> list[str]:
+    """Sentences that say why figures taken now are doubtful; none on an idle machine."""
+    total, busy = _ticks()
+    time.sleep(seconds)
+    total_then, busy_then = _ticks()
+    share = (busy_then - busy) / max(1, total_then - total)
+    load = os.getloadavg()[0]
+    found = []
+    if share > BUSY_LIMIT:
+        found.append(f"the machine is not idle: its CPUs were busy {share:.0%} of the last {seconds:g} s")
+    if load > LOAD_LIMIT:
+        found.append(f"the machine was not idle: load average {load:.2f} in the last minute")
+    return found

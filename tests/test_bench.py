@@ -1,0 +1,160 @@
+"""The benchmark reads its suites, measures, and refuses what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fastconv
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
+
+from bench.cases import DIRECTIONS, cases, make_arrays  # noqa: E402
+from bench.contestants import ours  # noqa: E402
+from bench.layers import EXTRA, NETWORKS, Layer, parse_line, read_suite, suites  # noqa: E402
+from bench.measure import add_percent_of_peak, geometric_means, ratios  # noqa: E402
+from bench.reference import Disagreement, error_in_eps, reference_and_bound  # noqa: E402
+
+SMALL = [
+    "plain 2x9x8x3 -> 5 3x2",
+    "strided 2x9x8x3 -> 4 3x3 s=2 p=1",
+    "grouped 1x7x7x4 -> 6 3x3 p=1 g=2",
+    "depthwise 2x7x9x5 -> 5 3x3 p=1 depthwise",
+    "pool 2x9x8x3 max 3x3 s=2 p=1",
+]
+
+
+def test_suites() -> None:
+    assert set(suites()) >= set(NETWORKS)
+    layers = [layer for name in NETWORKS for layer in read_suite(name)]
+    assert all(min(layer.p, layer.q) > 0 for layer in layers)
+    assert len({(layer.suite, layer.name) for layer in layers}) == len(layers)
+    assert sum(layer.anchor for layer in layers) == 18
+    assert {layer.fresh for layer in read_suite(EXTRA)} == {False, True}
+
+
+def test_line() -> None:
+    layer = parse_line("dw 8x14x15x512 -> 512 3x5 s=2 p=1 depthwise anchor", "some")
+    assert layer == Layer("some", "dw", 8, 14, 15, 512, 512, 3, 5, 2, 1, 512, True, True)
+    assert layer.output_shape == (8, 7, 7, 512)
+    assert layer.filter_shape == (3, 5, 512, 1)
+    assert layer.flops == 2 * 8 * 7 * 7 * 512 * 15
+    assert parse_line("p 1x8x8x3 max 2x2", "some").stride == 2  # as everywhere, the window by default
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a 1x8x8x3 -> 4", "a 1x8x8x3 -> 4 3x3 q=1", "a 1x8x8x3 -> 4 3x3 g=2", "a 1x8x8x3 -> 4 9x9", "a 1x8x8 -> 4 3x3"],
+)
+def test_bad_line(line: str) -> None:
+    with pytest.raises(ValueError, match="some: "):
+        parse_line(line, "some")
+
+
+@pytest.mark.parametrize("line", SMALL)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_agreement(line: str, dtype: str) -> None:
+    """fastconv agrees in every direction, and one wrong element of its result is refused."""
+    chosen = cases([parse_line(line, "some")], list(DIRECTIONS), dtype, "auto")
+    assert len(chosen) == (2 if "max" in line else 3)
+    for case in chosen:
+        arrays = make_arrays(case)
+        (variant,) = ours.variants("fastconv", case, arrays)
+        result = variant.fetch(variant.run())
+        reference, bound = reference_and_bound(case.layer, case.direction, arrays)
+        assert result.shape == case.result_shape
+        assert error_in_eps(result, reference, bound) <= 64
+        position = np.unravel_index(np.argmax(bound), bound.shape)
+        for wrong in (result[position] + 1e-3 * bound[position], np.nan):
+            spoilt = result.copy()
+            spoilt[position] = wrong
+            with pytest.raises(Disagreement):
+                error_in_eps(spoilt, reference, bound)
+        with pytest.raises(Disagreement):
+            error_in_eps(result[..., :-1], reference, bound)
+
+
+def test_ratios_and_means() -> None:
+    times = {"fastconv": 2.0, "jax": 6.0, "tensorflow": 8.0, "ncnn": 1.0}
+    found = ratios(
+        {name: {"median_us": time, "framework": name in ("jax", "tensorflow")} for name, time in times.items()}
+    )
+    assert found == {"best_framework": "jax", "ratio_framework": 3.0, "best_all": "ncnn", "ratio_all": 0.5}
+    common = {"direction": "forward", "suite": "some"}
+    results = [
+        {**common, "anchor": True, "ratio_framework": 4.0, "ratio_all": 4.0},
+        {**common, "anchor": False, "ratio_framework": 1.0, "ratio_all": None},
+    ]
+    means = geometric_means(results)
+    assert means["forward"]["framework"] == pytest.approx(2.0)
+    assert means["forward (anchors)"]["framework"] == pytest.approx(4.0)
+    assert means["forward"]["layers_all"] == 1
+
+
+@pytest.mark.parametrize(("direct", "gflops", "void"), [(True, 106, True), (True, 104, False), (False, 150, False)])
+def test_void(direct: bool, gflops: float, void: bool) -> None:
+    result = {
+        "suite": "some",
+        "layer": "a",
+        "direction": "forward",
+        "gflop": 1.0,
+        "multiplies_directly": direct,
+        "contestants": {"torch": {"gflops": gflops}},
+    }
+    assert bool(add_percent_of_peak([result], 100e9)) == void
+    assert result["contestants"]["torch"]["percent_of_peak"] == pytest.approx(gflops)  # type: ignore[index]
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(Path(fastconv.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "bench", *options]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+
+
+def test_run(tmp_path: Path) -> None:
+    """A whole run against TensorFlow: the table, the JSON file and the picture."""
+    data, picture = tmp_path / "result.json", tmp_path / "result.png"
+    done = run(
+        "--suite",
+        "lenet",
+        "--layer",
+        "lenet ",
+        "--rounds",
+        "2",
+        "--peer",
+        "tensorflow",
+        "--json",
+        str(data),
+        "--plot",
+        str(picture),
+    )
+    report = json.loads(data.read_text(encoding="utf-8"))
+    assert done.returncode == (1 if report["void"] else 0), done.stdout + done.stderr
+    assert "geometric means" in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert {(result["layer"], result["direction"]) for result in report["results"]} == {
+        *((layer, direction) for layer in ("conv1", "conv2") for direction in DIRECTIONS[:3]),
+        *((layer, direction) for layer in ("pool1", "pool2") for direction in DIRECTIONS[3:]),
+    }
+    assert report["peak"]["before"] > 1e9
+    assert report["machine"]["cpus"] >= 1
+    for result in report["results"]:
+        assert result["wrong"] == []
+        assert set(result["contestants"]) == {"fastconv", "tensorflow"}, result["refused"]
+        ours, theirs = (result["contestants"][name] for name in ("fastconv", "tensorflow"))
+        assert len(ours["samples_us"]) == 2
+        assert 0 < ours["q1_us"] <= ours["median_us"] <= ours["q3_us"]
+        assert result["best_framework"] == "tensorflow"
+        assert result["ratio_framework"] == pytest.approx(theirs["median_us"] / ours["median_us"])
+
+
+def test_no_layer() -> None:
+    done = run("--layer", "no such layer")
+    assert done.returncode == 2
+    assert "no layer fits" in done.stderr
