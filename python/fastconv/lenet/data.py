@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import io
 import os
 import socket
 import threading
@@ -128,12 +129,13 @@ def _check(name: str, array: npt.NDArray[Any], origin: str) -> None:
 
 def _read_npz(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("one array instead of an .npz archive")
-            missing = [name for name in _IDX_FILES if name not in archive.files]
-            if not missing:
-                return {name: archive[name] for name in _IDX_FILES}
+        # From memory: where the archive is broken, np.load leaves a file open.
+        archive = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("one array instead of an archive")
+        missing = [name for name in _IDX_FILES if name not in archive.files]
+        if not missing:
+            return {name: archive[name] for name in _IDX_FILES}
     except _BROKEN as error:
         raise ValueError(
             f"{origin} cannot be read as an .npz archive ({_one_line(error)}): broken, or no .npz"

@@ -93,10 +93,9 @@ def _median_seconds(call: Callable[[], Any]) -> float:
 def _flops(layer: Any, inside: tuple[int, ...], outside: tuple[int, ...]) -> int:
     """Multiplications and additions for one image."""
     if isinstance(layer, keras.layers.Conv2D):
-        window = layer.kernel_size[0] * layer.kernel_size[1] * inside[-1]
-        return 2 * window * int(np.prod(outside))
+        return 2 * int(np.prod(layer.kernel_size)) * inside[-1] * int(np.prod(outside))
     if isinstance(layer, keras.layers.Dense):
-        return 2 * inside[-1] * outside[-1]
+        return 2 * int(inside[-1]) * int(outside[-1])
     return 0
 
 

