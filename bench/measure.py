@@ -48,7 +48,8 @@ def measure(case: Case, libraries: list[Library], rounds: int) -> dict[str, Any]
     finally:
         for memory in (*shared.values(), result):
             memory.close()
-    for entry in chosen.values():
+    for name, entry in chosen.items():
+        entry["direct"] = _direct(case, name)
         _summarise(case, entry)
     layer = case.layer
     return {
@@ -57,7 +58,6 @@ def measure(case: Case, libraries: list[Library], rounds: int) -> dict[str, Any]
         "sizes": str(layer),
         "direction": case.direction,
         "anchor": layer.anchor,
-        "multiplies_directly": layer.multiplies_directly or case.algorithm == "direct",
         "gflop": layer.flops * 1e-9,
         "gigabytes": case.bytes_moved * 1e-9,
         "contestants": chosen,
@@ -65,6 +65,13 @@ def measure(case: Case, libraries: list[Library], rounds: int) -> dict[str, Any]
         "wrong": wrong,
         **ratios(chosen),
     }
+
+
+def _direct(case: Case, name: str) -> bool:
+    """Whether a contestant does all multiplications of the direct algorithm: only ours and ncnn know Winograd's."""
+    if case.layer.multiplies_directly or name not in (OURS, "ncnn"):
+        return True
+    return name == OURS and case.algorithm == "direct"
 
 
 def _summarise(case: Case, entry: dict[str, Any]) -> None:
@@ -114,6 +121,6 @@ def add_percent_of_peak(results: list[dict[str, Any]], peak: float) -> list[str]
         for name, entry in result["contestants"].items():
             percent = 1e11 * entry["gflops"] / peak if result["gflop"] else None
             entry["percent_of_peak"] = percent
-            if percent is not None and percent > 105 and result["multiplies_directly"]:
+            if percent is not None and percent > 105 and entry["direct"]:
                 void.append(f"{name}, {result['suite']} {result['layer']} {result['direction']}: {percent:.0f} %")
     return void

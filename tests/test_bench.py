@@ -104,8 +104,7 @@ def test_void(direct: bool, gflops: float, void: bool) -> None:
         "layer": "a",
         "direction": "forward",
         "gflop": 1.0,
-        "multiplies_directly": direct,
-        "contestants": {"torch": {"gflops": gflops}},
+        "contestants": {"torch": {"gflops": gflops, "direct": direct}},
     }
     assert bool(add_percent_of_peak([result], 100e9)) == void
     assert result["contestants"]["torch"]["percent_of_peak"] == pytest.approx(gflops)  # type: ignore[index]
