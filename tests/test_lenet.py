@@ -509,3 +509,18 @@ def test_ctrl_c_where_nothing_was_trained(sign: str, npz: Path, tmp_path: Path) 
     assert errors.splitlines()[-1] == "fastconv: interrupted"
     assert "Traceback" not in errors and "test accuracy" not in text
     assert not (tmp_path / "out").exists()
+
+
+def test_training_that_diverged_is_written_all_the_same(tmp_path: Path) -> None:
+    from fastconv.lenet.figures import draw_curves, draw_features
+    from fastconv.lenet.model import build
+    from fastconv.lenet.output import write_metrics
+
+    write_metrics(tmp_path / "metrics.json", {"test_accuracy": 0.1, "test_loss": float("nan"), "epochs": 1})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"test_accuracy": 0.1, "test_loss": None, "epochs": 1}
+    row = dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), float("nan"))
+    draw_curves(tmp_path / "curves.png", [{"epoch": 1, **row}, {"epoch": 2, **row}])
+    model = build("keras", 1)
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    draw_features(tmp_path / "features.png", model, np.zeros((28, 28, 1), np.float32))
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("curves.png", "features.png"))

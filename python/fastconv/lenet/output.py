@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -107,5 +108,6 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Write the figures as JSON."""
-    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    """Write the figures as JSON; what is not finite (a training that diverged) as null, which JSON has."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+    path.write_text(json.dumps(finite, indent=2, allow_nan=False) + "\n", encoding="utf-8")
