@@ -102,7 +102,7 @@ void compute_conv2d(Call& call) {
     const ConvCode code = decode_conv(call.input(3).dims());
     const ConvProblem problem =
         make_conv_problem(fastconv_type(input.type()), input.dims(), filters.dims(), code.arguments);
-    const bool has_bias = bias.dims() != Dims{0};
+    const bool has_bias = bias.dims() != Dims{0, 0};
     if (has_bias) check_dims("bias", bias.dims(), {problem.k}, "one number for each output channel");
     const Tensor output = call.output(0, input.type(), problem.output_dims());
     conv2d(problem, input.data(), filters.data(), has_bias ? bias.data() : nullptr, code.activation, output.data());
@@ -274,24 +274,39 @@ Shape lent(Shape shape) {
     return shape;
 }
 
-/// Where dimensions are unknown, 1 stands for the batch, and sizes that make any window fit for the rest: what is known
-/// is validated, what depends on an unknown is kUnknown in the result.
+/// 1 for each of some unknown dimensions: what the core checks of the others then holds, but for the window's fit.
+Dims with_ones(const Shape& shape) {
+    Dims dims = shape.known ? shape.dims : Dims(4, 1);
+    for (std::int64_t& d : dims)
+        if (d == kUnknown) d = 1;
+    return dims;
+}
+
+/// What is known is validated, with the words of the core; what depends on an unknown is kUnknown in the result.
 Shape conv_output(const Shape& input, const Shape& filters, const Dims& numbers) {
     const ConvCode code = decode_conv(numbers);
     const bool nhwc = code.arguments.format == DataFormat::nhwc;
     Shape output{true, {kUnknown, kUnknown, kUnknown, kUnknown}};
-    if ((input.known && input.dims.size() != 4) || (filters.known && filters.dims.size() != 4)) {
-        // Refused with the words of the core.
-        make_conv_problem(DataType::float32, input.known ? input.dims : Dims{1, 1, 1, 1},
-                          filters.known ? filters.dims : Dims{1, 1, 1, 1}, code.arguments);
+    const auto check = [&](const ConvArguments& arguments) {
+        make_conv_problem(DataType::float32, with_ones(input), with_ones(filters), arguments);
+    };
+    if ((input.known && input.dims.size() != 4) || (filters.known && filters.dims.size() != 4)) check(code.arguments);
+    const std::size_t axis_h = nhwc ? 1 : 2, axis_c = nhwc ? 3 : 1;
+    if (input.known && filters.known && input.dims[axis_c] != kUnknown && filters.dims[2] != kUnknown &&
+        filters.dims[3] != kUnknown) {
+        ConvArguments arguments = code.arguments;
+        bool fits = filters.complete();
+        for (const std::size_t axis : {axis_h, axis_h + 1}) fits = fits && input.dims[axis] != kUnknown;
+        if (!fits) arguments.padding.mode = Padding::Mode::same; // any window fits
+        check(arguments);
     }
     if (input.known) output.dims[0] = input.dims[0];
     if (filters.complete()) {
-        const std::int64_t k = code.arguments.depthwise ? filters.dims[2] * filters.dims[3] : filters.dims[3];
-        output.dims[nhwc ? 3 : 1] = k;
+        std::int64_t k = filters.dims[3];
+        if (code.arguments.depthwise && __builtin_mul_overflow(k, filters.dims[2], &k)) k = kUnknown;
+        output.dims[axis_c] = k;
     }
     if (input.known && filters.known) {
-        const std::size_t axis_h = nhwc ? 1 : 2;
         for (std::size_t axis = 0; axis < 2; ++axis) {
             const std::int64_t size = input.dims[axis_h + axis], window = filters.dims[axis];
             if (size == kUnknown || window == kUnknown) continue;
@@ -299,10 +314,6 @@ Shape conv_output(const Shape& input, const Shape& filters, const Dims& numbers)
                 conv_output_size(size, window, code.arguments.strides[axis], code.arguments.padding,
                                  window > 1 ? code.arguments.dilations[axis] : 1, axis == 0);
         }
-        Shape one = input;
-        if (one.dims[0] == kUnknown) one.dims[0] = 1;
-        if (one.complete() && filters.complete())
-            make_conv_problem(DataType::float32, one.dims, filters.dims, code.arguments);
     }
     return output;
 }
@@ -311,7 +322,7 @@ Shape pool_output(const Shape& input, const Dims& numbers) {
     const PoolCode code = decode_pool(numbers);
     const bool nhwc = code.arguments.format == DataFormat::nhwc;
     if (!input.known) return {true, {kUnknown, kUnknown, kUnknown, kUnknown}};
-    if (input.dims.size() != 4) make_pool_problem(DataType::float32, input.dims, code.arguments); // refuses
+    if (input.dims.size() != 4) make_pool_problem(DataType::float32, with_ones(input), code.arguments); // refuses
     Shape output = input;
     const std::size_t axis_h = nhwc ? 1 : 2;
     for (std::size_t axis = 0; axis < 2; ++axis) {

@@ -68,8 +68,15 @@ def _geometry(numbers: Sequence[int]) -> tf.Tensor:
     return _no_elements(numbers, tf.uint8)
 
 
+def _no_bias(dtype: tf.DType) -> tf.Tensor:
+    """Of another rank than a bias, so that one with too few numbers is not taken for none."""
+    return _no_elements([0, 0], dtype)
+
+
 def _like(name: str, sizes: Any) -> tf.Tensor:
     """A tensor that lends its shape: (0, *sizes)."""
+    if sizes is None:
+        raise TypeError(f"{name} must be 4 integers, got None")
     if isinstance(sizes, tf.TensorShape):
         sizes = sizes.as_list()
     if isinstance(sizes, (list, tuple)) and not any(tf.is_tensor(size) for size in sizes):
@@ -90,7 +97,10 @@ def _tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -
     """`value` as a floating-point tensor, of the dtype of the call's first tensor, `other`."""
     if value is None:
         raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
-    tensor = tf.convert_to_tensor(value, dtype_hint=other[1].dtype if other else tf.float32)
+    hint = other[1].dtype if other else tf.float32
+    if isinstance(value, (np.ndarray, np.generic)):
+        hint = None  # TensorFlow would cast it
+    tensor = tf.convert_to_tensor(value, dtype_hint=hint)
     if tensor.dtype not in (tf.float32, tf.float64):
         raise TypeError(
             f"{name} must be float32 or float64, got {tensor.dtype.name}; cast it with tf.cast({name}, tf.float32)"
@@ -111,7 +121,7 @@ def _conv2d(
 ) -> tf.Tensor:
     input = _tensor("input", input)
     filters = _tensor("filters", filters, ("input", input))
-    bias = _no_elements([0], input.dtype) if bias is None else _tensor("bias", bias, ("input", input))
+    bias = _no_bias(input.dtype) if bias is None else _tensor("bias", bias, ("input", input))
     return _ops.fastconv_conv2d(input=input, filters=filters, bias=bias, geometry=_geometry(geometry))
 
 
@@ -413,14 +423,14 @@ def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
         d_input = _ops.fastconv_conv2d_backprop_input(like=input, filters=filters, out_backprop=dy, geometry=geometry)
     if not _skips(op, 1):
         d_filters = _ops.fastconv_conv2d_backprop_filter(input=input, like=filters, out_backprop=dy, geometry=geometry)
-    if bias.shape != [0]:
+    if bias.shape.rank in (None, 1):
         d_bias = tf.raw_ops.BiasAddGrad(out_backprop=dy, data_format="NCHW" if numbers[1] == 1 else "NHWC")
     return [d_input, d_filters, d_bias, None]
 
 
 def _backprop_input_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
     _, filters, dy, geometry = op.inputs
-    bias = _no_elements([0], grad.dtype)
+    bias = _no_bias(grad.dtype)
     return [
         None,
         _ops.fastconv_conv2d_backprop_filter(input=grad, like=filters, out_backprop=dy, geometry=geometry),
@@ -431,7 +441,7 @@ def _backprop_input_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]
 
 def _backprop_filter_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
     input, _, dy, geometry = op.inputs
-    bias = _no_elements([0], grad.dtype)
+    bias = _no_bias(grad.dtype)
     return [
         _ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
         None,
