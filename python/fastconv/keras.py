@@ -10,7 +10,6 @@ float64 (mixed precision), and everything on a machine where TensorFlow sees a G
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from functools import cache
 from typing import Any
@@ -64,21 +63,17 @@ def _refuse_empty(inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     return outputs
 
 
-def _stock_signature(layer: type[keras.Layer]) -> type[keras.Layer]:
-    """help() and editors show the arguments of the stock layer."""
-    layer.__signature__ = inspect.signature(
-        next(base for base in layer.__mro__ if base.__module__.startswith("keras."))
-    )
-    return layer
-
-
 class _OnCPU(keras.Layer):  # type: ignore[misc]
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.supports_jit = False  # XLA cannot compile the ops: "auto" stays off it, True warns and goes on without
+    @property
+    def supports_jit(self) -> bool:
+        """No: XLA cannot compile the ops. "auto" then stays off it, True warns and goes on without."""
+        return False
+
+    @supports_jit.setter
+    def supports_jit(self, value: bool) -> None:
+        """Keras's constructor says yes for every layer."""
 
 
-@_stock_signature
 @keras.saving.register_keras_serializable("fastconv")
 class Conv2D(_OnCPU, keras.layers.Conv2D):  # type: ignore[misc]
     """``keras.layers.Conv2D`` on fastconv's kernels, with bias and ReLU fused.
@@ -125,13 +120,11 @@ class _Pooling2D(_OnCPU):
         return _refuse_empty(inputs, outputs)
 
 
-@_stock_signature
 @keras.saving.register_keras_serializable("fastconv")
 class MaxPooling2D(_Pooling2D, keras.layers.MaxPooling2D):  # type: ignore[misc]
     """``keras.layers.MaxPooling2D`` on fastconv's kernels; same arguments. A NaN in a window makes its output NaN."""
 
 
-@_stock_signature
 @keras.saving.register_keras_serializable("fastconv")
 class AveragePooling2D(_Pooling2D, keras.layers.AveragePooling2D):  # type: ignore[misc]
     """``keras.layers.AveragePooling2D`` on fastconv's kernels; same arguments. The mean does not count padding."""
