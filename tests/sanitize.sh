@@ -18,9 +18,18 @@ fi
   -C build-dir=build/sanitize/cmake -C cmake.build-type=RelWithDebInfo \
   -C cmake.define.CMAKE_CXX_COMPILER="$compiler" -C cmake.define.FASTCONV_SANITIZE=address,undefined
 
-# Python itself leaks by design, and the runtime must come first in a process that was not built with it.
-export LD_PRELOAD="$libasan" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-export PYTHONPATH="$site" PYTHONDONTWRITEBYTECODE=1
-exec "$python" -m pytest -p no:cacheprovider --problems 150 \
+# Python itself leaks by design, and the runtime must come first in a process that was not built with it. Reports go to
+# files, since pytest would take what a dying process says to its grave.
+rm -f build/sanitize/report.*
+report="log_path=$PWD/build/sanitize/report"
+status=0
+env LD_PRELOAD="$libasan" PYTHONPATH="$site" PYTHONDONTWRITEBYTECODE=1 \
+  ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1:$report" \
+  UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:$report" \
+  "$python" -m pytest -p no:cacheprovider --problems 150 \
   tests/test_against_reference.py tests/test_special_values.py tests/test_same_bits.py tests/test_memory_bounds.py \
-  tests/test_numpy_face.py tests/test_bad_input.py tests/test_threads.py "$@"
+  tests/test_numpy_face.py tests/test_bad_input.py tests/test_threads.py "$@" || status=$?
+if ((status)); then
+  tail -n 100 build/sanitize/report.* >&2 || true
+fi
+exit "$status"
