@@ -1,8 +1,9 @@
 // The FMA peak: independent chains of FMAs in registers, on as many threads as the benchmark uses.
 //
-// Compiled by bench/peak.py with REAL (float or double), BYTES (the vector's) and the flags of an ISA. Twelve chains cover
-// a latency of up to six cycles on two ports and leave four of AVX2's sixteen registers for the factors. Where the ISA has
-// no FMA, a multiplication and an addition take its place. Prints the operations per second of the best of 20 runs.
+// Compiled by bench/peak.py with REAL (float or double), BYTES (the vector's) and the flags of an ISA. Twelve chains
+// cover a latency of up to six cycles on two ports and leave four of AVX2's sixteen registers for the factors. Where
+// the ISA has no FMA, a multiplication and an addition take its place. Prints the operations per second of the best of
+// 20 runs.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -21,15 +22,12 @@ static void work(long steps, REAL seed, REAL* result) {
         factor[lane] = REAL(1) - seed;
         summand[lane] = seed;
     }
-    for (int chain = 0; chain < chains; ++chain)
-        sums[chain] = summand * REAL(chain);
+    for (int chain = 0; chain < chains; ++chain) sums[chain] = summand * REAL(chain);
     for (long step = 0; step < steps; ++step)
 #pragma GCC unroll 12
-        for (int chain = 0; chain < chains; ++chain)
-            sums[chain] = sums[chain] * factor + summand;
+        for (int chain = 0; chain < chains; ++chain) sums[chain] = sums[chain] * factor + summand;
     Vector total = sums[0];
-    for (int chain = 1; chain < chains; ++chain)
-        total += sums[chain];
+    for (int chain = 1; chain < chains; ++chain) total += sums[chain];
     *result = total[0];
 }
 
@@ -41,16 +39,13 @@ static double seconds(int threads, long steps, REAL seed) {
     for (int thread = 0; thread < threads; ++thread)
         workers.emplace_back([&, thread] {
             ++ready;
-            while (!go)
-                std::this_thread::yield();
+            while (!go) std::this_thread::yield();
             work(steps, seed, &results[static_cast<std::size_t>(thread)]);
         });
-    while (ready < threads)
-        std::this_thread::yield();
+    while (ready < threads) std::this_thread::yield();
     const auto start = std::chrono::steady_clock::now();
     go = true;
-    for (std::thread& worker : workers)
-        worker.join();
+    for (std::thread& worker : workers) worker.join();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     volatile REAL keep = results[0]; // the compiler must not drop the work
     (void)keep;
@@ -62,7 +57,6 @@ int main(int count, char** arguments) {
     const REAL seed = REAL(1e-3) * REAL(count); // not known when this is compiled
     const long steps = 3'000'000;               // about 5 ms
     double best = 1e9;
-    for (int run = 0; run < 20; ++run)
-        best = std::min(best, seconds(threads, steps, seed));
+    for (int run = 0; run < 20; ++run) best = std::min(best, seconds(threads, steps, seed));
     std::printf("%.6e\n", 2.0 * double(lanes) * chains * double(steps) * threads / best);
 }

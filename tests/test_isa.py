@@ -64,7 +64,9 @@ def test_only_the_kernels_hold_vector_instructions() -> None:
     assert "libfastconv.so" in names, f"no libfastconv.so in {FOLDER}: {names}"
     assert any(name.startswith("_core.") for name in names)
     for library in LIBRARIES:
-        wrong = [f.name for f in functions(library) if f.vex and not any(is_kernel_of(f, isa) for isa in ISAS[1:])]
+        wrong = [
+            f.name for f in functions(library) if f.vex and not any(is_kernel_of(f, isa) for isa in ("avx2", "avx512"))
+        ]
         assert not wrong, f"{library.name}: instructions of AVX or later outside the kernels: {wrong}"
 
 

@@ -403,6 +403,14 @@ def test_mixed_precision_trains() -> None:
     assert history["loss"][-1] < history["loss"][0]
 
 
+def test_convolution_op_of_an_instance() -> None:
+    layer = fk.Conv2D(3, 3)
+    x = np.ones((1, 5, 5, 2), np.float32)
+    layer.build(x.shape)
+    layer.convolution_op = lambda inputs, kernel: tf.nn.conv2d(inputs, 2 * kernel, 1, "VALID")
+    np.testing.assert_allclose(layer(x), 2 * tf.nn.conv2d(x, layer.kernel, 1, "VALID"), rtol=1e-5)
+
+
 def test_overridden_convolution_op() -> None:
     """A user's subclass, as Keras's documentation shows it: weight standardisation."""
 

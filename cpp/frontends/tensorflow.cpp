@@ -191,6 +191,8 @@ void compute(void*, TF_OpKernelContext* context) {
         TF_SetStatus(call.status.get(), kResourceExhausted, "fastconv: out of memory");
     } catch (const std::exception& error) {
         TF_SetStatus(call.status.get(), kInternal, error.what());
+    } catch (...) { // nothing may fly into TensorFlow, which is built by another compiler
+        TF_SetStatus(call.status.get(), kInternal, "fastconv: unknown error");
     }
     TF_OpKernelContext_Failure(context, call.status.get());
 }
@@ -367,6 +369,8 @@ void infer(TF_ShapeInferenceContext* context, TF_Status* status) {
         TF_SetStatus(status, kInvalidArgument, error.what());
     } catch (const std::exception& error) {
         TF_SetStatus(status, kInternal, error.what());
+    } catch (...) {
+        TF_SetStatus(status, kInternal, "fastconv: unknown error");
     }
 }
 

@@ -89,7 +89,9 @@ class Conv2D(_OnCPU, keras.layers.Conv2D):  # type: ignore[misc]
         return self._convolve(inputs, kernel)
 
     def call(self, inputs: Any) -> Any:
-        if type(self).convolution_op is not Conv2D.convolution_op or not _serves(inputs):
+        # A subclass, or an instance, may have a convolution_op of its own.
+        own = getattr(self.convolution_op, "__func__", None) is Conv2D.convolution_op
+        if not own or not _serves(inputs):
             return super().call(inputs)
         relu = self.activation is keras.activations.relu
         outputs = self._convolve(

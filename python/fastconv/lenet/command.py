@@ -56,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
     if options.profile:
         from fastconv.lenet.profile import print_table, profile
 
-        batch_size = min(options.batch_size, len(split.train[0]))
-        print_table(profile(model, batch_size), batch_size)
+        batch = split.train[0][: options.batch_size]
+        print_table(profile(model, batch), len(batch))
     result = train(model, split, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
     if options.out is not None:
         _write(options, model, split, result)
