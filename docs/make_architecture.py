@@ -1,0 +1,101 @@
+"""Draws architecture.png for architecture.md: front ends, core and kernels, and the way of one call through them.
+
+Run in an environment with matplotlib: ``python docs/make_architecture.py [folder for architecture.png]``
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.patches import FancyBboxPatch
+
+WIDTH, HEIGHT = 100, 63
+INK, CALL, OTHER = "#222222", "#b03a2e", "#666666"
+FRONT_ENDS, CORE, KERNELS = "#dbe9f6", "#fdebd0", "#dff0d8"
+
+STEPS = [
+    ("1  problem", "validated, all\nsizes resolved", "geometry.cpp"),
+    ("2  planner", "picks the\nalgorithm", "plan.cpp"),
+    ("3  packing", "where the\nalgorithm wants it", "direct.cpp,\nwinograd.cpp"),
+    ("4  parallel_for", "over tiles of\nthe output", "threading.cpp"),
+    ("5  kernel table", "the best ISA that\nthe CPU has", "isa.cpp"),
+]
+SOURCES = "direct, dot, filter_gradient,\ndepthwise, winograd, pooling"
+ISAS = {"baseline": "128-bit vectors", "avx2": "256-bit vectors", "avx512": "512-bit vectors"}
+
+
+def band(axes: Any, bottom: float, height: float, color: str, name: str, folder: str) -> None:
+    shape = "round,pad=0,rounding_size=1"
+    axes.add_patch(FancyBboxPatch((0.5, bottom), WIDTH - 1, height, boxstyle=shape, fc=color, ec="none"))
+    line = bottom + height - 1.8
+    axes.text(3, line, name, fontsize=11, weight="bold", va="center", color=INK)
+    axes.text(14, line, folder, fontsize=9, family="monospace", va="center", color=INK)
+
+
+def box(axes: Any, left: float, bottom: float, width: float, height: float, *texts: str) -> None:
+    """A title, then what it does, then its sources in a typewriter face; fewer texts leave out the later ones."""
+    shape = "round,pad=0,rounding_size=0.8"
+    axes.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle=shape, fc="white", ec=INK, lw=1))
+    center, top = left + width / 2, bottom + height
+    styles = ({"weight": "bold", "fontsize": 10}, {"fontsize": 9}, {"fontsize": 8, "family": "monospace"})
+    for text, style in zip(texts, styles, strict=False):
+        top -= 1.0
+        axes.text(center, top, text, ha="center", va="top", color=INK, linespacing=1.15, **style)
+        top -= 2.1 * (1 + text.count("\n"))
+
+
+def arrow(axes: Any, *points: tuple[float, float], color: str = CALL, style: str = "-") -> None:
+    """Along straight lines from point to point, with its head at the last."""
+    axes.plot(*zip(*points[:-1], strict=True), color=color, lw=1.8, ls=style, solid_capstyle="butt")
+    how = {"arrowstyle": "-|>", "color": color, "lw": 1.8, "ls": style, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", xy=points[-1], xytext=points[-2], arrowprops=how)
+
+
+def main(folder: Path) -> None:
+    figure = plt.figure(figsize=(WIDTH / 10, HEIGHT / 10))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(0, HEIGHT)
+    axes.axis("off")
+
+    band(axes, 46.5, 16, FRONT_ENDS, "front ends", "cpp/frontends/")
+    box(axes, 3, 48.5, 22, 10, "NumPy", "fastconv", "python.cpp")
+    box(axes, 30, 48.5, 34, 10, "TensorFlow and Keras", "fastconv.tensorflow, fastconv.keras", "tensorflow.cpp")
+    box(axes, 77, 48.5, 16, 10, "output", "an array or tensor\nof the caller")
+
+    band(axes, 22.5, 20, CORE, "core", "cpp/core/")
+    width, step = 15.6, 18.6
+    lefts = [3 + i * step for i in range(len(STEPS))]
+    for left, texts in zip(lefts, STEPS, strict=True):
+        box(axes, left, 24.5, width, 13.5, *texts)
+    for left, following in pairwise(lefts):
+        arrow(axes, (left + width, 31.5), (following, 31.5))
+
+    band(axes, 0.5, 18, KERNELS, "kernels", "cpp/kernels/")
+    axes.text(40, 16.7, "one source per algorithm, compiled once per ISA", fontsize=9, va="center", color=INK)
+    for i, (isa, vectors) in enumerate(ISAS.items()):
+        box(axes, 3 + i * 31, 2.2, 28, 12, isa, vectors, SOURCES)
+
+    arrow(axes, (9, 48.5), (9, 38))
+    arrow(axes, (47, 48.5), (47, 44.5), (9, 44.5))
+    arrow(axes, (85.2, 24.5), (85.2, 14.2))
+    arrow(axes, (93, 8), (96.5, 8), (96.5, 53.5), (93, 53.5))
+    arrow(axes, (80, 24.5), (80, 19.7), (26, 19.7), (26, 14.2), color=OTHER, style="--")
+    arrow(axes, (38, 19.7), (38, 14.2), color=OTHER, style="--")
+    axes.text(12, 45.6, "arguments", fontsize=9, va="center", color=CALL)
+    axes.text(95.5, 44.5, "6  kernels write the output", fontsize=9, va="center", ha="right", color=CALL)
+    axes.text(78.5, 21.1, "on CPUs without AVX-512", fontsize=9, va="center", ha="right", color=OTHER)
+
+    figure.savefig(folder / "architecture.png", dpi=100)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
