@@ -12,22 +12,24 @@ namespace fastconv {
 namespace {
 
 template <class T>
-void forward(const ConvProblem& o, const T* input, const T* filters, const T* bias, bool relu, T* output) {
-    switch (choose_algorithm<T>(o, Direction::forward)) {
-    case Algorithm::depthwise:
-        return depthwise_forward(o, input, filters, bias, relu, output);
-    case Algorithm::winograd:
-        return run_winograd(forward_gather(o, input, filters, bias, relu, output));
-    default:
-        return run_direct(forward_gather(o, input, filters, bias, relu, output));
-    }
+void forward(const ConvProblem& o, const T* input, const T* filters, PackCache* cache, const T* bias, bool relu,
+             T* output) {
+    const Algorithm algorithm = choose_algorithm<T>(o, Direction::forward);
+    if (algorithm == Algorithm::depthwise) return depthwise_forward(o, input, filters, bias, relu, output);
+    Gather<T> gather = forward_gather(o, input, filters, bias, relu, output);
+    gather.cache = cache;
+    if (algorithm == Algorithm::winograd)
+        run_winograd(gather);
+    else
+        run_direct(gather);
 }
 
 template <class T>
-void input_gradient(const ConvProblem& o, const T* filters, const T* dy, T* dx) {
+void input_gradient(const ConvProblem& o, const T* filters, PackCache* cache, const T* dy, T* dx) {
     const Algorithm algorithm = choose_algorithm<T>(o, Direction::input_gradient);
     if (algorithm == Algorithm::depthwise) return depthwise_input_gradient(o, filters, dy, dx);
-    for (const Gather<T>& gather : input_gradient_gathers(o, filters, dy, dx)) {
+    for (Gather<T>& gather : input_gradient_gathers(o, filters, dy, dx)) {
+        gather.cache = cache;
         if (algorithm == Algorithm::winograd)
             run_winograd(gather);
         else
@@ -62,23 +64,30 @@ void in_parts(const ConvProblem& o, std::int64_t size, Body&& body) {
 }
 
 template <class T>
-void forward_any_layout(const ConvProblem& o, const T* input, const T* filters, const T* bias, bool relu, T* output) {
-    if (o.format == DataFormat::nhwc) return forward(o, input, filters, bias, relu, output);
+void forward_any_layout(const ConvProblem& o, const void* input_data, const void* filter_data, PackCache* cache,
+                        const void* bias_data, bool relu, void* output_data) {
+    const auto *input = static_cast<const T*>(input_data), *filters = static_cast<const T*>(filter_data);
+    const auto* bias = static_cast<const T*>(bias_data);
+    auto* output = static_cast<T*>(output_data);
+    if (o.format == DataFormat::nhwc) return forward(o, input, filters, cache, bias, relu, output);
     in_parts(o, sizeof(T), [&](const ConvProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * o.h * o.w * o.c), y(part.n * o.p * o.q * o.k);
         transpose_images(part.n, o.c, o.h * o.w, input + n * o.h * o.w * o.c, x.get());
-        forward(part, x.get(), filters, bias, relu, y.get());
+        forward(part, x.get(), filters, cache, bias, relu, y.get());
         transpose_images(part.n, o.p * o.q, o.k, y.get(), output + n * o.p * o.q * o.k);
     });
 }
 
 template <class T>
-void input_gradient_any_layout(const ConvProblem& o, const T* filters, const T* dy, T* dx) {
-    if (o.format == DataFormat::nhwc) return input_gradient(o, filters, dy, dx);
+void input_gradient_any_layout(const ConvProblem& o, const void* filter_data, PackCache* cache, const void* dy_data,
+                               void* dx_data) {
+    const auto *filters = static_cast<const T*>(filter_data), *dy = static_cast<const T*>(dy_data);
+    auto* dx = static_cast<T*>(dx_data);
+    if (o.format == DataFormat::nhwc) return input_gradient(o, filters, cache, dy, dx);
     in_parts(o, sizeof(T), [&](const ConvProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * o.h * o.w * o.c), y(part.n * o.p * o.q * o.k);
         transpose_images(part.n, o.k, o.p * o.q, dy + n * o.p * o.q * o.k, y.get());
-        input_gradient(part, filters, y.get(), x.get());
+        input_gradient(part, filters, cache, y.get(), x.get());
         transpose_images(part.n, o.h * o.w, o.c, x.get(), dx + n * o.h * o.w * o.c);
     });
 }
@@ -104,21 +113,34 @@ void conv2d(const ConvProblem& problem, const void* input, const void* filters, 
             void* output) {
     const bool relu = activation == Activation::relu;
     if (problem.dtype == DataType::float32)
-        forward_any_layout(problem, static_cast<const float*>(input), static_cast<const float*>(filters),
-                           static_cast<const float*>(bias), relu, static_cast<float*>(output));
+        forward_any_layout<float>(problem, input, filters, nullptr, bias, relu, output);
     else
-        forward_any_layout(problem, static_cast<const double*>(input), static_cast<const double*>(filters),
-                           static_cast<const double*>(bias), relu, static_cast<double*>(output));
+        forward_any_layout<double>(problem, input, filters, nullptr, bias, relu, output);
+}
+
+void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters, const void* bias,
+            Activation activation, void* output) {
+    const bool relu = activation == Activation::relu;
+    if (problem.dtype == DataType::float32)
+        forward_any_layout<float>(problem, input, filters.data(), filters.cache(), bias, relu, output);
+    else
+        forward_any_layout<double>(problem, input, filters.data(), filters.cache(), bias, relu, output);
 }
 
 void conv2d_backprop_input(const ConvProblem& problem, const void* filters, const void* out_backprop,
                            void* input_backprop) {
     if (problem.dtype == DataType::float32)
-        input_gradient_any_layout(problem, static_cast<const float*>(filters), static_cast<const float*>(out_backprop),
-                                  static_cast<float*>(input_backprop));
+        input_gradient_any_layout<float>(problem, filters, nullptr, out_backprop, input_backprop);
     else
-        input_gradient_any_layout(problem, static_cast<const double*>(filters),
-                                  static_cast<const double*>(out_backprop), static_cast<double*>(input_backprop));
+        input_gradient_any_layout<double>(problem, filters, nullptr, out_backprop, input_backprop);
+}
+
+void conv2d_backprop_input(const ConvProblem& problem, const PackedFilters& filters, const void* out_backprop,
+                           void* input_backprop) {
+    if (problem.dtype == DataType::float32)
+        input_gradient_any_layout<float>(problem, filters.data(), filters.cache(), out_backprop, input_backprop);
+    else
+        input_gradient_any_layout<double>(problem, filters.data(), filters.cache(), out_backprop, input_backprop);
 }
 
 void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,

@@ -67,6 +67,14 @@ Blocks choose_blocks(const Gather<T>& g) {
     return blocks;
 }
 
+/// Values of the packed filters of one group.
+template <class T>
+std::int64_t packed_size(const Gather<T>& g, const Blocks& blocks) {
+    const Windows& a = g.windows;
+    return blocks.dots ? g.k * blocks.run * a.r * (blocks.whole_rows ? 1 : a.s)
+                       : a.r * a.s * g.c * blocks.vectors * blocks.width;
+}
+
 /// Packs [group][channel block][filter block][i][j][c][lane], zero-padded to whole vectors.
 template <class T>
 void pack_filters(const Gather<T>& g, const Blocks& blocks, T* packed) {
@@ -272,8 +280,7 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
     if (a.r == 0 || a.s == 0) return fill_with_zeros(g);
     const Blocks blocks = choose_blocks(g);
     const std::int64_t window = a.r * a.s;
-    const std::int64_t group_size = blocks.dots ? g.k * blocks.run * (blocks.whole_rows ? a.r : window)
-                                                : window * g.c * blocks.vectors * blocks.width;
+    const std::int64_t group_size = packed_size(g, blocks);
     // What does not fit is done in parts, one after the other: windows (also to bound the length of a sum), groups,
     // filters, channels.
     const auto halves = [&](std::int64_t size, auto&& set) {
@@ -335,11 +342,14 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
         });
     }
 
-    const Scratch<T> packed(group_size * g.groups);
-    if (blocks.dots)
-        pack_dots(g, blocks, packed.get());
-    else
-        pack_filters(g, blocks, packed.get());
+    const PackKey key = pack_key(g, Algorithm::direct,
+                                 {blocks.k_blocks, blocks.c_blocks, blocks.dots ? blocks.run : 0, blocks.whole_rows});
+    const Packed<T> packed(g.cache, key, group_size * g.groups, [&](T* to) {
+        if (blocks.dots)
+            pack_dots(g, blocks, to);
+        else
+            pack_filters(g, blocks, to);
+    });
     const std::int64_t widest = ceil_div(g.c, blocks.c_blocks);
     const auto compute = [&](std::int64_t image, std::int64_t group, const Tile& tile, std::int64_t kb0,
                              std::int64_t kb1) {
@@ -418,43 +428,68 @@ Tiling gradient_tiling(const Windows& a, std::int64_t channels, std::int64_t siz
     return tiling;
 }
 
+/// How a filter gradient is cut. Nothing here may depend on the number of threads: it decides the order of the sums.
+struct GradientPlan {
+    Windows a;
+    std::int64_t images;
+    bool copy; // tiles are copied into bands
+    // Blocks of filters and of channels; each (group, channel block, filter part) is summed on its own.
+    std::int64_t vectors, k_blocks, c_blocks, k_parts;
+    Tiling tiling;
+    std::int64_t tiles, splits; // the tiles are cut into `splits` parts with sums of their own
+
+    std::int64_t tasks(std::int64_t groups) const { return splits * groups * c_blocks * k_parts; }
+};
+
+template <class T>
+GradientPlan plan_filter_gradient(const ConvProblem& o) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t c = o.c / o.groups, k = o.k / o.groups, total = o.r * o.s * c * o.k;
+    GradientPlan plan{};
+    Windows& a = plan.a = windows_of(o);
+    plan.images = o.n;
+    if (o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w && o.pad_top == 0 &&
+        o.pad_left == 0) { // one long row of pixels
+        a.w = a.q = o.n * o.p * o.q;
+        a.h = a.p = 1;
+        plan.images = std::min<std::int64_t>(o.n, 1);
+    }
+    plan.copy = a.crosses_columns() || a.crosses_rows();
+    plan.vectors = ceil_div(k, kernel.width);
+    plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
+    plan.c_blocks = plan.k_parts = 1;
+    while (plan.c_blocks < c &&
+           band_size(a, 1, std::min<std::int64_t>(a.q, 16), ceil_div(c, plan.c_blocks)) * size > kBandBytes)
+        ++plan.c_blocks;
+    // Pixels are cut into parts with partial sums of their own, if these fit; then filters and channels are.
+    const std::int64_t splits_that_fit = std::clamp<std::int64_t>(kPartialBytes / (total * size), 1, kGradientTasks);
+    const auto tasks_now = [&] { return splits_that_fit * o.groups * plan.c_blocks * plan.k_parts; };
+    if (tasks_now() < kGradientTasks) plan.k_parts = std::min(plan.k_blocks, ceil_div(kGradientTasks, tasks_now()));
+    if (tasks_now() < kGradientTasks)
+        plan.c_blocks = std::min(c, plan.c_blocks * ceil_div(kGradientTasks, tasks_now()));
+    plan.tiling = gradient_tiling(a, ceil_div(c, plan.c_blocks), size);
+    plan.tiles = plan.images * plan.tiling.row_tiles * plan.tiling.column_tiles;
+    plan.splits = std::clamp<std::int64_t>(plan.tiles, 1, splits_that_fit);
+    return plan;
+}
+
 } // namespace
 
 template <class T>
 void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
     const KernelsOf<T>& kernel = kernels<T>();
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
     const std::int64_t c = o.c / o.groups, k = o.k / o.groups, total = o.r * o.s * c * o.k;
-    Windows a = windows_of(o);
-    std::int64_t images = o.n, image = o.h * o.w * o.c, dy_image = o.p * o.q * o.k;
-    if (o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w && o.pad_top == 0 &&
-        o.pad_left == 0) { // one long row of pixels
-        a.w = a.q = o.n * o.p * o.q;
-        a.h = a.p = 1;
-        images = std::min<std::int64_t>(images, 1);
-    }
-    const bool copy = a.crosses_columns() || a.crosses_rows();
-    // Blocks of channels and of filters: each (group, channel block, filter block) is summed on its own.
-    const std::int64_t vectors = ceil_div(k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
-    std::int64_t c_blocks = 1;
-    while (c_blocks < c && band_size(a, 1, std::min<std::int64_t>(a.q, 16), ceil_div(c, c_blocks)) * size > kBandBytes)
-        ++c_blocks;
-    // Pixels are cut into `splits` parts with partial sums of their own, if these fit; then filters and channels are.
-    const std::int64_t splits_that_fit = std::clamp<std::int64_t>(kPartialBytes / (total * size), 1, kGradientTasks);
-    std::int64_t k_parts = 1;
-    const auto blocks_now = [&] { return o.groups * c_blocks * k_parts; };
-    if (splits_that_fit * blocks_now() < kGradientTasks)
-        k_parts = std::min(k_blocks, ceil_div(kGradientTasks, splits_that_fit * blocks_now()));
-    if (splits_that_fit * blocks_now() < kGradientTasks)
-        c_blocks = std::min(c, c_blocks * ceil_div(kGradientTasks, splits_that_fit * blocks_now()));
-    const std::int64_t widest = ceil_div(c, c_blocks);
-    const Tiling tiling = gradient_tiling(a, widest, size);
-    const std::int64_t tiles = images * tiling.row_tiles * tiling.column_tiles;
-    const std::int64_t splits = std::clamp<std::int64_t>(tiles, 1, splits_that_fit);
-
+    const std::int64_t image = o.h * o.w * o.c, dy_image = o.p * o.q * o.k;
+    const GradientPlan plan = plan_filter_gradient<T>(o);
+    const Windows& a = plan.a;
+    const Tiling& tiling = plan.tiling;
+    const std::int64_t k_parts = plan.k_parts, c_blocks = plan.c_blocks, k_blocks = plan.k_blocks;
+    const std::int64_t tiles = plan.tiles, splits = plan.splits, vectors = plan.vectors;
+    const bool copy = plan.copy;
     const Scratch<T> partial((splits - 1) * total); // the first split sums into dw itself
-    const double work = 2.0 * static_cast<double>(images * a.p * a.q) * static_cast<double>(o.r * o.s * c * o.k);
-    parallel_for(splits * blocks_now(), work, [&](std::int64_t task) {
+    const double work = 2.0 * static_cast<double>(plan.images * a.p * a.q) * static_cast<double>(o.r * o.s * c * o.k);
+    parallel_for(plan.tasks(o.groups), work, [&](std::int64_t task) {
         const std::int64_t k_part = task % k_parts, cb = task / k_parts % c_blocks;
         const std::int64_t group = task / k_parts / c_blocks % o.groups, split = task / k_parts / c_blocks / o.groups;
         const std::int64_t kb0 = part_start(k_part, k_parts, k_blocks), kb1 = part_start(k_part + 1, k_parts, k_blocks);
@@ -534,9 +569,58 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
     });
 }
 
+template <class T>
+Sketch sketch_direct(const Gather<T>& gather) {
+    const Gather<T> g = fold_pixels(gather);
+    const Windows& a = g.windows;
+    Sketch sketch;
+    if (g.n == 0 || a.p == 0 || a.q == 0 || a.r == 0 || a.s == 0) return sketch;
+    const Blocks blocks = choose_blocks(g);
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t channels = ceil_div(g.c, blocks.c_blocks);
+    const Tiling tiling = choose_tiling(g, blocks, channels);
+    const std::int64_t vectors = ceil_div(blocks.vectors, blocks.k_blocks);
+    sketch.kernel = blocks.dots ? "dot_row" : "conv_row";
+    sketch.tile_pixels = blocks.dots ? 1 : std::min(a.q, kernel.conv_row_pixels[vectors - 1]);
+    sketch.tile_filters = blocks.dots ? g.k : vectors * kernel.width;
+    sketch.tasks = g.n * g.groups * tiling.row_tiles * tiling.column_tiles * tiling.k_parts;
+    sketch.shared_bytes = std::min(packed_size(g, blocks) * g.groups * size, kPackedBytes);
+    const bool copies = blocks.copy_all || blocks.copy_borders;
+    const std::int64_t band = copies ? band_size(a, tiling.rows, tiling.columns, channels) * size : 0;
+    sketch.thread_bytes = std::min(band, 8 * kBandBytes) + a.r * a.s * std::int64_t{sizeof(std::ptrdiff_t)};
+    sketch.multiplications =
+        static_cast<double>(g.n * a.p * a.q) * static_cast<double>(g.groups * a.r * a.s * g.c * g.k);
+    return sketch;
+}
+
+template <class T>
+Sketch sketch_direct_filter_gradient(const ConvProblem& o) {
+    const GradientPlan plan = plan_filter_gradient<T>(o);
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t c = o.c / o.groups, channels = ceil_div(c, plan.c_blocks);
+    const std::int64_t vectors = ceil_div(plan.vectors, plan.k_blocks);
+    Sketch sketch;
+    sketch.kernel = "outer_products";
+    sketch.tile_pixels = std::min(o.r * o.s * c, kernel.outer_products_count[vectors - 1]);
+    sketch.tile_filters = vectors * kernel.width;
+    sketch.tasks = plan.tasks(o.groups);
+    sketch.shared_bytes = (plan.splits - 1) * o.r * o.s * c * o.k * size;
+    sketch.thread_bytes = o.r * o.s * channels * std::int64_t{sizeof(std::ptrdiff_t)};
+    if (plan.copy) sketch.thread_bytes += band_size(plan.a, plan.tiling.rows, plan.tiling.columns, channels) * size;
+    sketch.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(o.r * o.s * c * o.k);
+    return sketch;
+}
+
 template void run_direct(const Gather<float>&, const std::vector<ImageTile>*);
 template void run_direct(const Gather<double>&, const std::vector<ImageTile>*);
 template void direct_filter_gradient(const ConvProblem&, const float*, const float*, float*);
 template void direct_filter_gradient(const ConvProblem&, const double*, const double*, double*);
+
+template Sketch sketch_direct(const Gather<float>&);
+template Sketch sketch_direct(const Gather<double>&);
+template Sketch sketch_direct_filter_gradient<float>(const ConvProblem&);
+template Sketch sketch_direct_filter_gradient<double>(const ConvProblem&);
 
 } // namespace fastconv

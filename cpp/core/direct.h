@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/gather.h"
+#include "core/sketch.h"
 
 namespace fastconv {
 
@@ -17,5 +18,10 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only = nu
 
 template <class T>
 void direct_filter_gradient(const ConvProblem& problem, const T* input, const T* dy, T* dw);
+
+template <class T>
+Sketch sketch_direct(const Gather<T>& gather);
+template <class T>
+Sketch sketch_direct_filter_gradient(const ConvProblem& problem);
 
 } // namespace fastconv

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/band.h"
+#include "core/packed.h"
 #include "fastconv/fastconv.h"
 
 #include <cstdint>
@@ -27,7 +28,29 @@ struct Gather {
     std::int64_t out_image, out_row, out_pixel, out_group;
     const T* bias;
     bool relu, accumulate;
+    PackCache* cache; // of filters that stay, else null
 };
+
+/// How the filters of a gather lie in memory, and `blocks`: how they shall be packed.
+template <class T>
+PackKey pack_key(const Gather<T>& g, Algorithm algorithm, std::array<std::int64_t, 4> blocks) {
+    return {static_cast<std::int64_t>(algorithm),
+            static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(g.filters)),
+            g.groups,
+            g.c,
+            g.k,
+            g.windows.r,
+            g.windows.s,
+            g.f_group,
+            g.f_i,
+            g.f_j,
+            g.f_c,
+            g.f_k,
+            blocks[0],
+            blocks[1],
+            blocks[2],
+            blocks[3]};
+}
 
 template <class T>
 Gather<T> forward_gather(const ConvProblem& o, const T* input, const T* filters, const T* bias, bool relu, T* output) {

@@ -6,8 +6,6 @@
 
 namespace fastconv {
 
-enum class Direction : std::uint8_t { forward, input_gradient, filter_gradient };
-
 /// auto_choice resolved: direct, depthwise or winograd.
 template <class T>
 Algorithm choose_algorithm(const ConvProblem& problem, Direction direction);

@@ -36,11 +36,26 @@ std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
     return kPoints * (c + lanes) * static_cast<std::int64_t>(sizeof(T));
 }
 
+/// Tiles of a block: whole register tiles of 12 (6 and 4 divide it), and enough blocks for all threads.
+template <class T>
+std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k) {
+    const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
+    const std::int64_t share = ceil_div(ceil_div(tiles, 2 * get_num_threads()), 12) * 12;
+    return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
+}
+
 struct Grid {
     std::int64_t rows, columns; // tiles of an image
 
     std::int64_t image() const { return rows * columns; }
 };
+
+/// Tiles of a chunk of a filter gradient.
+template <class T>
+std::int64_t choose_chunk(const ConvProblem& o, std::int64_t tiles) {
+    const std::int64_t bytes = kPoints * (o.c + o.k) * static_cast<std::int64_t>(sizeof(T));
+    return std::clamp<std::int64_t>(kChunkBytes / bytes, 1, tiles);
+}
 
 /// The part of a square of `size` pixels from `base` that lies inside [0, limit).
 void valid_part(std::int64_t base, std::int64_t size, std::int64_t limit, std::int64_t& first, std::int64_t& last) {
@@ -131,15 +146,13 @@ void run_winograd(const Gather<T>& g) {
         if (half.bias) half.bias += done;
         return run_winograd(half);
     }
-    const Scratch<T> filters(kPoints * g.c * vectors * kernel.width);
-    transform_filters(g, k_blocks, vectors, filters.get());
+    const Packed<T> filters(g.cache, pack_key(g, Algorithm::winograd, {k_blocks}),
+                            kPoints * g.c * vectors * kernel.width,
+                            [&](T* to) { transform_filters(g, k_blocks, vectors, to); });
 
     const Grid grid{ceil_div(a.p, 4), ceil_div(a.q, 4)};
     const std::int64_t tiles = g.n * grid.image();
-    // Whole register tiles of 12 (6 and 4 divide it), and enough blocks for all threads.
-    std::int64_t block = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(g.c, g.k) / 12 * 12, kLeastTiles, 96);
-    block =
-        std::max<std::int64_t>(kLeastTiles, std::min(block, ceil_div(ceil_div(tiles, 2 * get_num_threads()), 12) * 12));
+    const std::int64_t block = choose_block<T>(tiles, g.c, g.k);
     const std::int64_t blocks = ceil_div(tiles, block);
     const std::int64_t widest = std::min(vectors, kernel.max_vectors) * kernel.width;
     const std::int64_t in_plane = block * g.c + plane_padding<T>, out_plane = block * widest + plane_padding<T>;
@@ -200,11 +213,10 @@ void run_winograd(const Gather<T>& g) {
 template <class T>
 void winograd_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
     const KernelsOf<T>& kernel = kernels<T>();
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
     const Windows a = windows_of(o);
     const Grid grid{ceil_div(a.p, 4), ceil_div(a.q, 4)};
     const std::int64_t tiles = o.n * grid.image();
-    const std::int64_t chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * (o.c + o.k) * size), 1, tiles);
+    const std::int64_t chunk = choose_chunk<T>(o, tiles);
     const std::int64_t x_plane = chunk * o.c + plane_padding<T>, dy_plane = chunk * o.k + plane_padding<T>;
     const std::int64_t sum_plane = o.c * o.k;
     const std::int64_t vectors = ceil_div(o.k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
@@ -284,11 +296,51 @@ void winograd_filter_gradient(const ConvProblem& o, const T* input, const T* dy,
     }
 }
 
+template <class T>
+Sketch sketch_winograd(const Gather<T>& g) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t tiles = g.n * ceil_div(g.windows.p, 4) * ceil_div(g.windows.q, 4);
+    const std::int64_t vectors = ceil_div(g.k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
+    const std::int64_t block = choose_block<T>(tiles, g.c, g.k), widest = ceil_div(vectors, k_blocks);
+    Sketch sketch;
+    sketch.kernel = "conv_row on 36 points of 4x4 tiles";
+    sketch.tile_pixels = std::min(block, kernel.conv_row_pixels[widest - 1]);
+    sketch.tile_filters = widest * kernel.width;
+    sketch.tasks = ceil_div(tiles, block);
+    sketch.shared_bytes = std::min(kPoints * g.c * vectors * kernel.width * size, kFilterBytes) + tiles;
+    sketch.thread_bytes = kPoints * (block * (g.c + widest * kernel.width) + 2 * plane_padding<T>)*size;
+    sketch.multiplications = static_cast<double>(kPoints * tiles) * static_cast<double>(g.c * g.k);
+    return sketch;
+}
+
+template <class T>
+Sketch sketch_winograd_filter_gradient(const ConvProblem& o) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t tiles = o.n * ceil_div(o.p, 4) * ceil_div(o.q, 4), chunk = choose_chunk<T>(o, tiles);
+    const std::int64_t vectors = ceil_div(o.k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
+    const std::int64_t widest = ceil_div(vectors, k_blocks);
+    Sketch sketch;
+    sketch.kernel = "outer_products on 36 points of 4x4 tiles";
+    sketch.tile_pixels = std::min(o.c, kernel.outer_products_count[widest - 1]);
+    sketch.tile_filters = widest * kernel.width;
+    sketch.tasks = kPoints * k_blocks;
+    sketch.shared_bytes = kPoints * (chunk * (o.c + o.k) + 2 * plane_padding<T> + o.c * o.k) * size;
+    sketch.multiplications = static_cast<double>(kPoints * tiles) * static_cast<double>(o.c * o.k);
+    return sketch;
+}
+
 template bool winograd_serves<float>(const ConvProblem&);
 template bool winograd_serves<double>(const ConvProblem&);
 template void run_winograd(const Gather<float>&);
 template void run_winograd(const Gather<double>&);
 template void winograd_filter_gradient(const ConvProblem&, const float*, const float*, float*);
 template void winograd_filter_gradient(const ConvProblem&, const double*, const double*, double*);
+
+template Sketch sketch_winograd(const Gather<float>&);
+template Sketch sketch_winograd(const Gather<double>&);
+template Sketch sketch_winograd_filter_gradient<float>(const ConvProblem&);
+template Sketch sketch_winograd_filter_gradient<double>(const ConvProblem&);
 
 } // namespace fastconv

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/gather.h"
+#include "core/sketch.h"
 
 namespace fastconv {
 
@@ -15,5 +16,10 @@ void run_winograd(const Gather<T>& gather);
 
 template <class T>
 void winograd_filter_gradient(const ConvProblem& problem, const T* input, const T* dy, T* dw);
+
+template <class T>
+Sketch sketch_winograd(const Gather<T>& gather);
+template <class T>
+Sketch sketch_winograd_filter_gradient(const ConvProblem& problem);
 
 } // namespace fastconv

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -241,13 +242,21 @@ class Arrays {
             fail<py::type_error>(name, " must have the machine's byte order, got dtype ", name_of(dtype),
                                  "; cast it with ", name, ".astype(np.", name_of(type), ")");
         }
-        if (!arrays_.empty() && type != dtype_) {
-            fail<py::type_error>(name, " is ", name_of(type), " but ", arrays_.front().first, " is ", name_of(dtype_),
-                                 "; cast one of them, for example with ", name, ".astype(np.", name_of(dtype_), ")");
-        }
-        dtype_ = type;
+        expect(name, type);
         arrays_.emplace_back(name, array);
         return is_dense(array) ? array : py::array(array.attr("copy")("C"));
+    }
+
+    /// An argument of this type has come: the same as those before?
+    void expect(const char* name, DataType type) {
+        if (!first_.empty() && type != dtype_) {
+            fail<py::type_error>(name, " is ", name_of(type), " but ", first_, " is ", name_of(dtype_),
+                                 "; cast one of them, for example with ", name, ".astype(np.", name_of(dtype_), ")");
+        }
+        if (first_.empty()) {
+            first_ = name;
+        }
+        dtype_ = type;
     }
 
     /// The caller's `out` if there is one, else a new array.
@@ -282,6 +291,7 @@ class Arrays {
 
   private:
     DataType dtype_ = DataType::float32;
+    std::string_view first_; // name of the argument that set it
     std::vector<std::pair<const char*, py::array>> arrays_;
 };
 
@@ -310,6 +320,24 @@ struct ConvKeywords {
 
 constexpr const char* kConvOutput = "the output of this convolution";
 
+// Filters as an array, or packed.
+struct Filters {
+    Filters(Arrays& arrays, py::handle value) {
+        if (py::isinstance<PackedFilters>(value)) {
+            packed = &value.cast<const PackedFilters&>();
+            arrays.expect("filters", packed->dtype());
+            dims = packed->dims();
+        } else {
+            array = arrays.input("filters", value);
+            dims = dims_of(array);
+        }
+    }
+
+    const PackedFilters* packed = nullptr;
+    py::array array;
+    Dims dims;
+};
+
 py::array py_conv2d(py::handle input, py::handle filters, py::handle strides, py::handle padding, py::handle format,
                     py::handle dilations, py::handle algorithm, py::handle bias, py::handle activation, py::handle out,
                     bool depthwise) {
@@ -317,8 +345,8 @@ py::array py_conv2d(py::handle input, py::handle filters, py::handle strides, py
     const Activation function = read_activation(activation);
     Arrays arrays;
     const py::array x = arrays.input("input", input);
-    const py::array f = arrays.input("filters", filters);
-    const ConvProblem problem = make_conv_problem(arrays.dtype(), dims_of(x), dims_of(f), keywords.arguments);
+    const Filters f(arrays, filters);
+    const ConvProblem problem = make_conv_problem(arrays.dtype(), dims_of(x), f.dims, keywords.arguments);
     py::array b;
     if (!bias.is_none()) {
         b = arrays.input("bias", bias);
@@ -329,7 +357,11 @@ py::array py_conv2d(py::handle input, py::handle filters, py::handle strides, py
     void* y_data = y.mutable_data();
     {
         const py::gil_scoped_release release;
-        conv2d(problem, x.data(), f.data(), bias_data, function, y_data);
+        if (f.packed != nullptr) {
+            conv2d(problem, x.data(), *f.packed, bias_data, function, y_data);
+        } else {
+            conv2d(problem, x.data(), f.array.data(), bias_data, function, y_data);
+        }
     }
     return y;
 }
@@ -344,33 +376,37 @@ py::array py_conv2d_backprop_input(py::handle input_sizes, py::handle filters, p
     const char* gradient_name = transpose ? "input" : "out_backprop";
     keywords.arguments.input_name = sizes_name;
     Arrays arrays;
-    py::array f, dy;
+    py::array dy;
     if (transpose) { // in the order of the caller's arguments, which decides what an error message says
         dy = arrays.input(gradient_name, out_backprop);
-        f = arrays.input("filters", filters);
-    } else {
-        f = arrays.input("filters", filters);
+    }
+    const Filters f(arrays, filters);
+    if (!transpose) {
         dy = arrays.input(gradient_name, out_backprop);
     }
     Dims sizes = shape(sizes_name, input_sizes);
     if (transpose && sizes.size() == 2) {
-        for (const auto& [name, array] : {std::pair{gradient_name, dy}, std::pair{"filters", f}}) {
-            if (array.ndim() != 4) {
-                fail<py::value_error>(name, " must have 4 dimensions, got ", array.ndim());
+        for (const auto& [name, dims] : {std::pair{gradient_name, dims_of(dy)}, std::pair{"filters", f.dims}}) {
+            if (dims.size() != 4) {
+                fail<py::value_error>(name, " must have 4 dimensions, got ", dims.size());
             }
         }
         const bool nhwc = keywords.arguments.format == DataFormat::nhwc;
-        sizes = nhwc ? Dims{dy.shape(0), sizes[0], sizes[1], f.shape(2)}
-                     : Dims{dy.shape(0), f.shape(2), sizes[0], sizes[1]};
+        sizes =
+            nhwc ? Dims{dy.shape(0), sizes[0], sizes[1], f.dims[2]} : Dims{dy.shape(0), f.dims[2], sizes[0], sizes[1]};
     }
-    const ConvProblem problem = make_conv_problem(arrays.dtype(), sizes, dims_of(f), keywords.arguments);
+    const ConvProblem problem = make_conv_problem(arrays.dtype(), sizes, f.dims, keywords.arguments);
     check_dims(gradient_name, dims_of(dy), problem.output_dims(),
                transpose ? "what a convolution of output_shape with these filters gives" : kConvOutput);
     py::array dx = arrays.output("out", out, problem.input_dims());
     void* dx_data = dx.mutable_data();
     {
         const py::gil_scoped_release release;
-        conv2d_backprop_input(problem, f.data(), dy.data(), dx_data);
+        if (f.packed != nullptr) {
+            conv2d_backprop_input(problem, *f.packed, dy.data(), dx_data);
+        } else {
+            conv2d_backprop_input(problem, f.array.data(), dy.data(), dx_data);
+        }
     }
     return dx;
 }
@@ -393,6 +429,70 @@ py::array py_conv2d_backprop_filter(py::handle input, py::handle filter_sizes, p
         conv2d_backprop_filter(problem, x.data(), dy.data(), df_data);
     }
     return df;
+}
+
+constexpr const char* kPackedFilters = R"(Filters that stay, packed once instead of in every call.
+
+Give it to `conv2d`, `conv2d_backprop_input`, `conv2d_transpose` or `depthwise_conv2d` in place of the filters: the
+first call of each geometry packs (for Winograd's algorithm: transforms) them, later ones reuse that. It holds a copy,
+so that changing the array afterwards changes nothing here: make a new one then. Any number of threads may use it.
+
+Parameters
+----------
+filters : ndarray of shape (R, S, C/groups, K), float32 or float64
+
+Attributes
+----------
+shape : tuple of four ints
+dtype : numpy.dtype
+
+Raises
+------
+TypeError, ValueError
+    As `conv2d` does for its filters.
+
+Examples
+--------
+>>> import numpy as np
+>>> import fastconv
+>>> filters = fastconv.PackedFilters(np.ones((3, 3, 64, 64), np.float32))
+>>> images = np.ones((1, 28, 28, 64), np.float32)
+>>> fastconv.conv2d(images, filters, padding="SAME").shape
+(1, 28, 28, 64)
+)";
+
+std::unique_ptr<PackedFilters> py_packed_filters(py::handle filters) {
+    Arrays arrays;
+    const py::array array = arrays.input("filters", filters);
+    if (array.ndim() != 4) {
+        fail<py::value_error>("filters must have 4 dimensions, got ", array.ndim());
+    }
+    return std::make_unique<PackedFilters>(arrays.dtype(), dims_of(array), array.data());
+}
+
+py::dict py_explain(py::handle input_sizes, py::handle filter_sizes, py::handle strides, py::handle padding,
+                    py::handle format, py::handle dilations, py::handle algorithm, bool double_precision,
+                    const std::string& direction, bool depthwise) {
+    ConvKeywords keywords(strides, padding, format, dilations, algorithm, depthwise);
+    keywords.arguments.input_name = "input_sizes";
+    keywords.arguments.filters_name = "filter_sizes";
+    const ConvProblem problem =
+        make_conv_problem(double_precision ? DataType::float64 : DataType::float32, shape("input_sizes", input_sizes),
+                          shape("filter_sizes", filter_sizes), keywords.arguments);
+    const Direction way = direction == "forward"          ? Direction::forward
+                          : direction == "input gradient" ? Direction::input_gradient
+                                                          : Direction::filter_gradient;
+    const Explanation found = explain(problem, way);
+    py::dict result;
+    result["algorithm"] = found.algorithm;
+    result["kernel"] = found.kernel;
+    result["isa"] = config().isa;
+    result["tile"] = py::make_tuple(found.tile_pixels, found.tile_filters);
+    result["tasks"] = found.tasks;
+    result["threads"] = found.threads;
+    result["scratch_bytes"] = found.scratch_bytes;
+    result["multiplications"] = found.multiplications;
+    return result;
 }
 
 // ---- Pooling --------------------------------------------------------------------------------------------------------
@@ -550,6 +650,17 @@ py::dict py_config() {
 
 PYBIND11_MODULE(_core, module) {
     module.doc() = "The compiled core of fastconv. Use the functions of the package: they say what they take.";
+    py::class_<PackedFilters> packed(module, "PackedFilters", kPackedFilters);
+    packed.attr("__module__") = "fastconv";
+    packed.def(py::init(&py_packed_filters), py::arg("filters"))
+        .def_property_readonly("shape", [](const PackedFilters& self) { return py::tuple(py::cast(self.dims())); })
+        .def_property_readonly("dtype",
+                               [](const PackedFilters& self) {
+                                   return self.dtype() == DataType::float32 ? py::dtype::of<float>()
+                                                                            : py::dtype::of<double>();
+                               })
+        .def("_forms", &PackedFilters::forms);
+    module.def("explain", py_explain);
     module.def("conv2d", py_conv2d);
     module.def("conv2d_backprop_input", py_conv2d_backprop_input);
     module.def("conv2d_backprop_filter", py_conv2d_backprop_filter);

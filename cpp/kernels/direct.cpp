@@ -101,8 +101,12 @@ void fill(KernelsOf<T>& kernels) {
     kernels.width = width<T>;
     kernels.conv_row[0] = conv_row<T, 1>;
     kernels.conv_row[1] = conv_row<T, 2>;
+    kernels.conv_row_pixels[0] = max_pixels<1>;
+    kernels.conv_row_pixels[1] = max_pixels<2>;
 #if defined(__AVX512F__)
     kernels.max_vectors = 4;
+    kernels.conv_row_pixels[2] = max_pixels<3>;
+    kernels.conv_row_pixels[3] = max_pixels<4>;
     kernels.conv_row[2] = conv_row<T, 3>;
     kernels.conv_row[3] = conv_row<T, 4>;
 #else

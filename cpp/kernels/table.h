@@ -130,6 +130,7 @@ struct KernelsOf {
     int64_t max_vectors; // of filters in a register tile
     // Indexed by vectors - 1.
     void (*conv_row[4])(const ConvRow<T>&);
+    int64_t conv_row_pixels[4]; // most pixels of a register tile
     int64_t max_dots;
     void (*dot_row)(const DotRow<T>&);
     void (*outer_products[4])(const OuterProducts<T>&);

@@ -19,6 +19,8 @@ except ImportError as error:
     ) from error
 
 from fastconv._config import get_num_threads, set_num_threads, show_config
+from fastconv._core import PackedFilters
+from fastconv._explain import Explanation, explain
 from fastconv._functions import (
     avg_pool2d,
     avg_pool2d_grad,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 __version__: str = _core.config()["version"]
 
 __all__ = [
+    "Explanation",
+    "PackedFilters",
     "__version__",
     "avg_pool2d",
     "avg_pool2d_grad",
@@ -54,6 +58,7 @@ __all__ = [
     "depthwise_conv2d",
     "depthwise_conv2d_backprop_filter",
     "depthwise_conv2d_backprop_input",
+    "explain",
     "get_num_threads",
     "max_pool2d",
     "max_pool2d_grad",

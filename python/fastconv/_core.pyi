@@ -9,9 +9,30 @@ from fastconv._config import Config
 _Float = TypeVar("_Float", bound=np.floating[Any])
 _Array = npt.NDArray[_Float]
 
+class PackedFilters:
+    def __init__(self, filters: npt.NDArray[np.floating[Any]]) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
+    @property
+    def dtype(self) -> np.dtype[np.floating[Any]]: ...
+    def _forms(self) -> int: ...
+
+def explain(
+    input_sizes: object,
+    filter_sizes: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    dilations: object,
+    algorithm: str,
+    double_precision: bool,
+    direction: str,
+    depthwise: bool,
+    /,
+) -> dict[str, Any]: ...
 def conv2d(
     input: _Array[_Float],
-    filters: _Array[_Float],
+    filters: _Array[_Float] | PackedFilters,
     strides: object,
     padding: object,
     data_format: str,
@@ -25,7 +46,7 @@ def conv2d(
 ) -> _Array[_Float]: ...
 def conv2d_backprop_input(
     input_sizes: object,
-    filters: _Array[_Float],
+    filters: _Array[_Float] | PackedFilters,
     out_backprop: _Array[_Float],
     strides: object,
     padding: object,

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -15,6 +16,8 @@
 #define FASTCONV_API __attribute__((visibility("default")))
 
 namespace fastconv {
+
+class PackCache;
 
 /// A wrong argument. The text names the argument, what came, and what would do.
 class FASTCONV_API InvalidArgument : public std::invalid_argument {
@@ -115,6 +118,48 @@ FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const void* 
                                         void* input_backprop);
 FASTCONV_API void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,
                                          void* filter_backprop);
+
+/// Filters that stay: a copy of the caller's, which each algorithm and geometry packs once, when first used. Since
+/// nobody can change the copy, what is packed never becomes wrong. Any number of threads may use it at once.
+class FASTCONV_API PackedFilters {
+  public:
+    PackedFilters(DataType dtype, const Dims& dims, const void* filters);
+    ~PackedFilters();
+    PackedFilters(const PackedFilters&) = delete;
+    PackedFilters& operator=(const PackedFilters&) = delete;
+
+    DataType dtype() const { return dtype_; }
+    const Dims& dims() const { return dims_; }
+    const void* data() const { return values_.get(); }
+    PackCache* cache() const { return cache_.get(); }
+    std::int64_t forms() const; // how many packed forms there are by now
+
+  private:
+    struct Free {
+        void operator()(void* memory) const noexcept;
+    };
+    DataType dtype_;
+    Dims dims_;
+    std::unique_ptr<void, Free> values_;
+    std::unique_ptr<PackCache> cache_;
+};
+FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters, const void* bias,
+                         Activation activation, void* output);
+FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const PackedFilters& filters,
+                                        const void* out_backprop, void* input_backprop);
+
+enum class Direction : std::uint8_t { forward, input_gradient, filter_gradient };
+
+/// What a call would do, with the threads of now.
+struct Explanation {
+    std::string algorithm;                      // "direct", "winograd" or "depthwise"
+    std::string kernel;                         // the function that does the work, as in cpp/kernels/table.h
+    std::int64_t tile_pixels, tile_filters;     // what one register tile computes: pixels, or in a filter gradient
+                                                // window elements, times filters
+    std::int64_t tasks, threads, scratch_bytes; // scratch memory: an upper bound
+    double multiplications;                     // of the algorithm, without transforms
+};
+FASTCONV_API Explanation explain(const ConvProblem& problem, Direction direction);
 /// `argmax` may be null; else it takes (y*W + x)*C + c, or ((n*H + y)*W + x)*C + c with `include_batch`, one int64 an
 /// output, laid out as the output is.
 FASTCONV_API void max_pool2d(const PoolProblem& problem, const void* input, void* output, std::int64_t* argmax,

@@ -1,0 +1,63 @@
+#include "core/packed.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace fastconv {
+
+struct PackCache::Node {
+    PackKey key;
+    void* memory;
+    Node* next;
+};
+
+PackCache::~PackCache() {
+    Node* node = head_;
+    while (node != nullptr) {
+        Node* next = node->next;
+        return_memory(node->memory);
+        delete node;
+        node = next;
+    }
+}
+
+void* PackCache::find(const PackKey& key) const noexcept {
+    for (const Node* node = head_; node != nullptr; node = node->next)
+        if (node->key == key) return node->memory;
+    return nullptr;
+}
+
+void* PackCache::add(const PackKey& key, void* memory) {
+    Node* node = new Node{key, memory, head_};
+    for (;;) {
+        for (const Node* other = node->next; other != nullptr; other = other->next) {
+            if (other->key != key) continue;
+            return_memory(memory);
+            delete node;
+            return other->memory;
+        }
+        if (head_.compare_exchange_weak(node->next, node)) return memory;
+    }
+}
+
+std::int64_t PackCache::count() const noexcept {
+    std::int64_t nodes = 0;
+    for (const Node* node = head_; node != nullptr; node = node->next) ++nodes;
+    return nodes;
+}
+
+PackedFilters::PackedFilters(DataType dtype, const Dims& dims, const void* filters)
+    : dtype_(dtype), dims_(dims), cache_(std::make_unique<PackCache>()) {
+    std::size_t bytes = dtype == DataType::float32 ? sizeof(float) : sizeof(double);
+    for (const std::int64_t d : dims) bytes *= static_cast<std::size_t>(d);
+    values_.reset(take_memory(bytes));
+    std::memcpy(values_.get(), filters, bytes);
+}
+
+PackedFilters::~PackedFilters() = default;
+
+void PackedFilters::Free::operator()(void* memory) const noexcept { return_memory(memory); }
+
+std::int64_t PackedFilters::forms() const { return cache_->count(); }
+
+} // namespace fastconv

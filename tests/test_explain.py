@@ -1,0 +1,80 @@
+"""What `explain` says is what a call does, as far as one can see from outside."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import fastconv
+import numpy as np
+import pytest
+from fastconv._explain import Direction
+
+DIRECTIONS = get_args(Direction)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("sizes", "keywords", "algorithm"),
+    [
+        (((1, 56, 56, 64), (3, 3, 64, 64)), {"padding": "SAME"}, "winograd"),
+        (((1, 56, 56, 64), (3, 3, 64, 64)), {"padding": "SAME", "algorithm": "direct"}, "direct"),
+        (((1, 56, 56, 64), (1, 1, 64, 256)), {}, "direct"),
+        (((1, 56, 56, 64), (3, 3, 1, 64)), {"padding": "SAME"}, "depthwise"),
+        (((1, 56, 56, 64), (3, 3, 64, 1)), {"depthwise": True}, "depthwise"),
+        (((1, 28, 28, 1), (3, 3, 1, 6)), {}, "direct"),
+        (((1, 224, 224, 3), (7, 7, 3, 64)), {"strides": 2, "padding": "SAME"}, "direct"),
+    ],
+)
+def test_choice(sizes: Any, keywords: Any, algorithm: str, dtype: Any, direction: Any) -> None:
+    found = fastconv.explain(*sizes, direction=direction, dtype=dtype, **keywords)
+    assert found.algorithm == algorithm
+    assert found.isa == fastconv.show_config("dicts")["isa"]
+    assert found.kernel and found.tile[0] >= 1 and found.tile[1] >= 1 and found.tasks >= 1
+    assert 1 <= found.threads <= fastconv.get_num_threads()
+    text = str(found)
+    assert direction in text and algorithm in text and found.kernel in text
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("threads", [1, 2, 16])
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@pytest.mark.parametrize("size", [(1, 7, 7, 512, 512), (64, 112, 112, 64, 64), (8, 14, 14, 1024, 512), (1, 9, 9, 3, 4)])
+def test_scratch_memory_is_bounded(size: tuple[int, ...], algorithm: str, threads: int, direction: Any) -> None:
+    n, h, w, c, k = size
+    if algorithm == "winograd" and c > 512:
+        pytest.skip("its transformed filters would not fit")
+    before = fastconv.get_num_threads()
+    fastconv.set_num_threads(threads)
+    try:
+        found = fastconv.explain((n, h, w, c), (3, 3, c, k), padding="SAME", direction=direction, algorithm=algorithm)
+    finally:
+        fastconv.set_num_threads(before)
+    assert 0 < found.scratch_bytes <= 64 << 20
+
+
+def test_multiplications() -> None:
+    direct = fastconv.explain((2, 28, 28, 64), (3, 3, 64, 128), padding="SAME", algorithm="direct")
+    assert direct.multiplications == 2 * 28 * 28 * 9 * 64 * 128
+    winograd = fastconv.explain((2, 28, 28, 64), (3, 3, 64, 128), padding="SAME", algorithm="winograd")
+    assert winograd.multiplications == direct.multiplications / 4
+    for direction in DIRECTIONS:  # no zeros are inserted, no window is computed twice
+        strided = fastconv.explain((2, 28, 28, 64), (2, 2, 64, 128), 2, algorithm="direct", direction=direction)
+        assert strided.multiplications == 2 * 14 * 14 * 4 * 64 * 128
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_empty(direction: Any) -> None:
+    found = fastconv.explain((0, 5, 5, 3), (3, 3, 3, 4), direction=direction)
+    assert found.multiplications == 0 and str(found) == f"{direction}: nothing to compute"
+
+
+def test_refused() -> None:
+    with pytest.raises(ValueError, match="direction"):
+        fastconv.explain((1, 5, 5, 3), (3, 3, 3, 4), direction="backward")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="float16"):
+        fastconv.explain((1, 5, 5, 3), (3, 3, 3, 4), dtype=np.float16)
+    with pytest.raises(ValueError, match="winograd"):
+        fastconv.explain((1, 5, 5, 3), (2, 2, 3, 4), algorithm="winograd")
+    with pytest.raises(ValueError, match="channels"):
+        fastconv.explain((1, 5, 5, 3), (3, 3, 4, 4))
