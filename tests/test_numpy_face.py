@@ -7,8 +7,8 @@ the same bits.
 from __future__ import annotations
 
 import contextlib
-import io
 import inspect
+import io
 import json
 import subprocess
 import sys
