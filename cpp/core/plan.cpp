@@ -2,6 +2,7 @@
 
 #include "core/gather.h"
 #include "core/winograd.h"
+#include "core/winograd_tiles.h"
 
 #include <cstdlib>
 #include <string>
@@ -29,10 +30,12 @@ Algorithm choose_algorithm(const ConvProblem& o, Direction) {
     // Transforms cost about 36*(C + K) operations a tile against 36*C*K multiplications: they pay from some 32
     // channels.
     if (o.c < 32 || o.k < 32) return Algorithm::direct;
-    // 36 products a tile of 16 pixels instead of 9 a pixel; tiles over the edge are wasted, and the transformed filters
-    // (4 times their size) must be read once for few pixels.
-    const std::int64_t tiles = ceil_div(o.p, 4) * ceil_div(o.q, 4);
-    return 36 * tiles * 2 < 9 * o.p * o.q && o.p * o.q >= 100 ? Algorithm::winograd : Algorithm::direct;
+    // 36 products a tile instead of the window's for each of its pixels, of which those over the edge are wasted; the
+    // transforms take half as long again where channels are few. Images of less than 6x6 have too few tiles for the
+    // transformed filters.
+    const WinogradForm form(o.r);
+    const std::int64_t tiles = TileGrid(form, o.p, o.q).image();
+    return kPoints * tiles * 2 < o.r * o.s * o.p * o.q && o.p * o.q >= 36 ? Algorithm::winograd : Algorithm::direct;
 }
 
 template Algorithm choose_algorithm<float>(const ConvProblem&, Direction);

@@ -1,40 +1,66 @@
-// Plans Winograd's algorithm: transform tiles of the input, multiply at each of the 36 points, transform back.
+// Plans Winograd's algorithm, forward and input gradient: transform tiles of the input, multiply at each of the 36
+// points, transform back. The products are conv_row over tiles.
 //
-// Forward and input gradient work on blocks of tiles whose points stay in L2; the products are conv_row over tiles. The
-// filter gradient transforms a large chunk of tiles at once, and multiplies point by point into one sum, so that no
-// thread needs a partial sum of its own and the order of the sum is the order of the tiles.
+// Two orders of work, chosen from the layer alone, since they sum in different orders. Usually transformed filters are
+// packed once, and each task takes a block of tiles through all filters. Where an image has few tiles and filters are
+// many, the transformed filters (4 times their size) would come from memory for a few products each: there a task
+// transforms a part of the filters into L2 and multiplies it with many tiles, and they are never stored.
 #include "core/winograd.h"
 
 #include "core/direct.h"
-#include "core/isa.h"
 #include "core/threading.h"
+#include "core/winograd_tiles.h"
 #include "core/workspace.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kPoints = 36;
 constexpr std::int64_t kBlockBytes = 640 << 10; // points of a block of tiles, in and out: most of an L2 cache
 constexpr std::int64_t kThreadBytes = 2 << 20;  // bound on the scratch memory of a thread
 constexpr std::int64_t kLeastTiles = 12;        // fewer would read the transformed filters for too few products
 constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
-constexpr std::int64_t kChunkBytes = 20 << 20;  // points of a chunk of a filter gradient: x and dy
-constexpr std::int64_t kSumBytes = 40 << 20;    // points of the filter gradient
 
-/// Planes of points one cache line apart from a power of two, which would map them all to one set of L1.
+// Filters that are not stored:
+constexpr std::int64_t kPartBytes = 320 << 10;   // a part of the transformed filters
+constexpr std::int64_t kPartTiles = 64;          // tiles that one part serves: transforming it is then 6 % of the work
+constexpr std::int64_t kChunkBytes = 16 << 20;   // points of the input
+constexpr std::int64_t kStoredBytes = 10 << 20;  // transformed filters larger than this leave the caches
+constexpr std::int64_t kTilesOfFewPixels = 64;   // tiles of an image, up to which they would be read for too few of them
+
 template <class T>
-constexpr std::int64_t plane_padding = 64 / static_cast<std::int64_t>(sizeof(T));
+constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
 
 template <class T>
 std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
     const KernelsOf<T>& kernel = kernels<T>();
     const std::int64_t lanes = std::min(ceil_div(k, kernel.width), kernel.max_vectors) * kernel.width;
-    return kPoints * (c + lanes) * static_cast<std::int64_t>(sizeof(T));
+    return kPoints * (c + lanes) * value_bytes<T>;
 }
+
+/// How filters are cut, and with that which order of work a layer has.
+template <class T>
+struct FilterBlocks {
+    std::int64_t vectors, k_blocks, widest; // widest: filters of a block
+    bool stored;
+    std::int64_t c_parts; // not stored: parts of the channels of a block
+
+    explicit FilterBlocks(const Gather<T>& g) {
+        const KernelsOf<T>& kernel = kernels<T>();
+        vectors = ceil_div(g.k, kernel.width);
+        k_blocks = ceil_div(vectors, kernel.max_vectors);
+        widest = ceil_div(vectors, k_blocks) * kernel.width;
+        const TileGrid grid(WinogradForm(g.windows.r), g.windows.p, g.windows.q);
+        stored = kPoints * g.c * g.k * value_bytes<T> <= kStoredBytes || grid.image() > kTilesOfFewPixels;
+        const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * widest * value_bytes<T>));
+        c_parts = stored ? 1 : ceil_div(g.c, most);
+    }
+    /// Block b has the filters [first(b), first(b) + lanes(b)), the last ones beyond k.
+    std::int64_t first(std::int64_t b) const { return part_start(b, k_blocks, vectors) * kernels<T>().width; }
+    std::int64_t lanes(std::int64_t b) const { return first(b + 1) - first(b); }
+};
 
 /// Tiles of a block: whole register tiles of 12 (6 and 4 divide it), and enough blocks for all threads.
 template <class T>
@@ -44,74 +70,170 @@ std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k) {
     return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
 }
 
-struct Grid {
-    std::int64_t rows, columns; // tiles of an image
-
-    std::int64_t image() const { return rows * columns; }
-};
-
-/// Tiles of a chunk of a filter gradient.
+/// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane], planes `plane` apart.
 template <class T>
-std::int64_t choose_chunk(const ConvProblem& o, std::int64_t tiles) {
-    const std::int64_t bytes = kPoints * (o.c + o.k) * static_cast<std::int64_t>(sizeof(T));
-    return std::clamp<std::int64_t>(kChunkBytes / bytes, 1, tiles);
-}
-
-/// The part of a square of `size` pixels from `base` that lies inside [0, limit).
-void valid_part(std::int64_t base, std::int64_t size, std::int64_t limit, std::int64_t& first, std::int64_t& last) {
-    first = std::clamp<std::int64_t>(-base, 0, size);
-    last = std::clamp<std::int64_t>(limit - base, first, size);
-}
-
-/// Transforms filters to [filter block][point][c][lanes].
-template <class T>
-void transform_filters(const Gather<T>& g, std::int64_t k_blocks, std::int64_t vectors, T* to) {
+void transform_filters(const Gather<T>& g, const WinogradForm& form, std::int64_t c0, std::int64_t c1, std::int64_t k0,
+                       std::int64_t lanes, T* to, std::int64_t plane) {
     const KernelsOf<T>& kernel = kernels<T>();
-    constexpr std::int64_t strip = 16; // channels of one task
-    const std::int64_t strips = ceil_div(g.c, strip);
-    parallel_for(k_blocks * strips, static_cast<double>(kPoints * g.c * g.k), [&](std::int64_t task) {
-        const std::int64_t kb = task / strips, c0 = task % strips * strip;
-        const std::int64_t vector = part_start(kb, k_blocks, vectors);
-        const std::int64_t k0 = vector * kernel.width;
-        const std::int64_t lanes = (part_start(kb + 1, k_blocks, vectors) - vector) * kernel.width;
-        const std::int64_t valid = std::min(g.k, k0 + lanes) - k0;
-        const Scratch<T> taps(9 * lanes);
-        std::fill_n(taps.get(), 9 * lanes, T{});
-        for (std::int64_t c = c0; c < std::min(g.c, c0 + strip); ++c) {
-            const T* from = g.filters + c * g.f_c + k0 * g.f_k;
-            for (std::int64_t i = 0; i < 3; ++i)
-                for (std::int64_t j = 0; j < 3; ++j)
-                    for (std::int64_t k = 0; k < valid; ++k)
-                        taps.get()[(i * 3 + j) * lanes + k] = from[i * g.f_i + j * g.f_j + k * g.f_k];
-            WinogradTile<T> tile{};
-            tile.pixels = taps.get();
-            tile.row = 3 * lanes;
-            tile.pixel = lanes;
-            tile.row1 = tile.column1 = 3;
-            tile.channels = lanes;
-            tile.points = to + kPoints * g.c * k0 + c * lanes;
-            tile.plane = g.c * lanes;
-            kernel.winograd_filter(tile);
+    constexpr std::int64_t strip = 16; // channels whose taps are turned at once
+    const std::int64_t valid = std::min(g.k - k0, lanes), window = form.window;
+    const bool in_place = g.f_k == 1 && valid == lanes;
+    const Scratch<T> taps(in_place ? 0 : window * window * strip * lanes);
+    WinogradTile<T> tile{};
+    tile.row1 = tile.column1 = window;
+    tile.channels = lanes;
+    tile.plane = plane;
+    for (std::int64_t first = c0; first < c1; first += strip) {
+        const std::int64_t count = std::min(strip, c1 - first);
+        const T* from = g.filters + first * g.f_c + k0 * g.f_k;
+        if (!in_place) {
+            if (valid < lanes) std::fill_n(taps.get(), window * window * strip * lanes, T{});
+            for (std::int64_t i = 0; i < window; ++i) {
+                for (std::int64_t j = 0; j < window; ++j) {
+                    T* tap = taps.get() + (i * window + j) * strip * lanes;
+                    const T* source = from + i * g.f_i + j * g.f_j;
+                    if (g.f_c == 1)
+                        kernel.transpose(source, g.f_k, tap, lanes, valid, count);
+                    else
+                        for (std::int64_t c = 0; c < count; ++c)
+                            for (std::int64_t k = 0; k < valid; ++k)
+                                tap[c * lanes + k] = source[c * g.f_c + k * g.f_k];
+                }
+            }
+        }
+        for (std::int64_t c = 0; c < count; ++c) {
+            tile.pixels = in_place ? from + c * g.f_c : taps.get() + c * lanes;
+            tile.row = in_place ? g.f_i : window * strip * lanes;
+            tile.pixel = in_place ? g.f_j : strip * lanes;
+            tile.points = to + (first - c0 + c) * lanes;
+            kernel.winograd_filter[form.index](tile);
+        }
+    }
+}
+
+/// Multiplies `tiles` tiles of points at `in` with the points of a part of the filters, [point][c][lanes].
+template <class T>
+void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int64_t tiles, const T* filters,
+              std::int64_t channels, std::int64_t lanes, T* out, std::int64_t out_plane, bool accumulate) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    const std::ptrdiff_t start = 0;
+    ConvRow<T> row{};
+    row.x_step = in_step;
+    row.segments = &start;
+    row.segment_count = 1;
+    row.segment_length = channels;
+    row.y_step = lanes;
+    row.pixels = tiles;
+    row.channels = lanes;
+    row.accumulate = accumulate;
+    for (std::int64_t point = 0; point < kPoints; ++point) {
+        row.x = in + point * in_plane;
+        row.filters = filters + point * channels * lanes;
+        row.y = out + point * out_plane;
+        kernel.conv_row[lanes / kernel.width - 1](row);
+    }
+}
+
+/// Transforms tiles [first, last) back to filters [k0, k0 + lanes) of the output, and notes those not finite.
+template <class T>
+void transform_outputs(const Gather<T>& g, const WinogradForm& form, const TileGrid& grid, std::int64_t first,
+                       std::int64_t last, std::int64_t k0, std::int64_t lanes, const T* points, std::int64_t plane,
+                       std::vector<unsigned char>& finite) {
+    WinogradOutput<T> tile{};
+    tile.plane = plane;
+    tile.bias = g.bias ? g.bias + k0 : nullptr;
+    tile.relu = g.relu;
+    tile.row = g.out_row;
+    tile.pixel = g.out_pixel;
+    tile.channels = std::min(lanes, g.k - k0);
+    for (std::int64_t t = first; t < last; ++t) {
+        const std::int64_t y = grid.y(t), x = grid.x(t);
+        tile.points = points + (t - first) * lanes;
+        tile.y = g.output + grid.n(t) * g.out_image + y * g.out_row + x * g.out_pixel + k0;
+        tile.rows = std::min(form.tile, g.windows.p - y);
+        tile.columns = std::min(form.tile, g.windows.q - x);
+        // Several tasks may compute filters of one tile: all that write, write 0.
+        if (!kernels<T>().winograd_output[form.index](tile))
+            __atomic_store_n(&finite[static_cast<std::size_t>(t)], static_cast<unsigned char>(0), __ATOMIC_RELAXED);
+    }
+}
+
+template <class T>
+void with_stored_filters(const Gather<T>& g, const WinogradForm& form, const TileGrid& grid,
+                         const FilterBlocks<T>& blocks, std::int64_t tiles, std::vector<unsigned char>& finite) {
+    const Packed<T> filters(
+        g.cache, pack_key(g, Algorithm::winograd, {blocks.k_blocks}),
+        kPoints * g.c * blocks.vectors * kernels<T>().width, [&](T* to) {
+            constexpr std::int64_t strip = 16; // channels of one task
+            const std::int64_t strips = ceil_div(g.c, strip);
+            parallel_for(blocks.k_blocks * strips, static_cast<double>(kPoints * g.c * g.k), [&](std::int64_t task) {
+                const std::int64_t kb = task / strips, c0 = task % strips * strip, lanes = blocks.lanes(kb);
+                transform_filters(g, form, c0, std::min(g.c, c0 + strip), blocks.first(kb), lanes,
+                                  to + kPoints * g.c * blocks.first(kb) + c0 * lanes, g.c * lanes);
+            });
+        });
+    const std::int64_t block = choose_block<T>(tiles, g.c, g.k);
+    const std::int64_t in_plane = block * g.c + plane_padding<T>, out_plane = block * blocks.widest + plane_padding<T>;
+    const double work = 2.0 * static_cast<double>(kPoints * tiles * g.c) * static_cast<double>(g.k);
+    parallel_for(ceil_div(tiles, block), work, [&](std::int64_t task) {
+        const std::int64_t first = task * block, last = std::min(tiles, first + block);
+        const Scratch<T> in(kPoints * in_plane), out(kPoints * out_plane);
+        transform_inputs(g.windows, grid, g.input, g.image, g.pixel, g.c, first, last, in.get(), in_plane);
+        for (std::int64_t kb = 0; kb < blocks.k_blocks; ++kb) {
+            const std::int64_t k0 = blocks.first(kb), lanes = blocks.lanes(kb);
+            multiply(in.get(), in_plane, g.c, last - first, filters.get() + kPoints * g.c * k0, g.c, lanes, out.get(),
+                     out_plane, false);
+            transform_outputs(g, form, grid, first, last, k0, lanes, out.get(), out_plane, finite);
         }
     });
 }
 
+/// Tiles whose input is transformed at once, and of these the tiles of one task.
 template <class T>
-void transform_inputs(const Windows& a, const Grid& grid, const T* input, std::int64_t image, std::int64_t pixel,
-                      std::int64_t channels, std::int64_t first, std::int64_t last, T* points, std::int64_t plane) {
-    for (std::int64_t t = first; t < last; ++t) {
-        const std::int64_t n = t / grid.image(), inside = t % grid.image();
-        const std::int64_t y = inside / grid.columns * 4 + a.base_h, x = inside % grid.columns * 4 + a.base_w;
-        WinogradTile<T> tile{};
-        tile.pixels = input + n * image + (y * a.w + x) * pixel;
-        tile.row = a.w * pixel;
-        tile.pixel = pixel;
-        valid_part(y, 6, a.h, tile.row0, tile.row1);
-        valid_part(x, 6, a.w, tile.column0, tile.column1);
-        tile.points = points + (t - first) * channels;
-        tile.plane = plane;
-        tile.channels = channels;
-        kernels<T>().winograd_input(tile);
+void choose_chunk(const Gather<T>& g, std::int64_t tiles, std::int64_t& chunk, std::int64_t& block) {
+    chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * g.c * value_bytes<T>), 1, tiles);
+    block = ceil_div(chunk, ceil_div(chunk, kPartTiles));
+}
+
+template <class T>
+void with_streamed_filters(const Gather<T>& g, const WinogradForm& form, const TileGrid& grid,
+                           const FilterBlocks<T>& blocks, std::int64_t tiles, std::vector<unsigned char>& finite) {
+    std::int64_t chunk = 0, block = 0;
+    choose_chunk(g, tiles, chunk, block);
+    // Points of the input lie as [part of the channels][point][tile][channel]: a product reads one run of memory.
+    const std::int64_t out_plane = block * blocks.widest + plane_padding<T>;
+    const auto in_offset = [&](std::int64_t part) {
+        return kPoints * (chunk * part_start(part, blocks.c_parts, g.c) + part * plane_padding<T>);
+    };
+    const Scratch<T> in(in_offset(blocks.c_parts));
+    for (std::int64_t start = 0; start < tiles; start += chunk) {
+        const std::int64_t count = std::min(chunk, tiles - start), tile_blocks = ceil_div(count, block);
+        constexpr std::int64_t few = 4; // tiles of one task
+        parallel_for(ceil_div(count, few), static_cast<double>(count * kPoints * g.c), [&](std::int64_t task) {
+            const std::int64_t first = task * few, last = std::min(count, first + few);
+            for (std::int64_t part = 0; part < blocks.c_parts; ++part) {
+                const std::int64_t c0 = part_start(part, blocks.c_parts, g.c);
+                const std::int64_t channels = part_start(part + 1, blocks.c_parts, g.c) - c0;
+                transform_inputs(g.windows, grid, g.input + c0, g.image, g.pixel, channels, start + first, start + last,
+                                 in.get() + in_offset(part) + first * channels, chunk * channels + plane_padding<T>);
+            }
+        });
+        const double work = 2.0 * static_cast<double>(kPoints * count * g.c) * static_cast<double>(g.k);
+        parallel_for(tile_blocks * blocks.k_blocks, work, [&](std::int64_t task) {
+            const std::int64_t kb = task / tile_blocks, first = task % tile_blocks * block;
+            const std::int64_t last = std::min(count, first + block);
+            const std::int64_t k0 = blocks.first(kb), lanes = blocks.lanes(kb);
+            const std::int64_t most = ceil_div(g.c, blocks.c_parts);
+            const Scratch<T> filters(kPoints * most * lanes), out(kPoints * out_plane);
+            for (std::int64_t part = 0; part < blocks.c_parts; ++part) {
+                const std::int64_t c0 = part_start(part, blocks.c_parts, g.c);
+                const std::int64_t channels = part_start(part + 1, blocks.c_parts, g.c) - c0;
+                transform_filters(g, form, c0, c0 + channels, k0, lanes, filters.get(), channels * lanes);
+                multiply(in.get() + in_offset(part) + first * channels, chunk * channels + plane_padding<T>, channels,
+                         last - first, filters.get(), channels, lanes, out.get(), out_plane, part > 0);
+            }
+            transform_outputs(g, form, grid, start + first, start + last, k0, lanes, out.get(), out_plane, finite);
+        });
     }
 }
 
@@ -119,12 +241,10 @@ void transform_inputs(const Windows& a, const Grid& grid, const T* input, std::i
 
 template <class T>
 bool winograd_serves(const ConvProblem& o) {
-    if (o.r != 3 || o.s != 3 || o.stride_h != 1 || o.stride_w != 1 || o.dilation_h != 1 || o.dilation_w != 1 ||
-        o.groups != 1)
+    if (o.r != o.s || (o.r != 3 && o.r != 5) || o.stride_h != 1 || o.stride_w != 1 || o.dilation_h != 1 ||
+        o.dilation_w != 1 || o.groups != 1)
         return false;
-    const auto size = static_cast<std::int64_t>(sizeof(T));
-    return kLeastTiles * std::max(tile_bytes<T>(o.c, o.k), tile_bytes<T>(o.k, o.c)) <= kThreadBytes &&
-           kPoints * o.c * o.k * size <= kSumBytes;
+    return kLeastTiles * std::max(tile_bytes<T>(o.c, o.k), tile_bytes<T>(o.k, o.c)) <= kThreadBytes;
 }
 
 template <class T>
@@ -132,12 +252,11 @@ void run_winograd(const Gather<T>& g) {
     const Windows& a = g.windows;
     if (g.n == 0 || a.p == 0 || a.q == 0) return;
     if (a.r == 0 || a.s == 0) return run_direct(g); // nothing to multiply
-    const KernelsOf<T>& kernel = kernels<T>();
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t vectors = ceil_div(g.k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
-    if (kPoints * g.c * vectors * kernel.width * size > kFilterBytes && k_blocks > 1) {
+    const FilterBlocks<T> blocks(g);
+    if (blocks.stored && blocks.k_blocks > 1 &&
+        kPoints * g.c * blocks.vectors * kernels<T>().width * value_bytes<T> > kFilterBytes) {
         Gather<T> half = g;
-        half.k = k_blocks / 2 * kernel.max_vectors * kernel.width;
+        half.k = blocks.first(blocks.k_blocks / 2);
         run_winograd(half);
         const std::int64_t done = half.k;
         half.k = g.k - done;
@@ -146,188 +265,50 @@ void run_winograd(const Gather<T>& g) {
         if (half.bias) half.bias += done;
         return run_winograd(half);
     }
-    const Packed<T> filters(g.cache, pack_key(g, Algorithm::winograd, {k_blocks}),
-                            kPoints * g.c * vectors * kernel.width,
-                            [&](T* to) { transform_filters(g, k_blocks, vectors, to); });
-
-    const Grid grid{ceil_div(a.p, 4), ceil_div(a.q, 4)};
+    const WinogradForm form(a.r);
+    const TileGrid grid(form, a.p, a.q);
     const std::int64_t tiles = g.n * grid.image();
-    const std::int64_t block = choose_block<T>(tiles, g.c, g.k);
-    const std::int64_t blocks = ceil_div(tiles, block);
-    const std::int64_t widest = std::min(vectors, kernel.max_vectors) * kernel.width;
-    const std::int64_t in_plane = block * g.c + plane_padding<T>, out_plane = block * widest + plane_padding<T>;
     std::vector<unsigned char> finite(static_cast<std::size_t>(tiles), 1);
-    const double work = 2.0 * static_cast<double>(kPoints * tiles * g.c) * static_cast<double>(g.k);
-    parallel_for(blocks, work, [&](std::int64_t task) {
-        const std::int64_t first = task * block, last = std::min(tiles, first + block);
-        const Scratch<T> in(kPoints * in_plane), out(kPoints * out_plane);
-        transform_inputs(a, grid, g.input, g.image, g.pixel, g.c, first, last, in.get(), in_plane);
-        for (std::int64_t kb = 0; kb < k_blocks; ++kb) {
-            const std::int64_t vector = part_start(kb, k_blocks, vectors);
-            const std::int64_t count = part_start(kb + 1, k_blocks, vectors) - vector;
-            const std::int64_t k0 = vector * kernel.width, lanes = count * kernel.width;
-            const std::ptrdiff_t start = 0;
-            ConvRow<T> row{};
-            row.x_step = g.c;
-            row.segments = &start;
-            row.segment_count = 1;
-            row.segment_length = g.c;
-            row.y_step = lanes;
-            row.pixels = last - first;
-            row.channels = lanes;
-            for (std::int64_t point = 0; point < kPoints; ++point) {
-                row.x = in.get() + point * in_plane;
-                row.filters = filters.get() + kPoints * g.c * k0 + point * g.c * lanes;
-                row.y = out.get() + point * out_plane;
-                kernel.conv_row[count - 1](row);
-            }
-            WinogradOutput<T> tile{};
-            tile.plane = out_plane;
-            tile.bias = g.bias ? g.bias + k0 : nullptr;
-            tile.relu = g.relu;
-            tile.row = g.out_row;
-            tile.pixel = g.out_pixel;
-            tile.channels = std::min(lanes, g.k - k0);
-            for (std::int64_t t = first; t < last; ++t) {
-                const std::int64_t n = t / grid.image(), inside = t % grid.image();
-                const std::int64_t y = inside / grid.columns * 4, x = inside % grid.columns * 4;
-                tile.points = out.get() + (t - first) * lanes;
-                tile.y = g.output + n * g.out_image + y * g.out_row + x * g.out_pixel + k0;
-                tile.rows = std::min<std::int64_t>(4, a.p - y);
-                tile.columns = std::min<std::int64_t>(4, a.q - x);
-                if (!kernel.winograd_output(tile)) finite[static_cast<std::size_t>(t)] = 0;
-            }
-        }
-    });
+    if (blocks.stored)
+        with_stored_filters(g, form, grid, blocks, tiles, finite);
+    else
+        with_streamed_filters(g, form, grid, blocks, tiles, finite);
     // A NaN or infinity, given or made by the transform, spreads over its tile: these tiles are computed directly.
     std::vector<ImageTile> again;
     for (std::int64_t t = 0; t < tiles; ++t) {
         if (finite[static_cast<std::size_t>(t)]) continue;
-        const std::int64_t inside = t % grid.image(), y = inside / grid.columns * 4, x = inside % grid.columns * 4;
-        again.push_back(
-            {t / grid.image(), {y, std::min<std::int64_t>(4, a.p - y), x, std::min<std::int64_t>(4, a.q - x)}});
+        const std::int64_t y = grid.y(t), x = grid.x(t);
+        again.push_back({grid.n(t), {y, std::min(form.tile, a.p - y), x, std::min(form.tile, a.q - x)}});
     }
     if (!again.empty()) run_direct(g, &again);
 }
 
 template <class T>
-void winograd_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
-    const KernelsOf<T>& kernel = kernels<T>();
-    const Windows a = windows_of(o);
-    const Grid grid{ceil_div(a.p, 4), ceil_div(a.q, 4)};
-    const std::int64_t tiles = o.n * grid.image();
-    const std::int64_t chunk = choose_chunk<T>(o, tiles);
-    const std::int64_t x_plane = chunk * o.c + plane_padding<T>, dy_plane = chunk * o.k + plane_padding<T>;
-    const std::int64_t sum_plane = o.c * o.k;
-    const std::int64_t vectors = ceil_div(o.k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
-    const Scratch<T> x_points(kPoints * x_plane), dy_points(kPoints * dy_plane), sums(kPoints * sum_plane);
-    const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(chunk);
-    for (std::int64_t start = 0; start < tiles; start += chunk) {
-        const std::int64_t count = std::min(chunk, tiles - start);
-        constexpr std::int64_t few = 8; // tiles of one task
-        parallel_for(ceil_div(count, few), static_cast<double>(count * kPoints * (o.c + o.k)), [&](std::int64_t task) {
-            const std::int64_t first = start + task * few, last = std::min(start + count, first + few);
-            transform_inputs(a, grid, input, o.h * o.w * o.c, o.c, o.c, first, last,
-                             x_points.get() + (first - start) * o.c, x_plane);
-            for (std::int64_t t = first; t < last; ++t) {
-                const std::int64_t n = t / grid.image(), inside = t % grid.image();
-                const std::int64_t y = inside / grid.columns * 4, x = inside % grid.columns * 4;
-                WinogradTile<T> tile{};
-                tile.pixels = dy + ((n * o.p + y) * o.q + x) * o.k;
-                tile.row = o.q * o.k;
-                tile.pixel = o.k;
-                tile.row1 = std::min<std::int64_t>(4, o.p - y);
-                tile.column1 = std::min<std::int64_t>(4, o.q - x);
-                tile.points = dy_points.get() + (t - start) * o.k;
-                tile.plane = dy_plane;
-                tile.channels = o.k;
-                kernel.winograd_gradient(tile);
-            }
-        });
-        parallel_for(kPoints * k_blocks, work, [&](std::int64_t task) {
-            const std::int64_t point = task / k_blocks, kb = task % k_blocks;
-            const std::int64_t vector = part_start(kb, k_blocks, vectors);
-            const std::int64_t wide = part_start(kb + 1, k_blocks, vectors) - vector;
-            const std::int64_t k0 = vector * kernel.width, most = kernel.outer_products_count[wide - 1];
-            OuterProducts<T> products{};
-            products.x_step = o.c;
-            products.dy = dy_points.get() + point * dy_plane + k0;
-            products.dy_step = o.k;
-            products.rows = 1;
-            products.pixels = count;
-            products.channels = std::min(o.k - k0, wide * kernel.width);
-            products.out_step = o.k;
-            T* const sum = sums.get() + point * sum_plane + k0;
-            if (start == 0)
-                for (std::int64_t c = 0; c < o.c; ++c) std::fill_n(sum + c * o.k, products.channels, T{});
-            constexpr std::ptrdiff_t neighbours[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
-            products.offsets = neighbours;
-            const std::int64_t calls = ceil_div(o.c, most);
-            for (std::int64_t call = 0; call < calls; ++call) {
-                const std::int64_t c = part_start(call, calls, o.c);
-                products.count = part_start(call + 1, calls, o.c) - c;
-                products.x = x_points.get() + point * x_plane + c;
-                products.out = sum + c * o.k;
-                kernel.outer_products[wide - 1](products);
-            }
-        });
-    }
-    const auto finish = [&](std::int64_t c) {
-        WinogradOutput<T> taps{};
-        taps.points = sums.get() + c * o.k;
-        taps.plane = sum_plane;
-        taps.y = dw + c * o.k;
-        taps.row = 3 * o.c * o.k;
-        taps.pixel = o.c * o.k;
-        taps.channels = o.k;
-        kernel.winograd_taps(taps);
-    };
-    parallel_for(o.c, static_cast<double>(kPoints * o.c * o.k), finish);
-    // A NaN or infinity spreads over the nine taps of its (c, k): these are computed directly.
-    const std::int64_t total = 9 * o.c * o.k;
-    if (std::all_of(dw, dw + total, [](T value) { return std::isfinite(value); })) return;
-    const Scratch<T> direct(total);
-    direct_filter_gradient(o, input, dy, direct.get());
-    for (std::int64_t pair = 0; pair < o.c * o.k; ++pair) {
-        bool finite = true;
-        for (std::int64_t tap = 0; tap < 9; ++tap) finite &= std::isfinite(dw[tap * o.c * o.k + pair]);
-        if (finite) continue;
-        for (std::int64_t tap = 0; tap < 9; ++tap) dw[tap * o.c * o.k + pair] = direct.get()[tap * o.c * o.k + pair];
-    }
-}
-
-template <class T>
 Sketch sketch_winograd(const Gather<T>& g) {
     const KernelsOf<T>& kernel = kernels<T>();
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t tiles = g.n * ceil_div(g.windows.p, 4) * ceil_div(g.windows.q, 4);
-    const std::int64_t vectors = ceil_div(g.k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
-    const std::int64_t block = choose_block<T>(tiles, g.c, g.k), widest = ceil_div(vectors, k_blocks);
+    const WinogradForm form(g.windows.r);
+    const std::int64_t tiles = g.n * TileGrid(form, g.windows.p, g.windows.q).image();
+    const FilterBlocks<T> blocks(g);
     Sketch sketch;
-    sketch.kernel = "conv_row on 36 points of 4x4 tiles";
-    sketch.tile_pixels = std::min(block, kernel.conv_row_pixels[widest - 1]);
-    sketch.tile_filters = widest * kernel.width;
-    sketch.tasks = ceil_div(tiles, block);
-    sketch.shared_bytes = std::min(kPoints * g.c * vectors * kernel.width * size, kFilterBytes) + tiles;
-    sketch.thread_bytes = kPoints * (block * (g.c + widest * kernel.width) + 2 * plane_padding<T>)*size;
+    sketch.kernel = form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
+    sketch.tile_filters = blocks.widest;
     sketch.multiplications = static_cast<double>(kPoints * tiles) * static_cast<double>(g.c * g.k);
-    return sketch;
-}
-
-template <class T>
-Sketch sketch_winograd_filter_gradient(const ConvProblem& o) {
-    const KernelsOf<T>& kernel = kernels<T>();
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t tiles = o.n * ceil_div(o.p, 4) * ceil_div(o.q, 4), chunk = choose_chunk<T>(o, tiles);
-    const std::int64_t vectors = ceil_div(o.k, kernel.width), k_blocks = ceil_div(vectors, kernel.max_vectors);
-    const std::int64_t widest = ceil_div(vectors, k_blocks);
-    Sketch sketch;
-    sketch.kernel = "outer_products on 36 points of 4x4 tiles";
-    sketch.tile_pixels = std::min(o.c, kernel.outer_products_count[widest - 1]);
-    sketch.tile_filters = widest * kernel.width;
-    sketch.tasks = kPoints * k_blocks;
-    sketch.shared_bytes = kPoints * (chunk * (o.c + o.k) + 2 * plane_padding<T> + o.c * o.k) * size;
-    sketch.multiplications = static_cast<double>(kPoints * tiles) * static_cast<double>(o.c * o.k);
+    std::int64_t block = 0;
+    if (blocks.stored) {
+        block = choose_block<T>(tiles, g.c, g.k);
+        sketch.tasks = ceil_div(tiles, block);
+        sketch.shared_bytes =
+            std::min(kPoints * g.c * blocks.vectors * kernel.width * value_bytes<T>, kFilterBytes) + tiles;
+        sketch.thread_bytes = kPoints * (block * (g.c + blocks.widest) + 2 * plane_padding<T>)*value_bytes<T>;
+    } else {
+        std::int64_t chunk = 0;
+        choose_chunk(g, tiles, chunk, block);
+        sketch.tasks = ceil_div(chunk, block) * blocks.k_blocks;
+        sketch.shared_bytes = kPoints * (chunk * g.c + blocks.c_parts * plane_padding<T>)*value_bytes<T> + tiles;
+        sketch.thread_bytes =
+            kPoints * (block + ceil_div(g.c, blocks.c_parts) + 1) * (blocks.widest + plane_padding<T>)*value_bytes<T>;
+    }
+    sketch.tile_pixels = std::min(block, kernel.conv_row_pixels[blocks.widest / kernel.width - 1]);
     return sketch;
 }
 
@@ -335,12 +316,7 @@ template bool winograd_serves<float>(const ConvProblem&);
 template bool winograd_serves<double>(const ConvProblem&);
 template void run_winograd(const Gather<float>&);
 template void run_winograd(const Gather<double>&);
-template void winograd_filter_gradient(const ConvProblem&, const float*, const float*, float*);
-template void winograd_filter_gradient(const ConvProblem&, const double*, const double*, double*);
-
 template Sketch sketch_winograd(const Gather<float>&);
 template Sketch sketch_winograd(const Gather<double>&);
-template Sketch sketch_winograd_filter_gradient<float>(const ConvProblem&);
-template Sketch sketch_winograd_filter_gradient<double>(const ConvProblem&);
 
 } // namespace fastconv

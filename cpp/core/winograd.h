@@ -1,4 +1,4 @@
-// Winograd's algorithm for dense 3x3 windows of stride 1, in all three directions.
+// Winograd's algorithm for dense 3x3 and 5x5 windows of stride 1, in all three directions.
 #pragma once
 
 #include "core/gather.h"
@@ -10,7 +10,7 @@ namespace fastconv {
 template <class T>
 bool winograd_serves(const ConvProblem& problem);
 
-/// One group, 3x3 windows, stride and dilation 1.
+/// One group, 3x3 or 5x5 windows, stride and dilation 1.
 template <class T>
 void run_winograd(const Gather<T>& gather);
 

@@ -112,7 +112,8 @@ struct WinogradTile {
     int64_t channels;
 };
 
-/// A square of values of one tile from its 36 points; the first `rows` x `columns` of an output tile are written.
+/// A square of values of one tile from its 36 points; the first `rows` x `columns` of an output tile, or all filter
+/// taps, are written, the taps added to what is there if `accumulate`.
 template <class T>
 struct WinogradOutput {
     const T* points;
@@ -121,7 +122,7 @@ struct WinogradOutput {
     T* y;
     ptrdiff_t row, pixel;
     int64_t rows, columns, channels;
-    bool relu;
+    bool relu, accumulate;
 };
 
 template <class T>
@@ -137,11 +138,15 @@ struct KernelsOf {
     int64_t outer_products_count[4]; // most `count` that one register tile takes
     void (*depthwise_row)(const DepthwiseRow<T>&);
     void (*depthwise_filter_rows)(const DepthwiseFilterRows<T>&);
-    void (*winograd_input)(const WinogradTile<T>&);    // 6x6 pixels
-    void (*winograd_gradient)(const WinogradTile<T>&); // 4x4 pixels of dy
-    void (*winograd_filter)(const WinogradTile<T>&);   // 3x3 taps
-    bool (*winograd_output)(const WinogradOutput<T>&); // 4x4 pixels; whether all are finite before bias and ReLU
-    void (*winograd_taps)(const WinogradOutput<T>&);   // 3x3 taps
+    // Winograd: [0] for 3x3 windows and tiles of 4x4 outputs, [1] for 5x5 windows and tiles of 2x2.
+    void (*winograd_input)(const WinogradTile<T>&);       // 6x6 pixels
+    void (*winograd_filter[2])(const WinogradTile<T>&);   // the taps of a window
+    void (*winograd_gradient[2])(const WinogradTile<T>&); // a tile of dy
+    // These return whether all values are finite (before bias and ReLU).
+    bool (*winograd_output[2])(const WinogradOutput<T>&);
+    bool (*winograd_taps[2])(const WinogradOutput<T>&);
+    /// to[c*to_row + r] = from[r*from_row + c].
+    void (*transpose)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns);
     void (*max_row)(const PoolRow<T>&);
     void (*max_grad_row)(const PoolRow<T>&);
     void (*avg_row)(const PoolRow<T>&);

@@ -1,8 +1,9 @@
-// The transforms of Winograd's minimal filtering with 6x6 tiles: F(4x4, 3x3) for the forward pass and the input
-// gradient, F(3x3, 4x4) for the filter gradient (Lavin & Gray, arXiv:1509.09308). The products between them are
-// conv_row and outer_products over the tiles, once for each of the 36 points.
+// The transforms of Winograd's minimal filtering with 6x6 tiles: F(4x4, 3x3) and F(2x2, 5x5) for the forward pass and
+// the input gradient, F(3x3, 4x4) and F(5x5, 2x2) for the filter gradient (Lavin & Gray, arXiv:1509.09308). The products
+// between them are conv_row and outer_products over the tiles, once for each of the 36 points. All four share the points
+// below, and with them the transform of the input.
 //
-// Vectorised over channels. A one-dimensional transform takes 6 (or 3, 4) vectors and lives in registers; the 36
+// Vectorised over channels. A one-dimensional transform takes 6 (or 2 to 5) vectors and lives in registers; the 36
 // vectors between the two passes go through 2.3 KB of stack, that is L1. About 5 operations a value: the ceiling is L1
 // and L2 bandwidth, since each value is loaded once and stored once.
 //
@@ -22,7 +23,7 @@ struct Points {
     static constexpr T sum = a2 + b2;                   // a^2 + b^2;  a^2 * b^2 is 1
     static constexpr T na = static_cast<T>(-1.0 / 1.5); // 1 / (2 a^2 (a^2 - b^2))
     static constexpr T nb = static_cast<T>(1.0 / 6.0);  // 1 / (2 b^2 (b^2 - a^2))
-    static constexpr T a3 = a * a2, b3 = b * b2;
+    static constexpr T a3 = a * a2, b3 = b * b2, a4 = a2 * a2, b4 = b2 * b2;
 };
 
 template <class T, bool Part>
@@ -51,53 +52,42 @@ FASTCONV_INLINE void input_points(const Vec<T> d[6], Vec<T> out[6]) {
     out[5] = d[1] - P::sum * d[3] + d[5];
 }
 
-/// G: three filter taps to six points.
-template <class T>
-FASTCONV_INLINE void filter_points(const Vec<T> g[3], Vec<T> out[6]) {
+/// G of F(m, N), m + N = 7: N filter taps, or output gradients, to six points.
+template <class T, int N>
+FASTCONV_INLINE void filter_points(const Vec<T> g[N], Vec<T> out[6]) {
     using P = Points<T>;
-    const Vec<T> even_a = P::na * g[0] + P::na * P::a2 * g[2], odd_a = P::na * P::a * g[1];
-    const Vec<T> even_b = P::nb * g[0] + P::nb * P::b2 * g[2], odd_b = P::nb * P::b * g[1];
+    Vec<T> even_a = P::na * g[0], even_b = P::nb * g[0], odd_a = P::na * P::a * g[1], odd_b = P::nb * P::b * g[1];
+    if constexpr (N > 2) {
+        even_a += P::na * P::a2 * g[2];
+        even_b += P::nb * P::b2 * g[2];
+    }
+    if constexpr (N > 3) {
+        odd_a += P::na * P::a3 * g[3];
+        odd_b += P::nb * P::b3 * g[3];
+    }
+    if constexpr (N > 4) {
+        even_a += P::na * P::a4 * g[4];
+        even_b += P::nb * P::b4 * g[4];
+    }
     out[0] = g[0];
     out[1] = even_a + odd_a;
     out[2] = even_a - odd_a;
     out[3] = even_b + odd_b;
     out[4] = even_b - odd_b;
-    out[5] = g[2];
+    out[5] = g[N - 1];
 }
 
-/// G of F(3, 4): four output gradients to six points.
-template <class T>
-FASTCONV_INLINE void gradient_points(const Vec<T> g[4], Vec<T> out[6]) {
-    using P = Points<T>;
-    const Vec<T> even_a = P::na * g[0] + P::na * P::a2 * g[2], odd_a = P::na * P::a * g[1] + P::na * P::a3 * g[3];
-    const Vec<T> even_b = P::nb * g[0] + P::nb * P::b2 * g[2], odd_b = P::nb * P::b * g[1] + P::nb * P::b3 * g[3];
-    out[0] = g[0];
-    out[1] = even_a + odd_a;
-    out[2] = even_a - odd_a;
-    out[3] = even_b + odd_b;
-    out[4] = even_b - odd_b;
-    out[5] = g[3];
-}
-
-/// A^T: six points to four outputs.
-template <class T>
-FASTCONV_INLINE void output_values(const Vec<T> m[6], Vec<T> out[4]) {
+/// A^T of F(N, r), N + r = 7: six points to N outputs, or filter taps.
+template <class T, int N>
+FASTCONV_INLINE void output_values(const Vec<T> m[6], Vec<T> out[N]) {
     using P = Points<T>;
     const Vec<T> even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
     out[0] = m[0] + even_a + even_b;
     out[1] = P::a * odd_a + P::b * odd_b;
-    out[2] = P::a2 * even_a + P::b2 * even_b;
-    out[3] = P::a3 * odd_a + P::b3 * odd_b + m[5];
-}
-
-/// A^T of F(3, 4): six points to three filter taps.
-template <class T>
-FASTCONV_INLINE void tap_values(const Vec<T> m[6], Vec<T> out[3]) {
-    using P = Points<T>;
-    const Vec<T> even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
-    out[0] = m[0] + even_a + even_b;
-    out[1] = P::a * odd_a + P::b * odd_b;
-    out[2] = P::a2 * even_a + P::b2 * even_b + m[5];
+    if constexpr (N > 2) out[2] = P::a2 * even_a + P::b2 * even_b;
+    if constexpr (N > 3) out[3] = P::a3 * odd_a + P::b3 * odd_b;
+    if constexpr (N > 4) out[4] = P::a4 * even_a + P::b4 * even_b;
+    out[N - 1] += m[5];
 }
 
 /// From a square of Size x Size pixels (zero outside the valid rows and columns) to 36 planes.
@@ -153,25 +143,22 @@ template <class T>
 void input_tile(const WinogradTile<T>& a) {
     tile_to_points<T, 6, input_points<T>>(a);
 }
-template <class T>
-void gradient_tile(const WinogradTile<T>& a) {
-    tile_to_points<T, 4, gradient_points<T>>(a);
-}
-template <class T>
+/// N x N taps of a filter, or output gradients.
+template <class T, int N>
 void filter_tile(const WinogradTile<T>& a) {
-    tile_to_points<T, 3, filter_points<T>>(a);
+    tile_to_points<T, N, filter_points<T, N>>(a);
 }
 
-template <class T, bool Part>
+template <class T, int N, bool Part>
 FASTCONV_INLINE Vec<T> output_channels(const WinogradOutput<T>& a, int64_t c, int64_t count) {
-    Vec<T> out[4][4];
-    from_points<T, 4, output_values<T>, Part>(a.points + c, a.plane, count, out);
+    Vec<T> out[N][N];
+    from_points<T, N, output_values<T, N>, Part>(a.points + c, a.plane, count, out);
     Vec<T> bias{}, zero_or_nan{};
     if (a.bias) bias = fetch<T, Part>(a.bias + c, count);
     FASTCONV_UNROLL
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < N; ++i) {
         FASTCONV_UNROLL
-        for (int j = 0; j < 4; ++j) {
+        for (int j = 0; j < N; ++j) {
             Vec<T> value = out[i][j];
             zero_or_nan += value - value; // NaN once any value is infinite or NaN
             if (a.bias) value += bias;
@@ -183,41 +170,59 @@ FASTCONV_INLINE Vec<T> output_channels(const WinogradOutput<T>& a, int64_t c, in
 }
 
 template <class T>
+FASTCONV_INLINE bool all_zero(Vec<T> values) {
+    bool zero = true;
+    for (int lane = 0; lane < width<T>; ++lane) zero &= values[lane] == 0;
+    return zero;
+}
+
+template <class T, int N>
 bool output_tile(const WinogradOutput<T>& a) {
     Vec<T> zero_or_nan{};
     int64_t c = 0;
-    for (; c + width<T> <= a.channels; c += width<T>) zero_or_nan += output_channels<T, false>(a, c, width<T>);
-    if (c < a.channels) zero_or_nan += output_channels<T, true>(a, c, a.channels - c);
-    bool finite = true;
-    for (int lane = 0; lane < width<T>; ++lane) finite &= zero_or_nan[lane] == 0;
-    return finite;
+    for (; c + width<T> <= a.channels; c += width<T>) zero_or_nan += output_channels<T, N, false>(a, c, width<T>);
+    if (c < a.channels) zero_or_nan += output_channels<T, N, true>(a, c, a.channels - c);
+    return all_zero<T>(zero_or_nan);
 }
 
-template <class T, bool Part>
-FASTCONV_INLINE void tap_channels(const WinogradOutput<T>& a, int64_t c, int64_t count) {
-    Vec<T> out[3][3];
-    from_points<T, 3, tap_values<T>, Part>(a.points + c, a.plane, count, out);
+template <class T, int N, bool Part>
+FASTCONV_INLINE Vec<T> tap_channels(const WinogradOutput<T>& a, int64_t c, int64_t count) {
+    Vec<T> out[N][N];
+    from_points<T, N, output_values<T, N>, Part>(a.points + c, a.plane, count, out);
+    Vec<T> zero_or_nan{};
     FASTCONV_UNROLL
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < N; ++i) {
         FASTCONV_UNROLL
-        for (int j = 0; j < 3; ++j) put<T, Part>(a.y + i * a.row + j * a.pixel + c, out[i][j], count);
+        for (int j = 0; j < N; ++j) {
+            T* to = a.y + i * a.row + j * a.pixel + c;
+            const Vec<T> value = a.accumulate ? fetch<T, Part>(to, count) + out[i][j] : out[i][j];
+            zero_or_nan += value - value;
+            put<T, Part>(to, value, count);
+        }
     }
+    return zero_or_nan;
 }
 
-template <class T>
-void tap_tile(const WinogradOutput<T>& a) {
+template <class T, int N>
+bool tap_tile(const WinogradOutput<T>& a) {
+    Vec<T> zero_or_nan{};
     int64_t c = 0;
-    for (; c + width<T> <= a.channels; c += width<T>) tap_channels<T, false>(a, c, width<T>);
-    if (c < a.channels) tap_channels<T, true>(a, c, a.channels - c);
+    for (; c + width<T> <= a.channels; c += width<T>) zero_or_nan += tap_channels<T, N, false>(a, c, width<T>);
+    if (c < a.channels) zero_or_nan += tap_channels<T, N, true>(a, c, a.channels - c);
+    return all_zero<T>(zero_or_nan);
 }
 
 template <class T>
 void fill(KernelsOf<T>& kernels) {
     kernels.winograd_input = input_tile<T>;
-    kernels.winograd_gradient = gradient_tile<T>;
-    kernels.winograd_filter = filter_tile<T>;
-    kernels.winograd_output = output_tile<T>;
-    kernels.winograd_taps = tap_tile<T>;
+    kernels.winograd_filter[0] = filter_tile<T, 3>;
+    kernels.winograd_filter[1] = filter_tile<T, 5>;
+    kernels.winograd_gradient[0] = filter_tile<T, 4>;
+    kernels.winograd_gradient[1] = filter_tile<T, 2>;
+    kernels.winograd_output[0] = output_tile<T, 4>;
+    kernels.winograd_output[1] = output_tile<T, 2>;
+    kernels.winograd_taps[0] = tap_tile<T, 3>;
+    kernels.winograd_taps[1] = tap_tile<T, 5>;
 }
 
 } // namespace

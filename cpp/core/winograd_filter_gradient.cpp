@@ -1,0 +1,265 @@
+// Plans Winograd's filter gradient: transform tiles of x and of dy, sum their products at each of the 36 points, and
+// transform the sums to filter taps.
+//
+// The 36*C*K sums are what costs memory traffic. Few channels: all of them stay in the L2 cache of the thread that
+// streams tiles through them, and the tiles are cut into parts with taps of their own. Many channels: points of a chunk
+// of tiles lie in memory, and a task computes a block of channels x filters at all points, in L2, up to the taps.
+// Either way the order of a sum follows from the problem, not from the threads.
+#include "core/direct.h"
+#include "core/threading.h"
+#include "core/winograd.h"
+#include "core/winograd_tiles.h"
+#include "core/workspace.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kSumBytes = 640 << 10;  // the sums of a task: most of an L2 cache
+constexpr std::int64_t kTileBytes = 320 << 10; // points of the tiles that a task takes at once, few channels
+constexpr std::int64_t kChunkBytes = 8 << 20;  // points of a chunk of tiles, many channels
+constexpr std::int64_t kParts = 32;            // enough for 16 threads; fixed, since it decides the order of the sum
+
+struct Plan {
+    WinogradForm form;
+    TileGrid grid;
+    std::int64_t tiles, vectors, k_blocks;
+    bool resident;           // all sums of a task at once: few channels
+    std::int64_t parts;      // resident: of the tiles
+    std::int64_t chunk;      // tiles that are transformed at once, by a task or by all
+    std::int64_t c_blocks;   // not resident: tasks are c_blocks x k_blocks
+    std::int64_t widest;     // filters of a block
+    std::int64_t block_sums; // sums of a task
+};
+
+template <class T>
+Plan make_plan(const ConvProblem& o) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const WinogradForm form(o.r);
+    Plan plan{form, TileGrid(form, o.p, o.q), 0, 0, 0, false, 1, 0, 1, 0, 0};
+    plan.tiles = o.n * plan.grid.image();
+    plan.vectors = ceil_div(o.k, kernel.width);
+    plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
+    plan.widest = ceil_div(plan.vectors, plan.k_blocks) * kernel.width;
+    plan.resident = kPoints * o.c * o.k * size <= kSumBytes;
+    const std::int64_t tile_bytes = kPoints * (o.c + o.k) * size;
+    if (plan.resident) {
+        plan.parts = std::clamp<std::int64_t>(plan.tiles / 8, 1, kParts);
+        plan.chunk = std::clamp<std::int64_t>(kTileBytes / tile_bytes, 1, ceil_div(plan.tiles, plan.parts));
+        plan.block_sums = o.c * o.k;
+    } else {
+        plan.chunk = std::clamp<std::int64_t>(kChunkBytes / tile_bytes, 1, std::max<std::int64_t>(1, plan.tiles));
+        const std::int64_t most = std::max<std::int64_t>(1, kSumBytes / (kPoints * plan.widest * size));
+        plan.c_blocks = ceil_div(o.c, std::min<std::int64_t>(most, 48));
+        plan.block_sums = ceil_div(o.c, plan.c_blocks) * plan.widest;
+    }
+    return plan;
+}
+
+/// As transform_inputs for filters [k0, k0 + filters) of dy.
+template <class T>
+void transform_gradients(const ConvProblem& o, const Plan& plan, const T* dy, std::int64_t k0, std::int64_t filters,
+                         std::int64_t first, std::int64_t last, T* points, std::int64_t plane) {
+    for (std::int64_t t = first; t < last; ++t) {
+        const std::int64_t y = plan.grid.y(t), x = plan.grid.x(t);
+        WinogradTile<T> tile{};
+        tile.pixels = dy + ((plan.grid.n(t) * o.p + y) * o.q + x) * o.k + k0;
+        tile.row = o.q * o.k;
+        tile.pixel = o.k;
+        tile.row1 = std::min(plan.form.tile, o.p - y);
+        tile.column1 = std::min(plan.form.tile, o.q - x);
+        tile.points = points + (t - first) * filters;
+        tile.plane = plane;
+        tile.channels = filters;
+        kernels<T>().winograd_gradient[plan.form.index](tile);
+    }
+}
+
+/// Adds the products of `count` tiles at one point: `channels` x `wide` vectors of filters.
+template <class T>
+void add_products(const T* x, std::int64_t x_step, std::int64_t channels, const T* dy, std::int64_t dy_step,
+                  std::int64_t count, std::int64_t wide, std::int64_t filters, T* sums, std::int64_t sums_step) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr std::ptrdiff_t neighbours[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+    const std::int64_t most = kernel.outer_products_count[wide - 1], calls = ceil_div(channels, most);
+    OuterProducts<T> products{};
+    products.x_step = x_step;
+    products.offsets = neighbours;
+    products.dy = dy;
+    products.dy_step = dy_step;
+    products.rows = 1;
+    products.pixels = count;
+    products.channels = filters;
+    products.out_step = sums_step;
+    for (std::int64_t call = 0; call < calls; ++call) {
+        const std::int64_t c = part_start(call, calls, channels);
+        products.count = part_start(call + 1, calls, channels) - c;
+        products.x = x + c;
+        products.out = sums + c * sums_step;
+        kernel.outer_products[wide - 1](products);
+    }
+}
+
+/// The taps of channels [c0, c1) x filters [k0, k0 + filters), from their sums or added to what `to` has. Returns
+/// whether all are finite.
+template <class T>
+bool finish_taps(const ConvProblem& o, const Plan& plan, const T* sums, std::int64_t plane, std::int64_t step,
+                 std::int64_t c0, std::int64_t c1, std::int64_t k0, std::int64_t filters, bool accumulate, T* to) {
+    WinogradOutput<T> taps{};
+    taps.plane = plane;
+    taps.row = plan.form.window * o.c * o.k;
+    taps.pixel = o.c * o.k;
+    taps.channels = filters;
+    taps.accumulate = accumulate;
+    bool finite = true;
+    for (std::int64_t c = c0; c < c1; ++c) {
+        taps.points = sums + (c - c0) * step;
+        taps.y = to + c * o.k + k0;
+        finite &= kernels<T>().winograd_taps[plan.form.index](taps);
+    }
+    return finite;
+}
+
+template <class T>
+bool sum_resident(const ConvProblem& o, const Plan& plan, const T* input, const T* dy, T* dw) {
+    std::atomic<bool> finite{true};
+    const KernelsOf<T>& kernel = kernels<T>();
+    const Windows a = windows_of(o);
+    const std::int64_t total = o.r * o.s * o.c * o.k;
+    const std::int64_t x_plane = plan.chunk * o.c + plane_padding<T>, dy_plane = plan.chunk * o.k + plane_padding<T>;
+    const std::int64_t sum_plane = o.c * o.k + plane_padding<T>;
+    const Scratch<T> partial((plan.parts - 1) * total); // the first part sums into dw itself
+    const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(plan.tiles);
+    parallel_for(plan.parts, work, [&](std::int64_t part) {
+        const Scratch<T> x_points(kPoints * x_plane), dy_points(kPoints * dy_plane), sums(kPoints * sum_plane);
+        std::fill_n(sums.get(), kPoints * sum_plane, T{});
+        const std::int64_t end = part_start(part + 1, plan.parts, plan.tiles);
+        for (std::int64_t t = part_start(part, plan.parts, plan.tiles); t < end; t += plan.chunk) {
+            const std::int64_t last = std::min(end, t + plan.chunk);
+            transform_inputs(a, plan.grid, input, o.h * o.w * o.c, o.c, o.c, t, last, x_points.get(), x_plane);
+            transform_gradients(o, plan, dy, 0, o.k, t, last, dy_points.get(), dy_plane);
+            for (std::int64_t point = 0; point < kPoints; ++point) {
+                for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+                    const std::int64_t vector = part_start(kb, plan.k_blocks, plan.vectors);
+                    const std::int64_t wide = part_start(kb + 1, plan.k_blocks, plan.vectors) - vector;
+                    const std::int64_t k0 = vector * kernel.width;
+                    add_products(x_points.get() + point * x_plane, o.c, o.c, dy_points.get() + point * dy_plane + k0,
+                                 o.k, last - t, wide, std::min(o.k - k0, wide * kernel.width),
+                                 sums.get() + point * sum_plane + k0, o.k);
+                }
+            }
+        }
+        T* const to = part == 0 ? dw : partial.get() + (part - 1) * total;
+        if (!finish_taps(o, plan, sums.get(), sum_plane, o.k, 0, o.c, 0, o.k, false, to)) finite = false;
+    });
+    constexpr std::int64_t block = 4096;
+    parallel_for(ceil_div(total, block), static_cast<double>(total * plan.parts), [&](std::int64_t task) {
+        const std::int64_t first = task * block, last = std::min(total, first + block);
+        for (std::int64_t part = 1; part < plan.parts; ++part) {
+            const T* from = partial.get() + (part - 1) * total;
+            for (std::int64_t i = first; i < last; ++i) dw[i] += from[i];
+        }
+    });
+    return finite;
+}
+
+/// One axis of the blocks, of channels or filters, and where the points of a block lie: [block][point][tile][channel],
+/// so that a product reads both sides from one run of memory.
+struct Blocks {
+    std::int64_t count, units, unit, size, chunk, padding; // `units` of `unit` channels make `size` or more
+
+    std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
+    std::int64_t channels(std::int64_t b) const { return std::min(size, first(b + 1)) - first(b); }
+    std::int64_t plane(std::int64_t b) const { return chunk * channels(b) + padding; }
+    std::int64_t offset(std::int64_t b) const { return kPoints * (chunk * first(b) + padding * b); }
+    std::int64_t total() const { return kPoints * (chunk * size + padding * count); }
+};
+
+template <class T>
+bool sum_blocks(const ConvProblem& o, const Plan& plan, const T* input, const T* dy, T* dw) {
+    std::atomic<bool> finite{true};
+    const KernelsOf<T>& kernel = kernels<T>();
+    const Windows a = windows_of(o);
+    const Blocks c_blocks{plan.c_blocks, o.c, 1, o.c, plan.chunk, plane_padding<T>};
+    const Blocks k_blocks{plan.k_blocks, plan.vectors, kernel.width, o.k, plan.chunk, plane_padding<T>};
+    const Scratch<T> x_points(c_blocks.total()), dy_points(k_blocks.total());
+    for (std::int64_t start = 0; start < plan.tiles; start += plan.chunk) {
+        const std::int64_t count = std::min(plan.chunk, plan.tiles - start);
+        constexpr std::int64_t few = 4; // tiles of one task
+        parallel_for(ceil_div(count, few), static_cast<double>(count * kPoints * (o.c + o.k)), [&](std::int64_t task) {
+            const std::int64_t first = task * few, last = std::min(count, first + few);
+            for (std::int64_t b = 0; b < c_blocks.count; ++b)
+                transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c, c_blocks.channels(b),
+                                 start + first, start + last,
+                                 x_points.get() + c_blocks.offset(b) + first * c_blocks.channels(b), c_blocks.plane(b));
+            for (std::int64_t b = 0; b < k_blocks.count; ++b)
+                transform_gradients(o, plan, dy, k_blocks.first(b), k_blocks.channels(b), start + first, start + last,
+                                    dy_points.get() + k_blocks.offset(b) + first * k_blocks.channels(b),
+                                    k_blocks.plane(b));
+        });
+        const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(count);
+        parallel_for(c_blocks.count * k_blocks.count, work, [&](std::int64_t task) {
+            const std::int64_t kb = task / c_blocks.count, cb = task % c_blocks.count;
+            const std::int64_t c0 = c_blocks.first(cb), channels = c_blocks.channels(cb);
+            const std::int64_t filters = k_blocks.channels(kb), wide = ceil_div(filters, kernel.width);
+            const std::int64_t step = wide * kernel.width, plane = channels * step + plane_padding<T>;
+            const Scratch<T> sums(kPoints * plane);
+            std::fill_n(sums.get(), kPoints * plane, T{});
+            for (std::int64_t point = 0; point < kPoints; ++point)
+                add_products(x_points.get() + c_blocks.offset(cb) + point * c_blocks.plane(cb), channels, channels,
+                             dy_points.get() + k_blocks.offset(kb) + point * k_blocks.plane(kb), filters, count, wide,
+                             filters, sums.get() + point * plane, step);
+            if (!finish_taps(o, plan, sums.get(), plane, step, c0, c0 + channels, k_blocks.first(kb), filters,
+                             start > 0, dw))
+                finite = false;
+        });
+    }
+    return finite;
+}
+
+} // namespace
+
+template <class T>
+void winograd_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
+    const Plan plan = make_plan<T>(o);
+    if (plan.resident ? sum_resident(o, plan, input, dy, dw) : sum_blocks(o, plan, input, dy, dw)) return;
+    // A NaN or infinity spreads over all taps of its (c, k): these are computed directly.
+    const std::int64_t taps = o.r * o.s, pairs = o.c * o.k;
+    const Scratch<T> direct(taps * pairs);
+    direct_filter_gradient(o, input, dy, direct.get());
+    for (std::int64_t pair = 0; pair < pairs; ++pair) {
+        bool finite = true;
+        for (std::int64_t tap = 0; tap < taps; ++tap) finite &= std::isfinite(dw[tap * pairs + pair]);
+        if (finite) continue;
+        for (std::int64_t tap = 0; tap < taps; ++tap) dw[tap * pairs + pair] = direct.get()[tap * pairs + pair];
+    }
+}
+
+template <class T>
+Sketch sketch_winograd_filter_gradient(const ConvProblem& o) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const Plan plan = make_plan<T>(o);
+    const std::int64_t points = kPoints * (plan.chunk * (o.c + o.k) + (plan.c_blocks + plan.k_blocks) * plane_padding<T>)*size;
+    const std::int64_t sums = kPoints * (plan.block_sums + plane_padding<T>)*size;
+    Sketch sketch;
+    sketch.kernel = o.r == 3 ? "outer_products on 36 points of 4x4 tiles" : "outer_products on 36 points of 2x2 tiles";
+    sketch.tile_pixels = std::min(o.c, kernel.outer_products_count[plan.widest / kernel.width - 1]);
+    sketch.tile_filters = plan.widest;
+    sketch.tasks = plan.resident ? plan.parts : plan.c_blocks * plan.k_blocks;
+    sketch.shared_bytes = plan.resident ? (plan.parts - 1) * o.r * o.s * o.c * o.k * size : points;
+    sketch.thread_bytes = plan.resident ? points + sums : sums;
+    sketch.multiplications = static_cast<double>(kPoints * plan.tiles) * static_cast<double>(o.c * o.k);
+    return sketch;
+}
+
+template void winograd_filter_gradient(const ConvProblem&, const float*, const float*, float*);
+template void winograd_filter_gradient(const ConvProblem&, const double*, const double*, double*);
+template Sketch sketch_winograd_filter_gradient<float>(const ConvProblem&);
+template Sketch sketch_winograd_filter_gradient<double>(const ConvProblem&);
+
+} // namespace fastconv

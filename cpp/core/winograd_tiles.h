@@ -1,0 +1,43 @@
+// What both halves of Winograd's algorithm share: the two forms, the grid of tiles, and how tiles become points.
+#pragma once
+
+#include "core/gather.h"
+#include "core/isa.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace fastconv {
+
+constexpr std::int64_t kPoints = 36; // every form reads 6x6 pixels
+
+/// F(4x4, 3x3) or F(2x2, 5x5), by the window; `index` is that of the kernel table.
+struct WinogradForm {
+    std::int64_t window, tile;
+    int index;
+
+    explicit WinogradForm(std::int64_t r) : window(r), tile(7 - r), index(r == 5 ? 1 : 0) {}
+};
+
+/// The tiles of all images.
+struct TileGrid {
+    std::int64_t rows, columns, tile;
+
+    TileGrid(const WinogradForm& form, std::int64_t p, std::int64_t q)
+        : rows(ceil_div(p, form.tile)), columns(ceil_div(q, form.tile)), tile(form.tile) {}
+    std::int64_t image() const { return rows * columns; }
+    std::int64_t n(std::int64_t t) const { return t / image(); }
+    std::int64_t y(std::int64_t t) const { return t % image() / columns * tile; }
+    std::int64_t x(std::int64_t t) const { return t % image() % columns * tile; }
+};
+
+/// Planes of points one cache line apart from a power of two, which would map them all to one set of L1.
+template <class T>
+constexpr std::int64_t plane_padding = 64 / static_cast<std::int64_t>(sizeof(T));
+
+/// Transforms the pixels that tiles [first, last) read; tile t's points go to points + (t - first)*channels.
+template <class T>
+void transform_inputs(const Windows& a, const TileGrid& grid, const T* input, std::int64_t image, std::int64_t pixel,
+                      std::int64_t channels, std::int64_t first, std::int64_t last, T* points, std::int64_t plane);
+
+} // namespace fastconv
