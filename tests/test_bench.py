@@ -45,6 +45,8 @@ def test_line() -> None:
     assert layer.output_shape == (8, 7, 7, 512)
     assert layer.filter_shape == (3, 5, 512, 1)
     assert layer.flops == 2 * 8 * 7 * 7 * 512 * 15
+    # Of 7 windows of 3 rows one meets padding once; of 7 windows of 5 columns two do, at either end.
+    assert layer.least_flops == 2 * 8 * 512 * (7 * 3 - 1) * (7 * 5 - 2)
     assert parse_line("p 1x8x8x3 max 2x2", "some").stride == 2  # as everywhere, the window by default
 
 
@@ -97,13 +99,17 @@ def test_ratios_and_means() -> None:
     assert means["forward"]["layers_all"] == 1
 
 
-@pytest.mark.parametrize(("direct", "gflops", "void"), [(True, 106, True), (True, 104, False), (False, 150, False)])
-def test_void(direct: bool, gflops: float, void: bool) -> None:
+@pytest.mark.parametrize(
+    ("direct", "gflops", "least", "void"),
+    [(True, 106, 1.0, True), (True, 104, 1.0, False), (True, 112, 0.9, False), (False, 150, 1.0, False)],
+)
+def test_void(direct: bool, gflops: float, least: float, void: bool) -> None:
     result = {
         "suite": "some",
         "layer": "a",
         "direction": "forward",
         "gflop": 1.0,
+        "least_gflop": least,
         "contestants": {"torch": {"gflops": gflops, "direct": direct}},
     }
     assert bool(add_percent_of_peak([result], 100e9)) == void
