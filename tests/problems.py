@@ -83,7 +83,7 @@ class Problem:
 
     @property
     def may_be_winograd(self) -> bool:
-        served = (3, 3, 1, 1, 1, 1, 1) == (*self.kernel, *self.strides, *self.dilations, self.groups)
+        served = self.kernel in ((3, 3), (5, 5)) and (1, 1, 1, 1, 1) == (*self.strides, *self.dilations, self.groups)
         return not self.pool and (self.algorithm == "winograd" or (self.algorithm == "auto" and served))
 
     @property
@@ -337,7 +337,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
     kernel = (_pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7), _pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7))
     strides = (_pick(rng, 1, 1, 1, 2, 2, 3, 5), _pick(rng, 1, 1, 1, 2, 2, 3, 5))
     if kind == "winograd":
-        kernel, strides = (3, 3), (1, 1)
+        kernel, strides = _pick(rng, (3, 3), (3, 3), (5, 5)), (1, 1)
     if pool and rng.random() < 0.4:
         strides = kernel
     dilations = (1, 1)

@@ -3,6 +3,7 @@
 #include "core/depthwise.h"
 
 #include "core/band.h"
+#include "core/gather.h"
 #include "core/isa.h"
 #include "core/phases.h"
 #include "core/threading.h"
@@ -13,6 +14,9 @@
 
 namespace fastconv {
 namespace {
+
+/// Pixels this far apart share so few sets of L1 that it holds no window: what is loaded is better used in order.
+constexpr std::int64_t kFarBytes = 2048;
 
 /// The windows of one output row, as runs of pixels with the same valid taps: inner pixels are one run, each pixel at
 /// the border is its own.
@@ -52,8 +56,8 @@ struct Taps {
 };
 
 template <class T>
-void run_row(const Taps<T>& g, const std::vector<Run>& runs, const T* image, std::int64_t y, std::int64_t c0,
-             std::int64_t channels, T* output, std::vector<std::ptrdiff_t>& offsets) {
+void run_rows(const Taps<T>& g, const std::vector<Run>& runs, const T* image, std::int64_t y, std::int64_t rows,
+              std::int64_t c0, std::int64_t channels, T* output, std::vector<std::ptrdiff_t>& offsets) {
     const Windows& a = g.windows;
     std::int64_t i0 = 0, i1 = 0;
     const std::int64_t top = a.base_h + y * a.stride_h;
@@ -69,6 +73,7 @@ void run_row(const Taps<T>& g, const std::vector<Run>& runs, const T* image, std
         }
         DepthwiseRow<T> row{};
         row.x = image + c0;
+        row.x_row = a.stride_h * a.w * g.c;
         row.x_step = a.stride_w * g.c;
         row.offsets = offsets.data();
         row.filter_offsets = offsets.data() + a.r * a.s;
@@ -77,16 +82,31 @@ void run_row(const Taps<T>& g, const std::vector<Run>& runs, const T* image, std
         row.bias = g.bias ? g.bias + c0 : nullptr;
         row.relu = g.relu;
         row.y = output + run.x0 * g.out_pixel + c0;
+        row.y_row = g.out_row;
         row.y_step = g.out_pixel;
+        row.rows = rows;
         row.pixels = run.pixels;
         row.channels = channels;
         row.sliding = a.stride_w == 1 && a.dilation_w == 1 && run.j1 - run.j0 == 3;
+        row.sliding_rows = row.sliding && a.stride_h == 1 && a.dilation_h == 1 && i1 - i0 == 3 &&
+                           g.c * static_cast<std::int64_t>(sizeof(T)) < kFarBytes;
         kernels<T>().depthwise_row(row);
     }
 }
 
 std::int64_t rows_per_task(const Windows& a, std::int64_t n) {
-    return std::clamp<std::int64_t>(n * a.p / (8 * get_num_threads()), 1, 16);
+    return std::clamp<std::int64_t>(n * a.p / (8 * get_num_threads()), 1, 18); // 4 tiles of 4, and the borders
+}
+
+/// How many output rows from y on, up to `end`, have the same valid taps.
+std::int64_t rows_alike(const Windows& a, std::int64_t y, std::int64_t end) {
+    std::int64_t i0 = 0, i1 = 0, next0 = 0, next1 = 0, rows = 1;
+    valid_taps(a.base_h + y * a.stride_h, a.dilation_h, a.r, a.h, i0, i1);
+    for (; y + rows < end; ++rows) {
+        valid_taps(a.base_h + (y + rows) * a.stride_h, a.dilation_h, a.r, a.h, next0, next1);
+        if (next0 != i0 || next1 != i1) break;
+    }
+    return rows;
 }
 
 template <class T>
@@ -100,10 +120,14 @@ void run_taps(const Taps<T>& g) {
     parallel_for(g.n * tiles, 2.0 * static_cast<double>(g.n * a.p * a.q * a.r * a.s * g.c), [&](std::int64_t task) {
         const std::int64_t n = task / tiles, y0 = task % tiles * rows;
         std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * a.r * a.s));
-        for (std::int64_t c0 = 0; c0 < g.c; c0 += channels)
-            for (std::int64_t y = y0; y < std::min(a.p, y0 + rows); ++y)
-                run_row(g, runs, g.input + n * g.image, y, c0, std::min(channels, g.c - c0),
-                        g.output + n * g.out_image + y * g.out_row, offsets);
+        const std::int64_t end = std::min(a.p, y0 + rows);
+        for (std::int64_t c0 = 0; c0 < g.c; c0 += channels) {
+            for (std::int64_t y = y0, taken = 0; y < end; y += taken) {
+                taken = rows_alike(a, y, end);
+                run_rows(g, runs, g.input + n * g.image, y, taken, c0, std::min(channels, g.c - c0),
+                         g.output + n * g.out_image + y * g.out_row, offsets);
+            }
+        }
     });
 }
 
@@ -154,9 +178,110 @@ void depthwise_input_gradient(const ConvProblem& o, const T* filters, const T* d
     }
 }
 
+namespace {
+
+// Filter gradients of many channels: planes of one vector of channels each (see kernels/depthwise.cpp).
+constexpr std::int64_t kPlaneBytes = 24 << 10; // x of a band: fits L1
+constexpr std::int64_t kBlockVectors = 4;      // planes of a task: memory is read in runs of as many vectors
+
+/// A band of input rows with its padding, as planes.
+template <class T>
+struct Planes {
+    std::int64_t lines, columns, plane;
+
+    Planes(const Windows& a, std::int64_t rows)
+        : lines((rows - 1) * a.stride_h + (a.r - 1) * a.dilation_h + 1),
+          columns((a.q - 1) * a.stride_w + (a.s - 1) * a.dilation_w + 1),
+          plane((lines * columns + 1) * kernels<T>().width) {} // one more: no power of two apart
+    std::int64_t line() const { return columns * kernels<T>().width; }
+
+    void fill(const Windows& a, std::int64_t y0, const T* image, std::int64_t pixel, std::int64_t channels,
+              T* to) const {
+        const std::int64_t top = a.base_h + y0 * a.stride_h;
+        const std::int64_t first = std::clamp<std::int64_t>(-top, 0, lines);
+        const std::int64_t last = std::clamp<std::int64_t>(a.h - top, first, lines);
+        const std::int64_t left = std::clamp<std::int64_t>(-a.base_w, 0, columns);
+        const std::int64_t right = std::clamp<std::int64_t>(a.w - a.base_w, left, columns);
+        if (first > 0 || last < lines || left > 0 || right < columns) std::fill_n(to, kBlockVectors * plane, T{});
+        for (std::int64_t t = first; t < last; ++t)
+            kernels<T>().split_channels(image + ((top + t) * a.w + a.base_w + left) * pixel, pixel, right - left,
+                                        channels, to + t * line() + left * kernels<T>().width, plane);
+    }
+};
+
+template <class T>
+bool far_apart(const Windows& a, std::int64_t channels) {
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    return channels * size >= kFarBytes && a.r > 0 && a.s > 0 && Planes<T>(a, 1).plane * size <= kPlaneBytes;
+}
+
+template <class T>
+void filter_gradient_of_planes(const ConvProblem& o, const T* input, const T* dy, T* dw) {
+    const Windows a = windows_of(o);
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr std::int64_t longest = 16, parts = 32; // rows of one sum; tasks for 16 threads
+    std::int64_t rows = 1;
+    while (rows < std::min(a.p, longest) &&
+           Planes<T>(a, rows + 1).plane * static_cast<std::int64_t>(sizeof(T)) <= kPlaneBytes)
+        ++rows;
+    const std::int64_t width = kernel.width, block = kBlockVectors * width, blocks = ceil_div(o.c, block);
+    const std::int64_t window = o.r * o.s, total = window * o.c, tiles = ceil_div(a.p, rows), bands = o.n * tiles;
+    // The order of the sum is fixed by the problem: `splits` parts of the bands, each summed on its own.
+    const std::int64_t splits = std::min(ceil_div(parts, blocks), bands);
+    const Scratch<T> partial((splits - 1) * total); // the first split sums into dw itself
+    const double work = 2.0 * static_cast<double>(o.n * a.p * a.q) * static_cast<double>(total);
+    parallel_for(splits * blocks, work, [&](std::int64_t task) {
+        const std::int64_t c0 = task % blocks * block, split = task / blocks, channels = std::min(block, o.c - c0);
+        const std::int64_t dy_plane = (rows * o.q + 1) * width;
+        const Scratch<T> band(kBlockVectors * Planes<T>(a, rows).plane), gradient(kBlockVectors * dy_plane);
+        const Scratch<T> sums(window * block);
+        const Scratch<std::ptrdiff_t> offsets(2 * window);
+        std::fill_n(sums.get(), window * block, T{});
+        for (std::int64_t at = part_start(split, splits, bands); at < part_start(split + 1, splits, bands); ++at) {
+            const std::int64_t n = at / tiles, y0 = at % tiles * rows, count = std::min(rows, o.p - y0);
+            const Planes<T> planes(a, count);
+            planes.fill(a, y0, input + n * o.h * o.w * o.c + c0, o.c, channels, band.get());
+            kernel.split_channels(dy + (n * o.p + y0) * o.q * o.c + c0, o.c, count * o.q, channels, gradient.get(),
+                                  dy_plane);
+            for (std::int64_t t = 0; t < window; ++t) {
+                offsets.get()[t] = t / o.s * o.dilation_h * planes.line() + t % o.s * o.dilation_w * width;
+                offsets.get()[window + t] = t * width;
+            }
+            DepthwiseFilterRows<T> products{};
+            products.x_row = a.stride_h * planes.line();
+            products.x_step = a.stride_w * width;
+            products.offsets = offsets.get();
+            products.out_offsets = offsets.get() + window;
+            products.taps = window;
+            products.dy_row = o.q * width;
+            products.dy_step = width;
+            products.rows = count;
+            products.pixels = o.q;
+            products.channels = width; // the lanes beyond the last channel are zeros
+            products.sliding = a.stride_w == 1 && a.dilation_w == 1 && o.s == 3;
+            for (std::int64_t v = 0; v < ceil_div(channels, width); ++v) {
+                products.x = band.get() + v * planes.plane;
+                products.dy = gradient.get() + v * dy_plane;
+                products.out = sums.get() + v * window * width;
+                kernel.depthwise_filter_rows(products);
+            }
+        }
+        T* const to = split == 0 ? dw : partial.get() + (split - 1) * total;
+        for (std::int64_t t = 0; t < window; ++t)
+            kernel.join_channels(sums.get() + t * width, window * width, 1, channels, to + t * o.c + c0, 0);
+    });
+    for (std::int64_t split = 1; split < splits; ++split) {
+        const T* from = partial.get() + (split - 1) * total;
+        for (std::int64_t i = 0; i < total; ++i) dw[i] += from[i];
+    }
+}
+
+} // namespace
+
 template <class T>
 void depthwise_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
     const Windows a = windows_of(o);
+    if (far_apart<T>(a, o.c)) return filter_gradient_of_planes(o, input, dy, dw);
     const std::vector<Run> runs = runs_of(a);
     // The order of the sum is fixed by the problem: `splits` parts of the output rows, each summed on its own.
     constexpr std::int64_t most = 32, partial_bytes = 16 << 20;
@@ -173,12 +298,9 @@ void depthwise_filter_gradient(const ConvProblem& o, const T* input, const T* dy
         for (std::int64_t at = split * rows / splits, taken = 0; at < end; at += taken) {
             // Rows of one image with the same valid taps, at most 16: a bound on the length of a sum.
             const std::int64_t n = at / o.p, y = at % o.p, top = a.base_h + y * a.stride_h;
-            std::int64_t i0 = 0, i1 = 0, next0 = 0, next1 = 0;
+            std::int64_t i0 = 0, i1 = 0;
             valid_taps(top, a.dilation_h, a.r, a.h, i0, i1);
-            for (taken = 1; taken < 16 && y + taken < o.p && at + taken < end; ++taken) {
-                valid_taps(top + taken * a.stride_h, a.dilation_h, a.r, a.h, next0, next1);
-                if (next0 != i0 || next1 != i1) break;
-            }
+            taken = rows_alike(a, y, std::min({o.p, y + end - at, y + 16}));
             for (const Run& run : runs) {
                 const std::int64_t left = a.base_w + run.x0 * a.stride_w;
                 std::ptrdiff_t *offset = offsets.data(), *out = offset + o.r * o.s;

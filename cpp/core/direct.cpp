@@ -5,6 +5,7 @@
 // only; tiles of pixels and blocks of filters may depend on anything, since they do not change a single rounding.
 #include "core/direct.h"
 
+#include "core/flat.h"
 #include "core/isa.h"
 #include "core/threading.h"
 #include "core/workspace.h"
@@ -26,6 +27,7 @@ struct Blocks {
     bool copy_all, copy_borders; // which tiles are copied into bands: those of padded problems, or only their borders
     bool whole_rows;             // a window row may be one run of memory
     bool dots;                   // few filters: vectors along the window instead of along the filters
+    bool flat;                   // few filters: vectors along pixels and filters (flat.h)
     std::int64_t run;            // dots: length of a run, rounded up to whole vectors
 
     /// Filter block b covers vectors [part_start(b), part_start(b+1)).
@@ -48,16 +50,18 @@ Blocks choose_blocks(const Gather<T>& g) {
     const bool in_place = a.dilation_w == 1 && g.pixel == g.c;
     // One step of a dot product takes a vector of a run for each filter, one of the other form a value of the window
     // for each vector of filters; adding a sum's lanes takes as long as some 4 steps.
+    std::int64_t steps = 0;
     const auto try_dots = [&](bool whole_rows) {
         const std::int64_t runs = whole_rows ? a.r : window;
         blocks.whole_rows = whole_rows;
         blocks.run = ceil_div(window * g.c / runs, kernel.width) * kernel.width;
-        const std::int64_t steps = runs * blocks.run / kernel.width;
+        steps = runs * blocks.run / kernel.width;
         blocks.dots =
             g.k <= kernel.max_dots && steps <= kSumLength && (steps + 4) * g.k < window * g.c * blocks.vectors;
     };
     const bool crosses = a.crosses_columns();
     try_dots(in_place && (!crosses || a.overlapping()));
+    blocks.flat = flat_pays(g, blocks.dots ? (steps + 4) * g.k : window * g.c * blocks.vectors);
     if (blocks.dots) blocks.k_blocks = blocks.c_blocks = 1;
     // Copying costs little beside the multiplications with many filters, and single pixels at the border cost much
     // where rows are short.
@@ -93,13 +97,14 @@ void pack_filters(const Gather<T>& g, const Blocks& blocks, T* packed) {
                      for (std::int64_t i = 0; i < g.windows.r; ++i) {
                          for (std::int64_t j = 0; j < g.windows.s; ++j) {
                              const T* tap = from + i * g.f_i + j * g.f_j;
+                             if (g.f_c == 1) { // an input gradient's
+                                 if (valid < lanes) std::fill_n(to, (c1 - c0) * lanes, T{});
+                                 kernels<T>().transpose(tap, g.f_k, to, lanes, valid, c1 - c0);
+                                 to += (c1 - c0) * lanes;
+                                 continue;
+                             }
                              for (std::int64_t c = 0; c < c1 - c0; ++c) {
-                                 const T* line = tap + c * g.f_c;
-                                 if (g.f_k == 1) {
-                                     std::copy(line, line + valid, to);
-                                 } else {
-                                     for (std::int64_t k = 0; k < valid; ++k) to[k] = line[k * g.f_k];
-                                 }
+                                 std::copy_n(tap + c * g.f_c, valid, to); // a forward pass's: f_k is 1
                                  std::fill(to + valid, to + lanes, T{});
                                  to += lanes;
                              }
@@ -279,6 +284,7 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
     if (g.n == 0 || a.p == 0 || a.q == 0) return;
     if (a.r == 0 || a.s == 0) return fill_with_zeros(g);
     const Blocks blocks = choose_blocks(g);
+    if (blocks.flat && only == nullptr) return run_flat(g);
     const std::int64_t window = a.r * a.s;
     const std::int64_t group_size = packed_size(g, blocks);
     // What does not fit is done in parts, one after the other: windows (also to bound the length of a sum), groups,
@@ -406,20 +412,22 @@ namespace {
 
 constexpr std::int64_t kPartialBytes = 24 << 20; // all partial sums of a filter gradient
 constexpr std::int64_t kGradientTasks = 32;      // enough for 16 threads; fixed, since it decides the order of the sum
+constexpr std::int64_t kGradientPixels = 256;    // of a tile: the length of the inner sums
+constexpr std::int64_t kGradientBandBytes = 64 << 10; // the x of a tile: near L1, while dy streams by from L2
+constexpr std::int64_t kLeastChannels = 24;           // of a block: x is then read in runs of a cache line or more
 
-/// Tiles of output pixels of a filter gradient, of at most ~256 pixels: the length of the inner sums.
+/// Tiles of output pixels of a filter gradient.
 Tiling gradient_tiling(const Windows& a, std::int64_t channels, std::int64_t size) {
-    constexpr std::int64_t pixels = 256;
     Tiling tiling{};
     const auto bytes = [&](std::int64_t rows, std::int64_t columns) {
         return band_size(a, rows, columns, channels) * size;
     };
     tiling.columns = a.q;
-    while (tiling.columns > 1 && (tiling.columns > pixels || bytes(1, tiling.columns) > 2 * kBandBytes))
+    while (tiling.columns > 1 && (tiling.columns > kGradientPixels || bytes(1, tiling.columns) > 2 * kBandBytes))
         tiling.columns = ceil_div(tiling.columns, 2);
     tiling.column_tiles = ceil_div(a.q, tiling.columns);
     tiling.rows = 1;
-    while (tiling.rows < a.p && (tiling.rows + 1) * tiling.columns <= pixels &&
+    while (tiling.rows < a.p && (tiling.rows + 1) * tiling.columns <= kGradientPixels &&
            bytes(tiling.rows + 1, tiling.columns) <= kBandBytes)
         ++tiling.rows;
     tiling.row_tiles = ceil_div(a.p, tiling.rows);
@@ -455,14 +463,21 @@ GradientPlan plan_filter_gradient(const ConvProblem& o) {
         a.h = a.p = 1;
         plan.images = std::min<std::int64_t>(o.n, 1);
     }
-    plan.copy = a.crosses_columns() || a.crosses_rows();
     plan.vectors = ceil_div(k, kernel.width);
     plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
-    plan.c_blocks = plan.k_parts = 1;
+    // Many channels lie so far apart from pixel to pixel that each is on a page of its own, and all fall into the same
+    // sets of L1: blocks of them are copied together, which pays from two blocks of filters on.
+    const std::int64_t columns = std::min(a.q, kGradientPixels),
+                       rows = std::min(a.p, ceil_div(kGradientPixels, columns));
+    const std::int64_t channel_bytes = band_size(a, rows, columns, 1) * size;
+    const std::int64_t fit = std::max(kLeastChannels, kGradientBandBytes / channel_bytes);
+    plan.c_blocks = plan.k_blocks > 1 ? ceil_div(c, fit) : 1;
     while (plan.c_blocks < c &&
            band_size(a, 1, std::min<std::int64_t>(a.q, 16), ceil_div(c, plan.c_blocks)) * size > kBandBytes)
         ++plan.c_blocks;
+    plan.copy = plan.c_blocks > 1 || a.crosses_columns() || a.crosses_rows();
     // Pixels are cut into parts with partial sums of their own, if these fit; then filters and channels are.
+    plan.k_parts = 1;
     const std::int64_t splits_that_fit = std::clamp<std::int64_t>(kPartialBytes / (total * size), 1, kGradientTasks);
     const auto tasks_now = [&] { return splits_that_fit * o.groups * plan.c_blocks * plan.k_parts; };
     if (tasks_now() < kGradientTasks) plan.k_parts = std::min(plan.k_blocks, ceil_div(kGradientTasks, tasks_now()));
@@ -470,7 +485,8 @@ GradientPlan plan_filter_gradient(const ConvProblem& o) {
         plan.c_blocks = std::min(c, plan.c_blocks * ceil_div(kGradientTasks, tasks_now()));
     plan.tiling = gradient_tiling(a, ceil_div(c, plan.c_blocks), size);
     plan.tiles = plan.images * plan.tiling.row_tiles * plan.tiling.column_tiles;
-    plan.splits = std::clamp<std::int64_t>(plan.tiles, 1, splits_that_fit);
+    const std::int64_t wanted = ceil_div(kGradientTasks, o.groups * plan.c_blocks * plan.k_parts);
+    plan.splits = std::clamp<std::int64_t>(plan.tiles, 1, std::min(splits_that_fit, wanted));
     return plan;
 }
 
@@ -478,6 +494,7 @@ GradientPlan plan_filter_gradient(const ConvProblem& o) {
 
 template <class T>
 void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
+    if (flat_filter_gradient_pays<T>(o)) return flat_filter_gradient(o, input, dy, dw);
     const KernelsOf<T>& kernel = kernels<T>();
     const std::int64_t c = o.c / o.groups, k = o.k / o.groups, total = o.r * o.s * c * o.k;
     const std::int64_t image = o.h * o.w * o.c, dy_image = o.p * o.q * o.k;
@@ -502,7 +519,10 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
                 std::fill(sum + (tap * c + i) * o.k + group * k + first_k,
                           sum + (tap * c + i) * o.k + group * k + last_k, T{});
         const Scratch<T> band(copy ? band_size(a, tiling.rows, tiling.columns, channels) : 0);
-        const Scratch<std::ptrdiff_t> offsets(o.r * o.s * channels);
+        const std::int64_t window = o.r * o.s * channels;
+        const Scratch<std::ptrdiff_t> offsets(window), out_offsets(window);
+        for (std::int64_t m = 0; m < window; ++m)
+            out_offsets.get()[m] = (m / channels * c + c0 + m % channels) * o.k + group * k;
         for (std::int64_t at = part_start(split, splits, tiles); at < part_start(split + 1, splits, tiles); ++at) {
             const std::int64_t n = at / (tiling.row_tiles * tiling.column_tiles);
             const std::int64_t inside = at % (tiling.row_tiles * tiling.column_tiles);
@@ -533,7 +553,6 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
             products.dy_step = o.k;
             products.rows = tile.rows;
             products.pixels = tile.columns;
-            products.out_step = o.k;
             const T* gradient = dy + n * dy_image + (tile.y0 * a.q + tile.x0) * o.k + group * k;
             for (std::int64_t kb = kb0; kb < kb1; ++kb) {
                 const std::int64_t vector = part_start(kb, k_blocks, vectors);
@@ -541,19 +560,14 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
                 const std::int64_t k0 = vector * kernel.width, most = kernel.outer_products_count[count - 1];
                 products.dy = gradient + k0;
                 products.channels = std::min(k - k0, count * kernel.width);
-                // Window elements of one kernel call must be neighbours in dw: the channels of a tap are, and with one
-                // block of channels all of them.
-                const std::int64_t run = c_blocks == 1 ? o.r * o.s * c : channels;
-                for (std::int64_t first = 0; first < o.r * o.s * channels; first += run) {
-                    const std::int64_t tap = first / channels;
-                    const std::int64_t calls = ceil_div(run, most);
-                    for (std::int64_t call = 0; call < calls; ++call) {
-                        const std::int64_t m = part_start(call, calls, run);
-                        products.count = part_start(call + 1, calls, run) - m;
-                        products.offsets = offsets.get() + first + m;
-                        products.out = sum + (tap * c + c0 + m) * o.k + group * k + k0;
-                        kernel.outer_products[count - 1](products);
-                    }
+                products.out = sum + k0;
+                const std::int64_t calls = ceil_div(window, most);
+                for (std::int64_t call = 0; call < calls; ++call) {
+                    const std::int64_t m = part_start(call, calls, window);
+                    products.count = part_start(call + 1, calls, window) - m;
+                    products.offsets = offsets.get() + m;
+                    products.out_offsets = out_offsets.get() + m;
+                    kernel.outer_products[count - 1](products);
                 }
             }
         }
@@ -576,6 +590,7 @@ Sketch sketch_direct(const Gather<T>& gather) {
     Sketch sketch;
     if (g.n == 0 || a.p == 0 || a.q == 0 || a.r == 0 || a.s == 0) return sketch;
     const Blocks blocks = choose_blocks(g);
+    if (blocks.flat) return sketch_flat(g);
     const KernelsOf<T>& kernel = kernels<T>();
     constexpr auto size = static_cast<std::int64_t>(sizeof(T));
     const std::int64_t channels = ceil_div(g.c, blocks.c_blocks);
@@ -596,6 +611,7 @@ Sketch sketch_direct(const Gather<T>& gather) {
 
 template <class T>
 Sketch sketch_direct_filter_gradient(const ConvProblem& o) {
+    if (flat_filter_gradient_pays<T>(o)) return sketch_flat_filter_gradient<T>(o);
     const GradientPlan plan = plan_filter_gradient<T>(o);
     const KernelsOf<T>& kernel = kernels<T>();
     constexpr auto size = static_cast<std::int64_t>(sizeof(T));
@@ -607,7 +623,7 @@ Sketch sketch_direct_filter_gradient(const ConvProblem& o) {
     sketch.tile_filters = vectors * kernel.width;
     sketch.tasks = plan.tasks(o.groups);
     sketch.shared_bytes = (plan.splits - 1) * o.r * o.s * c * o.k * size;
-    sketch.thread_bytes = o.r * o.s * channels * std::int64_t{sizeof(std::ptrdiff_t)};
+    sketch.thread_bytes = 2 * o.r * o.s * channels * std::int64_t{sizeof(std::ptrdiff_t)};
     if (plan.copy) sketch.thread_bytes += band_size(plan.a, plan.tiling.rows, plan.tiling.columns, channels) * size;
     sketch.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(o.r * o.s * c * o.k);
     return sketch;

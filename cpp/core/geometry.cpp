@@ -287,7 +287,8 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
     set_spatial(problem, arguments.strides, arguments.dilations, arguments.padding);
     if (problem.algorithm == Algorithm::winograd &&
         !(dtype == DataType::float32 ? winograd_serves<float>(problem) : winograd_serves<double>(problem))) {
-        fail("algorithm 'winograd' serves 3x3 and 5x5 filters with strides 1, dilations 1, one group and at most some 1000 "
+        fail("algorithm 'winograd' serves 3x3 and 5x5 filters with strides 1, dilations 1, one group and at most some "
+             "1000 "
              "channels; ",
              arguments.filters_name, " ", show(filters), " with strides ", show({problem.stride_h, problem.stride_w}),
              ", dilations ", show({problem.dilation_h, problem.dilation_w}), " and ", problem.groups,

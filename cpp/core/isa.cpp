@@ -12,6 +12,7 @@ namespace fastconv {
     void add_direct(KernelTable&);                                                                                     \
     void add_dot(KernelTable&);                                                                                        \
     void add_filter_gradient(KernelTable&);                                                                            \
+    void add_flat(KernelTable&);                                                                                       \
     void add_depthwise(KernelTable&);                                                                                  \
     void add_pooling(KernelTable&);                                                                                    \
     void add_transpose(KernelTable&);                                                                                  \
@@ -28,12 +29,12 @@ namespace {
 struct Isa {
     const char* name;
     bool (*available)();
-    void (*add[7])(KernelTable&);
+    void (*add[8])(KernelTable&);
 };
 
 #define FASTCONV_ADD(isa)                                                                                              \
-    {isa::add_direct,    isa::add_dot,      isa::add_filter_gradient, isa::add_depthwise, isa::add_pooling,               \
-     isa::add_transpose, isa::add_winograd}
+    {isa::add_direct,    isa::add_dot,     isa::add_filter_gradient, isa::add_flat,                                    \
+     isa::add_depthwise, isa::add_pooling, isa::add_transpose,       isa::add_winograd}
 // The slowest first. __builtin_cpu_supports also asks whether the operating system saves the registers.
 const Isa kIsas[] = {
     {"baseline", [] { return true; }, FASTCONV_ADD(baseline)},

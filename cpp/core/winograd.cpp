@@ -24,11 +24,11 @@ constexpr std::int64_t kLeastTiles = 12;        // fewer would read the transfor
 constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
 
 // Filters that are not stored:
-constexpr std::int64_t kPartBytes = 320 << 10;   // a part of the transformed filters
-constexpr std::int64_t kPartTiles = 64;          // tiles that one part serves: transforming it is then 6 % of the work
-constexpr std::int64_t kChunkBytes = 16 << 20;   // points of the input
-constexpr std::int64_t kStoredBytes = 10 << 20;  // transformed filters larger than this leave the caches
-constexpr std::int64_t kTilesOfFewPixels = 64;   // tiles of an image, up to which they would be read for too few of them
+constexpr std::int64_t kPartBytes = 320 << 10;  // a part of the transformed filters
+constexpr std::int64_t kPartTiles = 64;         // tiles that one part serves: transforming it is then 6 % of the work
+constexpr std::int64_t kChunkBytes = 16 << 20;  // points of the input
+constexpr std::int64_t kStoredBytes = 10 << 20; // transformed filters larger than this leave the caches
+constexpr std::int64_t kTilesOfFewPixels = 64;  // tiles of an image, up to which they would be read for too few of them
 
 template <class T>
 constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
@@ -94,10 +94,9 @@ void transform_filters(const Gather<T>& g, const WinogradForm& form, std::int64_
                     const T* source = from + i * g.f_i + j * g.f_j;
                     if (g.f_c == 1)
                         kernel.transpose(source, g.f_k, tap, lanes, valid, count);
-                    else
+                    else // f_k is 1
                         for (std::int64_t c = 0; c < count; ++c)
-                            for (std::int64_t k = 0; k < valid; ++k)
-                                tap[c * lanes + k] = source[c * g.f_c + k * g.f_k];
+                            std::copy_n(source + c * g.f_c, valid, tap + c * lanes);
                 }
             }
         }

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <iterator>
 
 namespace fastconv {
 namespace {
@@ -85,6 +86,8 @@ void add_products(const T* x, std::int64_t x_step, std::int64_t channels, const 
                   std::int64_t count, std::int64_t wide, std::int64_t filters, T* sums, std::int64_t sums_step) {
     const KernelsOf<T>& kernel = kernels<T>();
     constexpr std::ptrdiff_t neighbours[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+    std::ptrdiff_t out_offsets[std::size(neighbours)];
+    for (std::size_t i = 0; i < std::size(neighbours); ++i) out_offsets[i] = neighbours[i] * sums_step;
     const std::int64_t most = kernel.outer_products_count[wide - 1], calls = ceil_div(channels, most);
     OuterProducts<T> products{};
     products.x_step = x_step;
@@ -94,7 +97,7 @@ void add_products(const T* x, std::int64_t x_step, std::int64_t channels, const 
     products.rows = 1;
     products.pixels = count;
     products.channels = filters;
-    products.out_step = sums_step;
+    products.out_offsets = out_offsets;
     for (std::int64_t call = 0; call < calls; ++call) {
         const std::int64_t c = part_start(call, calls, channels);
         products.count = part_start(call + 1, calls, channels) - c;
@@ -244,7 +247,8 @@ Sketch sketch_winograd_filter_gradient(const ConvProblem& o) {
     const KernelsOf<T>& kernel = kernels<T>();
     constexpr auto size = static_cast<std::int64_t>(sizeof(T));
     const Plan plan = make_plan<T>(o);
-    const std::int64_t points = kPoints * (plan.chunk * (o.c + o.k) + (plan.c_blocks + plan.k_blocks) * plane_padding<T>)*size;
+    const std::int64_t points =
+        kPoints * (plan.chunk * (o.c + o.k) + (plan.c_blocks + plan.k_blocks) * plane_padding<T>)*size;
     const std::int64_t sums = kPoints * (plan.block_sums + plane_padding<T>)*size;
     Sketch sketch;
     sketch.kernel = o.r == 3 ? "outer_products on 36 points of 4x4 tiles" : "outer_products on 36 points of 2x2 tiles";

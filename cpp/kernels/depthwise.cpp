@@ -8,6 +8,12 @@
 //
 // Windows three columns wide with neighbouring pixels at stride 1 slide: a loaded x serves all three columns, that is
 // P + 2 loads instead of 3*P for the forward pass, and one load a window row instead of three for the filter gradient.
+//
+// Three such rows at stride 1 slide down as well: 4x4 outputs (2x4 of 16 registers) take 36 loads for 144 FMAs.
+//
+// Where pixels are far apart (many channels), split_channels brings each vector of channels of a filter gradient into a
+// plane of its own: 2 KB from pixel to pixel put all lines of a window into two sets of L1, which then holds none.
+// (Forward the copies cost what they save.)
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -121,16 +127,110 @@ void depthwise_pixels(const DepthwiseRow<T>& a, const T* x, T* y) {
     }
 }
 
+/// Rows x P outputs of 3x3 windows: a loaded x serves up to nine of them.
+template <class T, int Rows, int P, bool Part>
+FASTCONV_INLINE void square_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t count) {
+    Vec<T> sum[Rows][P];
+    FASTCONV_UNROLL
+    for (int row = 0; row < Rows; ++row) {
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) sum[row][p] = Vec<T>{};
+    }
+    const T* from = x + a.offsets[0] + c;
+    FASTCONV_UNROLL
+    for (int t = 0; t < Rows + 2; ++t) {
+        FASTCONV_UNROLL
+        for (int column = 0; column < P + 2; ++column) {
+            Vec<T> value = fetch<T, Part>(from + t * a.x_row + column * a.x_step, count);
+            keep_in_register(value);
+            // The order of the taps of one sum is that of depthwise_tile.
+            FASTCONV_UNROLL
+            for (int row = 0; row < Rows; ++row) {
+                FASTCONV_UNROLL
+                for (int s = 0; s < 3; ++s)
+                    if (t - row >= 0 && t - row < 3 && column - s >= 0 && column - s < P)
+                        sum[row][column - s] +=
+                            value * fetch<T, Part>(a.filters + a.filter_offsets[(t - row) * 3 + s] + c, count);
+            }
+        }
+    }
+    FASTCONV_UNROLL
+    for (int row = 0; row < Rows; ++row) {
+        Vec<T> line[P][1];
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) line[p][0] = sum[row][p];
+        finish_tile<T, 1, P, Part>(a, line, y + row * a.y_row, c, count);
+    }
+}
+
+template <class T, int Rows, int P>
+void square_pixels(const DepthwiseRow<T>& a, const T* x, T* y) {
+    int64_t c = 0;
+    for (; c + width<T> <= a.channels; c += width<T>) square_tile<T, Rows, P, false>(a, x, y, c, width<T>);
+    if (c < a.channels) square_tile<T, Rows, P, true>(a, x, y, c, a.channels - c);
+}
+
+template <class T, int Rows>
+void square_rows(const DepthwiseRow<T>& a, const T* x, T* y) {
+    int64_t i = 0;
+    for (; i + 4 <= a.pixels; i += 4) square_pixels<T, Rows, 4>(a, x + i * a.x_step, y + i * a.y_step);
+    for (; i + 2 <= a.pixels; i += 2) square_pixels<T, Rows, 2>(a, x + i * a.x_step, y + i * a.y_step);
+    for (; i < a.pixels; ++i) square_pixels<T, Rows, 1>(a, x + i * a.x_step, y + i * a.y_step);
+}
+
 template <class T>
 void depthwise_row(const DepthwiseRow<T>& a) {
     constexpr int slide = registers == 32 ? 6 : 4;
-    int64_t i = 0;
-    if (a.sliding)
-        for (; i + slide <= a.pixels; i += slide)
-            depthwise_pixels<T, slide, true>(a, a.x + i * a.x_step, a.y + i * a.y_step);
-    for (; i + 4 <= a.pixels; i += 4) depthwise_pixels<T, 4, false>(a, a.x + i * a.x_step, a.y + i * a.y_step);
-    for (; i + 2 <= a.pixels; i += 2) depthwise_pixels<T, 2, false>(a, a.x + i * a.x_step, a.y + i * a.y_step);
-    for (; i < a.pixels; ++i) depthwise_pixels<T, 1, false>(a, a.x + i * a.x_step, a.y + i * a.y_step);
+    for (int64_t row = 0, taken = 1; row < a.rows; row += taken) {
+        const T* x = a.x + row * a.x_row;
+        T* y = a.y + row * a.y_row;
+        if (a.sliding_rows) {
+            const int64_t left = a.rows - row;
+            taken = registers == 32 && left >= 4 ? 4 : left >= 2 ? 2 : 1;
+            if (taken == 4)
+                square_rows<T, 4>(a, x, y);
+            else if (taken == 2)
+                square_rows<T, 2>(a, x, y);
+            else
+                square_rows<T, 1>(a, x, y);
+            continue;
+        }
+        int64_t i = 0;
+        if (a.sliding)
+            for (; i + slide <= a.pixels; i += slide)
+                depthwise_pixels<T, slide, true>(a, x + i * a.x_step, y + i * a.y_step);
+        for (; i + 4 <= a.pixels; i += 4) depthwise_pixels<T, 4, false>(a, x + i * a.x_step, y + i * a.y_step);
+        for (; i + 2 <= a.pixels; i += 2) depthwise_pixels<T, 2, false>(a, x + i * a.x_step, y + i * a.y_step);
+        for (; i < a.pixels; ++i) depthwise_pixels<T, 1, false>(a, x + i * a.x_step, y + i * a.y_step);
+    }
+}
+
+template <class T>
+void split_channels(const T* from, ptrdiff_t step, int64_t pixels, int64_t channels, T* to, ptrdiff_t plane) {
+    const int64_t whole = channels / width<T> * width<T>;
+    for (int64_t i = 0; i < pixels; ++i) {
+        T* target = to + i * width<T>;
+        for (int64_t c = 0; c < whole; c += width<T>) {
+            store(target, load(from + c));
+            target += plane;
+        }
+        if (whole < channels) store(target, load_part(from + whole, channels - whole));
+        from += step;
+    }
+}
+
+template <class T>
+void join_channels(const T* from, ptrdiff_t plane, int64_t pixels, int64_t channels, T* to, ptrdiff_t step) {
+    const int64_t whole = channels / width<T> * width<T>;
+    for (int64_t i = 0; i < pixels; ++i) {
+        const T* source = from + i * width<T>;
+        for (int64_t c = 0; c < whole; c += width<T>) {
+            store(to + c, load(source));
+            source += plane;
+        }
+        if (whole < channels) store_part(to + whole, load(source), channels - whole);
+        to += step;
+    }
 }
 
 template <class T, int KV, int Taps, bool Part>
@@ -250,6 +350,10 @@ void depthwise_filter_rows(const DepthwiseFilterRows<T>& a) {
 void add_depthwise(KernelTable& table) {
     table.f32.depthwise_row = depthwise_row<float>;
     table.f64.depthwise_row = depthwise_row<double>;
+    table.f32.join_channels = join_channels<float>;
+    table.f64.join_channels = join_channels<double>;
+    table.f32.split_channels = split_channels<float>;
+    table.f64.split_channels = split_channels<double>;
     table.f32.depthwise_filter_rows = depthwise_filter_rows<float>;
     table.f64.depthwise_filter_rows = depthwise_filter_rows<double>;
 }

@@ -49,7 +49,7 @@ void outer_tile(const OuterProducts<T>& a) {
     for (int m = 0; m < M; ++m) {
         FASTCONV_UNROLL
         for (int j = 0; j < KV; ++j) {
-            T* to = a.out + m * a.out_step + j * width<T>;
+            T* to = a.out + a.out_offsets[m] + j * width<T>;
             if (Part && j == KV - 1)
                 store_part(to, load_part(to, last) + sum[m][j], last);
             else

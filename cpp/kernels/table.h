@@ -40,33 +40,60 @@ struct DotRow {
     bool accumulate, relu;
 };
 
-/// out[m][k] += sum over rows and pixels of x[row, pixel, offsets[m]] * dy[row, pixel, k], for `count` m.
+/// Few filters: output row `row`, lane v*width + l of its pixels x filters, from a planar input, whose element (c, row,
+/// column) is at c*x_plane + row*x_row + column. At most a vector beyond the last column is read.
+template <class T>
+struct FlatRows {
+    const T* x;
+    ptrdiff_t x_plane, x_row;
+    int64_t channels, window_rows, columns; // window_rows: 3 or 5; columns: of the window
+    const T* filters;                       // [phase][c][column][row][width]: of the filter that the lane belongs to
+    const T* bias;                          // [phase][width] or null
+    T* y;
+    ptrdiff_t y_row;
+    int64_t rows, pixels, filter_count; // filter_count: at most a vector
+    bool relu;
+};
+
+/// sums[phase][c][column][row][lane] += what the lane's pixels contribute to that tap of the lane's filter.
+template <class T>
+struct FlatFilterRows {
+    const T* x;
+    ptrdiff_t x_plane, x_row;
+    int64_t channels, window_rows, columns;
+    const T* dy; // rows of pixels x filters
+    ptrdiff_t dy_row;
+    T* sums;
+    int64_t rows, pixels, filter_count;
+};
+
+/// out[out_offsets[m] + k] += sum over rows and pixels of x[row, pixel, offsets[m]] * dy[row, pixel, k], for `count` m.
 template <class T>
 struct OuterProducts {
     const T* x;
     ptrdiff_t x_row, x_step;
-    const ptrdiff_t* offsets;
+    const ptrdiff_t *offsets, *out_offsets;
     const T* dy;
     ptrdiff_t dy_row, dy_step;
     int64_t rows, pixels, count, channels; // channels: as in ConvRow
     T* out;
-    ptrdiff_t out_step;
 };
 
-/// y[i][c] = sum over taps of x[i*x_step + offsets[t] + c] * filters[filter_offsets[t] + c].
+/// y[row, i][c] = sum over taps of x[row, i*x_step + offsets[t] + c] * filters[filter_offsets[t] + c].
 template <class T>
 struct DepthwiseRow {
     const T* x;
-    ptrdiff_t x_step;
+    ptrdiff_t x_row, x_step;
     const ptrdiff_t *offsets, *filter_offsets;
     int64_t taps;
     const T* filters;
     const T* bias;
     T* y;
-    ptrdiff_t y_step;
-    int64_t pixels, channels;
+    ptrdiff_t y_row, y_step;
+    int64_t rows, pixels, channels;
     bool relu;
-    bool sliding; // the taps are rows of three, and tap j of pixel i + 1 is tap j + 1 of pixel i
+    bool sliding;      // the taps are rows of three, and tap j of pixel i + 1 is tap j + 1 of pixel i
+    bool sliding_rows; // also: three rows, and row i of output row y + 1 is row i + 1 of output row y
 };
 
 /// out[out_offsets[t] + c] += sum over rows and pixels of x[row, pixel, offsets[t] + c] * dy[row, pixel, c].
@@ -134,9 +161,16 @@ struct KernelsOf {
     int64_t conv_row_pixels[4]; // most pixels of a register tile
     int64_t max_dots;
     void (*dot_row)(const DotRow<T>&);
+    bool spreads; // has fast permutations, which more than one filter needs in:
+    void (*flat_rows)(const FlatRows<T>&);
+    void (*flat_filter_rows)(const FlatFilterRows<T>&);
     void (*outer_products[4])(const OuterProducts<T>&);
     int64_t outer_products_count[4]; // most `count` that one register tile takes
     void (*depthwise_row)(const DepthwiseRow<T>&);
+    /// to[v*plane + i*width + lane] = from[i*step + v*width + lane], for the whole and the last part of a vector.
+    void (*split_channels)(const T* from, ptrdiff_t step, int64_t pixels, int64_t channels, T* to, ptrdiff_t plane);
+    /// And back.
+    void (*join_channels)(const T* from, ptrdiff_t plane, int64_t pixels, int64_t channels, T* to, ptrdiff_t step);
     void (*depthwise_filter_rows)(const DepthwiseFilterRows<T>&);
     // Winograd: [0] for 3x3 windows and tiles of 4x4 outputs, [1] for 5x5 windows and tiles of 2x2.
     void (*winograd_input)(const WinogradTile<T>&);       // 6x6 pixels

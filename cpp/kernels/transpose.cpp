@@ -2,8 +2,9 @@
 //
 // Vectorised over both axes: a square of 32 bytes x 32 bytes (8x8 float32, 4x4 float64) sits in 8 (4) registers and is
 // transposed there, 3 (2) shuffles a vector, so that both sides are read and written in whole vectors; AVX-512 would
-// halve the stores but need 4 shuffles a vector. Squares over the right edge are loaded in part; rows over the lower
-// edge, and the baseline, go value by value. The ceiling is the shuffle port's vector a cycle, and memory's beyond L1.
+// halve the stores but need 4 shuffles a vector. Squares over the right edge are loaded in part; fewer rows than a
+// square's, and the baseline, go value by value. The ceiling is the shuffle port's vector a cycle, and memory's beyond
+// L1.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -86,16 +87,18 @@ FASTCONV_INLINE void square(const T* from, ptrdiff_t, T* to, ptrdiff_t, int64_t)
 
 template <class T>
 void transpose(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns) {
-    // In strips of columns whose lines, read and written, stay in L1 until all their squares are done.
+    // In strips of columns whose lines, read and written, stay in L1 until all their squares are done. The last rows
+    // are a square that overlaps the one before.
     constexpr int64_t strip = 32;
-    const int64_t whole = rows / side<T> * side<T>;
-    for (int64_t first = 0; first < columns; first += strip) {
+    for (int64_t first = 0; first < columns && rows >= side<T>; first += strip) {
         const int64_t last = columns < first + strip ? columns : first + strip;
-        for (int64_t r = 0; r < whole; r += side<T>)
+        for (int64_t r = 0; r < rows; r += side<T>) {
+            const int64_t row = r + side<T> <= rows ? r : rows - side<T>;
             for (int64_t c = first; c < last; c += side<T>)
-                square(from + r * from_row + c, from_row, to + c * to_row + r, to_row, columns - c);
+                square(from + row * from_row + c, from_row, to + c * to_row + row, to_row, columns - c);
+        }
     }
-    for (int64_t r = whole; r < rows; ++r)
+    for (int64_t r = 0; r < rows && rows < side<T>; ++r)
         for (int64_t c = 0; c < columns; ++c) to[c * to_row + r] = from[r * from_row + c];
 }
 

@@ -1,7 +1,7 @@
 // The transforms of Winograd's minimal filtering with 6x6 tiles: F(4x4, 3x3) and F(2x2, 5x5) for the forward pass and
-// the input gradient, F(3x3, 4x4) and F(5x5, 2x2) for the filter gradient (Lavin & Gray, arXiv:1509.09308). The products
-// between them are conv_row and outer_products over the tiles, once for each of the 36 points. All four share the points
-// below, and with them the transform of the input.
+// the input gradient, F(3x3, 4x4) and F(5x5, 2x2) for the filter gradient (Lavin & Gray, arXiv:1509.09308). The
+// products between them are conv_row and outer_products over the tiles, once for each of the 36 points. All four share
+// the points below, and with them the transform of the input.
 //
 // Vectorised over channels. A one-dimensional transform takes 6 (or 2 to 5) vectors and lives in registers; the 36
 // vectors between the two passes go through 2.3 KB of stack, that is L1. About 5 operations a value: the ceiling is L1

@@ -72,8 +72,8 @@ def conv2d(
         Applied last. None is "linear".
     algorithm : {"auto", "direct", "winograd"}, optional
         "direct" sums the products in plain order. "winograd" needs fewer multiplications and rounds a little more
-        (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016); it serves 3x3 filters with strides
-        and dilations of 1 and one group. "auto" picks; `explain` tells what.
+        (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016); it serves 3x3 and 5x5 filters with
+        strides and dilations of 1 and one group. "auto" picks; `explain` tells what.
     out : ndarray of the result's shape and dtype, optional
         Receives the result. Must be C-contiguous and writable and overlap no other argument.
 

@@ -1,0 +1,277 @@
+// Few filters, windows of 3 or 5 rows at stride 1: convolution of a band of rows, and its filter gradient.
+//
+// Vectorised over the flattened (pixel, filter) axis of an output row, which is contiguous in NHWC memory: 6 filters
+// fill every lane, where direct.cpp would leave 10 of 16 empty. The input is planar, [channel][row][column], so that
+// the pixels of a vector are neighbours: one load and one permutation spread them over the lanes (none with one
+// filter). The lanes' pixels and filters repeat with a period of at most `filters` vectors, the phases.
+//
+// Forward: 8 output rows sit in registers, so that a spread value of input row t serves the R output rows whose windows
+// cross it: per channel and column tap 8 + R - 1 permutations and R filter vectors feed 8*R FMAs. Register budget:
+// 8 sums + R filters + value + lanes: 15 of 16 at R = 5. Filter gradient: R x J sums (J column taps: 3 of 3, or 2 and 1
+// of 5) while the rows stream by: J permutations and R loads of dy feed R*J FMAs; 10 + 2 + 1 of 16 registers.
+// Ceiling: the FMA peak where permutations have a port of their own, else FMAs/(FMAs + permutations) of it.
+//
+// The sum of an output runs over channels, column taps, row taps, in one chain, whatever the tile.
+#include "kernels/simd.h"
+#include "kernels/table.h"
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+constexpr int most_rows = 8;
+
+#if defined(__AVX512F__)
+FASTCONV_INLINE Vec<float> spread(const float* from, Index<float> lanes) {
+    return (Vec<float>)_mm512_permutexvar_ps((__m512i)lanes, _mm512_loadu_ps(from));
+}
+FASTCONV_INLINE Vec<double> spread(const double* from, Index<double> lanes) {
+    return (Vec<double>)_mm512_permutexvar_pd((__m512i)lanes, _mm512_loadu_pd(from));
+}
+#elif defined(__AVX2__)
+FASTCONV_INLINE Vec<float> spread(const float* from, Index<float> lanes) {
+    return (Vec<float>)_mm256_permutevar8x32_ps(_mm256_loadu_ps(from), (__m256i)lanes);
+}
+FASTCONV_INLINE Vec<double> spread(const double* from, Index<double> lanes) {
+    const __m256i low = _mm256_slli_epi64((__m256i)lanes, 1); // pairs of 32-bit lanes 2*i, 2*i + 1
+    const __m256i pairs = _mm256_or_si256(low, _mm256_slli_epi64(_mm256_add_epi64(low, _mm256_set1_epi64x(1)), 32));
+    return (Vec<double>)_mm256_permutevar8x32_ps(_mm256_castpd_ps(_mm256_loadu_pd(from)), pairs);
+}
+#else
+template <class T>
+FASTCONV_INLINE Vec<T> spread(const T* from, Index<T> lanes) {
+    Vec<T> value{};
+    for (int i = 0; i < width<T>; ++i) value[i] = from[lanes[i]];
+    return value;
+}
+#endif
+
+template <class T, bool One>
+FASTCONV_INLINE Vec<T> fetch(const T* from, Index<T> lanes) {
+    return One ? load(from) : spread(from, lanes);
+}
+
+/// The vectors of a row that start with the same filter, and where their lanes find their pixels.
+template <class T>
+struct Phase {
+    Index<T> lanes; // pixel of each lane, counted from the first lane's
+    int64_t period;
+
+    Phase(int64_t first, int64_t filters) {
+        int64_t filter = first * width<T> % filters;
+        typename VectorOf<T>::lane pixel = 0;
+        for (int lane = 0; lane < width<T>; ++lane) {
+            lanes[lane] = pixel;
+            if (++filter == filters) {
+                filter = 0;
+                ++pixel;
+            }
+        }
+        period = filters; // over the common divisor with the width, a power of two
+        while (period % 2 == 0 && period / 2 * width<T> % filters == 0) period /= 2;
+    }
+};
+
+template <class T, int R, int Rows, bool One>
+FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, const T* bias, T* y,
+                               int64_t count) {
+    Vec<T> sum[Rows];
+    FASTCONV_UNROLL
+    for (int row = 0; row < Rows; ++row) sum[row] = Vec<T>{};
+    for (int64_t c = 0; c < a.channels; ++c) {
+        for (int64_t j = 0; j < a.columns; ++j) {
+            const T* from = x + c * a.x_plane + j;
+            Vec<T> filter[R];
+            FASTCONV_UNROLL
+            for (int i = 0; i < R; ++i) filter[i] = load(filters + i * width<T>);
+            filters += R * width<T>;
+            FASTCONV_UNROLL
+            for (int t = 0; t < Rows + R - 1; ++t) {
+                const Vec<T> value = fetch<T, One>(from + t * a.x_row, lanes);
+                FASTCONV_UNROLL
+                for (int i = 0; i < R; ++i)
+                    if (t - i >= 0 && t - i < Rows) sum[t - i] += value * filter[i];
+            }
+        }
+    }
+    FASTCONV_UNROLL
+    for (int row = 0; row < Rows; ++row) {
+        Vec<T> value = sum[row];
+        if (bias) value += load(bias);
+        if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
+        T* to = y + row * a.y_row;
+        if (count < width<T>)
+            store_part(to, value, count);
+        else
+            store(to, value);
+    }
+}
+
+template <class T, int R, int Rows, bool One>
+struct FlatTiles {
+    static void run(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, const T* bias, T* y,
+                    int64_t count, int64_t rows) {
+        if (rows == Rows)
+            flat_tile<T, R, Rows, One>(a, x, filters, lanes, bias, y, count);
+        else
+            FlatTiles<T, R, Rows - 1, One>::run(a, x, filters, lanes, bias, y, count, rows);
+    }
+};
+template <class T, int R, bool One>
+struct FlatTiles<T, R, 0, One> {
+    static void run(const FlatRows<T>&, const T*, const T*, Index<T>, const T*, T*, int64_t, int64_t) {}
+};
+
+template <class T, int R, bool One>
+void flat_rows(const FlatRows<T>& a) {
+    const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
+    const int64_t tiles = (a.rows + most_rows - 1) / most_rows;
+    int64_t period = 1;
+    for (int64_t phase = 0; phase < period && phase < vectors; ++phase) {
+        const Phase<T> at(phase, a.filter_count);
+        period = at.period;
+        const T* filters = a.filters + phase * a.channels * a.columns * R * width<T>;
+        const T* bias = a.bias ? a.bias + phase * width<T> : nullptr;
+        for (int64_t v = phase; v < vectors; v += period) {
+            const T* x = a.x + v * width<T> / a.filter_count;
+            T* y = a.y + v * width<T>;
+            int64_t left = a.rows;
+            for (int64_t tile = tiles; tile > 0; --tile) {
+                const int64_t rows = (left + tile - 1) / tile;
+                FlatTiles<T, R, most_rows, One>::run(a, x, filters, at.lanes, bias, y, length - v * width<T>, rows);
+                x += rows * a.x_row;
+                y += rows * a.y_row;
+                left -= rows;
+            }
+        }
+    }
+}
+
+template <class T>
+void flat_rows_any(const FlatRows<T>& a) {
+    if (a.filter_count == 1)
+        a.window_rows == 3 ? flat_rows<T, 3, true>(a) : flat_rows<T, 5, true>(a);
+    else
+        a.window_rows == 3 ? flat_rows<T, 3, false>(a) : flat_rows<T, 5, false>(a);
+}
+
+/// Adds the products of J neighbouring column taps x R row taps to `sums`, [column tap][row tap][lane].
+template <class T, int R, int J, bool One, bool Part>
+FASTCONV_INLINE void gradient_column(const FlatFilterRows<T>& a, const T* x, const T* dy, Index<T> lanes, int64_t count,
+                                     T* sums) {
+    Vec<T> sum[J][R];
+    FASTCONV_UNROLL
+    for (int j = 0; j < J; ++j) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < R; ++i) sum[j][i] = Vec<T>{};
+    }
+    Index<T> inside{};
+    if (Part)
+        for (int lane = 0; lane < width<T>; ++lane) inside[lane] = lane < count ? -1 : 0;
+    // Lanes beyond the row hold what follows it in memory, and 0 times that may be NaN.
+    const auto values = [&](int64_t t, int j) __attribute__((always_inline)) {
+        const Vec<T> value = fetch<T, One>(x + t * a.x_row + j, lanes);
+        return Part ? inside ? value : Vec<T>{} : value;
+    };
+    const auto gradient = [&](int64_t row) __attribute__((always_inline)) {
+        return Part ? load_part(dy + row * a.dy_row, count) : load(dy + row * a.dy_row);
+    };
+    const auto some_rows = [&](int64_t first, int64_t last) __attribute__((always_inline)) { // of the input
+        for (int64_t t = first; t < last; ++t) {
+            FASTCONV_UNROLL
+            for (int j = 0; j < J; ++j) {
+                const Vec<T> value = values(t, j);
+                FASTCONV_UNROLL
+                for (int i = 0; i < R; ++i)
+                    if (t - i >= 0 && t - i < a.rows) sum[j][i] += value * gradient(t - i);
+            }
+        }
+    };
+    const int64_t first = a.rows < R - 1 ? a.rows + R - 1 : R - 1;
+    some_rows(0, first);
+    for (int64_t t = first; t < a.rows; ++t) {
+        Vec<T> value[J];
+        FASTCONV_UNROLL
+        for (int j = 0; j < J; ++j) value[j] = values(t, j);
+        FASTCONV_UNROLL
+        for (int i = 0; i < R; ++i) {
+            const Vec<T> d = gradient(t - i);
+            FASTCONV_UNROLL
+            for (int j = 0; j < J; ++j) sum[j][i] += value[j] * d;
+        }
+    }
+    if (first < a.rows + R - 1) some_rows(first > a.rows ? first : a.rows, a.rows + R - 1);
+    FASTCONV_UNROLL
+    for (int j = 0; j < J; ++j) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < R; ++i) {
+            T* to = sums + (j * R + i) * width<T>;
+            store(to, load(to) + sum[j][i]);
+        }
+    }
+}
+
+template <class T, int R, bool One, bool Part>
+FASTCONV_INLINE void gradient_columns(const FlatFilterRows<T>& a, const T* x, const T* dy, Index<T> lanes,
+                                      int64_t count, T* sums) {
+    constexpr int several = R == 3 ? 3 : 2;
+    for (int64_t c = 0; c < a.channels; ++c) {
+        const T* from = x + c * a.x_plane;
+        int64_t j = 0;
+        for (; j + several <= a.columns; j += several) {
+            gradient_column<T, R, several, One, Part>(a, from + j, dy, lanes, count, sums);
+            sums += several * R * width<T>;
+        }
+        for (; j < a.columns; ++j) {
+            gradient_column<T, R, 1, One, Part>(a, from + j, dy, lanes, count, sums);
+            sums += R * width<T>;
+        }
+    }
+}
+
+template <class T, int R, bool One>
+void flat_filter_rows(const FlatFilterRows<T>& a) {
+    const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
+    int64_t period = 1;
+    for (int64_t phase = 0; phase < period && phase < vectors; ++phase) {
+        const Phase<T> at(phase, a.filter_count);
+        period = at.period;
+        T* sums = a.sums + phase * a.channels * a.columns * R * width<T>;
+        for (int64_t v = phase; v < vectors; v += period) {
+            const T* x = a.x + v * width<T> / a.filter_count;
+            const T* dy = a.dy + v * width<T>;
+            const int64_t count = length - v * width<T>;
+            if (count >= width<T>)
+                gradient_columns<T, R, One, false>(a, x, dy, at.lanes, count, sums);
+            else
+                gradient_columns<T, R, One, true>(a, x, dy, at.lanes, count, sums);
+        }
+    }
+}
+
+template <class T>
+void flat_filter_rows_any(const FlatFilterRows<T>& a) {
+    if (a.filter_count == 1)
+        a.window_rows == 3 ? flat_filter_rows<T, 3, true>(a) : flat_filter_rows<T, 5, true>(a);
+    else
+        a.window_rows == 3 ? flat_filter_rows<T, 3, false>(a) : flat_filter_rows<T, 5, false>(a);
+}
+
+template <class T>
+void fill(KernelsOf<T>& kernels) {
+    kernels.flat_rows = flat_rows_any<T>;
+    kernels.flat_filter_rows = flat_filter_rows_any<T>;
+#if defined(__AVX2__)
+    kernels.spreads = true;
+#endif
+}
+
+} // namespace
+
+void add_flat(KernelTable& table) {
+    fill(table.f32);
+    fill(table.f64);
+}
+
+} // namespace FASTCONV_ISA
+} // namespace fastconv
