@@ -22,6 +22,12 @@ namespace {
 constexpr int most_rows = 8;
 
 #if defined(__AVX512F__)
+FASTCONV_INLINE Vec<float> spread(Vec<float> values, Index<float> lanes) {
+    return (Vec<float>)_mm512_permutexvar_ps((__m512i)lanes, (__m512)values);
+}
+FASTCONV_INLINE Vec<double> spread(Vec<double> values, Index<double> lanes) {
+    return (Vec<double>)_mm512_permutexvar_pd((__m512i)lanes, (__m512d)values);
+}
 FASTCONV_INLINE Vec<float> spread(const float* from, Index<float> lanes) {
     return (Vec<float>)_mm512_permutexvar_ps((__m512i)lanes, _mm512_loadu_ps(from));
 }
@@ -78,7 +84,32 @@ FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filter
     Vec<T> sum[Rows];
     FASTCONV_UNROLL
     for (int row = 0; row < Rows; ++row) sum[row] = Vec<T>{};
-    for (int64_t c = 0; c < a.channels; ++c) {
+#if defined(__AVX512F__)
+    // With 32 registers all nine filters of a channel stay, and one load, which crosses a cache line, serves three
+    // taps.
+    const bool nine = R == 3 && !One && a.columns == 3 && lanes[width<T> - 1] + 2 < width<T>;
+    for (int64_t c = 0; nine && c < a.channels; ++c) {
+        const T* from = x + c * a.x_plane;
+        Vec<T> filter[9];
+        FASTCONV_UNROLL
+        for (int i = 0; i < 9; ++i) filter[i] = load(filters + i * width<T>);
+        filters += 9 * width<T>;
+        FASTCONV_UNROLL
+        for (int t = 0; t < Rows + 2; ++t) {
+            const Vec<T> values = load(from + t * a.x_row);
+            FASTCONV_UNROLL
+            for (int j = 0; j < 3; ++j) {
+                const Vec<T> value = spread(values, lanes + j);
+                FASTCONV_UNROLL
+                for (int i = 0; i < 3; ++i)
+                    if (t - i >= 0 && t - i < Rows) sum[t - i] += value * filter[j * 3 + i];
+            }
+        }
+    }
+#else
+    constexpr bool nine = false;
+#endif
+    for (int64_t c = 0; !nine && c < a.channels; ++c) {
         for (int64_t j = 0; j < a.columns; ++j) {
             const T* from = x + c * a.x_plane + j;
             Vec<T> filter[R];
