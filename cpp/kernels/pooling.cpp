@@ -1,7 +1,9 @@
-// Max and average pooling of a row of windows, and their gradients.
+// Max and average pooling of rows of windows, and their gradients.
 //
 // Vectorised over channels; the running maximum (with its tap) or sum of one vector of channels sits in registers while
-// the window streams by. One load a tap: the ceiling is the load ports' in L1 and the memory's beyond.
+// the window streams by. One load a tap: the ceiling is the load ports' in L1 and the memory's beyond. Few channels
+// would leave most lanes empty, so that the commonest window, 2x2 with stride 2, is then vectorised over the flattened
+// row of (window, channel): see Pairs.
 //
 // Maximum: starts from the window's first element and takes a later one only if it is greater or the first NaN, so that
 // the first maximum in row-major order wins, a NaN beats everything, and the first NaN wins among NaNs.
@@ -24,21 +26,63 @@ FASTCONV_INLINE void put(T* to, Vec<T> value, int64_t count) {
         store(to, value);
 }
 
+template <class T>
+FASTCONV_INLINE void advance(PoolRow<T>& a) {
+    if (a.x) a.x += a.x_row; // null in gradients that do not read the input
+    a.y += a.y_row;
+    a.grad += a.grad_row;
+    a.argmax_base += a.x_row;
+    if (a.argmax) a.argmax += a.y_row;
+    if (a.tap) a.tap += a.y_row;
+    if (a.chosen_tap) a.chosen_tap += a.grad_row;
+}
+
 /// Calls Window<T, P, Part>::run(a, i, c, count) for P windows from the i-th and a vector of channels from c.
 template <template <class, int, bool> class Window, class T, int P>
-FASTCONV_INLINE void windows(const PoolRow<T>& a, int64_t i) {
+FASTCONV_INLINE void windows(const PoolRow<T>& a, int64_t i, bool again) {
     int64_t c = 0;
     for (; c + width<T> <= a.channels; c += width<T>) Window<T, P, false>::run(a, i, c, width<T>);
-    if (c < a.channels) Window<T, P, true>::run(a, i, c, a.channels - c);
+    if (c == a.channels) return;
+    if (again && c > 0) // partial vectors are slow on some CPUs: the last whole one computes some channels again
+        Window<T, P, false>::run(a, i, a.channels - width<T>, width<T>);
+    else
+        Window<T, P, true>::run(a, i, c, a.channels - c);
 }
+/// `again`: it does no harm to compute a window twice.
 template <template <class, int, bool> class Window, class T>
-FASTCONV_INLINE void each_window(const PoolRow<T>& a) {
+FASTCONV_INLINE void each_window(PoolRow<T> a, bool again) {
     // Few channels: independent windows hide the latency of the comparisons. Many: memory is best read in order.
     constexpr int several = 4;
-    int64_t i = 0;
-    if (a.channels < width<T>)
-        for (; i + several <= a.pixels; i += several) windows<Window, T, several>(a, i);
-    for (; i < a.pixels; ++i) windows<Window, T, 1>(a, i);
+    for (int64_t r = 0; r < a.rows; ++r, advance(a)) {
+        int64_t i = 0;
+        if (a.channels < width<T>)
+            for (; i + several <= a.pixels; i += several) windows<Window, T, several>(a, i, again);
+        for (; i < a.pixels; ++i) windows<Window, T, 1>(a, i, again);
+    }
+}
+
+// Taps as bytes.
+template <class T>
+struct BytesOf {
+    typedef uint8_t type __attribute__((vector_size(width<T>)));
+    typedef uint8_t unaligned __attribute__((vector_size(width<T>), aligned(1), may_alias));
+};
+template <class T>
+FASTCONV_INLINE Index<T> load_bytes(const uint8_t* from, int64_t count) {
+    typename BytesOf<T>::type bytes{};
+    if (count == width<T>)
+        bytes = *reinterpret_cast<const typename BytesOf<T>::unaligned*>(from);
+    else
+        for (int64_t lane = 0; lane < count; ++lane) bytes[lane] = from[lane];
+    return __builtin_convertvector(bytes, Index<T>);
+}
+template <class T>
+FASTCONV_INLINE void store_bytes(uint8_t* to, Index<T> value, int64_t count) {
+    const auto bytes = __builtin_convertvector(value, typename BytesOf<T>::type);
+    if (count == width<T>)
+        *reinterpret_cast<typename BytesOf<T>::unaligned*>(to) = bytes;
+    else
+        for (int64_t lane = 0; lane < count; ++lane) to[lane] = bytes[lane];
 }
 
 /// best == best is false once best is NaN: it stays. !(value <= best) is true for greater and for NaN.
@@ -103,11 +147,32 @@ struct ArgMaxWindow {
 };
 
 template <class T, int P, bool Part>
+struct TapMaxWindow {
+    static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
+        Vec<T> best[P];
+        Index<T> tap[P];
+        maximum<T, P, Part>(a, a.x + i * a.x_step + c, count, best, tap);
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) {
+            const int64_t at = (i + p) * a.y_step + c;
+            put<T, Part>(a.y + at, best[p], count);
+            store_bytes<T>(a.tap + at, tap[p], Part ? count : width<T>);
+        }
+    }
+};
+
+template <class T, int P, bool Part>
 struct MaxGradWindow {
     static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
         Vec<T> best[P], grad[P];
         Index<T> tap[P];
-        maximum<T, P, Part>(a, a.x + i * a.x_step + c, count, best, tap);
+        if (a.chosen_tap) {
+            FASTCONV_UNROLL
+            for (int p = 0; p < P; ++p)
+                tap[p] = load_bytes<T>(a.chosen_tap + (i + p) * a.grad_step + c, Part ? count : width<T>);
+        } else {
+            maximum<T, P, Part>(a, a.x + i * a.x_step + c, count, best, tap);
+        }
         FASTCONV_UNROLL
         for (int p = 0; p < P; ++p) grad[p] = fetch<T, Part>(a.grad + (i + p) * a.grad_step + c, count);
         T* to = a.y + i * a.y_step + c;
@@ -163,24 +228,229 @@ struct AvgGradWindow {
     }
 };
 
+// ---- Windows of 2x2 with stride 2 and fewer channels than lanes
+// ------------------------------------------------------ `group` windows fill the lanes: lane l is channel l % channels
+// of window l / channels. Their input is two contiguous runs, one a row, of which `even` and `odd` pick the left and
+// the right tap. Whole vectors are loaded and stored: what that is too much belongs to the next window, whose turn
+// comes later. Only the last group of a row is partial.
+
+#if defined(__AVX512F__)
+constexpr bool can_pick = true;
+FASTCONV_INLINE Vec<float> pick(Vec<float> low, Vec<float> high, Index<float> from) {
+    return (Vec<float>)_mm512_permutex2var_ps((__m512)low, (__m512i)from, (__m512)high);
+}
+FASTCONV_INLINE Vec<double> pick(Vec<double> low, Vec<double> high, Index<double> from) {
+    return (Vec<double>)_mm512_permutex2var_pd((__m512d)low, (__m512i)from, (__m512d)high);
+}
+#elif defined(__AVX2__)
+constexpr bool can_pick = true;
+FASTCONV_INLINE Vec<float> pick(Vec<float> low, Vec<float> high, Index<float> from) {
+    const __m256 a = _mm256_permutevar8x32_ps((__m256)low, (__m256i)from);
+    const __m256 b = _mm256_permutevar8x32_ps((__m256)high, (__m256i)from);
+    return from > 7 ? (Vec<float>)b : (Vec<float>)a;
+}
+FASTCONV_INLINE Vec<double> pick(Vec<double> low, Vec<double> high, Index<double> from) {
+    const Index<double> two = from + from, pair = two | ((two + 1) << 32);
+    const __m256 a = _mm256_permutevar8x32_ps((__m256)low, (__m256i)pair);
+    const __m256 b = _mm256_permutevar8x32_ps((__m256)high, (__m256i)pair);
+    return from > 3 ? (Vec<double>)b : (Vec<double>)a;
+}
+#else
+constexpr bool can_pick = false;
+template <class V, class I>
+FASTCONV_INLINE V pick(V low, V, I) {
+    return low;
+}
+#endif
+
+template <class T>
+FASTCONV_INLINE Vec<T> load_some(const T* from, int64_t count) {
+    if (count >= width<T>) return load(from);
+    return count > 0 ? load_part(from, count) : Vec<T>{};
+}
+template <class T>
+FASTCONV_INLINE void store_some(T* to, Vec<T> value, int64_t count) {
+    if (count >= width<T>)
+        store(to, value);
+    else if (count > 0)
+        store_part(to, value, count);
+}
+
+/// Many: a group is several windows.
+template <class T, bool Many>
+struct Pairs {
+    static constexpr int taps = 4;
+    int64_t channels, group, lanes;
+    Index<T> even, odd;             // Many: lanes of the input run
+    Index<T> from[2], right_tap[2]; // Many: for a lane of the input run, which lane of the group; 1 at a right tap
+
+    explicit FASTCONV_INLINE Pairs(const PoolRow<T>& a)
+        : channels(a.channels), group(Many ? width<T> / a.channels : 1), lanes(group * a.channels) {
+        typedef typename VectorOf<T>::lane lane_type;
+        if (!Many) return;
+        for (int64_t l = 0; l < width<T>; ++l)
+            even[l] = l < lanes ? static_cast<lane_type>(l + l / channels * channels) : 0;
+        odd = even + static_cast<lane_type>(channels);
+        for (int64_t m = 0; m < 2 * width<T>; ++m) {
+            const bool used = m < 2 * lanes;
+            from[m / width<T>][m % width<T>] =
+                used ? static_cast<lane_type>(m / (2 * channels) * channels + m % channels) : 0;
+            right_tap[m / width<T>][m % width<T>] = used ? static_cast<lane_type>(m / channels % 2) : 0;
+        }
+    }
+
+    /// The left and the right tap of `count` lanes.
+    template <bool Whole>
+    FASTCONV_INLINE void read(const T* x, int64_t count, Vec<T>& left, Vec<T>& right) const {
+        if (Many) {
+            const Vec<T> low = Whole ? load(x) : load_some(x, 2 * count);
+            const Vec<T> high = Whole ? load(x + width<T>) : load_some(x + width<T>, 2 * count - width<T>);
+            left = pick(low, high, even);
+            right = pick(low, high, odd);
+        } else {
+            left = Whole ? load(x) : load_part(x, count);
+            right = Whole ? load(x + channels) : load_part(x + channels, count);
+        }
+    }
+
+    template <bool Whole, bool WithTap>
+    FASTCONV_INLINE void find(const PoolRow<T>& a, int64_t i, int64_t count, Vec<T>& best, Index<T>& tap) const {
+        typedef typename VectorOf<T>::lane lane_type;
+        Vec<T> value[taps];
+        read<Whole>(a.x + i * a.x_step + a.offsets[0], count, value[0], value[1]);
+        read<Whole>(a.x + i * a.x_step + a.offsets[2], count, value[2], value[3]);
+        best = value[0];
+        tap = Index<T>{};
+        FASTCONV_UNROLL
+        for (int t = 1; t < taps; ++t) {
+            const Index<T> take = beats<T>(value[t], best);
+            best = take ? value[t] : best;
+            if (WithTap) tap = take ? Index<T>{} + static_cast<lane_type>(t) : tap;
+        }
+    }
+
+    template <bool Whole, bool WithTap>
+    FASTCONV_INLINE void forward(const PoolRow<T>& a, int64_t i, int64_t count) const {
+        Vec<T> best;
+        Index<T> tap;
+        find<Whole, WithTap>(a, i, count, best, tap);
+        const int64_t at = i * a.y_step;
+        if (Whole)
+            store(a.y + at, best);
+        else
+            store_part(a.y + at, best, count);
+        if (WithTap) store_bytes<T>(a.tap + at, tap, Whole ? width<T> : count);
+    }
+
+    template <bool Whole, bool Chosen>
+    FASTCONV_INLINE void gradient(const PoolRow<T>& a, int64_t i, int64_t count) const {
+        typedef typename VectorOf<T>::lane lane_type;
+        Vec<T> best;
+        Index<T> tap;
+        if (Chosen)
+            tap = load_bytes<T>(a.chosen_tap + i * a.grad_step, Whole ? width<T> : count);
+        else
+            find<Whole, true>(a, i, count, best, tap);
+        const T* from_grad = a.grad + i * a.grad_step;
+        const Vec<T> grad = Whole ? load(from_grad) : load_part(from_grad, count);
+        T* y = a.y + i * a.y_step;
+        if (Many) {
+            Vec<T> spread[2];
+            Index<T> spread_tap[2];
+            FASTCONV_UNROLL
+            for (int v = 0; v < 2; ++v) {
+                spread[v] = pick(grad, grad, from[v]);
+                spread_tap[v] = (Index<T>)pick((Vec<T>)tap, (Vec<T>)tap, from[v]) - right_tap[v];
+            }
+            FASTCONV_UNROLL
+            for (int row = 0; row < 2; ++row) {
+                const Index<T> here = Index<T>{} + static_cast<lane_type>(2 * row);
+                FASTCONV_UNROLL
+                for (int v = 0; v < 2; ++v) {
+                    const Vec<T> value = spread_tap[v] == here ? spread[v] : Vec<T>{};
+                    T* to = y + a.offsets[2 * row] + v * width<T>;
+                    if (Whole)
+                        store(to, value);
+                    else
+                        store_some(to, value, 2 * count - v * width<T>);
+                }
+            }
+        } else {
+            FASTCONV_UNROLL
+            for (int t = 0; t < taps; ++t) { // the right tap after the left one, whose surplus lies there
+                const Vec<T> value = tap == Index<T>{} + static_cast<lane_type>(t) ? grad : Vec<T>{};
+                if (Whole)
+                    store(y + a.offsets[t], value);
+                else
+                    store_part(y + a.offsets[t], value, count);
+            }
+        }
+    }
+};
+
+template <class T>
+FASTCONV_INLINE bool has_pairs(const PoolRow<T>& a) {
+    return a.channels < width<T> && (can_pick || 2 * a.channels > width<T>) && a.taps == 4 &&
+           a.x_step == 2 * a.channels && a.offsets[1] - a.offsets[0] == a.channels &&
+           a.offsets[3] - a.offsets[2] == a.channels;
+}
+
+template <class T, bool Many, bool Gradient, bool Option>
+FASTCONV_INLINE void each_group(PoolRow<T> a) {
+    const Pairs<T, Many> pairs(a);
+    for (int64_t r = 0; r < a.rows; ++r, advance(a)) {
+        int64_t i = 0;
+        for (; i + pairs.group < a.pixels; i += pairs.group) {
+            if (Gradient)
+                pairs.template gradient<true, Option>(a, i, pairs.lanes);
+            else
+                pairs.template forward<true, Option>(a, i, pairs.lanes);
+        }
+        const int64_t count = (a.pixels - i) * a.channels;
+        if (Gradient)
+            pairs.template gradient<false, Option>(a, i, count);
+        else
+            pairs.template forward<false, Option>(a, i, count);
+    }
+}
+template <class T, bool Gradient, bool Option>
+FASTCONV_INLINE void each_group(const PoolRow<T>& a) {
+    if (can_pick && 2 * a.channels <= width<T>)
+        each_group<T, can_pick, Gradient, Option>(a);
+    else
+        each_group<T, false, Gradient, Option>(a);
+}
+
 template <class T>
 void max_row(const PoolRow<T>& a) {
+    const bool pairs = has_pairs(a);
     if (a.argmax)
-        each_window<ArgMaxWindow>(a);
+        each_window<ArgMaxWindow>(a, true);
+    else if (a.tap && pairs)
+        each_group<T, false, true>(a);
+    else if (a.tap)
+        each_window<TapMaxWindow>(a, true);
+    else if (pairs)
+        each_group<T, false, false>(a);
     else
-        each_window<MaxWindow>(a);
+        each_window<MaxWindow>(a, true);
 }
 template <class T>
 void max_grad_row(const PoolRow<T>& a) {
-    each_window<MaxGradWindow>(a);
+    if (!a.apart || !has_pairs(a))
+        each_window<MaxGradWindow>(a, a.apart);
+    else if (a.chosen_tap)
+        each_group<T, true, true>(a);
+    else
+        each_group<T, true, false>(a);
 }
 template <class T>
 void avg_row(const PoolRow<T>& a) {
-    each_window<AvgWindow>(a);
+    each_window<AvgWindow>(a, true);
 }
 template <class T>
 void avg_grad_row(const PoolRow<T>& a) {
-    each_window<AvgGradWindow>(a);
+    each_window<AvgGradWindow>(a, a.apart);
 }
 
 template <class T>

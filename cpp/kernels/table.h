@@ -110,20 +110,22 @@ struct DepthwiseFilterRows {
     bool sliding; // as in DepthwiseRow
 };
 
-/// A row of pooling windows of one shape: window i holds x[i*x_step + offsets[t] + c] for the taps t.
+/// Rows of pooling windows of one shape: window i of row r holds x[r*x_row + i*x_step + offsets[t] + c] for the taps t.
 template <class T>
 struct PoolRow {
     const T* x;
-    ptrdiff_t x_step;
+    ptrdiff_t x_row, x_step;
     const ptrdiff_t* offsets;
     int64_t taps;
     T* y; // output, or in a gradient the gradient of the input (stepped as x is)
-    ptrdiff_t y_step;
+    ptrdiff_t y_row, y_step;
     const T* grad; // gradients only
-    ptrdiff_t grad_step;
-    int64_t* argmax; // max pool only, may be null: argmax_base + i*argmax_step + offsets[t] + c
+    ptrdiff_t grad_row, grad_step;
+    int64_t* argmax; // max pool only, may be null, laid out as y: argmax_base + r*x_row + i*x_step + offsets[t] + c
     int64_t argmax_base;
-    int64_t pixels, channels;
+    uint8_t* tap;              // max pool only, may be null, laid out as y: t
+    const uint8_t* chosen_tap; // its gradient only, laid out as grad: what `tap` was; null: found again in x
+    int64_t rows, pixels, channels;
     bool apart; // gradients: no two windows overlap, so that y is written, not added to
 };
 
