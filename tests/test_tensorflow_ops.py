@@ -26,7 +26,12 @@ OPS = (
     "FastconvConv2D",
     "FastconvConv2DBackpropInput",
     "FastconvConv2DBackpropFilter",
+    "FastconvConv2DBackpropFilterBias",
+    "FastconvReluBiasGrad",
     "FastconvMaxPool2D",
+    "FastconvMaxPool2DWithTaps",
+    "FastconvMaxPool2DScatter",
+    "FastconvMaxPool2DGather",
     "FastconvMaxPool2DWithArgmax",
     "FastconvMaxPool2DGrad",
     "FastconvAvgPool2D",
@@ -811,7 +816,7 @@ def test_raw_ops_with_a_wrong_geometry() -> None:
         import fastconv.tensorflow as fc
 
         x, w, y, b = tf.ones((1, 6, 6, 2)), tf.ones((3, 3, 2, 4)), tf.ones((1, 4, 4, 4)), tf.ones((4,))
-        p = tf.ones((1, 3, 3, 2))
+        p, t = tf.ones((1, 3, 3, 2)), tf.zeros((1, 3, 3, 2), tf.uint8)
         ops = fc._ops
         conv = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
         pool = [0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0]
@@ -819,7 +824,11 @@ def test_raw_ops_with_a_wrong_geometry() -> None:
             (conv, lambda g: ops.fastconv_conv2d(input=x, filters=w, bias=b, geometry=g)),
             (conv, lambda g: ops.fastconv_conv2d_backprop_input(like=x, filters=w, out_backprop=y, geometry=g)),
             (conv, lambda g: ops.fastconv_conv2d_backprop_filter(input=x, like=w, out_backprop=y, geometry=g)),
+            (conv, lambda g: ops.fastconv_conv2d_backprop_filter_bias(input=x, like=w, out_backprop=y, geometry=g)),
             (pool, lambda g: ops.fastconv_max_pool2d(input=x, geometry=g)),
+            (pool, lambda g: ops.fastconv_max_pool2d_with_taps(input=x, geometry=g)),
+            (pool, lambda g: ops.fastconv_max_pool2d_scatter(like=x, taps=t, grad=p, geometry=g)),
+            (pool, lambda g: ops.fastconv_max_pool2d_gather(values=x, taps=t, geometry=g)),
             (pool, lambda g: ops.fastconv_max_pool2d_with_argmax(input=x, geometry=g)),
             (pool, lambda g: ops.fastconv_max_pool2d_grad(orig_input=x, orig_output=p, grad=p, geometry=g)),
             (pool, lambda g: ops.fastconv_avg_pool2d(input=x, geometry=g)),
@@ -853,6 +862,7 @@ def test_raw_ops_with_wrong_lending_shapes() -> None:
         conv = fc._geometry([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])
         pool = fc._geometry([0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0])
         x, w, y = tf.ones((1, 6, 6, 2)), tf.ones((3, 3, 2, 4)), tf.ones((1, 4, 4, 4))
+        p, t = tf.ones((1, 3, 3, 2)), tf.zeros((1, 3, 3, 2), tf.uint8)
         big = 2**20
         for lent in [[], [0], [1], [0, 1, 6, 6], [0, 1, 6, 6, 2, 1], [1, 1, 6, 6, 2], [0, big, big, big, big],
                      [0, 2**62, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 2**62, 1, 1], [0, 1, 2**62, 1, 2]]:
@@ -860,6 +870,10 @@ def test_raw_ops_with_wrong_lending_shapes() -> None:
             for call in (
                 lambda: fc._ops.fastconv_conv2d_backprop_input(like=like, filters=w, out_backprop=y, geometry=conv),
                 lambda: fc._ops.fastconv_conv2d_backprop_filter(input=x, like=like, out_backprop=y, geometry=conv),
+                lambda: fc._ops.fastconv_conv2d_backprop_filter_bias(
+                    input=x, like=like, out_backprop=y, geometry=conv
+                ),
+                lambda: fc._ops.fastconv_max_pool2d_scatter(like=like, taps=t, grad=p, geometry=pool),
                 lambda: fc._ops.fastconv_avg_pool2d_grad(like=like, grad=x, geometry=pool),
             ):
                 for how in (call, lambda: tf.function(call)()):

@@ -17,6 +17,7 @@ namespace fastconv {
     void add_pooling(KernelTable&);                                                                                    \
     void add_transpose(KernelTable&);                                                                                  \
     void add_winograd(KernelTable&);                                                                                   \
+    void add_bias_gradient(KernelTable&);                                                                              \
     }
 FASTCONV_DECLARE_ISA(baseline)
 #if defined(FASTCONV_X86)
@@ -29,12 +30,12 @@ namespace {
 struct Isa {
     const char* name;
     bool (*available)();
-    void (*add[8])(KernelTable&);
+    void (*add[9])(KernelTable&);
 };
 
 #define FASTCONV_ADD(isa)                                                                                              \
-    {isa::add_direct,    isa::add_dot,     isa::add_filter_gradient, isa::add_flat,                                    \
-     isa::add_depthwise, isa::add_pooling, isa::add_transpose,       isa::add_winograd}
+    {isa::add_direct,  isa::add_dot,       isa::add_filter_gradient, isa::add_flat,         isa::add_depthwise,        \
+     isa::add_pooling, isa::add_transpose, isa::add_winograd,        isa::add_bias_gradient}
 // The slowest first. __builtin_cpu_supports also asks whether the operating system saves the registers.
 const Isa kIsas[] = {
     {"baseline", [] { return true; }, FASTCONV_ADD(baseline)},

@@ -83,10 +83,18 @@ struct Call {
         return Tensor(tensor);
     }
     Tensor output(int i, int type, const Dims& dims) const {
-        std::size_t bytes = type == kFloat ? 4 : 8;
+        std::size_t bytes = type == kUInt8 ? 1 : type == kFloat ? 4 : 8;
         for (const std::int64_t d : dims) bytes *= static_cast<std::size_t>(d);
         TF_Tensor* tensor =
             TF_AllocateOutput(context, i, type, dims.data(), static_cast<int>(dims.size()), bytes, status.get());
+        status.check();
+        return Tensor(tensor);
+    }
+    /// Output i in the memory of an input of the same type and shape that nobody else needs, or in memory of its own.
+    Tensor output_in_place(int i, int from, const Dims& dims) const {
+        int taken = -1;
+        TF_Tensor* tensor = TF_ForwardInputOrAllocateOutput(context, &from, 1, i, dims.data(),
+                                                            static_cast<int>(dims.size()), &taken, status.get());
         status.check();
         return Tensor(tensor);
     }
@@ -129,12 +137,69 @@ void compute_conv2d_backprop_filter(Call& call) {
     conv2d_backprop_filter(problem, input.data(), dy.data(), output.data());
 }
 
+void compute_conv2d_backprop_filter_bias(Call& call) {
+    const Tensor input = call.input(0), like = call.input(1), dy = call.input(2);
+    ConvArguments arguments = decode_conv(call.input(3).dims()).arguments;
+    arguments.filters_name = "filter_sizes";
+    const ConvProblem problem = make_conv_problem(fastconv_type(dy.type()), input.dims(), like.lent_dims(), arguments);
+    check_dims("out_backprop", dy.dims(), problem.output_dims(), kConvOutput);
+    const Tensor filters = call.output(0, dy.type(), problem.filter_dims());
+    const Tensor bias = call.output(1, dy.type(), {problem.k});
+    conv2d_backprop_filter(problem, input.data(), dy.data(), filters.data());
+    bias_gradient(problem.dtype, problem.format, problem.output_dims(), dy.data(), nullptr, nullptr, bias.data());
+}
+
+void compute_relu_bias_grad(Call& call) {
+    const DataFormat format = decode_conv(call.input(2).dims()).arguments.format;
+    Dims dims;
+    {
+        const Tensor gradients = call.input(0); // to be let go, or its memory could not be taken
+        dims = gradients.dims();
+    }
+    const Tensor features = call.input(1);
+    check_dims("features", features.dims(), dims, "as gradients");
+    if (dims.size() != 4) throw InvalidArgument("gradients must have 4 dimensions");
+    const Tensor masked = call.output_in_place(0, 0, dims);
+    const Tensor bias = call.output(1, features.type(), {dims[format == DataFormat::nhwc ? 3 : 1]});
+    const Tensor gradients = call.input(0);
+    bias_gradient(fastconv_type(features.type()), format, dims, gradients.data(), features.data(), masked.data(),
+                  bias.data());
+}
+
 void compute_max_pool2d(Call& call) {
     const Tensor input = call.input(0);
     const PoolCode code = decode_pool(call.input(1).dims());
     const PoolProblem problem = make_pool_problem(fastconv_type(input.type()), input.dims(), code.arguments);
     const Tensor output = call.output(0, input.type(), problem.output_dims());
     max_pool2d(problem, input.data(), output.data(), nullptr, false);
+}
+
+void compute_max_pool2d_with_taps(Call& call) {
+    const Tensor input = call.input(0);
+    const PoolCode code = decode_pool(call.input(1).dims());
+    const PoolProblem problem = make_pool_problem(fastconv_type(input.type()), input.dims(), code.arguments);
+    const Tensor output = call.output(0, input.type(), problem.output_dims());
+    const Tensor taps = call.output(1, kUInt8, problem.output_dims());
+    max_pool2d_with_taps(problem, input.data(), output.data(), static_cast<std::uint8_t*>(taps.data()));
+}
+
+void compute_max_pool2d_scatter(Call& call) {
+    const Tensor like = call.input(0), taps = call.input(1), grad = call.input(2);
+    const PoolArguments arguments = decode_pool(call.input(3).dims()).arguments;
+    const PoolProblem problem = make_pool_problem(fastconv_type(grad.type()), like.lent_dims(), arguments);
+    check_dims("taps", taps.dims(), problem.output_dims(), kPoolOutput);
+    check_dims("grad", grad.dims(), problem.output_dims(), kPoolOutput);
+    const Tensor result = call.output(0, grad.type(), problem.input_dims());
+    max_pool2d_scatter(problem, static_cast<const std::uint8_t*>(taps.data()), grad.data(), result.data());
+}
+
+void compute_max_pool2d_gather(Call& call) {
+    const Tensor values = call.input(0), taps = call.input(1);
+    const PoolArguments arguments = decode_pool(call.input(2).dims()).arguments;
+    const PoolProblem problem = make_pool_problem(fastconv_type(values.type()), values.dims(), arguments);
+    check_dims("taps", taps.dims(), problem.output_dims(), kPoolOutput);
+    const Tensor result = call.output(0, values.type(), problem.output_dims());
+    max_pool2d_gather(problem, static_cast<const std::uint8_t*>(taps.data()), values.data(), result.data());
 }
 
 void compute_max_pool2d_with_argmax(Call& call) {
@@ -351,10 +416,30 @@ void lent_shape(const Inference& inference) {
     inference.set_output(0, lent(inference.input(From)));
 }
 
-template <int Outputs>
+void filter_bias_shape(const Inference& inference) {
+    const Shape filters = lent(inference.input(1)), dy = inference.input(2);
+    inference.set_output(0, filters);
+    Dims numbers;
+    Shape bias{true, {kUnknown}};
+    if (inference.geometry(3, kConvCodeSize, numbers) && dy.known && dy.dims.size() == 4)
+        bias.dims[0] = dy.dims[decode_conv(numbers).arguments.format == DataFormat::nhwc ? 3 : 1];
+    inference.set_output(1, bias);
+}
+
+void relu_bias_shape(const Inference& inference) {
+    const Shape features = inference.input(1);
+    inference.set_output(0, features);
+    Dims numbers;
+    Shape bias{true, {kUnknown}};
+    if (inference.geometry(2, kConvCodeSize, numbers) && features.known && features.dims.size() == 4)
+        bias.dims[0] = features.dims[decode_conv(numbers).arguments.format == DataFormat::nhwc ? 3 : 1];
+    inference.set_output(1, bias);
+}
+
+template <int Outputs, int Geometry = 1>
 void pool_shape(const Inference& inference) {
     Dims numbers;
-    const bool known = inference.geometry(1, kPoolCodeSize, numbers);
+    const bool known = inference.geometry(Geometry, kPoolCodeSize, numbers);
     for (int i = 0; i < Outputs; ++i)
         inference.set_output(i, known ? pool_output(inference.input(0), numbers) : Shape{});
 }
@@ -405,12 +490,42 @@ const Op kOps[] = {
      true,
      infer<lent_shape<1>>,
      compute<compute_conv2d_backprop_filter>},
+    {"FastconvConv2DBackpropFilterBias",
+     {"input: T", "like: U", "out_backprop: T", "geometry: uint8"},
+     {"output: T", "bias: T"},
+     true,
+     infer<filter_bias_shape>,
+     compute<compute_conv2d_backprop_filter_bias>},
+    {"FastconvReluBiasGrad",
+     {"gradients: T", "features: T", "geometry: uint8"},
+     {"output: T", "bias: T"},
+     false,
+     infer<relu_bias_shape>,
+     compute<compute_relu_bias_grad>},
     {"FastconvMaxPool2D",
      {"input: T", "geometry: uint8"},
      {"output: T"},
      false,
      infer<pool_shape<1>>,
      compute<compute_max_pool2d>},
+    {"FastconvMaxPool2DWithTaps",
+     {"input: T", "geometry: uint8"},
+     {"output: T", "taps: uint8"},
+     false,
+     infer<pool_shape<2>>,
+     compute<compute_max_pool2d_with_taps>},
+    {"FastconvMaxPool2DScatter",
+     {"like: U", "taps: uint8", "grad: T", "geometry: uint8"},
+     {"output: T"},
+     true,
+     infer<lent_shape<0>>,
+     compute<compute_max_pool2d_scatter>},
+    {"FastconvMaxPool2DGather",
+     {"values: T", "taps: uint8", "geometry: uint8"},
+     {"output: T"},
+     false,
+     infer<pool_shape<1, 2>>,
+     compute<compute_max_pool2d_gather>},
     {"FastconvMaxPool2DWithArgmax",
      {"input: T", "geometry: uint8"},
      {"output: T", "argmax: int64"},

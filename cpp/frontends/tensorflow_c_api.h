@@ -66,6 +66,8 @@ using DeleteFunction = void (*)(void*);
     F(TF_GetInput, void, (TF_OpKernelContext*, int, TF_Tensor**, TF_Status*))                                          \
     F(TF_AllocateOutput, TF_Tensor*,                                                                                   \
       (TF_OpKernelContext*, int, int, const std::int64_t*, int, std::size_t, TF_Status*))                              \
+    F(TF_ForwardInputOrAllocateOutput, TF_Tensor*,                                                                     \
+      (TF_OpKernelContext*, const int*, int, int, const std::int64_t*, int, int*, TF_Status*))                         \
     F(TF_OpKernelContext_Failure, void, (TF_OpKernelContext*, TF_Status*))                                             \
     F(TF_TensorType, int, (const TF_Tensor*))                                                                          \
     F(TF_NumDims, int, (const TF_Tensor*))                                                                             \

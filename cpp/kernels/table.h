@@ -110,6 +110,18 @@ struct DepthwiseFilterRows {
     bool sliding; // as in DepthwiseRow
 };
 
+/// sums[c] = sum over rows of x[r*row + c]; with features, of masked[r*row + c], which becomes x where features > 0,
+/// else 0 (masked may be x).
+template <class T>
+struct ColumnSums {
+    const T* x;
+    const T* features; // may be null
+    T* masked;
+    ptrdiff_t row;
+    int64_t rows, columns;
+    T* sums;
+};
+
 /// Rows of pooling windows of one shape: window i of row r holds x[r*x_row + i*x_step + offsets[t] + c] for the taps t.
 template <class T>
 struct PoolRow {
@@ -183,6 +195,7 @@ struct KernelsOf {
     bool (*winograd_taps[2])(const WinogradOutput<T>&);
     /// to[c*to_row + r] = from[r*from_row + c].
     void (*transpose)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns);
+    void (*column_sums)(const ColumnSums<T>&);
     void (*max_row)(const PoolRow<T>&);
     void (*max_grad_row)(const PoolRow<T>&);
     void (*avg_row)(const PoolRow<T>&);

@@ -28,6 +28,14 @@ except ModuleNotFoundError as error:
         "fastconv.tensorflow needs TensorFlow 2.16 or later: pip install 'fastconv[tensorflow]'", name="tensorflow"
     ) from None
 
+try:  # whether a tape records; not public, and so not relied upon: max-pooling is slower to differentiate without
+    from tensorflow.python.eager.record import could_possibly_record as _may_be_differentiated
+except ImportError:
+
+    def _may_be_differentiated() -> bool:
+        return False
+
+
 __all__ = [
     "avg_pool2d",
     "avg_pool2d_grad",
@@ -48,6 +56,8 @@ if not _library.exists():
     raise ImportError(f"fastconv.tensorflow needs Linux, where its ops are built; this is {sys.platform}")
 _ops = tf.load_op_library(str(_library))
 
+
+_MOST_TAPS = 255  # of a window, for FastconvMaxPool2DWithTaps, which numbers them in a byte
 
 # ---- From Python arguments to the inputs of the ops ------------------------------------------------------------------
 
@@ -317,7 +327,10 @@ def max_pool2d(
     """Maximum over each window; as `fastconv.max_pool2d` and ``tf.nn.max_pool2d``. `strides` default to `ksize`."""
     with tf.name_scope(name or "fastconv_max_pool2d"):
         numbers = _core.pool_geometry(ksize, strides, padding, data_format, False)
-        return _ops.fastconv_max_pool2d(input=_tensor("input", input), geometry=_geometry(numbers))
+        x, geometry = _tensor("input", input), _geometry(numbers)
+        if _may_be_differentiated() and numbers[4] * numbers[5] <= _MOST_TAPS:
+            return _ops.fastconv_max_pool2d_with_taps(input=x, geometry=geometry).output
+        return _ops.fastconv_max_pool2d(input=x, geometry=geometry)
 
 
 def max_pool2d_with_argmax(
@@ -415,17 +428,33 @@ def _skips(op: Any, index: int) -> bool:
 def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
     input, filters, bias, geometry = op.inputs
     numbers = _numbers(geometry)
-    if numbers[3] == 1:
-        dy = tf.raw_ops.ReluGrad(gradients=dy, features=op.outputs[0])
     geometry = _with(geometry, 3, 0)
     d_input = d_filters = d_bias = None
+    with_filters = not _skips(op, 1)
+    with_bias = bias.shape.rank in (None, 1) and not _skips(op, 2)
+    if numbers[3] == 1 and with_bias:
+        dy, d_bias = _ops.fastconv_relu_bias_grad(gradients=dy, features=op.outputs[0], geometry=geometry)
+    elif numbers[3] == 1:
+        dy = tf.raw_ops.ReluGrad(gradients=dy, features=op.outputs[0])
+    elif with_bias and with_filters:
+        d_filters, d_bias = _ops.fastconv_conv2d_backprop_filter_bias(
+            input=input, like=filters, out_backprop=dy, geometry=geometry
+        )
+    elif with_bias:
+        d_bias = tf.raw_ops.BiasAddGrad(out_backprop=dy, data_format="NCHW" if numbers[1] == 1 else "NHWC")
+    if with_filters and d_filters is None:
+        d_filters = _ops.fastconv_conv2d_backprop_filter(input=input, like=filters, out_backprop=dy, geometry=geometry)
     if not _skips(op, 0):
         d_input = _ops.fastconv_conv2d_backprop_input(like=input, filters=filters, out_backprop=dy, geometry=geometry)
-    if not _skips(op, 1):
-        d_filters = _ops.fastconv_conv2d_backprop_filter(input=input, like=filters, out_backprop=dy, geometry=geometry)
-    if bias.shape.rank in (None, 1):
-        d_bias = tf.raw_ops.BiasAddGrad(out_backprop=dy, data_format="NCHW" if numbers[1] == 1 else "NHWC")
     return [d_input, d_filters, d_bias, None]
+
+
+def _relu_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[tf.Tensor | None]:
+    """Each gradient that passed the ReLU is in the output, and in its channel's sum."""
+    _, features, geometry = op.inputs
+    if _numbers(geometry)[1] == 1:
+        grad_bias = tf.reshape(grad_bias, [-1, 1, 1])
+    return [tf.raw_ops.ReluGrad(gradients=grad + grad_bias, features=features), None, None]
 
 
 def _backprop_input_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
@@ -448,6 +477,31 @@ def _backprop_filter_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None
         _ops.fastconv_conv2d(input=input, filters=grad, bias=bias, geometry=geometry),
         None,
     ]
+
+
+def _backprop_filter_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[tf.Tensor | None]:
+    input, _, dy, geometry = op.inputs
+    return [
+        _ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
+        None,
+        _ops.fastconv_conv2d(input=input, filters=grad, bias=grad_bias, geometry=geometry),
+        None,
+    ]
+
+
+def _max_pool2d_with_taps_gradient(op: Any, grad: tf.Tensor, _: Any) -> list[tf.Tensor | None]:
+    input, geometry = op.inputs
+    return [_ops.fastconv_max_pool2d_scatter(like=input, taps=op.outputs[1], grad=grad, geometry=geometry), None]
+
+
+def _max_pool2d_scatter_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    _, taps, _, geometry = op.inputs
+    return [None, None, _ops.fastconv_max_pool2d_gather(values=grad, taps=taps, geometry=geometry), None]
+
+
+def _max_pool2d_gather_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    values, taps, geometry = op.inputs
+    return [_ops.fastconv_max_pool2d_scatter(like=values, taps=taps, grad=grad, geometry=geometry), None, None]
 
 
 def _max_pool2d_gradient(op: Any, grad: tf.Tensor, *_: Any) -> list[tf.Tensor | None]:
@@ -481,7 +535,12 @@ def _register_gradients() -> None:
         "FastconvConv2D": _conv2d_gradient,
         "FastconvConv2DBackpropInput": _backprop_input_gradient,
         "FastconvConv2DBackpropFilter": _backprop_filter_gradient,
+        "FastconvConv2DBackpropFilterBias": _backprop_filter_bias_gradient,
+        "FastconvReluBiasGrad": _relu_bias_gradient,
         "FastconvMaxPool2D": _max_pool2d_gradient,
+        "FastconvMaxPool2DWithTaps": _max_pool2d_with_taps_gradient,
+        "FastconvMaxPool2DScatter": _max_pool2d_scatter_gradient,
+        "FastconvMaxPool2DGather": _max_pool2d_gather_gradient,
         "FastconvMaxPool2DWithArgmax": _max_pool2d_gradient,
         "FastconvMaxPool2DGrad": _max_pool2d_grad_gradient,
         "FastconvAvgPool2D": _avg_pool2d_gradient,

@@ -118,6 +118,11 @@ FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const void* 
                                         void* input_backprop);
 FASTCONV_API void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,
                                          void* filter_backprop);
+/// The gradient of a convolution's bias: the sums of out_backprop, of shape `dims`, over all but its channels. With
+/// `output`, the result of a fused ReLU: `masked` becomes out_backprop where output > 0, else 0, and is what is summed;
+/// it may be out_backprop itself. Both, or bias_backprop, may be null.
+FASTCONV_API void bias_gradient(DataType dtype, DataFormat format, const Dims& dims, const void* out_backprop,
+                                const void* output, void* masked, void* bias_backprop);
 
 /// Filters that stay: a copy of the caller's, which each algorithm and geometry packs once, when first used. Since
 /// nobody can change the copy, what is packed never becomes wrong. Any number of threads may use it at once.
