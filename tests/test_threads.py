@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -344,3 +345,152 @@ def test_threads_end_with_their_python_threads() -> None:
     for _ in range(30):
         call_in_thread()
     assert threads_of_this_process() < before + 15
+
+
+# ---- What Python users do --------------------------------------------------------------------------------------------
+# Fifty children, and sixteen threads, also where TensorFlow's ops have run and others are inside a call.
+
+SOME = ["conv2d", "filter gradient", "winograd", "max pool gradient"]
+BUSY = f"""
+SOME = {SOME!r}
+
+def some():
+    return {{name: digest(name) for name in SOME}}
+
+def with_tensorflow():
+    '''Something that runs our ops in TensorFlow, several at once.'''
+    import tensorflow as tf
+    import fastconv.tensorflow as fc
+
+    @tf.function
+    def step(x, filters):
+        with tf.GradientTape() as tape:
+            tape.watch([x, filters])
+            y = [fc.max_pool2d(fc.conv2d(x, filters, dilations=d, activation="relu"), 2) for d in (1, 2, 3)]
+        return tape.gradient(y, [x, filters])
+
+    arguments = tf.constant(X), tf.constant(FILTERS)
+    step(*arguments)
+    return lambda: step(*arguments)
+
+class Busy:
+    '''Threads that are inside a call nearly always.'''
+
+    def __init__(self, *calls):
+        self.stop = False
+        self.threads = [threading.Thread(target=self.run, args=(call,)) for call in calls]
+
+    def run(self, call):
+        while not self.stop:
+            call()
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+
+    def __exit__(self, *error):
+        self.stop = True
+        for thread in self.threads:
+            thread.join()
+"""
+
+needs_tensorflow = pytest.param(
+    True, marks=pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow"), id="TensorFlow"
+)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("tensorflow", [pytest.param(False, id="NumPy"), needs_tensorflow])
+def test_fifty_forked_children(backend: str, tensorflow: bool, serial_digests: dict[str, str]) -> None:
+    """Half of them while other threads compute; TensorFlow itself works in the parent only, which goes on."""
+    code = f"""
+call = with_tensorflow() if {tensorflow} else some
+results = [some()]
+results += [in_child(some) for _ in range(25)]
+with Busy(call, call, some):
+    results += [in_child(some) for _ in range(25)]
+call()
+print(json.dumps([*results, some()]))
+"""
+    results = run_python(JOBS + FORK + BUSY + code, FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="3")
+    assert results == [{name: serial_digests[name] for name in SOME}] * 52
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_fifty_children_of_multiprocessing(
+    backend: str, method: str, tmp_path: Path, serial_digests: dict[str, str]
+) -> None:
+    """While another thread of the parent computes."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        JOBS
+        + BUSY
+        + f"""
+def child(_):
+    return os.getpid(), some()
+
+if __name__ == "__main__":
+    import multiprocessing
+    some()
+    with Busy(some), multiprocessing.get_context("{method}").Pool(4, maxtasksperchild=1) as pool:
+        children, results = zip(*pool.map(child, range(50), chunksize=1))
+    print(json.dumps([len(set(children)), *results]))
+"""
+    )
+    environment = {**os.environ, "FASTCONV_THREADING": backend, "FASTCONV_NUM_THREADS": "2"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    children, *results = json.loads(done.stdout)
+    assert children > 40  # numbers may be used again
+    assert results == [{name: serial_digests[name] for name in SOME}] * 50
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("tensorflow", [pytest.param(False, id="NumPy"), needs_tensorflow])
+def test_sixteen_threads_at_once(backend: str, tensorflow: bool, serial_digests: dict[str, str]) -> None:
+    code = f"""
+call = with_tensorflow() if {tensorflow} else some
+first, same, results, start = call(), [], [], threading.Barrier(16)
+
+def caller():
+    start.wait()
+    for _ in range(3):
+        results.append(some())
+        again = call()
+        same.append(all(bool((a == b).numpy().all()) for a, b in zip(first, again)) if {tensorflow} else True)
+
+threads = [threading.Thread(target=caller) for _ in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(json.dumps([*same, *results]))
+"""
+    answers = run_python(JOBS + BUSY + code, FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="3")
+    assert answers == [True] * 48 + [{name: serial_digests[name] for name in SOME}] * 48
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow")
+@pytest.mark.parametrize(("threads", "intra_op", "more"), [(3, 0, 2), (3, 2, 1), (1, 4, 0), (3, 1, 0)])
+def test_threads_beside_those_of_tensorflow(threads: int, intra_op: int, more: int) -> None:
+    """However many ops run at once, they share one pool, of as many threads as both settings allow."""
+    code = f"""
+import tensorflow as tf
+if {intra_op}:
+    tf.config.threading.set_intra_op_parallelism_threads({intra_op})
+import fastconv.tensorflow as fc
+
+def four(op):
+    @tf.function
+    def graph(x, filters):
+        return [op(x + float(i), filters) for i in range(4)]
+    for _ in range(20):
+        graph(tf.constant(X), tf.constant(FILTERS))
+    return len(os.listdir("/proc/self/task"))
+
+stock = four(lambda x, filters: tf.nn.conv2d(x, filters, 1, "VALID"))
+print(json.dumps(four(fc.conv2d) - stock))
+"""
+    assert run_python(JOBS + code, FASTCONV_NUM_THREADS=str(threads)) <= more

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <cstdlib>
@@ -19,6 +20,9 @@
 #include <thread>
 #include <vector>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -35,13 +39,23 @@ constexpr double kSerialCost = 2e5;
 // libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.
 constexpr std::int64_t kMaxThreads = 1024;
 
+// How long a thread of the pool waits awake, and how often it offers its CPU to others meanwhile.
+constexpr std::chrono::microseconds kAwake{50};
+constexpr int kPausesBetweenYields = 32;
+
+void pause() {
+#if defined(__SSE2__)
+    _mm_pause();
+#endif
+}
+
 struct Job {
     std::int64_t count;
     TaskFunction function;
     void* context;
     std::atomic<std::int64_t> next{0};
-    std::int64_t helpers = 0;      // workers inside, under the pool's mutex
-    std::int64_t most_helpers = 0; // the pool may have more workers, from when more threads were allowed
+    std::atomic<std::int64_t> helpers{0}; // workers inside; grows under the pool's mutex only
+    std::int64_t most_helpers = 0;        // the pool may have more workers, from when more threads were allowed
 
     void work() {
         const FloatingPointState state;
@@ -51,10 +65,31 @@ struct Job {
     }
 };
 
-// Workers sleep on one condition variable and help whichever job is open; the caller takes part in its own.
+/// Waits a moment for what another thread is about to do, and yields the CPU to any other thread that wants it, such as
+/// one of the framework's whose matrix product starts where our operation ended. Returns whether `ready` came true.
+template <class Ready>
+bool spin_until(std::chrono::microseconds most, Ready ready) {
+    const auto end = std::chrono::steady_clock::now() + most;
+    do {
+        for (int i = 0; i < kPausesBetweenYields; ++i) {
+            if (ready()) {
+                return true;
+            }
+            pause();
+        }
+        std::this_thread::yield();
+    } while (std::chrono::steady_clock::now() < end);
+    return ready();
+}
+
+// Waking a thread that sleeps takes some 30 us, as long as many an operation, so workers wait awake for a moment before
+// they sleep on a condition variable, and so do callers whose helpers have not ended. A caller takes part in its own
+// job; workers help whichever job is open, as long as no more threads than allowed are at work for all callers
+// together.
 class Pool {
   public:
-    void run(Job& job, std::int64_t threads) {
+    /// On at most `threads`, and at most `most` together with the jobs of other callers.
+    void run(Job& job, std::int64_t threads, std::int64_t most) {
         job.most_helpers = threads - 1;
         std::unique_lock<std::mutex> lock(mutex_);
         try {
@@ -66,33 +101,73 @@ class Pool {
             // The system refuses a thread: the caller and the workers that there are do the work.
         }
         jobs_.push_back(&job);
+        ++running_;
+        most_running_ = most;
+        announce(job.most_helpers);
         lock.unlock();
-        wake_.notify_all();
         job.work();
         lock.lock();
         jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
-        done_.wait(lock, [&] { return job.helpers == 0; });
+        --running_;
+        if (open_job() != nullptr) { // of another caller, whom a worker may now help in this one's place
+            announce(1);
+        }
+        lock.unlock();
+        const auto ended = [&] { return job.helpers.load(std::memory_order_acquire) == 0; };
+        if (spin_until(kAwake, ended)) {
+            return;
+        }
+        lock.lock();
+        ++waiting_callers_;
+        done_.wait(lock, ended);
+        --waiting_callers_;
     }
 
   private:
     void serve() {
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
-            Job* job = nullptr;
-            wake_.wait(lock, [&] { return (job = open_job()) != nullptr; });
-            ++job->helpers;
+            Job* job = open_job();
+            if (job == nullptr) {
+                const std::uint64_t seen = announced_.load(std::memory_order_relaxed);
+                const auto news = [&] { return announced_.load(std::memory_order_acquire) != seen; };
+                lock.unlock();
+                const bool early = spin_until(kAwake, news);
+                lock.lock();
+                if (!early) {
+                    ++sleeping_;
+                    wake_.wait(lock, news);
+                    --sleeping_;
+                }
+                continue;
+            }
+            job->helpers.fetch_add(1, std::memory_order_relaxed);
+            ++running_;
             lock.unlock();
             job->work();
             lock.lock();
-            if (--job->helpers == 0) {
+            --running_;
+            // The job may be gone once its caller sees this.
+            if (job->helpers.fetch_sub(1, std::memory_order_release) == 1 && waiting_callers_ > 0) {
                 done_.notify_all();
             }
         }
     }
 
+    void announce(std::int64_t jobs_to_take) {
+        announced_.fetch_add(1, std::memory_order_release);
+        for (std::int64_t i = std::min(jobs_to_take, sleeping_); i > 0; --i) {
+            wake_.notify_one();
+        }
+    }
+
     Job* open_job() {
+        if (running_ >= most_running_) {
+            return nullptr;
+        }
         for (Job* job : jobs_) {
-            if (job->helpers < job->most_helpers && job->next.load(std::memory_order_relaxed) < job->count) {
+            if (job->helpers.load(std::memory_order_relaxed) < job->most_helpers &&
+                job->next.load(std::memory_order_relaxed) < job->count) {
                 return job;
             }
         }
@@ -102,7 +177,9 @@ class Pool {
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     std::vector<Job*> jobs_;
-    std::int64_t workers_ = 0;
+    std::int64_t workers_ = 0, sleeping_ = 0, waiting_callers_ = 0;
+    std::int64_t running_ = 0, most_running_ = 0; // callers and workers inside a job; as the last caller allowed
+    std::atomic<std::uint64_t> announced_{0};     // changes when a worker should look for a job
 };
 
 // Never destroyed: detached workers may outlive static destruction. A forked child has no workers and perhaps a locked
@@ -207,6 +284,7 @@ std::atomic<std::int64_t>& threads() {
 }
 
 thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
+std::atomic<std::int64_t> g_host_threads{kMaxThreads};
 
 bool use_pool() {
 #if defined(_OPENMP)
@@ -224,7 +302,9 @@ bool use_pool() {
 } // namespace
 
 void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context) {
-    const std::int64_t n = std::min(count, threads().load());
+    const std::int64_t most =
+        t_preferred == ThreadingBackend::pool ? std::min(threads().load(), g_host_threads.load()) : threads().load();
+    const std::int64_t n = std::min(count, most);
     if (n <= 1 || cost < kSerialCost) {
         const FloatingPointState state;
         for (std::int64_t i = 0; i < count; ++i) {
@@ -243,7 +323,7 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
         return;
     }
 #endif
-    pool().run(job, n);
+    pool().run(job, n, most);
 }
 
 void set_num_threads(std::int64_t count) {
@@ -253,6 +333,8 @@ void set_num_threads(std::int64_t count) {
     }
     threads() = count;
 }
+
+void limit_host_threads(std::int64_t count) { g_host_threads = std::clamp<std::int64_t>(count, 1, kMaxThreads); }
 
 std::string threading_backend() { return use_pool() ? "pool" : "openmp"; }
 

@@ -674,6 +674,7 @@ PYBIND11_MODULE(_core, module) {
     module.def("pool_geometry", py_pool_geometry);
     module.def("set_num_threads", [](py::handle n) { set_num_threads(integer("n", n)); });
     module.def("get_num_threads", get_num_threads);
+    module.def("limit_host_threads", [](py::handle n) { limit_host_threads(integer("n", n)); });
     module.def("config", py_config);
 }
 

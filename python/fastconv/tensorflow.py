@@ -4,7 +4,8 @@ Same names and meaning as the functions of `fastconv` on NumPy arrays; they take
 work eagerly, in ``tf.function`` and ``tf.data``, and have gradients of any order, all on fastconv's kernels. What is
 wrong with an argument is a ``TypeError`` or ``ValueError`` while a graph is traced, and a
 ``tf.errors.InvalidArgumentError`` when an op runs. The ops compute on the CPU, off Python's lock, on fastconv's own
-thread pool (see `fastconv.set_num_threads`).
+thread pool: on as many threads as `fastconv.set_num_threads` and
+``tf.config.threading.set_intra_op_parallelism_threads`` both allow, for all ops that run at once together.
 """
 
 from __future__ import annotations
@@ -63,6 +64,13 @@ _MOST_TAPS = 255  # of a window, for FastconvMaxPool2DWithTaps, which numbers th
 
 
 @cache
+def _limit_threads() -> None:
+    """As TensorFlow was told, which it can't be any more once there are tensors."""
+    if threads := tf.config.threading.get_intra_op_parallelism_threads():
+        _core.limit_host_threads(threads)
+
+
+@cache
 def _eager_zeros(shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
     return tf.fill(shape, tf.zeros((), dtype))
 
@@ -111,6 +119,7 @@ def _tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -
     if isinstance(value, (np.ndarray, np.generic)):
         hint = None  # TensorFlow would cast it
     tensor = tf.convert_to_tensor(value, dtype_hint=hint)
+    _limit_threads()
     if tensor.dtype not in (tf.float32, tf.float64):
         raise TypeError(
             f"{name} must be float32 or float64, got {tensor.dtype.name}; cast it with tf.cast({name}, tf.float32)"

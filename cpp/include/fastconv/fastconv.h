@@ -187,6 +187,10 @@ FASTCONV_API void avg_pool2d_grad(const PoolProblem& problem, const void* grad, 
 FASTCONV_API void set_num_threads(std::int64_t count); // InvalidArgument below 1
 FASTCONV_API std::int64_t get_num_threads();
 
+/// For a host with thread settings of its own: calls that prefer the pool take at most `count` threads, however many
+/// set_num_threads allows.
+FASTCONV_API void limit_host_threads(std::int64_t count);
+
 enum class ThreadingBackend : std::uint8_t { openmp, pool };
 
 /// While it lives, calls of this thread run on `backend` unless FASTCONV_THREADING says otherwise.
