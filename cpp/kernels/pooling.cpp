@@ -67,22 +67,47 @@ struct BytesOf {
     typedef uint8_t type __attribute__((vector_size(width<T>)));
     typedef uint8_t unaligned __attribute__((vector_size(width<T>), aligned(1), may_alias));
 };
+#if defined(__AVX512F__)
+FASTCONV_INLINE __m128i load_some_bytes(const uint8_t* from, int64_t count) {
+    return _mm_maskz_loadu_epi8((__mmask16)((1u << count) - 1), from);
+}
+FASTCONV_INLINE void store_some_bytes(uint8_t* to, __m128i bytes, int64_t count) {
+    _mm_mask_storeu_epi8(to, (__mmask16)((1u << count) - 1), bytes);
+}
+#endif
 template <class T>
 FASTCONV_INLINE Index<T> load_bytes(const uint8_t* from, int64_t count) {
     typename BytesOf<T>::type bytes{};
-    if (count == width<T>)
+    if (count == width<T>) {
         bytes = *reinterpret_cast<const typename BytesOf<T>::unaligned*>(from);
-    else
-        for (int64_t lane = 0; lane < count; ++lane) bytes[lane] = from[lane];
+    } else {
+#if defined(__AVX512F__)
+        const __m128i some = load_some_bytes(from, count);
+        __builtin_memcpy(&bytes, &some, sizeof bytes);
+#else
+        uint8_t some[width<T>] = {};
+        for (int64_t lane = 0; lane < count; ++lane) some[lane] = from[lane];
+        __builtin_memcpy(&bytes, some, sizeof bytes);
+#endif
+    }
     return __builtin_convertvector(bytes, Index<T>);
 }
 template <class T>
 FASTCONV_INLINE void store_bytes(uint8_t* to, Index<T> value, int64_t count) {
     const auto bytes = __builtin_convertvector(value, typename BytesOf<T>::type);
-    if (count == width<T>)
+    if (count == width<T>) {
         *reinterpret_cast<typename BytesOf<T>::unaligned*>(to) = bytes;
-    else
-        for (int64_t lane = 0; lane < count; ++lane) to[lane] = bytes[lane];
+    } else {
+#if defined(__AVX512F__)
+        __m128i some = _mm_setzero_si128();
+        __builtin_memcpy(&some, &bytes, sizeof bytes);
+        store_some_bytes(to, some, count);
+#else
+        uint8_t some[width<T>];
+        __builtin_memcpy(some, &bytes, sizeof bytes);
+        for (int64_t lane = 0; lane < count; ++lane) to[lane] = some[lane];
+#endif
+    }
 }
 
 /// best == best is false once best is NaN: it stays. !(value <= best) is true for greater and for NaN.
