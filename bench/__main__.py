@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from bench import machine
+from bench import machine, markdown
 from bench.cases import DIRECTIONS, Case, cases
 from bench.layers import EXTRA, read_suite, suites
 from bench.measure import add_percent_of_peak, geometric_means, measure
@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     result.add_argument("--algorithm", default="auto", help="of fastconv (default: %(default)s)")
     result.add_argument("--json", metavar="PATH", help="write everything that was measured")
+    result.add_argument("--markdown", metavar="PATH", help="write the tables as Markdown")
     result.add_argument("--plot", metavar="PATH", help="write a picture of the ratios")
     return result
 
@@ -140,6 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
     print_report(console, report)
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if options.markdown:
+        markdown.write(report, options.markdown)
     if options.plot:
         from bench.plot import plot  # matplotlib is loaded only if it is needed
 

@@ -124,7 +124,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 def test_run(tmp_path: Path) -> None:
     """A whole run against TensorFlow: the table, the JSON file and the picture."""
-    data, picture = tmp_path / "result.json", tmp_path / "result.png"
+    data, picture, tables = tmp_path / "result.json", tmp_path / "result.png", tmp_path / "result.md"
     done = run(
         "--suite",
         "lenet",
@@ -138,11 +138,15 @@ def test_run(tmp_path: Path) -> None:
         str(data),
         "--plot",
         str(picture),
+        "--markdown",
+        str(tables),
     )
     report = json.loads(data.read_text(encoding="utf-8"))
     assert done.returncode == (1 if report["void"] else 0), done.stdout + done.stderr
     assert "geometric means" in done.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
+    rows = [line for line in tables.read_text(encoding="utf-8").splitlines() if line.startswith("| lenet ")]
+    assert len(rows) == len(report["results"])
     assert {(result["layer"], result["direction"]) for result in report["results"]} == {
         *((layer, direction) for layer in ("conv1", "conv2") for direction in DIRECTIONS[:3]),
         *((layer, direction) for layer in ("pool1", "pool2") for direction in DIRECTIONS[3:]),
