@@ -176,6 +176,7 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
     const std::int64_t window = a.r * a.s, padded = blocks.vectors * blocks.width;
     const T* const input = g.input + image * g.image + group * g.group_in;
     T* const output = g.output + image * g.out_image + group * g.out_group;
+    const bool rows_cross = a.crosses_rows(); // spares short rows the divisions
     for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
         const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channel(cb + 1, g.c) - c0;
         BandLayout layout{a.stride_h * a.w * g.pixel, a.stride_w * g.pixel, a.dilation_h * a.w * g.pixel,
@@ -212,8 +213,9 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
             row.accumulate = g.accumulate;
             row.relu = g.relu;
             for (std::int64_t y = 0; y < tile.rows; ++y) {
-                std::int64_t first = 0, last = 0;
-                valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
+                std::int64_t first = 0, last = a.r;
+                if (rows_cross)
+                    valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
                 row.x = base + y * layout.row;
                 row.segments = segments + first * per_row;
                 row.segment_count = (last - first) * per_row;
@@ -238,8 +240,9 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
             row.bias = g.bias && cb == blocks.c_blocks - 1 ? g.bias + group * g.k + k0 : nullptr;
             for (std::int64_t y = 0; y < tile.rows; ++y) {
                 // Filter rows over the top or bottom padding are left out.
-                std::int64_t first = 0, last = 0;
-                valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
+                std::int64_t first = 0, last = a.r;
+                if (rows_cross)
+                    valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
                 row.x = base + y * layout.row;
                 row.segments = segments + first * per_row;
                 row.segment_count = (last - first) * per_row;

@@ -118,7 +118,8 @@ FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filter
             filters += R * width<T>;
             FASTCONV_UNROLL
             for (int t = 0; t < Rows + R - 1; ++t) {
-                const Vec<T> value = fetch<T, One>(from + t * a.x_row, lanes);
+                Vec<T> value = fetch<T, One>(from + t * a.x_row, lanes);
+                if (One) keep_in_register(value);
                 FASTCONV_UNROLL
                 for (int i = 0; i < R; ++i)
                     if (t - i >= 0 && t - i < Rows) sum[t - i] += value * filter[i];
@@ -204,6 +205,24 @@ FASTCONV_INLINE void gradient_column(const FlatFilterRows<T>& a, const T* x, con
         const Vec<T> value = fetch<T, One>(x + t * a.x_row + j, lanes);
         return Part ? inside ? value : Vec<T>{} : value;
     };
+#if defined(__AVX512F__)
+    const bool one_load = !One && !Part && lanes[width<T> - 1] + J <= width<T>; // serves all columns
+#endif
+    const auto several_values = [&](int64_t t, Vec<T> value[J]) __attribute__((always_inline)) {
+#if defined(__AVX512F__)
+        if (one_load) {
+            const Vec<T> row = load(x + t * a.x_row);
+            FASTCONV_UNROLL
+            for (int j = 0; j < J; ++j) value[j] = spread(row, lanes + j);
+            return;
+        }
+#endif
+        FASTCONV_UNROLL
+        for (int j = 0; j < J; ++j) {
+            value[j] = values(t, j);
+            if (One) keep_in_register(value[j]);
+        }
+    };
     const auto gradient = [&](int64_t row) __attribute__((always_inline)) {
         return Part ? load_part(dy + row * a.dy_row, count) : load(dy + row * a.dy_row);
     };
@@ -220,15 +239,19 @@ FASTCONV_INLINE void gradient_column(const FlatFilterRows<T>& a, const T* x, con
     };
     const int64_t first = a.rows < R - 1 ? a.rows + R - 1 : R - 1;
     some_rows(0, first);
+    Vec<T> d[R]; // the rows of dy that meet row t: one is new, the others move on
+    FASTCONV_UNROLL
+    for (int i = 0; i < R; ++i) d[i] = first < a.rows && i + 1 < R ? gradient(first - 1 - i) : Vec<T>{};
     for (int64_t t = first; t < a.rows; ++t) {
+        FASTCONV_UNROLL
+        for (int i = R - 1; i > 0; --i) d[i] = d[i - 1];
+        d[0] = gradient(t);
         Vec<T> value[J];
+        several_values(t, value);
         FASTCONV_UNROLL
-        for (int j = 0; j < J; ++j) value[j] = values(t, j);
-        FASTCONV_UNROLL
-        for (int i = 0; i < R; ++i) {
-            const Vec<T> d = gradient(t - i);
+        for (int j = 0; j < J; ++j) {
             FASTCONV_UNROLL
-            for (int j = 0; j < J; ++j) sum[j][i] += value[j] * d;
+            for (int i = 0; i < R; ++i) sum[j][i] += value[j] * d[i];
         }
     }
     if (first < a.rows + R - 1) some_rows(first > a.rows ? first : a.rows, a.rows + R - 1);
