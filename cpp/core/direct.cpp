@@ -214,8 +214,7 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
             row.relu = g.relu;
             for (std::int64_t y = 0; y < tile.rows; ++y) {
                 std::int64_t first = 0, last = a.r;
-                if (rows_cross)
-                    valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
+                if (rows_cross) valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
                 row.x = base + y * layout.row;
                 row.segments = segments + first * per_row;
                 row.segment_count = (last - first) * per_row;
@@ -241,8 +240,7 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
             for (std::int64_t y = 0; y < tile.rows; ++y) {
                 // Filter rows over the top or bottom padding are left out.
                 std::int64_t first = 0, last = a.r;
-                if (rows_cross)
-                    valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
+                if (rows_cross) valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
                 row.x = base + y * layout.row;
                 row.segments = segments + first * per_row;
                 row.segment_count = (last - first) * per_row;
@@ -564,10 +562,12 @@ void direct_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T
                 products.dy = gradient + k0;
                 products.channels = std::min(k - k0, count * kernel.width);
                 products.out = sum + k0;
-                const std::int64_t calls = ceil_div(window, most);
-                for (std::int64_t call = 0; call < calls; ++call) {
-                    const std::int64_t m = part_start(call, calls, window);
-                    products.count = part_start(call + 1, calls, window) - m;
+                // One vector of filters: neighbours in a row of the window need one pointer, not one for each.
+                const bool runs = count == 1 && layout.window_column == channels && window / o.r >= most / 2;
+                const std::int64_t parts = runs ? o.r : 1, calls = ceil_div(window / parts, most);
+                for (std::int64_t call = 0; call < parts * calls; ++call) {
+                    const std::int64_t m = part_start(call, parts * calls, window);
+                    products.count = part_start(call + 1, parts * calls, window) - m;
                     products.offsets = offsets.get() + m;
                     products.out_offsets = out_offsets.get() + m;
                     kernel.outer_products[count - 1](products);

@@ -2,7 +2,8 @@
 //
 // Vectorised over filters (the channels of dy); M window elements x KV vectors of filters sit in registers while the
 // pixels stream by: per pixel KV loads of dy and M broadcasts of x feed M*KV FMAs. dy is read in place, with a partial
-// load for the last vector. The register budget and the ceiling are those of direct.cpp with M in the place of P.
+// load for the last vector. M neighbours in memory share one pointer where KV is 1: 14 pointers would not fit into the
+// general registers. The register budget and the ceiling are those of direct.cpp with M in the place of P.
 // A sum starts from zero in each call and is added to `out` once: two levels keep the rounding error of long sums
 // small.
 #include "kernels/simd.h"
@@ -15,7 +16,7 @@ namespace {
 template <int KV>
 constexpr int max_count = registers == 32 ? (KV == 1 ? 14 : 24 / KV) : 12 / KV;
 
-template <class T, int KV, int M, bool Part>
+template <class T, int KV, int M, bool Part, bool Run>
 void outer_tile(const OuterProducts<T>& a) {
     Vec<T> sum[M][KV];
     FASTCONV_UNROLL
@@ -25,10 +26,10 @@ void outer_tile(const OuterProducts<T>& a) {
     }
     ptrdiff_t offset[M];
     FASTCONV_UNROLL
-    for (int m = 0; m < M; ++m) offset[m] = a.offsets[m];
+    for (int m = 0; m < M; ++m) offset[m] = Run ? m : a.offsets[m];
     const int64_t last = a.channels - (KV - 1) * width<T>;
     for (int64_t row = 0; row < a.rows; ++row) {
-        const T* x = a.x + row * a.x_row;
+        const T* x = a.x + row * a.x_row + (Run ? a.offsets[0] : 0);
         const T* dy = a.dy + row * a.dy_row;
         for (int64_t i = 0; i < a.pixels; ++i) {
             Vec<T> gradient[KV];
@@ -63,10 +64,10 @@ struct OuterTiles {
     static void run(const OuterProducts<T>& a) {
         if (a.count != M)
             OuterTiles<T, KV, M - 1>::run(a);
-        else if (a.channels == KV * width<T>)
-            outer_tile<T, KV, M, false>(a);
+        else if (KV == 1 && a.offsets[M - 1] - a.offsets[0] == M - 1)
+            a.channels == width<T> ? outer_tile<T, KV, M, false, KV == 1>(a) : outer_tile<T, KV, M, true, KV == 1>(a);
         else
-            outer_tile<T, KV, M, true>(a);
+            a.channels == KV* width<T> ? outer_tile<T, KV, M, false, false>(a) : outer_tile<T, KV, M, true, false>(a);
     }
 };
 template <class T, int KV>
