@@ -194,11 +194,11 @@ def _network_answers() -> bool:
 
 
 def _download() -> Path | None:
-    import keras
-
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_STALL_SECONDS)
     try:
+        import keras  # may be missing: the NumPy example needs no framework
+
         return Path(keras.utils.get_file("mnist.npz", origin=_URL))
     except Exception as error:  # urllib's errors, and Keras wraps some in a bare Exception
         print(f"MNIST could not be downloaded: {_one_line(error)}")

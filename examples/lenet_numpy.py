@@ -1,0 +1,192 @@
+"""LeNet-5 without a framework: fastconv convolves and pools, NumPy does the rest, and every gradient is written out.
+
+    python examples/lenet_numpy.py [--data mnist.npz] [--epochs 3] [--batch-size 128] [--seed 1]
+
+The model is that of ``fastconv lenet``. All weights lie in one long vector, so that Adam is a few lines; the layers see
+views of it. Arrays of the size of a batch are kept from step to step (``out=``): fresh memory would cost more time than
+some of the layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import fastconv
+import numpy as np
+from fastconv.lenet import load_digits
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# In the order of Keras's model.get_weights(): of each layer, the kernel and then the bias.
+SHAPES = {
+    "conv1": (3, 3, 1, 6),
+    "bias1": (6,),
+    "conv2": (3, 3, 6, 16),
+    "bias2": (16,),
+    "dense1": (400, 120),
+    "bias3": (120,),
+    "dense2": (120, 84),
+    "bias4": (84,),
+    "logits": (84, 10),
+    "bias5": (10,),
+}
+DECAY = 0.001  # L2 on the kernels of dense1 and dense2
+RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam's, as Keras sets them
+
+
+def views(vector: Array) -> dict[str, Array]:
+    """Every weight (or its gradient) as a part of one vector."""
+    parts, start = {}, 0
+    for name, shape in SHAPES.items():
+        size = int(np.prod(shape))
+        parts[name] = vector[start : start + size].reshape(shape)
+        start += size
+    return parts
+
+
+class LeNet:
+    """Forward, backward, Adam; float32, or float64 to check gradients."""
+
+    def __init__(self, seed: int = 1, dtype: str = "float32") -> None:
+        size = sum(int(np.prod(shape)) for shape in SHAPES.values())
+        self.weights, self.gradients, self.m, self.v, self.scratch = np.zeros((5, size), dtype)
+        self.w, self.g = views(self.weights), views(self.gradients)
+        random = np.random.default_rng(seed)
+        for array in self.w.values():
+            if array.ndim > 1:  # Glorot's uniform distribution; biases start at zero
+                window = int(np.prod(array.shape[:-2]))
+                limit = np.sqrt(6 / (window * sum(array.shape[-2:])))
+                array[...] = random.uniform(-limit, limit, array.shape)
+        self.steps = 0
+        self._kept: dict[int, dict[str, Array]] = {}
+
+    def _memory(self, n: int) -> dict[str, Array]:
+        """What forward leaves for backward, for a batch of n; a name with d is the loss's gradient to it."""
+        if n not in self._kept:
+            maps = {"maps1": (26, 26, 6), "pool1": (13, 13, 6), "maps2": (11, 11, 16), "pool2": (5, 5, 16)}
+            shapes: dict[str, tuple[int, ...]] = {**maps, "hidden1": (120,), "hidden2": (84,), "logits": (10,)}
+            names = [(d + name, shape) for name, shape in shapes.items() for d in ("", "d")]
+            self._kept[n] = {name: np.empty((n, *shape), self.weights.dtype) for name, shape in names}
+        return self._kept[n]
+
+    def forward(self, images: Array) -> Array:
+        """Logits (N, 10) of images (N, 28, 28, 1); they are overwritten by the next batch of that size."""
+        w, a = self.w, self._memory(len(images))
+        fastconv.conv2d(images, w["conv1"], bias=w["bias1"], out=a["maps1"])
+        fastconv.max_pool2d(a["maps1"], 2, out=a["pool1"])
+        fastconv.conv2d(a["pool1"], w["conv2"], bias=w["bias2"], out=a["maps2"])
+        fastconv.max_pool2d(a["maps2"], 2, out=a["pool2"])
+        _dense(a["pool2"].reshape(-1, 400), w["dense1"], w["bias3"], a["hidden1"])
+        np.maximum(a["hidden1"], 0, out=a["hidden1"])
+        _dense(a["hidden1"], w["dense2"], w["bias4"], a["hidden2"])
+        np.maximum(a["hidden2"], 0, out=a["hidden2"])
+        return _dense(a["hidden2"], w["logits"], w["bias5"], a["logits"])
+
+    def backward(self, images: Array, labels: Array) -> float:
+        """The loss of what forward computed last, against one-hot labels; all gradients in `self.g`."""
+        w, g, a = self.w, self.g, self._memory(len(images))
+        shifted = a["logits"] - a["logits"].max(1, keepdims=True)
+        exponentials = np.exp(shifted)
+        sums = exponentials.sum(1, keepdims=True)
+        loss = float(np.mean(np.log(sums[:, 0]) - (shifted * labels).sum(1)))
+        np.divide(exponentials / sums - labels, len(images), out=a["dlogits"])
+
+        _dense_gradients(a["hidden2"], w["logits"], a["dlogits"], g["logits"], g["bias5"], a["dhidden2"])
+        a["dhidden2"] *= a["hidden2"] > 0  # where ReLU gave zero, nothing passes
+        _dense_gradients(a["hidden1"], w["dense2"], a["dhidden2"], g["dense2"], g["bias4"], a["dhidden1"])
+        a["dhidden1"] *= a["hidden1"] > 0
+        flat, dflat = (a[name].reshape(-1, 400) for name in ("pool2", "dpool2"))
+        _dense_gradients(flat, w["dense1"], a["dhidden1"], g["dense1"], g["bias3"], dflat)
+        for name in ("dense1", "dense2"):
+            loss += DECAY * float(np.vdot(w[name], w[name]))
+            g[name] += 2 * DECAY * w[name]
+
+        # A pool hands each gradient to one pixel of its window: their sum, which the bias gets, is the same before it.
+        _sum_rows(a["dpool2"].reshape(-1, 16), g["bias2"])
+        fastconv.max_pool2d_grad(a["maps2"], a["pool2"], a["dpool2"], 2, out=a["dmaps2"])
+        fastconv.conv2d_backprop_filter(a["pool1"], SHAPES["conv2"], a["dmaps2"], out=g["conv2"])
+        fastconv.conv2d_backprop_input(a["pool1"].shape, w["conv2"], a["dmaps2"], out=a["dpool1"])
+        _sum_rows(a["dpool1"].reshape(-1, 6), g["bias1"])
+        fastconv.max_pool2d_grad(a["maps1"], a["pool1"], a["dpool1"], 2, out=a["dmaps1"])
+        fastconv.conv2d_backprop_filter(images, SHAPES["conv1"], a["dmaps1"], out=g["conv1"])
+        return loss  # the images need no gradient
+
+    def adam(self) -> None:
+        """Move all weights (Kingma and Ba, "Adam", 2015)."""
+        self.steps += 1
+        rate = RATE * np.sqrt(1 - BETA2**self.steps) / (1 - BETA1**self.steps)
+        m, v, scratch = self.m, self.v, self.scratch
+        np.subtract(self.gradients, m, out=scratch)
+        m += np.multiply(scratch, 1 - BETA1, out=scratch)
+        np.multiply(self.gradients, self.gradients, out=scratch)
+        scratch -= v
+        v += np.multiply(scratch, 1 - BETA2, out=scratch)
+        np.sqrt(v, out=scratch)
+        scratch += EPSILON
+        np.divide(m, scratch, out=scratch)
+        self.weights -= np.multiply(scratch, float(rate), out=scratch)
+
+    def step(self, images: Array, labels: Array) -> float:
+        """Train on one batch; its loss before that."""
+        self.forward(images)
+        loss = self.backward(images, labels)
+        self.adam()
+        return loss
+
+
+def _dense(x: Array, kernel: Array, bias: Array, out: Array) -> Array:
+    np.matmul(x, kernel, out=out)
+    out += bias
+    return out
+
+
+def _dense_gradients(x: Array, kernel: Array, dy: Array, dkernel: Array, dbias: Array, dx: Array) -> None:
+    np.matmul(x.T, dy, out=dkernel)
+    _sum_rows(dy, dbias)
+    np.matmul(dy, kernel.T, out=dx)
+
+
+def _sum_rows(matrix: Array, out: Array) -> None:
+    np.matmul(np.ones(len(matrix), matrix.dtype), matrix, out=out)  # BLAS adds up many short rows faster than np.sum
+
+
+def prepare(images: Array, labels: Array) -> tuple[Array, Array]:
+    """Images from 0 to 1, (N, 28, 28, 1), and one-hot labels, float32."""
+    return (images[..., None] / np.float32(255)).astype(np.float32), np.eye(10, dtype=np.float32)[labels]
+
+
+def accuracy(model: LeNet, images: Array, labels: Array) -> float:
+    """Share of the images of which the largest logit is right."""
+    parts = range(0, len(images), 1000)
+    guesses = np.concatenate([model.forward(images[i : i + 1000]).argmax(1) for i in parts])
+    return float(np.mean(guesses == labels.argmax(1)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="LeNet-5 on MNIST with NumPy and fastconv alone.")
+    parser.add_argument("--data", help="an .npz in Keras's layout (default: as fastconv lenet)")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    digits = load_digits(options.data)
+    print(f"data: {digits.source}")
+    images, labels = prepare(digits.train_images, digits.train_labels)
+    test = prepare(digits.test_images, digits.test_labels)
+    model, random = LeNet(options.seed), np.random.default_rng(options.seed)
+    for epoch in range(options.epochs):
+        order, losses, began = random.permutation(len(images)), [], time.perf_counter()
+        for start in range(0, len(images), options.batch_size):
+            chosen = order[start : start + options.batch_size]
+            losses.append(model.step(images[chosen], labels[chosen]))
+        seconds = time.perf_counter() - began
+        print(
+            f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, test accuracy {accuracy(model, *test):.4f}, "
+            f"{seconds:.2f} s, {1e3 * seconds / len(losses):.3f} ms a step"
+        )
+
+
+if __name__ == "__main__":
+    main()
