@@ -70,8 +70,18 @@ def _calls_per_sample(seconds: float) -> int:
     return max(1, int(np.ceil(SAMPLE_SECONDS / max(seconds, 1e-8))))
 
 
+def copy_arrays(handles: dict[str, SHARED]) -> dict[str, Array]:
+    """What the benchmark's process has put into shared memory, in memory of this process."""
+    arrays: dict[str, Array] = {}
+    for key, (memory_name, shape, dtype) in handles.items():
+        memory = SharedMemory(name=memory_name)
+        arrays[key] = np.ndarray(shape, dtype, buffer=memory.buf).copy()
+        memory.close()
+    return arrays
+
+
 class _Server:
-    """The commands, in the library's process."""
+    """The commands, in the library's process. A module may bring a `Server` of its own."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
@@ -79,11 +89,7 @@ class _Server:
 
     def prepare(self, name: str, case: Case, handles: dict[str, SHARED], result: SHARED) -> str:
         """Compute `case` once into `result`; choose the fastest variant and the calls of one sample."""
-        arrays: dict[str, Array] = {}
-        for key, (memory_name, shape, dtype) in handles.items():
-            memory = SharedMemory(name=memory_name)
-            arrays[key] = np.ndarray(shape, dtype, buffer=memory.buf).copy()
-            memory.close()
+        arrays = copy_arrays(handles)
         timed = []
         for variant in self._module.variants(name, case, arrays):
             raw = variant.run()
@@ -127,18 +133,18 @@ def _quiet() -> Iterator[None]:
         os.close(stderr)
 
 
-def _serve(library: str, threads: int, cpus: list[int], pipe: Connection) -> None:
+def _serve(module_name: str, threads: int, cpus: list[int], pipe: Connection) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody would wake us up again
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.sched_setaffinity(0, cpus)
     try:
         with _quiet():
-            module = importlib.import_module(f"bench.contestants.{MODULES[library]}")
+            module = importlib.import_module(module_name)
         pipe.send((None, (module.NAMES, module.FRAMEWORK, module.setup(threads))))
     except Exception as error:
         pipe.send((error_text(error), None))
         return
-    server = _Server(module)
+    server = getattr(module, "Server", _Server)(module)
     while True:
         command, *arguments = pipe.recv()
         try:
@@ -158,12 +164,13 @@ class LibraryError(RuntimeError):
 
 
 class Library:
-    """A library's process, seen from the benchmark's."""
+    """A library's process, seen from the benchmark's; `module` is what it imports and runs."""
 
-    def __init__(self, library: str, threads: int, cpus: list[int]) -> None:
+    def __init__(self, library: str, threads: int, cpus: list[int], module: str | None = None) -> None:
+        module = module or f"bench.contestants.{MODULES[library]}"
         context = multiprocessing.get_context("spawn")  # a forked child would inherit threads' locks without threads
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(library, threads, cpus, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(module, threads, cpus, theirs), daemon=True)
         self._process.start()
         theirs.close()
         self.library = library
@@ -193,7 +200,7 @@ class Library:
         return answer
 
     def command(self, name: str, *arguments: Any) -> Any:
-        """Call a method of `_Server`; LibraryError if it raises."""
+        """Call a method of the process's server; LibraryError if it raises."""
         self._wake()
         try:
             self._pipe.send((name, *arguments))

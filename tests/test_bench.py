@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import fastconv
+import fastconv.keras
 import numpy as np
 import pytest
 
@@ -20,6 +22,10 @@ from bench.contestants import ours  # noqa: E402
 from bench.layers import EXTRA, NETWORKS, Layer, parse_line, read_suite, suites  # noqa: E402
 from bench.measure import add_percent_of_peak, geometric_means, ratios  # noqa: E402
 from bench.reference import Disagreement, error_in_eps, reference_and_bound  # noqa: E402
+from bench.training.marks import judge, marks  # noqa: E402
+from bench.training.measure import MODULES, disagreement  # noqa: E402
+from bench.training.tasks import FLOORS, TASKS, Task, initial_weights, task_arrays  # noqa: E402
+from bench.training.tasks import NETWORKS as NETS  # noqa: E402
 
 SMALL = [
     "plain 2x9x8x3 -> 5 3x2",
@@ -116,9 +122,9 @@ def test_void(direct: bool, gflops: float, least: float, void: bool) -> None:
     assert result["contestants"]["torch"]["percent_of_peak"] == pytest.approx(gflops)  # type: ignore[index]
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
+def run(*options: str, module: str = "bench") -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(Path(fastconv.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "bench", *options]
+    command = [sys.executable, "-m", module, *options]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
 
 
@@ -167,3 +173,126 @@ def test_no_layer() -> None:
     done = run("--layer", "no such layer")
     assert done.returncode == 2
     assert "no layer fits" in done.stderr
+
+
+# ---- training
+
+
+def test_networks_are_those_that_keras_builds() -> None:
+    from fastconv.lenet.model import build
+
+    from bench.training.contestants import on_keras
+
+    for network in (*NETS.values(), *FLOORS.values()):
+        model = on_keras.build(network, fastconv.keras)
+        weights = initial_weights(network)
+        assert [weight.shape for weight in model.get_weights()] == [weight.shape for weight in weights]
+        model.set_weights(weights)
+    lenet = build()
+    assert [w.shape for w in lenet.get_weights()] == NETS["lenet"].weight_shapes()
+    ours = on_keras.build(NETS["lenet"], fastconv.keras)
+    weights = initial_weights(NETS["lenet"])
+    lenet.set_weights(weights)
+    ours.set_weights(weights)
+    images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+    np.testing.assert_allclose(ours(images), lenet(images), atol=1e-5)
+    assert float(sum(ours.losses)) == pytest.approx(float(sum(lenet.losses)))
+
+
+def test_task_arrays() -> None:
+    digits = np.arange(3 * 784).reshape(3, 28, 28).astype(np.uint8), np.array([3, 1, 4])
+    for task in TASKS:
+        arrays = task_arrays(task, digits, 7)
+        count = {"step": 16 * task.batch, "epoch": 7, "predict": task.batch}[task.kind]
+        assert arrays["x"].shape == (count, *NETS[task.network].input_shape)
+        assert arrays["y"].shape == (count, 10) and (arrays["y"].sum(1) == 1).all()
+        assert all(array.dtype == np.float32 for array in arrays.values())
+
+
+def test_disagreement() -> None:
+    task = Task("step", "lenet", 32)
+    losses = np.array([2.5, 2.4, 2.3])
+    assert disagreement(task, losses * 1.0001, losses) is None
+    for wrong in (losses * 1.01, losses * np.nan, losses[:2]):
+        assert disagreement(task, wrong, losses) is not None
+
+
+def test_marks() -> None:
+    def medians(**times: float) -> dict[str, dict[str, float]]:
+        return {name: {"median_ms": time} for name, time in times.items()}
+
+    report: dict[str, Any] = {
+        "options": {"threads": 2},
+        "results": [
+            {"task": "step lenet 128", "contestants": medians(stock=3.0, fastconv=1.0, floor=0.5, numpy=0.6)},
+        ],
+        "neighbours": [
+            {
+                "inter_op": 1,
+                "threads": {"stock": 10, "fastconv": 13},
+                "after": medians(stock=2.0, fastconv=2.0),
+                "beside": medians(stock=2.0, fastconv=2.2),
+            }
+        ],
+    }
+    rows = {row["what"]: row for row in judge(report)}
+    assert len(rows) == len(marks(2)) == 14
+
+    def verdict(what: str) -> tuple[float | None, bool | None, bool | None]:
+        (row,) = [row for name, row in rows.items() if name.startswith(what)]
+        return row["value"], row["met"], row["goal_met"]
+
+    assert verdict("training step, LeNet, batch 128: stock") == (3.0, True, False)
+    assert verdict("training step, LeNet, batch 128: ours / floor") == (2.0, False, False)
+    assert verdict("training step, LeNet, batch 128: PyTorch") == (None, None, None)
+    assert verdict("matmul after the op, inter_op 1") == (1.0, True, True)
+    assert verdict("matmul after the op, inter_op 2") == (None, None, None)
+    assert verdict("matmul beside the op, inter_op 1")[1] is False
+    assert verdict("threads") == (3.0, False, False)
+
+
+def test_training_run(tmp_path: Path) -> None:
+    """All that needs no more than TensorFlow, on a small batch and a short epoch: tables, JSON file and picture."""
+    data, picture = tmp_path / "result.json", tmp_path / "result.png"
+    names = [name for name in MODULES if name not in ("torch", "jax")]
+    done = run(
+        *(option for kind in ("step", "epoch", "predict") for option in ("--kind", kind)),
+        *(option for batch in ("1", "32") for option in ("--batch", batch)),
+        *(option for name in names for option in ("--contestant", name)),
+        *("--rounds", "2", "--epoch-rounds", "1", "--images", "320"),
+        *("--json", str(data), "--plot", str(picture)),
+        module="bench.training",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stock / fastconv" in done.stdout and "the marks" in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    report = json.loads(data.read_text(encoding="utf-8"))
+    measured = {result["task"]: set(result["contestants"]) for result in report["results"]}
+    keras = {"stock", "fastconv", "floor"}
+    assert measured == {
+        "step lenet 32": {*keras, "numpy"},
+        "epoch lenet 32": keras,
+        "predict lenet 1": {*keras, "numpy"},
+    }
+    for result in report["results"]:
+        assert result["wrong"] == []
+        for entry in result["contestants"].values():
+            assert len(entry["samples_ms"]) == (1 if result["kind"] == "epoch" else 2)
+            assert 0 < entry["q1_ms"] <= entry["median_ms"] <= entry["q3_ms"]
+
+
+def test_neighbours_run(tmp_path: Path) -> None:
+    data = tmp_path / "result.json"
+    done = run("--kind", "neighbours", "--rounds", "1", "--json", str(data), module="bench.training")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "matmul after the op, inter_op 2" in done.stdout
+    neighbours = json.loads(data.read_text(encoding="utf-8"))["neighbours"]
+    assert [result["inter_op"] for result in neighbours] == [1, 2, 4]
+    for result in neighbours:
+        assert min(result["threads"].values()) > 1
+        assert all(result[name][whose]["median_ms"] > 0 for name in ("after", "beside") for whose in result["threads"])
+
+
+@pytest.mark.parametrize("options", [("--batch", "7", "--kind", "step"), ("--contestant", "stock", "--plot", "x.png")])
+def test_bad_training_options(options: tuple[str, ...]) -> None:
+    assert run(*options, module="bench.training").returncode == 2

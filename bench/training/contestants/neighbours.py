@@ -1,0 +1,94 @@
+"""What an op does to its neighbours in TensorFlow: to a matmul after it and beside it, and to the number of threads."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+NAMES = ("neighbours",)
+FRAMEWORK = True
+INPUT, FILTERS, MATRIX = (128, 13, 13, 6), (3, 3, 6, 16), 512  # the second convolution of LeNet
+WARM, CALLS = 10, 30
+PARALLEL = 4
+
+
+def setup(threads: int) -> str:
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    return str(tf.__version__)
+
+
+def _op(whose: str) -> Any:
+    if whose == "stock":
+        return lambda x, w: tf.nn.conv2d(x, w, 1, "VALID")
+    import fastconv.tensorflow
+
+    return fastconv.tensorflow.conv2d
+
+
+class Server:
+    """The commands, in a process whose TensorFlow runs with one setting of inter_op and meets one kind of op."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._graphs: dict[str, Any] = {}
+
+    def start(self, whose: str, inter_op: int) -> None:
+        tf.config.threading.set_inter_op_parallelism_threads(inter_op)
+        op = _op(whose)
+        random = np.random.default_rng(0)
+        x, *filters = (
+            tf.constant(random.standard_normal(shape, np.float32)) for shape in (INPUT, *[FILTERS] * PARALLEL)
+        )
+        a, b = (tf.constant(random.standard_normal((MATRIX, MATRIX), np.float32)) for _ in range(2))
+
+        @tf.function(autograph=False)
+        def after(x: Any, w: Any, a: Any, b: Any) -> Any:
+            """Seconds of the matmul alone, from the end of the op, by the clock of the graph itself."""
+            y = op(x, w)
+            with tf.control_dependencies([y]):
+                begin = tf.timestamp()
+            with tf.control_dependencies([begin]):
+                product = tf.matmul(a, b)
+            with tf.control_dependencies([product]):
+                seconds = tf.timestamp() - begin
+            return seconds, y, product  # what nobody gets, TensorFlow leaves out
+
+        @tf.function(autograph=False)
+        def beside(x: Any, w: Any, a: Any, b: Any) -> Any:
+            return op(x, w), tf.matmul(a, b)
+
+        @tf.function(autograph=False)
+        def parallel(x: Any, filters: Any) -> Any:
+            return [op(x, w) for w in filters]
+
+        self._graphs = {
+            "after": lambda: float(after(x, filters[0], a, b)[0]),
+            "beside": lambda: beside(x, filters[0], a, b),
+            "parallel": lambda: parallel(x, filters),
+        }
+
+    def threads(self) -> int:
+        """Of this process, once ops have run side by side."""
+        for _ in range(WARM):
+            self._graphs["parallel"]()
+        return len(os.listdir("/proc/self/task"))
+
+    def sample(self) -> dict[str, float]:
+        """Medians in seconds: of a matmul after the op, and of the op and a matmul together."""
+        found = {}
+        for name in ("after", "beside"):
+            run, seconds = self._graphs[name], []
+            for i in range(WARM + CALLS):
+                start = time.perf_counter()
+                result = run()
+                duration = time.perf_counter() - start
+                if i >= WARM:
+                    seconds.append(result if name == "after" else duration)
+            found[name] = statistics.median(seconds)
+        return found

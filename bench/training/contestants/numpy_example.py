@@ -1,0 +1,65 @@
+"""The example without a framework, examples/lenet_numpy.py; its matrix products on all threads and on one."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import fastconv
+import numpy as np
+
+from bench.contestants import NotServed
+from bench.reference import Array
+from bench.training.contestants import Candidate, Server, steps_candidate
+from bench.training.tasks import OTHER_TASK, Task, batches_of, weights_of
+
+__all__ = ["FRAMEWORK", "NAMES", "Server", "candidates", "setup"]
+
+NAMES = ("numpy",)
+FRAMEWORK = False
+_THREADS = [1]
+
+
+def setup(threads: int) -> str:
+    fastconv.set_num_threads(threads)
+    _THREADS[0] = threads
+    return f"{np.__version__} with fastconv {fastconv.__version__}"
+
+
+def _example() -> Any:
+    path = Path(__file__).parents[3] / "examples" / "lenet_numpy.py"
+    spec = importlib.util.spec_from_file_location("lenet_numpy", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def candidates(task: Task, arrays: dict[str, Array]) -> list[Candidate]:
+    if task.network != "lenet" or task.kind == "epoch":
+        raise NotServed(OTHER_TASK)
+    example = _example()
+    found = []
+    for label, begin in _blas():
+        model = example.LeNet()
+        for weight, value in zip(model.w.values(), weights_of(arrays), strict=True):
+            weight[...] = value
+        if task.kind == "predict":
+            forward = functools.partial(model.forward, arrays["x"])
+            found.append(Candidate(label, lambda forward=forward: forward().copy(), forward, begin=begin))
+        else:
+            found.append(steps_candidate(label, model.step, batches_of(task, arrays), begin=begin))
+    return found
+
+
+def _blas() -> list[tuple[str, Any]]:
+    """The idle threads of NumPy's BLAS spin, which may cost more than they gain."""
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return [("BLAS as it is", lambda: None)]
+    import threadpoolctl
+
+    control = threadpoolctl.ThreadpoolController()
+    counts = sorted({1, _THREADS[0]})
+    return [(f"BLAS {n} threads", functools.partial(control.limit, limits=n, user_api="blas")) for n in counts]

@@ -1,0 +1,117 @@
+"""What the three contestants on Keras and TensorFlow share; they differ in two layers, or leave them out."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bench.reference import Array
+from bench.training.contestants import Candidate, steps_candidate
+from bench.training.tasks import (
+    BETA1,
+    BETA2,
+    EPSILON,
+    NETWORKS,
+    RATE,
+    Conv,
+    Network,
+    Pool,
+    Task,
+    batches_of,
+    weights_of,
+)
+
+
+def setup(threads: int) -> str:
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return f"{tf.__version__}, Keras {keras.__version__}"
+
+
+def build(network: Network, source: Any) -> Any:
+    """The network on the convolutions and pools of `source`."""
+    layers: list[Any] = [keras.Input(network.input_shape)]
+    flat = False
+    for layer in network.layers:
+        if isinstance(layer, Conv):
+            padding, activation = "same" if layer.same else "valid", "relu" if layer.relu else None
+            layers.append(source.Conv2D(layer.filters, 3, padding=padding, activation=activation))
+        elif isinstance(layer, Pool):
+            layers.append(source.MaxPooling2D(2))
+        else:
+            if not flat:
+                layers.append(keras.layers.Flatten())
+                flat = True
+            decay = keras.regularizers.L2(layer.decay) if layer.decay else None
+            activation = "relu" if layer.relu else None
+            layers.append(keras.layers.Dense(layer.units, activation, kernel_regularizer=decay))
+    return keras.Sequential(layers)
+
+
+def _adam() -> Any:
+    return keras.optimizers.Adam(RATE, beta_1=BETA1, beta_2=BETA2, epsilon=EPSILON)
+
+
+def _step(model: Any) -> Any:
+    """The bare step, as one writes it with TensorFlow."""
+    optimizer = _adam()
+    optimizer.build(model.trainable_variables)
+    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+
+    @tf.function(autograph=False)
+    def step(x: Any, y: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([cross_entropy(y, model(x, training=True)), *model.losses])
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    return step
+
+
+class _Clock(keras.callbacks.Callback):  # type: ignore[misc]
+    """Seconds from an epoch's begin to its end, which `fastconv lenet` prints too."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seconds = time.perf_counter() - self._began
+
+
+def _epoch(model: Any, x: Array, y: Array, batch: int) -> Candidate:
+    model.compile(
+        _adam(), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"], steps_per_execution=1
+    )
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache().prefetch(2)
+    clock = _Clock()
+
+    def fit() -> Any:
+        return model.fit(dataset, epochs=1, verbose=0, callbacks=[clock], shuffle=False)
+
+    def seconds() -> float:
+        fit()
+        return clock.seconds
+
+    return Candidate("fit", lambda: np.array(fit().history["loss"]), fit, seconds)
+
+
+def candidates(task: Task, arrays: dict[str, Array], source: Any, network: Network | None = None) -> list[Candidate]:
+    keras.backend.clear_session()
+    model = build(network or NETWORKS[task.network], source)
+    model.set_weights(weights_of(arrays))
+    if task.kind == "epoch":
+        return [_epoch(model, arrays["x"], arrays["y"], task.batch)]
+    if task.kind == "predict":
+        predict = model.predict_on_batch
+        return [Candidate("predict_on_batch", lambda: predict(arrays["x"]), lambda: predict(arrays["x"]))]
+    batches = [(tf.constant(x), tf.constant(y)) for x, y in batches_of(task, arrays)]
+    return [steps_candidate("tf.function", _step(model), batches)]

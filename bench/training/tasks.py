@@ -1,0 +1,144 @@
+"""What is measured: networks as lists of layers, which every contestant builds in its own way, and tasks on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.reference import Array
+
+OTHER_TASK = "no task of this contestant"  # why it is not measured
+CHECKED_STEPS = 3  # their losses are compared before anything is timed: the later ones depend on gradients and Adam
+BATCHES = 16  # through which the timed steps go round and round
+RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam's, as Keras sets them
+
+
+@dataclass(frozen=True)
+class Conv:
+    filters: int
+    same: bool = False
+    relu: bool = False
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Maximum of 2x2 windows."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    units: int
+    relu: bool = False
+    decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers on images of a shape (H, W, C); convolutions are 3x3; the last layer gives 10 logits."""
+
+    input_shape: tuple[int, int, int]
+    layers: tuple[Conv | Pool | Dense, ...]
+
+    def weight_shapes(self) -> list[tuple[int, ...]]:
+        """In the order of Keras's get_weights()."""
+        height, width, channels = self.input_shape
+        features: int | None = None
+        shapes: list[tuple[int, ...]] = []
+        for layer in self.layers:
+            if isinstance(layer, Conv):
+                shapes += [(3, 3, channels, layer.filters), (layer.filters,)]
+                height, width = (height, width) if layer.same else (height - 2, width - 2)
+                channels = layer.filters
+            elif isinstance(layer, Pool):
+                height, width = height // 2, width // 2
+            else:
+                features = features or height * width * channels
+                shapes += [(features, layer.units), (layer.units,)]
+                features = layer.units
+        return shapes
+
+    def flattened(self) -> tuple[int, int, int]:
+        """Height, width and channels of what the first dense layer sees."""
+        height, width, channels = self.input_shape
+        for layer in self.layers:
+            if isinstance(layer, Conv):
+                height, width = (height, width) if layer.same else (height - 2, width - 2)
+                channels = layer.filters
+            elif isinstance(layer, Pool):
+                height, width = height // 2, width // 2
+        return height, width, channels
+
+
+_DENSE = (Dense(120, True, 0.001), Dense(84, True, 0.001), Dense(10))
+NETWORKS = {
+    "lenet": Network((28, 28, 1), (Conv(6), Pool(), Conv(16), Pool(), *_DENSE)),
+    "cnn": Network(
+        (32, 32, 3),
+        (*[layer for k in (32, 64, 128) for layer in (Conv(k, True, True), Conv(k, True, True), Pool())], Dense(10)),
+    ),
+}
+# The floor: LeNet without convolution and pooling. Its images are cropped to as many numbers as the dense layers get.
+FLOORS = {"lenet": Network((20, 20, 1), _DENSE)}
+
+
+@dataclass(frozen=True)
+class Task:
+    """`kind`: "step" (a bare training step), "epoch" (of Keras's `fit`) or "predict"."""
+
+    kind: str
+    network: str
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.network} {self.batch}"
+
+
+TASKS = (
+    *[Task("step", "lenet", batch) for batch in (32, 128, 512)],
+    Task("step", "cnn", 64),
+    *[Task("epoch", "lenet", batch) for batch in (32, 128, 512)],
+    *[Task("predict", "lenet", batch) for batch in (1, 128)],
+)
+
+
+def initial_weights(network: Network, seed: int = 1) -> list[Array]:
+    """Glorot's uniform distribution; biases zero."""
+    random = np.random.default_rng(seed)
+    weights: list[Array] = []
+    for shape in network.weight_shapes():
+        limit = np.sqrt(6 / (np.prod(shape[:-2]) * sum(shape[-2:]))) if len(shape) > 1 else 0.0
+        weights.append(random.uniform(-limit, limit, shape).astype(np.float32))
+    return weights
+
+
+def task_arrays(task: Task, digits: tuple[Array, Array], images: int) -> dict[str, Array]:
+    """Images, one-hot labels and initial weights (w0, w1, ...) for a task; `images` of them for an epoch.
+
+    Digits for LeNet, noise for the other network: to the time, pixels are all alike.
+    """
+    network = NETWORKS[task.network]
+    count = {"step": BATCHES * task.batch, "epoch": images, "predict": task.batch}[task.kind]
+    if task.network == "lenet":
+        chosen = np.arange(count) % len(digits[0])
+        x = (digits[0][chosen][..., None] / np.float32(255)).astype(np.float32)
+        labels = digits[1][chosen]
+    else:
+        random = np.random.default_rng(0)
+        x = random.random((count, *network.input_shape), np.float32)
+        labels = random.integers(0, 10, count)
+    arrays: dict[str, Array] = {"x": x, "y": np.eye(10, dtype=np.float32)[labels]}
+    for i, weight in enumerate(initial_weights(network)):
+        arrays[f"w{i}"] = weight
+    return arrays
+
+
+def weights_of(arrays: dict[str, Array]) -> list[Array]:
+    return [arrays[f"w{i}"] for i in range(len(arrays) - 2)]
+
+
+def batches_of(task: Task, arrays: dict[str, Array]) -> list[tuple[Any, Any]]:
+    """The arrays of a step's task, cut into its batches."""
+    starts = range(0, len(arrays["x"]), task.batch)
+    return [(arrays["x"][i : i + task.batch], arrays["y"][i : i + task.batch]) for i in starts]
