@@ -74,8 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--epochs",
         type=_integer(1, 100_000),
         metavar="N",
-        default=50,
-        help="train at most so many epochs (default: %(default)s)",
+        help="train at most so many epochs (default: 50; with --compare 3, and all of them)",
     )
     add(
         "--batch-size",
@@ -103,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_integer(6, 2**31),
         metavar="N",
         help="use N of the training images, split 5:1 into training and validation (default: all)",
+    )
+    add(
+        "--compare",
+        action="store_true",
+        help="train on Keras's own layers and on fastconv's in turn, epoch by epoch on the same batches, and compare "
+        "times and accuracy; --out then gets compare.png and compare.json",
     )
     add("--profile", action="store_true", help="first show time, GFLOP/s, output shape and parameters of each layer")
     add(

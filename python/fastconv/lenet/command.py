@@ -26,12 +26,16 @@ def run(options: argparse.Namespace) -> None:
     """
     _check_packages(options)
     # Without TensorFlow so far: what is wrong shall show at once, not after its import.
-    from fastconv.lenet.output import check_out
+    from fastconv.lenet.output import COMPARE_FILES, FILES, check_out
 
+    if options.compare and (options.profile or options.layers == "keras"):
+        raise ValueError("--compare trains on both kinds of layers: leave out --profile and --layers")
+    if options.epochs is None:
+        options.epochs = 3 if options.compare else 50
     if options.force and options.out is None:
         raise ValueError("--force overwrites the folder of --out, but --out is not given")
     if options.out is not None:
-        check_out(options.out, options.force)
+        check_out(options.out, options.force, COMPARE_FILES if options.compare else FILES)
     from fastconv.lenet.data import load_digits
 
     digits = load_digits(options.data)
@@ -50,6 +54,9 @@ def run(options: argparse.Namespace) -> None:
         f"{len(split.train[0]):,} images for training, {len(split.validation[0]):,} for validation, "
         f"{len(split.test[0]):,} for the test"
     )
+    if options.compare:
+        _compare(options, split)
+        return
     model = build(options.layers, options.seed)
     compile_model(model, options.learning_rate)
     model.summary()
@@ -65,6 +72,54 @@ def run(options: argparse.Namespace) -> None:
     else:
         print("nothing was written; --out DIR keeps model, history, metrics and pictures")
     print(f"test accuracy {result.test_accuracy:.4f}  loss {result.test_loss:.4f}")
+
+
+def _compare(options: argparse.Namespace, split: Split) -> None:
+    from fastconv.lenet.compare import compare, describe, require_same_accuracy
+    from fastconv.lenet.figures import draw_comparison
+    from fastconv.lenet.output import write_all, write_metrics
+
+    runs = compare(
+        split,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
+    if options.out is not None:
+        metrics = {
+            **{name: run.metrics() for name, run in runs.items()},
+            "options": _shown(options),
+            "versions": _versions(),
+        }
+        write_all(
+            options.out,
+            options.force,
+            {
+                "compare.png": lambda path: draw_comparison(path, runs),
+                "compare.json": lambda path: write_metrics(path, metrics),
+            },
+        )
+        print(f"written to {options.out}: the picture and the figures")
+    print(describe(runs))
+    require_same_accuracy(runs, len(split.test[0]))
+
+
+def _shown(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+        if name not in ("command", "compare", "force", "out", "profile")
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "fastconv": fastconv.__version__,
+        "isa": fastconv.show_config("dicts")["isa"],
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "keras", "tensorflow")},
+    }
 
 
 def _check_packages(options: argparse.Namespace) -> None:
@@ -92,17 +147,8 @@ def _write(options: argparse.Namespace, model: Any, split: Split, result: Result
         "parameters": model.count_params(),
         "epochs": len(result.history),
         "interrupted": result.interrupted,
-        "options": {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in vars(options).items()
-            if name not in ("command", "force", "out", "profile")
-        },
-        "versions": {
-            "fastconv": fastconv.__version__,
-            "isa": fastconv.show_config("dicts")["isa"],
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "keras", "tensorflow")},
-        },
+        "options": _shown(options),
+        "versions": _versions(),
     }
     write_all(
         options.out,

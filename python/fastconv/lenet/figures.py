@@ -72,6 +72,23 @@ def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> Non
     _save(figure, path)
 
 
+def draw_comparison(path: Path, runs: dict[str, Any]) -> None:
+    """Draw the training loss of two runs (`fastconv.lenet.compare.Run`) over time, and what a step takes."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for name, run in runs.items():
+        seconds = np.cumsum([row["seconds"] for row in run.history])
+        left.plot(seconds, [row["loss"] for row in run.history], "o-", ms=3, label=run.title)
+        bars = right.bar(run.title, run.step_ms, label=name)
+        right.bar_label(bars, [f"{run.step_ms:.2f} ms"])
+    left.set(xlabel="seconds of training", ylabel="loss after each epoch", xlim=(0, None))
+    left.grid(alpha=0.3)
+    left.legend()
+    right.set(ylabel="ms, median of the training steps")
+    right.margins(y=0.1)
+    _save(figure, path)
+
+
 def _column(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Put the windows of a filter (H, W, C) under each other, with a line of NaN (drawn empty) between them."""
     height, width, channels = kernel.shape

@@ -8,14 +8,15 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 FILES = ("model.keras", "model_stock.keras", "history.csv", "metrics.json", "curves.png", "features.png")
+COMPARE_FILES = ("compare.png", "compare.json")
 
 
-def check_out(directory: Path, force: bool) -> None:
+def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> None:
     """Raise ValueError unless the results can go to `directory` later; makes nothing.
 
     Parameters
@@ -24,6 +25,8 @@ def check_out(directory: Path, force: bool) -> None:
         Not there yet, or an empty folder, or, with `force`, any folder: then its files of our names will be replaced
         and all others stay.
     force : bool
+    names : sequence of str, optional
+        Of the files that will be written.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def check_out(directory: Path, force: bool) -> None:
             raise ValueError(
                 f"--out {directory} is not empty; give another folder, or --force to overwrite its results"
             )
-        for name in FILES:
+        for name in names:
             if (directory / name).is_dir():
                 raise ValueError(
                     f"--out {directory}: {name} is a folder; move it away, a file of that name is to be written"

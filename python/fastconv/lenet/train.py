@@ -56,7 +56,7 @@ def split_digits(digits: Digits, seed: int, limit: int | None = None) -> Split:
     )
 
 
-def _batches(images: Images, labels: Images, batch_size: int, seed: int) -> Any:
+def batches(images: Images, labels: Images, batch_size: int, seed: int) -> Any:
     """A dataset whose every pass is in a new order, drawn by a NumPy generator: no thread has a say in it."""
     # Its own stream, so that it repeats nothing of what the split drew from the same seed.
     random = np.random.default_rng([seed, 1])
@@ -76,7 +76,7 @@ def _batches(images: Images, labels: Images, batch_size: int, seed: int) -> Any:
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
-class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
+class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps one row for each finished epoch, and ends the training between two batches after Ctrl-C.
 
     A KeyboardInterrupt out of nowhere could hit TensorFlow in the middle of a call; a flag cannot. The second Ctrl-C
@@ -136,12 +136,12 @@ def train(model: Any, split: Split, *, epochs: int, batch_size: int, seed: int) 
         If Ctrl-C came before the end of the first epoch, or a second time.
     """
     keras.utils.set_random_seed(seed)
-    watch = _Watch()
+    watch = Watch()
     stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE, restore_best_weights=True)
     before = signal.signal(signal.SIGINT, watch.handle)
     try:
         model.fit(
-            _batches(*split.train, batch_size, seed),
+            batches(*split.train, batch_size, seed),
             epochs=epochs,
             validation_data=split.validation,
             validation_batch_size=batch_size,

@@ -1,0 +1,154 @@
+"""The same training on Keras's layers and on fastconv's, epoch by epoch in turn: is it faster, and as good?"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import keras
+
+from fastconv.lenet.model import build, compile_model
+from fastconv.lenet.train import Split, Watch, batches
+
+TITLES = {"keras": "Keras's layers", "fastconv": "fastconv's layers"}
+# From the same weights on the same batches, only roundings differ; but they grow, and an image on the edge may fall.
+ALLOWED = 0.003
+
+
+@dataclass
+class Run:
+    """What one kind of layers gave: a row for each epoch, seconds of each step, and accuracy and loss of the test."""
+
+    title: str
+    history: list[dict[str, float]] = field(default_factory=list)
+    steps: list[list[float]] = field(default_factory=list)
+    test_accuracy: float = math.nan
+    test_loss: float = math.nan
+
+    @property
+    def step_ms(self) -> float:
+        """Median of all steps, without the first epoch if there are more: TensorFlow still warms up in it."""
+        return 1e3 * median(seconds for epoch in self.steps[1:] or self.steps for seconds in epoch)
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Median of the epochs, without the first if there are more: TensorFlow builds its graph in it."""
+        return median(row["seconds"] for row in self.history[1:] or self.history)
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures, as JSON can hold them."""
+        finite = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in self.history]
+        return {
+            "ms_per_step": self.step_ms,
+            "seconds_per_epoch": self.epoch_seconds,
+            "test_accuracy": self.test_accuracy,
+            "test_loss": self.test_loss if math.isfinite(self.test_loss) else None,
+            "epochs": finite,
+        }
+
+
+class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
+    """Seconds from the end of each step to that of the next, so nothing that `fit` does is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._last = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
+        self.seconds.append(now - self._last)
+        self._last = now
+
+
+def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float, seed: int) -> dict[str, Run]:
+    """Train both, in turn, and test them.
+
+    Parameters
+    ----------
+    split : Split
+    epochs : int
+        All of them are trained.
+    batch_size : int
+    learning_rate : float
+    seed : int
+        Of the initial weights and of the order of the images, which both share.
+
+    Returns
+    -------
+    dict of str to Run
+        "keras" and "fastconv".
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, between two steps.
+    """
+    keras.utils.set_random_seed(seed)
+    models = {name: build(name, seed) for name in TITLES}  # type: ignore[arg-type]
+    data = {name: batches(*split.train, batch_size, seed) for name in TITLES}
+    runs = {name: Run(title) for name, title in TITLES.items()}
+    for model in models.values():
+        compile_model(model, learning_rate)
+    watch = Watch()
+    before = signal.signal(signal.SIGINT, watch.handle)
+    try:
+        for epoch in range(epochs):
+            for name, run in runs.items():
+                clock = _StepClock()
+                models[name].fit(
+                    data[name],
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    verbose=0,
+                    callbacks=[clock, watch],
+                    shuffle=False,  # the dataset does
+                )
+                row = watch.rows[-1]
+                run.history.append(row)
+                run.steps.append(clock.seconds)
+                print(
+                    f"epoch {epoch + 1}/{epochs}  {run.title:17}  loss {row['loss']:.4f}  "
+                    f"accuracy {row['accuracy']:.4f}  {row['seconds']:.2f} s",
+                    flush=True,
+                )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for name, run in runs.items():
+        loss, accuracy = models[name].evaluate(*split.test, batch_size=batch_size, verbose=0)
+        run.test_accuracy, run.test_loss = float(accuracy), float(loss)
+    return runs
+
+
+def describe(runs: dict[str, Run]) -> str:
+    """A small table of both, and how many times as long Keras's layers take."""
+    stock, ours = runs["keras"], runs["fastconv"]
+    step, epoch = stock.step_ms / ours.step_ms, stock.epoch_seconds / ours.epoch_seconds
+    lines = [
+        f"{'':13}  {stock.title:>17}  {ours.title:>17}",
+        f"{'step':13}  {stock.step_ms:>14.3f} ms  {ours.step_ms:>14.3f} ms  {step:5.2f}x",
+        f"{'epoch':13}  {stock.epoch_seconds:>15.2f} s  {ours.epoch_seconds:>15.2f} s  {epoch:5.2f}x",
+        f"{'test loss':13}  {stock.test_loss:>17.4f}  {ours.test_loss:>17.4f}",
+        f"{'test accuracy':13}  {stock.test_accuracy:>17.4f}  {ours.test_accuracy:>17.4f}",
+    ]
+    return "\n".join(lines)
+
+
+def require_same_accuracy(runs: dict[str, Run], test_images: int) -> None:
+    """Say that both reached the same accuracy, or raise ValueError.
+
+    The same: at most 0.3 points apart, or two standard errors of the difference, where so few test images say no more.
+    """
+    stock, ours = runs["keras"].test_accuracy, runs["fastconv"].test_accuracy
+    mean = (stock + ours) / 2
+    allowed = max(ALLOWED, 2 * math.sqrt(2 * mean * (1 - mean) / test_images))
+    apart = f"{100 * abs(stock - ours):.2f} points apart, {100 * allowed:.2f} allowed"
+    if not abs(stock - ours) <= allowed:
+        raise ValueError(f"the accuracies differ: {apart}")
+    print(f"the same accuracy: {apart}")
