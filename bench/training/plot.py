@@ -24,6 +24,7 @@ LABELS = {
     "floor": "floor: no convolution, no pooling",
     "numpy": "NumPy example",
     "torch": "PyTorch",
+    "jax": "JAX",
 }
 
 

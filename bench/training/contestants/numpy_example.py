@@ -62,4 +62,4 @@ def _blas() -> list[tuple[str, Any]]:
 
     control = threadpoolctl.ThreadpoolController()
     counts = sorted({1, _THREADS[0]})
-    return [(f"BLAS {n} threads", functools.partial(control.limit, limits=n, user_api="blas")) for n in counts]
+    return [(f"BLAS on {n}", functools.partial(control.limit, limits=n, user_api="blas")) for n in counts]
