@@ -412,8 +412,9 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
 namespace {
 
 constexpr std::int64_t kPartialBytes = 24 << 20; // all partial sums of a filter gradient
-constexpr std::int64_t kGradientTasks = 32;      // enough for 16 threads; fixed, since it decides the order of the sum
-constexpr std::int64_t kGradientPixels = 256;    // of a tile: the length of the inner sums
+constexpr std::int64_t kLargeSumBytes = 4 << 20;
+constexpr std::int64_t kGradientTasks = 32;   // enough for 16 threads; fixed, since it decides the order of the sum
+constexpr std::int64_t kGradientPixels = 256; // of a tile: the length of the inner sums
 constexpr std::int64_t kGradientBandBytes = 64 << 10; // the x of a tile: near L1, while dy streams by from L2
 constexpr std::int64_t kLeastChannels = 24;           // of a block: x is then read in runs of a cache line or more
 
@@ -477,11 +478,15 @@ GradientPlan plan_filter_gradient(const ConvProblem& o) {
            band_size(a, 1, std::min<std::int64_t>(a.q, 16), ceil_div(c, plan.c_blocks)) * size > kBandBytes)
         ++plan.c_blocks;
     plan.copy = plan.c_blocks > 1 || a.crosses_columns() || a.crosses_rows();
-    // Pixels are cut into parts with partial sums of their own, if these fit; then filters and channels are.
+    // Pixels are cut into parts with partial sums of their own, if these fit; then filters and channels are. Sums that
+    // would leave L2 are not doubled where cutting filters, whose parts each read all of x, gives as many tasks.
     plan.k_parts = 1;
+    if (total * size > kLargeSumBytes)
+        plan.k_parts = std::min(plan.k_blocks, ceil_div(kGradientTasks, o.groups * plan.c_blocks));
     const std::int64_t splits_that_fit = std::clamp<std::int64_t>(kPartialBytes / (total * size), 1, kGradientTasks);
     const auto tasks_now = [&] { return splits_that_fit * o.groups * plan.c_blocks * plan.k_parts; };
-    if (tasks_now() < kGradientTasks) plan.k_parts = std::min(plan.k_blocks, ceil_div(kGradientTasks, tasks_now()));
+    if (tasks_now() < kGradientTasks)
+        plan.k_parts = std::min(plan.k_blocks, plan.k_parts * ceil_div(kGradientTasks, tasks_now()));
     if (tasks_now() < kGradientTasks)
         plan.c_blocks = std::min(c, plan.c_blocks * ceil_div(kGradientTasks, tasks_now()));
     plan.tiling = gradient_tiling(a, ceil_div(c, plan.c_blocks), size);
