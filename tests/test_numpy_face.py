@@ -565,3 +565,19 @@ def test_other_python_threads_run_during_a_call(no_forced_thread_switch: None) -
     ran_during_a_call = seen.is_set()
     thread.join()
     assert ran_during_a_call
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_windows_far_larger_than_the_input(threads: int) -> None:
+    """What a window covers counts, not its size: memory for 2**40 taps there is not."""
+    before = fastconv.get_num_threads()
+    fastconv.set_num_threads(threads)
+    try:
+        x = np.random.default_rng(3).standard_normal((1, 64, 64, 4), np.float32)
+        largest = fastconv.max_pool2d(x, 1 << 20, 1, "SAME")
+        np.testing.assert_array_equal(largest, np.broadcast_to(x.max((1, 2), keepdims=True), x.shape))
+        huge = 2_000_000_000
+        gradient = fastconv.avg_pool2d_grad((1, 64, 64, 4), np.zeros((1, 0, 0, 4), np.float32), huge, huge)
+        np.testing.assert_array_equal(gradient, np.zeros((1, 64, 64, 4), np.float32))
+    finally:
+        fastconv.set_num_threads(before)

@@ -25,7 +25,7 @@ void each_rectangle(const Windows& a, std::int64_t c, std::int64_t y0, std::int6
     std::int64_t first = 0, last = 0; // of the columns with all taps
     inner_columns(a, first, last);
     std::vector<std::ptrdiff_t> offsets;
-    offsets.reserve(static_cast<std::size_t>(a.r * a.s));
+    offsets.reserve(static_cast<std::size_t>(std::min(a.r, a.h) * std::min(a.s, a.w))); // of the taps inside
     for (std::int64_t y = y0, rows = 1; y < y1; y += rows) {
         std::int64_t i0 = 0, i1 = 0;
         const std::int64_t top = a.base_h + y * a.stride_h;
@@ -66,20 +66,23 @@ void forward(const PoolProblem& o, const T* input, T* output, const Where& where
     const Windows a = windows_of(o);
     const std::int64_t rows = std::clamp<std::int64_t>(o.n * o.p / (8 * get_num_threads()), 1, o.p > 0 ? o.p : 1);
     const std::int64_t tiles = (o.p + rows - 1) / rows;
-    parallel_for(o.n * tiles, static_cast<double>(o.n * o.p * o.q * o.r * o.s * o.c), [&](std::int64_t task) {
-        const std::int64_t n = task / tiles, y0 = task % tiles * rows;
-        each_rectangle<T>(a, o.c, y0, std::min(o.p, y0 + rows), [&](PoolRow<T>& row, std::int64_t y, std::int64_t x) {
-            const std::int64_t at = ((n * o.p + y) * o.q + x) * o.c;
-            row.x = input + n * o.h * o.w * o.c;
-            row.y = output + at;
-            row.y_row = o.q * o.c;
-            row.y_step = row.channels = o.c;
-            row.argmax = where.argmax ? where.argmax + at : nullptr;
-            row.argmax_base = where.include_batch ? n * o.h * o.w * o.c : 0;
-            row.tap = where.tap ? where.tap + at : nullptr;
-            kernel(row);
-        });
-    });
+    parallel_for(o.n * tiles,
+                 static_cast<double>(o.n * o.p * o.q * o.c) * static_cast<double>(o.r) * static_cast<double>(o.s),
+                 [&](std::int64_t task) {
+                     const std::int64_t n = task / tiles, y0 = task % tiles * rows;
+                     each_rectangle<T>(a, o.c, y0, std::min(o.p, y0 + rows),
+                                       [&](PoolRow<T>& row, std::int64_t y, std::int64_t x) {
+                                           const std::int64_t at = ((n * o.p + y) * o.q + x) * o.c;
+                                           row.x = input + n * o.h * o.w * o.c;
+                                           row.y = output + at;
+                                           row.y_row = o.q * o.c;
+                                           row.y_step = row.channels = o.c;
+                                           row.argmax = where.argmax ? where.argmax + at : nullptr;
+                                           row.argmax_base = where.include_batch ? n * o.h * o.w * o.c : 0;
+                                           row.tap = where.tap ? where.tap + at : nullptr;
+                                           kernel(row);
+                                       });
+                 });
 }
 
 /// Gradient: windows may overlap, so that images and blocks of channels are independent, and rows only where they

@@ -23,6 +23,8 @@ constexpr std::int64_t kThreadBytes = 2 << 20;  // bound on the scratch memory o
 constexpr std::int64_t kLeastTiles = 12;        // fewer would read the transformed filters for too few products
 constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
 
+constexpr std::size_t kTilesAgain = 1 << 14; // tiles listed at once to be computed directly
+
 // Filters that are not stored:
 constexpr std::int64_t kPartBytes = 320 << 10;  // a part of the transformed filters
 constexpr std::int64_t kPartTiles = 64;         // tiles that one part serves: transforming it is then 6 % of the work
@@ -278,6 +280,10 @@ void run_winograd(const Gather<T>& g) {
         if (finite[static_cast<std::size_t>(t)]) continue;
         const std::int64_t y = grid.y(t), x = grid.x(t);
         again.push_back({grid.n(t), {y, std::min(form.tile, a.p - y), x, std::min(form.tile, a.q - x)}});
+        if (again.size() == kTilesAgain) {
+            run_direct(g, &again);
+            again.clear();
+        }
     }
     if (!again.empty()) run_direct(g, &again);
 }

@@ -19,10 +19,11 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kSumBytes = 640 << 10;  // the sums of a task: most of an L2 cache
-constexpr std::int64_t kTileBytes = 320 << 10; // points of the tiles that a task takes at once, few channels
-constexpr std::int64_t kChunkBytes = 8 << 20;  // points of a chunk of tiles, many channels
-constexpr std::int64_t kParts = 32;            // enough for 16 threads; fixed, since it decides the order of the sum
+constexpr std::int64_t kSumBytes = 640 << 10;   // the sums of a task: most of an L2 cache
+constexpr std::int64_t kTileBytes = 320 << 10;  // points of the tiles that a task takes at once, few channels
+constexpr std::int64_t kChunkBytes = 8 << 20;   // points of a chunk of tiles, many channels
+constexpr std::int64_t kDirectBytes = 36 << 20; // taps computed again directly, beside those that stay
+constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, since it decides the order of the sum
 
 struct Plan {
     WinogradForm form;
@@ -232,6 +233,8 @@ void winograd_filter_gradient(const ConvProblem& o, const T* input, const T* dy,
     if (plan.resident ? sum_resident(o, plan, input, dy, dw) : sum_blocks(o, plan, input, dy, dw)) return;
     // A NaN or infinity spreads over all taps of its (c, k): these are computed directly.
     const std::int64_t taps = o.r * o.s, pairs = o.c * o.k;
+    if (taps * pairs * static_cast<std::int64_t>(sizeof(T)) > kDirectBytes)
+        return direct_filter_gradient(o, input, dy, dw); // all of them, where a second copy would be too large
     const Scratch<T> direct(taps * pairs);
     direct_filter_gradient(o, input, dy, direct.get());
     for (std::int64_t pair = 0; pair < pairs; ++pair) {

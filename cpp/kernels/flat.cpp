@@ -11,7 +11,8 @@
 // of 5) while the rows stream by: J permutations and R loads of dy feed R*J FMAs; 10 + 2 + 1 of 16 registers.
 // Ceiling: the FMA peak where permutations have a port of their own, else FMAs/(FMAs + permutations) of it.
 //
-// The sum of an output runs over channels, column taps, row taps, in one chain, whatever the tile.
+// The sum of an output runs over channels and then column taps and row taps (with 32 registers and 3x3 windows: row
+// taps and column taps), in one chain, whatever the tile.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
