@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fastconv.keras import _serving
 
 STOCK = {name: getattr(keras.layers, name) for name in fk.__all__}
 
@@ -28,7 +29,7 @@ def fresh() -> Iterator[None]:
     """Each test counts layers, draws weights and warns from the beginning."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(7)
-    fk._warn_once.cache_clear()
+    _serving._warn_once.cache_clear()
     yield
     keras.config.set_dtype_policy("float32")
 
@@ -353,7 +354,7 @@ def test_signature_and_names(name: str) -> None:
     assert issubclass(ours, stock)
     assert ours.__name__ == name
     assert ours.__doc__ != stock.__doc__
-    assert ours.__module__ == "fastconv.keras"
+    assert ours.__module__.startswith("fastconv.keras.")
 
 
 def test_signature_of_a_subclass() -> None:
