@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -324,6 +325,37 @@ if __name__ == "__main__":
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == serial_digests
+
+
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer ends a process without memory")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_that_runs_out_on_any_thread(backend: str) -> None:
+    """An error of Python's, on whichever thread it happens, and the next call computes as if nothing had been."""
+    code = """
+        import json, resource
+        import numpy as np
+        import fastconv
+
+        x, filters = np.ones((8, 64, 64, 128), np.float32), np.ones((3, 3, 128, 128), np.float32)
+        out, pooled = np.empty((8, 62, 62, 128), np.float32), np.empty((8, 32, 32, 128), np.float32)
+        for _ in range(100):  # each thread has computed once: glibc ends a process that has no memory for its first
+            fastconv.max_pool2d(x, 2, out=pooled)
+        size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        found = []
+        for more in range(0, 5 << 20, 1 << 18):  # enough for one thread's scratch memory, then for several
+            resource.setrlimit(resource.RLIMIT_AS, (size + more, resource.RLIM_INFINITY))
+            try:
+                fastconv.conv2d(x, filters, out=out, algorithm="winograd")
+                found.append("computed")
+            except MemoryError:
+                found.append("refused")
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        fastconv.conv2d(x, filters, out=out, algorithm="winograd")
+        print(json.dumps([found, bool(np.allclose(out, 1152))]))
+    """
+    found, right = run_python(textwrap.dedent(code), FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="2")
+    assert found[0] == "refused" and found[-1] == "computed"
+    assert right
 
 
 @pytest.mark.usefixtures("threads_restored")

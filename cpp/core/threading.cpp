@@ -13,6 +13,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <fstream>
 #include <mutex>
 #include <string>
@@ -49,21 +50,94 @@ void pause() {
 #endif
 }
 
+/// The CPU that the calling thread runs on, -1 where the system does not tell.
+int current_cpu() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+// The tasks of a job lie in as many ranges as it has threads, and a thread starts with the range of the CPU it runs on.
+// Operation after operation on the same batch, a CPU then meets the images that lie in its own caches. Who has finished
+// a range goes on with the next.
 struct Job {
-    std::int64_t count;
-    TaskFunction function;
-    void* context;
-    std::atomic<std::int64_t> next{0};
-    std::atomic<std::int64_t> helpers{0}; // workers inside; grows under the pool's mutex only
-    std::int64_t most_helpers = 0;        // the pool may have more workers, from when more threads were allowed
+    static constexpr std::int64_t kMostRanges = 16;
+    struct alignas(64) Range { // two CPUs that count in one cache line would wait for each other
+        std::atomic<std::int64_t> next{0};
+        std::int64_t end = 0;
+    };
+
+    Job(std::int64_t count, std::int64_t threads, TaskFunction function, void* context)
+        : function_(function), context_(context), ranges_(std::min(threads, kMostRanges)) {
+        for (std::int64_t i = 0; i < ranges_; ++i) {
+            range_[i].next.store(count * i / ranges_, std::memory_order_relaxed);
+            range_[i].end = count * (i + 1) / ranges_;
+        }
+    }
+
+    bool open() const {
+        return std::any_of(range_, range_ + ranges_,
+                           [](const Range& range) { return range.next.load(std::memory_order_relaxed) < range.end; });
+    }
 
     void work() {
         const FloatingPointState state;
-        for (std::int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
-            function(context, i);
+        std::uncaught_exceptions(); // makes this thread's place for exceptions, while there is memory
+        const std::int64_t first = std::max(current_cpu(), 0);
+        for (std::int64_t i = 0; i < ranges_; ++i) {
+            Range& range = range_[(first + i) % ranges_];
+            try {
+                for (std::int64_t task = range.next.fetch_add(1); task < range.end; task = range.next.fetch_add(1)) {
+                    function_(context_, task);
+                }
+            } catch (...) { // no memory: nothing may leave a thread of OpenMP or of the pool
+                if (!failed_.exchange(true)) {
+                    failure_ = std::current_exception();
+                }
+                return;
+            }
         }
     }
+
+    /// Once all threads have left.
+    void rethrow_failure() const {
+        if (failure_) {
+            std::rethrow_exception(failure_);
+        }
+    }
+
+    std::atomic<std::int64_t> helpers{0}; // workers inside; grows while the job is on the pool's list only
+    std::int64_t most_helpers = 0;        // the pool may have more workers, from when more threads were allowed
+    int caller_cpu = current_cpu();
+
+  private:
+    const TaskFunction function_;
+    void* const context_;
+    std::atomic<bool> failed_{false};
+    std::exception_ptr failure_;
+    const std::int64_t ranges_;
+    Range range_[kMostRanges];
 };
+
+/// Moves the calling thread to another CPU, if it may use one. A worker that is woken beside its caller would wait for
+/// it, or keep it waiting, until the system's balancing finds the idle CPU, which takes longer than most operations.
+void leave_cpu(int cpu) {
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        return;
+    }
+    cpu_set_t others = allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
+        sched_setaffinity(0, sizeof allowed, &allowed);
+    }
+#else
+    (void)cpu;
+#endif
+}
 
 /// Waits a moment for what another thread is about to do, and yields the CPU to any other thread that wants it, such as
 /// one of the framework's whose matrix product starts where our operation ended. Returns whether `ready` came true.
@@ -82,81 +156,128 @@ bool spin_until(std::chrono::microseconds most, Ready ready) {
     return ready();
 }
 
+/// For a few instructions at a time. A mutex would put the thread that meets another to sleep, and where a framework's
+/// threads wait for a CPU it comes back hundreds of microseconds later.
+class SpinLock {
+  public:
+    void lock() {
+        for (int tries = 1; taken_.test_and_set(std::memory_order_acquire); ++tries) {
+            if (tries % kPausesBetweenYields == 0) {
+                std::this_thread::yield(); // its owner may need this CPU
+            } else {
+                pause();
+            }
+        }
+    }
+    void unlock() { taken_.clear(std::memory_order_release); }
+
+  private:
+    std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
+};
+
 // Waking a thread that sleeps takes some 30 us, as long as many an operation, so workers wait awake for a moment before
 // they sleep on a condition variable, and so do callers whose helpers have not ended. A caller takes part in its own
 // job; workers help whichever job is open, as long as no more threads than allowed are at work for all callers
-// together.
+// together. Between two jobs of a busy pool no thread takes the mutex: it belongs to those who sleep and wake.
 class Pool {
   public:
     /// On at most `threads`, and at most `most` together with the jobs of other callers.
     void run(Job& job, std::int64_t threads, std::int64_t most) {
         job.most_helpers = threads - 1;
-        std::unique_lock<std::mutex> lock(mutex_);
+        if (workers_.load(std::memory_order_relaxed) < job.most_helpers) {
+            hire(job.most_helpers);
+        }
+        {
+            const std::lock_guard<SpinLock> guard(jobs_lock_);
+            jobs_.push_back(&job);
+            ++running_;
+            most_running_ = most;
+        }
+        announce(job.most_helpers);
+        job.work();
+        bool another = false;
+        {
+            const std::lock_guard<SpinLock> guard(jobs_lock_);
+            jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
+            --running_;
+            another = open_job() != nullptr; // of another caller, whom a worker may now help in this one's place
+        }
+        if (another) {
+            announce(1);
+        }
+        const auto ended = [&] { return job.helpers.load() == 0; };
+        if (!spin_until(kAwake, ended)) {
+            std::unique_lock<std::mutex> lock(mutex_);
+            ++waiting_callers_;
+            done_.wait(lock, ended);
+            --waiting_callers_;
+        }
+    }
+
+  private:
+    void hire(std::int64_t workers) {
+        const std::lock_guard<std::mutex> guard(mutex_);
         try {
-            while (workers_ < job.most_helpers) {
+            while (workers_ < workers) {
                 std::thread([this] { serve(); }).detach();
                 ++workers_;
             }
         } catch (const std::system_error&) {
             // The system refuses a thread: the caller and the workers that there are do the work.
         }
-        jobs_.push_back(&job);
-        ++running_;
-        most_running_ = most;
-        announce(job.most_helpers);
-        lock.unlock();
-        job.work();
-        lock.lock();
-        jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
-        --running_;
-        if (open_job() != nullptr) { // of another caller, whom a worker may now help in this one's place
-            announce(1);
-        }
-        lock.unlock();
-        const auto ended = [&] { return job.helpers.load(std::memory_order_acquire) == 0; };
-        if (spin_until(kAwake, ended)) {
-            return;
-        }
-        lock.lock();
-        ++waiting_callers_;
-        done_.wait(lock, ended);
-        --waiting_callers_;
     }
 
-  private:
     void serve() {
-        std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
-            Job* job = open_job();
-            if (job == nullptr) {
-                const std::uint64_t seen = announced_.load(std::memory_order_relaxed);
-                const auto news = [&] { return announced_.load(std::memory_order_acquire) != seen; };
-                lock.unlock();
-                const bool early = spin_until(kAwake, news);
-                lock.lock();
-                if (!early) {
-                    ++sleeping_;
-                    wake_.wait(lock, news);
-                    --sleeping_;
+            const std::uint64_t seen = announced_.load(); // before the look at the jobs
+            Job* job = nullptr;
+            {
+                const std::lock_guard<SpinLock> guard(jobs_lock_);
+                job = open_job();
+                if (job != nullptr) {
+                    job->helpers.fetch_add(1);
+                    ++running_;
                 }
+            }
+            if (job == nullptr) {
+                await_news(seen);
                 continue;
             }
-            job->helpers.fetch_add(1, std::memory_order_relaxed);
-            ++running_;
-            lock.unlock();
+            if (job->caller_cpu == current_cpu()) {
+                leave_cpu(job->caller_cpu);
+            }
             job->work();
-            lock.lock();
-            --running_;
+            {
+                const std::lock_guard<SpinLock> guard(jobs_lock_);
+                --running_;
+            }
             // The job may be gone once its caller sees this.
-            if (job->helpers.fetch_sub(1, std::memory_order_release) == 1 && waiting_callers_ > 0) {
+            if (job->helpers.fetch_sub(1) == 1 && waiting_callers_.load() > 0) {
+                const std::lock_guard<std::mutex> guard(mutex_);
                 done_.notify_all();
             }
         }
     }
 
+    // Who waits says so and then looks once more; who has news tells them and then looks for waiting ones. Both in the
+    // one order of sequentially consistent operations, so that one of the two sees the other.
+    void await_news(std::uint64_t seen) {
+        const auto news = [&] { return announced_.load() != seen; };
+        if (!spin_until(kAwake, news)) {
+            std::unique_lock<std::mutex> lock(mutex_);
+            ++sleeping_;
+            wake_.wait(lock, news);
+            --sleeping_;
+        }
+    }
+
     void announce(std::int64_t jobs_to_take) {
-        announced_.fetch_add(1, std::memory_order_release);
-        for (std::int64_t i = std::min(jobs_to_take, sleeping_); i > 0; --i) {
+        announced_.fetch_add(1);
+        if (sleeping_.load() == 0) {
+            return;
+        }
+        const std::lock_guard<std::mutex> guard(mutex_); // not between a worker's last look and its sleep
+        for (std::int64_t i = std::min(jobs_to_take, sleeping_.load()); i > 0; --i) {
             wake_.notify_one();
         }
     }
@@ -166,20 +287,21 @@ class Pool {
             return nullptr;
         }
         for (Job* job : jobs_) {
-            if (job->helpers.load(std::memory_order_relaxed) < job->most_helpers &&
-                job->next.load(std::memory_order_relaxed) < job->count) {
+            if (job->helpers.load(std::memory_order_relaxed) < job->most_helpers && job->open()) {
                 return job;
             }
         }
         return nullptr;
     }
 
-    std::mutex mutex_;
-    std::condition_variable wake_, done_;
+    SpinLock jobs_lock_; // of the next three, and of who enters a job
     std::vector<Job*> jobs_;
-    std::int64_t workers_ = 0, sleeping_ = 0, waiting_callers_ = 0;
     std::int64_t running_ = 0, most_running_ = 0; // callers and workers inside a job; as the last caller allowed
-    std::atomic<std::uint64_t> announced_{0};     // changes when a worker should look for a job
+
+    std::mutex mutex_; // of those who sleep
+    std::condition_variable wake_, done_;
+    std::atomic<std::int64_t> workers_{0}, sleeping_{0}, waiting_callers_{0};
+    std::atomic<std::uint64_t> announced_{0}; // changes when a worker should look for a job
 };
 
 // Never destroyed: detached workers may outlive static destruction. A forked child has no workers and perhaps a locked
@@ -312,18 +434,17 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
         }
         return;
     }
-    Job job;
-    job.count = count;
-    job.function = function;
-    job.context = context;
+    Job job(count, n, function, context);
 #if defined(_OPENMP)
     if (!use_pool()) {
 #pragma omp parallel num_threads(static_cast<int>(n))
         job.work();
+        job.rethrow_failure();
         return;
     }
 #endif
     pool().run(job, n, most);
+    job.rethrow_failure();
 }
 
 void set_num_threads(std::int64_t count) {

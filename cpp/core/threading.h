@@ -11,8 +11,8 @@ using TaskFunction = void (*)(void* context, std::int64_t task);
 void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context);
 
 /// Calls body(task) for each task in [0, count), in any order, on any of the configured threads, and returns when all
-/// have ended. `cost` is a rough number of operations of the whole: little work stays on the calling thread. `body`
-/// must not throw.
+/// have ended. `cost` is a rough number of operations of the whole: little work stays on the calling thread. What
+/// `body` throws first is thrown again once all threads have ended; some tasks are then left undone.
 template <class Body>
 void parallel_for(std::int64_t count, double cost, Body body) {
     run_tasks(count, cost, [](void* context, std::int64_t task) { (*static_cast<Body*>(context))(task); }, &body);
