@@ -42,7 +42,7 @@ constexpr std::int64_t kMaxThreads = 1024;
 
 // How long a thread of the pool waits awake, and how often it offers its CPU to others meanwhile.
 constexpr std::chrono::microseconds kAwake{50};
-constexpr int kPausesBetweenYields = 32;
+constexpr int kPausesBetweenLooks = 32;
 
 void pause() {
 #if defined(__SSE2__)
@@ -139,19 +139,20 @@ void leave_cpu(int cpu) {
 #endif
 }
 
-/// Waits a moment for what another thread is about to do, and yields the CPU to any other thread that wants it, such as
-/// one of the framework's whose matrix product starts where our operation ended. Returns whether `ready` came true.
+/// Waits a moment for what another thread is about to do, and whether it came true.
 template <class Ready>
-bool spin_until(std::chrono::microseconds most, Ready ready) {
+bool spin_until(std::chrono::microseconds most, bool yields, Ready ready) {
     const auto end = std::chrono::steady_clock::now() + most;
     do {
-        for (int i = 0; i < kPausesBetweenYields; ++i) {
+        for (int i = 0; i < kPausesBetweenLooks; ++i) {
             if (ready()) {
                 return true;
             }
             pause();
         }
-        std::this_thread::yield();
+        if (yields) {
+            std::this_thread::yield();
+        }
     } while (std::chrono::steady_clock::now() < end);
     return ready();
 }
@@ -162,7 +163,7 @@ class SpinLock {
   public:
     void lock() {
         for (int tries = 1; taken_.test_and_set(std::memory_order_acquire); ++tries) {
-            if (tries % kPausesBetweenYields == 0) {
+            if (tries % kPausesBetweenLooks == 0) {
                 std::this_thread::yield(); // its owner may need this CPU
             } else {
                 pause();
@@ -206,7 +207,7 @@ class Pool {
             announce(1);
         }
         const auto ended = [&] { return job.helpers.load() == 0; };
-        if (!spin_until(kAwake, ended)) {
+        if (!spin_until(kAwake, false, ended)) {
             std::unique_lock<std::mutex> lock(mutex_);
             ++waiting_callers_;
             done_.wait(lock, ended);
@@ -263,7 +264,7 @@ class Pool {
     // one order of sequentially consistent operations, so that one of the two sees the other.
     void await_news(std::uint64_t seen) {
         const auto news = [&] { return announced_.load() != seen; };
-        if (!spin_until(kAwake, news)) {
+        if (!spin_until(kAwake, true, news)) {
             std::unique_lock<std::mutex> lock(mutex_);
             ++sleeping_;
             wake_.wait(lock, news);
