@@ -97,7 +97,8 @@ FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filter
         filters += 9 * width<T>;
         FASTCONV_UNROLL
         for (int t = 0; t < Rows + 2; ++t) {
-            const Vec<T> values = load(from + t * a.x_row);
+            Vec<T> values = load(from + t * a.x_row);
+            keep_in_register(values); // GCC would load it for each of the three
             FASTCONV_UNROLL
             for (int j = 0; j < 3; ++j) {
                 const Vec<T> value = spread(values, lanes + j);
@@ -212,7 +213,8 @@ FASTCONV_INLINE void gradient_column(const FlatFilterRows<T>& a, const T* x, con
     const auto several_values = [&](int64_t t, Vec<T> value[J]) __attribute__((always_inline)) {
 #if defined(__AVX512F__)
         if (one_load) {
-            const Vec<T> row = load(x + t * a.x_row);
+            Vec<T> row = load(x + t * a.x_row);
+            keep_in_register(row);
             FASTCONV_UNROLL
             for (int j = 0; j < J; ++j) value[j] = spread(row, lanes + j);
             return;
