@@ -75,6 +75,13 @@ def test_two_workers_train_as_one_process(example: ModuleType, data: Path, tmp_p
     assert float(stated) == pytest.approx(loss, abs=1e-3)
 
 
+def test_the_script_starts_workers_and_tells_that_they_failed(data: Path) -> None:
+    arguments = ["--workers", "2", "--data", str(data), "--batch-size", "33"]  # which two can't share
+    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=HUNG)
+    assert done.returncode == 1
+    assert "ValueError: The `global_batch_size` 33 is not divisible" in done.stderr, done.stderr
+
+
 def run_python(code: str, *arguments: str, **environment: str) -> str:
     """In a process of its own, which must end well; what it printed."""
     done = subprocess.run(
