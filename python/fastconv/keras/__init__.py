@@ -21,4 +21,11 @@ if keras.backend.backend() != "tensorflow":
 from fastconv.keras.convolutional import Conv2D
 from fastconv.keras.pooling import AveragePooling2D, MaxPooling2D
 
-__all__ = ["AveragePooling2D", "Conv2D", "MaxPooling2D"]
+__all__ = ["LAYERS", "AveragePooling2D", "Conv2D", "MaxPooling2D"]
+
+#: Each stock class and ours in its place.
+LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
+    keras.layers.AveragePooling2D: AveragePooling2D,
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.MaxPooling2D: MaxPooling2D,
+}
