@@ -116,7 +116,9 @@ def _like(name: str, sizes: Any) -> tf.Tensor:
         raise TypeError(f"{name} must be integers, got {sizes.dtype.name}")
     if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in (None, 4):
         raise ValueError(f"{name} must be 4 numbers, got shape {sizes.shape}")
-    return tf.fill(tf.concat([[0], tf.cast(sizes, tf.int64)], 0), tf.zeros((), tf.uint8))
+    # No cast of the usual integers: the constant folding of TensorFlow 2.21 then breaks other ops of the graph.
+    sizes = sizes if sizes.dtype in (tf.int32, tf.int64) else tf.cast(sizes, tf.int64)
+    return tf.fill(tf.concat([tf.constant([0], sizes.dtype), sizes], 0), tf.zeros((), tf.uint8))
 
 
 def _refuse_xla() -> None:
