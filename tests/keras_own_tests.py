@@ -1,7 +1,7 @@
 """Runs the tests that come with Keras for its convolution and pooling layers, on fastconv's layers.
 
 ``python tests/keras_own_tests.py`` exits with 0 if every test passes but those of `NOT_OURS`, if these still fail, and
-if fastconv's ops computed them; with 3 if this Keras came without its tests (pip's has them).
+if fastconv's ops computed them; with 3 if this Keras came without its tests (3.15's wheel has them).
 """
 
 from __future__ import annotations

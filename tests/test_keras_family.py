@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,9 +177,9 @@ def test_channels_first(name: str, arguments: Arguments) -> None:
 
 @each
 def test_unknown_sizes(name: str, arguments: Arguments) -> None:
-    """A model of any batch, and one of any size, says the shapes that stock layers say and computes what they do."""
+    """A model of any batch, and one of any size, says the shapes that stock layers say and computes the same."""
     shape = shape_of(name)
-    for data_format, sizes in itertools.product((LAST, FIRST), (shape[1:-1], (None,) * (len(shape) - 2))):
+    for data_format, sizes in ((FIRST, shape[1:-1]), (LAST, (None,) * (len(shape) - 2))):
         ours, stock = (
             layers[name](**arguments, data_format=data_format) for layers in ({n: getattr(fk, n) for n in STOCK}, STOCK)
         )
@@ -232,7 +231,7 @@ def test_files(name: str, arguments: Arguments, tmp_path: Path) -> None:
     ours.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert type(loaded.layers[0]) is getattr(fk, name)
-    assert np.array_equal(loaded.predict(x, verbose=0), ours.predict(x, verbose=0))
+    assert np.array_equal(loaded(x), ours(x))
 
     ours.save_weights(tmp_path / "ours.weights.h5")
     stock.load_weights(tmp_path / "ours.weights.h5")
