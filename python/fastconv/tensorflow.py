@@ -37,6 +37,14 @@ except ImportError:
         return False
 
 
+try:  # whether XLA will compile what is being traced; not public: without it, TensorFlow's own error comes later
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext as _is_for_xla
+except ImportError:
+
+    def _is_for_xla(graph: Any) -> bool:
+        return False
+
+
 __all__ = [
     "avg_pool2d",
     "avg_pool2d_grad",
@@ -108,7 +116,17 @@ def _like(name: str, sizes: Any) -> tf.Tensor:
         raise TypeError(f"{name} must be integers, got {sizes.dtype.name}")
     if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in (None, 4):
         raise ValueError(f"{name} must be 4 numbers, got shape {sizes.shape}")
-    return tf.fill(tf.concat([[0], tf.cast(sizes, tf.int64)], 0), tf.zeros((), tf.uint8))
+    # No cast of the usual integers: the constant folding of TensorFlow 2.21 then breaks other ops of the graph.
+    sizes = sizes if sizes.dtype in (tf.int32, tf.int64) else tf.cast(sizes, tf.int64)
+    return tf.fill(tf.concat([tf.constant([0], sizes.dtype), sizes], 0), tf.zeros((), tf.uint8))
+
+
+def _refuse_xla() -> None:
+    if not tf.executing_eagerly() and _is_for_xla(tf.compat.v1.get_default_graph()):
+        raise NotImplementedError(
+            "XLA cannot compile fastconv's ops, which are compiled already: use tf.function without jit_compile=True "
+            "around them, or the functions of tf.nn and the layers of keras.layers inside it"
+        )
 
 
 def _tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -> tf.Tensor:
@@ -120,6 +138,7 @@ def _tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -
         hint = None  # TensorFlow would cast it
     tensor = tf.convert_to_tensor(value, dtype_hint=hint)
     _limit_threads()
+    _refuse_xla()
     if tensor.dtype not in (tf.float32, tf.float64):
         raise TypeError(
             f"{name} must be float32 or float64, got {tensor.dtype.name}; cast it with tf.cast({name}, tf.float32)"

@@ -1,11 +1,11 @@
 """Drop-in Keras layers on fastconv's kernels.
 
-`Conv2D`, `MaxPooling2D` and `AveragePooling2D` subclass those of ``keras.layers``: same arguments, weights, config,
-summary and saving. Replace ``keras.layers.Conv2D`` by ``fastconv.keras.Conv2D`` and nothing else changes but the time;
-a saved model loads where `fastconv.keras` was imported before. They need Keras 3 on TensorFlow.
+The layers of `LAYERS` subclass those of ``keras.layers``: same arguments, weights, config, summary and saving. Replace
+``keras.layers.Conv2D`` by ``fastconv.keras.Conv2D`` and nothing else changes but the time; a saved model loads where
+`fastconv.keras` was imported before. They need Keras 3 on TensorFlow.
 
-What the kernels do not serve runs on Keras's own ops, as it would in the stock layer: inputs that are not float32 or
-float64 (mixed precision), and everything on a machine where TensorFlow sees a GPU. A warning says so once.
+Half types (mixed precision) are computed in float32 and rounded once. Where TensorFlow sees a GPU, and for inputs that
+are not floating-point numbers, Keras's own ops compute, as they would in the stock layer; a warning says so once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,93 @@ if keras.backend.backend() != "tensorflow":
         "variable KERAS_BACKEND=tensorflow before Keras is imported"
     )
 
-from fastconv.keras.convolutional import Conv2D
-from fastconv.keras.pooling import AveragePooling2D, MaxPooling2D
+from fastconv.keras.convolutional import (
+    Conv1D,
+    Conv1DTranspose,
+    Conv2D,
+    Conv2DTranspose,
+    DepthwiseConv1D,
+    DepthwiseConv2D,
+    SeparableConv1D,
+    SeparableConv2D,
+)
+from fastconv.keras.pooling import (
+    AveragePooling1D,
+    AveragePooling2D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    MaxPooling1D,
+    MaxPooling2D,
+)
 
-__all__ = ["AveragePooling2D", "Conv2D", "MaxPooling2D"]
+# Keras's other names of the same classes.
+AvgPool1D = AveragePooling1D
+AvgPool2D = AveragePooling2D
+Convolution1D = Conv1D
+Convolution1DTranspose = Conv1DTranspose
+Convolution2D = Conv2D
+Convolution2DTranspose = Conv2DTranspose
+GlobalAvgPool1D = GlobalAveragePooling1D
+GlobalAvgPool2D = GlobalAveragePooling2D
+GlobalMaxPool1D = GlobalMaxPooling1D
+GlobalMaxPool2D = GlobalMaxPooling2D
+MaxPool1D = MaxPooling1D
+MaxPool2D = MaxPooling2D
+SeparableConvolution1D = SeparableConv1D
+SeparableConvolution2D = SeparableConv2D
+
+#: Each of Keras's classes and ours in its place.
+LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
+    keras.layers.AveragePooling1D: AveragePooling1D,
+    keras.layers.AveragePooling2D: AveragePooling2D,
+    keras.layers.Conv1D: Conv1D,
+    keras.layers.Conv1DTranspose: Conv1DTranspose,
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.Conv2DTranspose: Conv2DTranspose,
+    keras.layers.DepthwiseConv1D: DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D: DepthwiseConv2D,
+    keras.layers.GlobalAveragePooling1D: GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D: GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling1D: GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D: GlobalMaxPooling2D,
+    keras.layers.MaxPooling1D: MaxPooling1D,
+    keras.layers.MaxPooling2D: MaxPooling2D,
+    keras.layers.SeparableConv1D: SeparableConv1D,
+    keras.layers.SeparableConv2D: SeparableConv2D,
+}
+
+__all__ = [
+    "LAYERS",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "Conv1D",
+    "Conv1DTranspose",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Convolution1D",
+    "Convolution1DTranspose",
+    "Convolution2D",
+    "Convolution2DTranspose",
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "SeparableConv1D",
+    "SeparableConv2D",
+    "SeparableConvolution1D",
+    "SeparableConvolution2D",
+]

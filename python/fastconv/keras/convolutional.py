@@ -5,13 +5,106 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from fastconv import tensorflow as ops
-from fastconv.keras._serving import FORMATS, OnCPU, refuse_empty, serves
+from fastconv.keras._serving import FORMATS, OnCPU, compute, image_filters, image_sizes, in_float32, serves
+
+
+class _Convolution(OnCPU):
+    """A layer whose op adds the bias and applies a ReLU on the way; other activations follow, as in Keras's own."""
+
+    def call(self, inputs: Any) -> Any:
+        if not serves(inputs, self.rank + 2):
+            return super().call(inputs)
+        relu = self.activation is keras.activations.relu
+        bias = in_float32(self.bias) if self.use_bias else None
+        outputs = self._convolve(inputs, bias=bias, activation="relu" if relu else None)
+        return outputs if relu or self.activation is None else self.activation(outputs)
+
+    def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
+        raise NotImplementedError
+
+    def _geometry(self) -> dict[str, Any]:
+        padding = self.padding
+        if padding == "causal":
+            padding = ((0, 0), ((self.kernel_size[0] - 1) * self.dilation_rate[0], 0))
+        return {
+            "strides": image_sizes(self.strides),
+            "padding": padding,
+            "data_format": FORMATS[self.data_format],
+            "dilations": image_sizes(self.dilation_rate),
+            "name": self.name,
+        }
+
+
+class _Dense(_Convolution):
+    """`Conv1D` and `Conv2D`: all channels of a group with each other."""
+
+    def _convolve(
+        self, inputs: Any, bias: tf.Tensor | None = None, activation: str | None = None, kernel: Any = None
+    ) -> Any:
+        filters = image_filters(self.kernel if kernel is None else kernel)
+        return compute(
+            inputs,
+            self.data_format,
+            lambda x: ops.conv2d(x, filters, bias=bias, activation=activation, **self._geometry()),
+        )
+
+
+class _Depthwise(_Convolution):
+    def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
+        filters = image_filters(self.kernel)
+        return compute(
+            inputs,
+            self.data_format,
+            lambda x: ops.depthwise_conv2d(x, filters, bias=bias, activation=activation, **self._geometry()),
+        )
+
+
+class _Separable(_Convolution):
+    def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
+        depthwise, pointwise = image_filters(self.depthwise_kernel), image_filters(self.pointwise_kernel)
+        data_format = FORMATS[self.data_format]
+
+        def both(x: tf.Tensor) -> tf.Tensor:
+            x = ops.depthwise_conv2d(x, depthwise, **self._geometry())
+            return ops.conv2d(x, pointwise, 1, "VALID", data_format, bias=bias, activation=activation, name=self.name)
+
+        return compute(inputs, self.data_format, both)
+
+
+class _Transposed(_Convolution):
+    def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
+        filters = image_filters(self.kernel)
+        data_format = FORMATS[self.data_format]
+        static = self.compute_output_shape(inputs.shape.as_list())
+        sizes = static
+        if None in static:
+            # Keras computes sizes of tensors, too.
+            known = zip(inputs.shape.as_list(), tf.unstack(tf.shape(inputs)), strict=True)
+            sizes = self.compute_output_shape([size if number is None else number for number, size in known])
+        if self.rank == 1:
+            height = 1 if self.data_format == "channels_last" else 2
+            sizes = [*sizes[:height], 1, *sizes[height:]]
+
+        def transposed(x: tf.Tensor) -> tf.Tensor:
+            y = ops.conv2d_transpose(x, filters, list(sizes), **self._geometry())
+            y = y if bias is None else tf.nn.bias_add(y, bias, data_format)
+            return y if activation is None else tf.nn.relu(y)
+
+        outputs = compute(inputs, self.data_format, transposed)
+        outputs.set_shape(static)
+        return outputs
 
 
 @keras.saving.register_keras_serializable("fastconv")
-class Conv2D(OnCPU, keras.layers.Conv2D):  # type: ignore[misc]
+class Conv1D(_Dense, keras.layers.Conv1D):  # type: ignore[misc]
+    """``keras.layers.Conv1D`` on fastconv's kernels, with bias and ReLU fused; same arguments, "causal" included."""
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class Conv2D(_Dense, keras.layers.Conv2D):  # type: ignore[misc]
     """``keras.layers.Conv2D`` on fastconv's kernels, with bias and ReLU fused.
 
     All arguments, weights and errors are those of ``keras.layers.Conv2D``, ``data_format="channels_first"`` and groups
@@ -22,28 +115,49 @@ class Conv2D(OnCPU, keras.layers.Conv2D):  # type: ignore[misc]
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         if not serves(inputs):
             return super().convolution_op(inputs, kernel)
-        return self._convolve(inputs, kernel)
+        return self._convolve(inputs, kernel=kernel)
 
     def call(self, inputs: Any) -> Any:
         # A subclass, or an instance, may have a convolution_op of its own.
         own = getattr(self.convolution_op, "__func__", None) is Conv2D.convolution_op
-        if not own or not serves(inputs):
-            return super().call(inputs)
-        relu = self.activation is keras.activations.relu
-        outputs = self._convolve(
-            inputs, self.kernel, bias=self.bias if self.use_bias else None, activation="relu" if relu else None
-        )
-        return outputs if relu or self.activation is None else self.activation(outputs)
+        return super().call(inputs) if own else keras.layers.Conv2D.call(self, inputs)
 
-    def _convolve(self, inputs: Any, kernel: Any, **fused: Any) -> Any:
-        outputs = ops.conv2d(
-            inputs,
-            kernel,
-            self.strides,
-            self.padding,
-            FORMATS[self.data_format],
-            self.dilation_rate,
-            name=self.name,
-            **fused,
-        )
-        return refuse_empty(inputs, outputs)
+
+@keras.saving.register_keras_serializable("fastconv")
+class DepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):  # type: ignore[misc]
+    """``keras.layers.DepthwiseConv1D`` on fastconv's kernels, with bias and ReLU fused; same arguments."""
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class DepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):  # type: ignore[misc]
+    """``keras.layers.DepthwiseConv2D`` on fastconv's kernels, with bias and ReLU fused; same arguments.
+
+    Strides may differ along height and width, which TensorFlow's kernels refuse.
+    """
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class SeparableConv1D(_Separable, keras.layers.SeparableConv1D):  # type: ignore[misc]
+    """``keras.layers.SeparableConv1D`` on fastconv's kernels, with bias and ReLU fused; same arguments."""
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class SeparableConv2D(_Separable, keras.layers.SeparableConv2D):  # type: ignore[misc]
+    """``keras.layers.SeparableConv2D`` on fastconv's kernels, with bias and ReLU fused; same arguments.
+
+    Strides may differ along height and width, which TensorFlow's kernels refuse.
+    """
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class Conv1DTranspose(_Transposed, keras.layers.Conv1DTranspose):  # type: ignore[misc]
+    """``keras.layers.Conv1DTranspose`` on fastconv's kernels; same arguments."""
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class Conv2DTranspose(_Transposed, keras.layers.Conv2DTranspose):  # type: ignore[misc]
+    """``keras.layers.Conv2DTranspose`` on fastconv's kernels; same arguments.
+
+    As in Keras on TensorFlow, an `output_padding` is an error where the output is of a size that the convolution would
+    not lead back from.
+    """

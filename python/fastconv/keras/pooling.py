@@ -5,25 +5,70 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from fastconv import tensorflow as ops
-from fastconv.keras._serving import FORMATS, OnCPU, refuse_empty, serves
+from fastconv.keras._serving import FORMATS, OnCPU, compute, image_sizes, in_float32, serves
 
 
-class _Pooling2D(OnCPU):
+class _Pooling(OnCPU):
     def call(self, inputs: Any) -> Any:
-        if not serves(inputs):
+        if not serves(inputs, len(self.pool_size) + 2):
             return super().call(inputs)
         pool = ops.max_pool2d if self.pool_mode == "max" else ops.avg_pool2d
-        outputs = pool(inputs, self.pool_size, self.strides, self.padding, FORMATS[self.data_format], name=self.name)
-        return refuse_empty(inputs, outputs)
+        window, strides, data_format = image_sizes(self.pool_size), image_sizes(self.strides), FORMATS[self.data_format]
+        return compute(
+            inputs, self.data_format, lambda x: pool(x, window, strides, self.padding, data_format, name=self.name)
+        )
 
 
 @keras.saving.register_keras_serializable("fastconv")
-class MaxPooling2D(_Pooling2D, keras.layers.MaxPooling2D):  # type: ignore[misc]
+class MaxPooling1D(_Pooling, keras.layers.MaxPooling1D):  # type: ignore[misc]
+    """``keras.layers.MaxPooling1D`` on fastconv's kernels; same arguments. A NaN in a window makes its output NaN."""
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class MaxPooling2D(_Pooling, keras.layers.MaxPooling2D):  # type: ignore[misc]
     """``keras.layers.MaxPooling2D`` on fastconv's kernels; same arguments. A NaN in a window makes its output NaN."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
-class AveragePooling2D(_Pooling2D, keras.layers.AveragePooling2D):  # type: ignore[misc]
+class AveragePooling1D(_Pooling, keras.layers.AveragePooling1D):  # type: ignore[misc]
+    """``keras.layers.AveragePooling1D`` on fastconv's kernels; same arguments. The mean does not count padding."""
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class AveragePooling2D(_Pooling, keras.layers.AveragePooling2D):  # type: ignore[misc]
     """``keras.layers.AveragePooling2D`` on fastconv's kernels; same arguments. The mean does not count padding."""
+
+
+# Global pooling is one reduction: TensorFlow's is as fast as a window of the input's size, or faster, in both data
+# formats, passes NaN on, sums half types in float32 and compiles with XLA. Hence Keras's own layers, but for one case.
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class GlobalMaxPooling1D(keras.layers.GlobalMaxPooling1D):  # type: ignore[misc]
+    """``keras.layers.GlobalMaxPooling1D`` itself, whose reduction is as fast, and passes NaN on."""
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class GlobalMaxPooling2D(keras.layers.GlobalMaxPooling2D):  # type: ignore[misc]
+    """``keras.layers.GlobalMaxPooling2D`` itself, whose reduction is as fast, and passes NaN on.
+
+    Its gradient is shared by equal maxima, where that of `MaxPooling2D` goes to the first.
+    """
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class GlobalAveragePooling1D(keras.layers.GlobalAveragePooling1D):  # type: ignore[misc]
+    """``keras.layers.GlobalAveragePooling1D`` itself, but half types under a mask are summed in float32, too."""
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        if mask is None or not tf.is_tensor(inputs):
+            return super().call(inputs, mask)
+        return tf.cast(super().call(in_float32(inputs), mask), inputs.dtype)
+
+
+@keras.saving.register_keras_serializable("fastconv")
+class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):  # type: ignore[misc]
+    """``keras.layers.GlobalAveragePooling2D`` itself, whose reduction is as fast."""

@@ -1,0 +1,100 @@
+"""Runs the tests that come with Keras for its convolution and pooling layers, on fastconv's layers.
+
+``python tests/keras_own_tests.py`` exits with 0 if every test passes but those of `NOT_OURS`, if these still fail, and
+if fastconv's ops computed them; with 3 if this Keras came without its tests (3.15's wheel has them).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import fastconv.keras
+import fastconv.tensorflow
+import keras
+import pytest
+
+# Each test that cannot hold for fastconv's layers: a part of its name, and why.
+NOT_OURS: dict[str, str] = {}
+FEWEST_CALLS = 250  # of fastconv's ops
+FEWEST_TESTS = 300
+
+
+class Record:
+    """What the tests did."""
+
+    def __init__(self) -> None:
+        self.passed: list[str] = []
+        self.skipped: list[str] = []
+        self.failed: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed[report.nodeid] = report.longreprtext
+        elif report.skipped:
+            self.skipped.append(report.nodeid)
+        elif report.when == "call":
+            self.passed.append(report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failed[report.nodeid] = report.longreprtext
+
+
+def count_calls() -> Counter[str]:
+    """Counts the calls of fastconv's functions from now on."""
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            result = function(*arguments, **keywords)
+            calls[name] += 1
+            return result
+
+        return call
+
+    for name in ("conv2d", "depthwise_conv2d", "conv2d_transpose", "max_pool2d", "avg_pool2d"):
+        setattr(fastconv.tensorflow, name, counted(name, getattr(fastconv.tensorflow, name)))
+    return calls
+
+
+def main() -> int:
+    source = Path(keras.src.__file__).parent / "layers"
+    files = sorted([*source.glob("convolutional/*_test.py"), *source.glob("pooling/*_test.py")])
+    if not files:
+        print(f"Keras {keras.__version__} came without its tests: no *_test.py below {source}")
+        return 3
+    for stock, ours in fastconv.keras.LAYERS.items():
+        for module in (keras.layers, keras.src.layers):
+            for name in [name for name, value in vars(module).items() if value is stock]:
+                setattr(module, name, ours)
+    calls = count_calls()
+    record = Record()
+    options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(source), "-W", "ignore"]
+    code = pytest.main([*options, *map(str, files)], plugins=[record])
+
+    wrong = []
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        wrong.append(f"pytest ended with {code!r}")
+    for test, why in record.failed.items():
+        if not any(part in test for part in NOT_OURS):
+            wrong.append(f"{test} failed:\n{why}")
+    for part, reason in NOT_OURS.items():
+        if not any(part in test for test in record.failed):
+            wrong.append(f"NOT_OURS is out of date: no test named {part} failed (listed because: {reason})")
+    if len(record.passed) < FEWEST_TESTS:
+        wrong.append(f"{len(record.passed)} tests passed, expected {FEWEST_TESTS} or more")
+    if sum(calls.values()) < FEWEST_CALLS or len(calls) < 5:
+        wrong.append(f"fastconv's ops computed too little: {dict(calls)}")
+    print(*wrong, sep="\n")
+    print(
+        f"Keras {keras.__version__}: {len(record.passed)} tests of {len(files)} files passed on fastconv's layers, "
+        f"{len(record.skipped)} skipped, {len(record.failed)} failed; calls of fastconv's ops: {dict(calls)}"
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
