@@ -95,21 +95,30 @@ def _copy_state(model: Any, copy: Any) -> None:
     pairs = list(zip(model._flatten_layers(), copy._flatten_layers(), strict=False))
     if [type(layer) for layer in model._flatten_layers()] != [type(layer) for layer in copy._flatten_layers()]:
         raise ValueError("its config makes other layers")
-    shapes = [[(v.shape, v.dtype) for v in m.variables] for m in (model, copy)]
+    shapes = [[(v.shape, v.dtype) for v in m.weights] for m in (model, copy)]
     if shapes[0] != shapes[1]:
         raise ValueError("its config makes other weights")
     for old, new in pairs:  # models come before their layers, to which they hand the flag down
         if new.trainable != old.trainable:
             new.trainable = old.trainable
     variables = {}
-    for old, new in zip(model.variables, copy.variables, strict=True):
+    for old, new in zip(model.weights, copy.weights, strict=True):
         new.assign(old.value)
         if new.trainable != old.trainable:
             new.trainable = old.trainable
         variables[id(old)] = new
+    seeds = [_seeds(m) for m in (model, copy)]
+    if len(seeds[0]) == len(seeds[1]):  # not if somebody has switched a Dropout off by its rate
+        for old, new in zip(*seeds, strict=True):
+            new.assign(old.value)
     for old, new in pairs:
         if isinstance(old, keras.Model) and old.compiled:
             _compile(old, new, variables)
+
+
+def _seeds(model: Any) -> list[Any]:
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def _compile(model: Any, copy: Any, variables: dict[int, Any]) -> None:
