@@ -63,5 +63,5 @@ def disagreements_in_float32(network: str, size: int, batch: int) -> tuple[float
         for name, error in ours.items()
         if not (error <= LEAST_ERROR or error <= TIMES_STOCK * theirs[name])
     ]
-    counting = [error / theirs[name] for name, error in ours.items() if error > LEAST_ERROR]
+    counting = [error / max(theirs[name], 1e-30) for name, error in ours.items() if error > LEAST_ERROR]
     return max(counting, default=0.0), wrong

@@ -14,8 +14,8 @@ LEAST_SIZE = {"Xception": 71}  # of images; of the others 32
 def build(network: str, size: int, dtype: str = "float32", weights: list[Any] | None = None) -> Any:
     """A network for images of a size, with these weights, or with new ones that are always the same."""
     policy = keras.config.dtype_policy()
+    keras.utils.clear_session()  # so that the names of layers are always the same, too; it forgets the policy
     keras.config.set_dtype_policy(dtype)
-    keras.utils.clear_session()  # so that the names of layers are always the same, too
     keras.utils.set_random_seed(0)
     try:
         shape = (max(size, LEAST_SIZE.get(network, 32)),) * 2 + (3,)
@@ -30,10 +30,10 @@ def build(network: str, size: int, dtype: str = "float32", weights: list[Any] | 
     return model
 
 
-def images(model: Any, batch: int) -> Any:
+def images(model: Any, batch: int, seed: int = 0) -> Any:
     """Numbers as of preprocessed images, in the model's dtype."""
     shape = (batch, *model.input_shape[1:])
-    return np.random.default_rng(0).uniform(-1, 1, shape).astype(model.dtype)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(model.dtype)
 
 
 def labels(batch: int) -> Any:
