@@ -18,6 +18,7 @@ if keras.backend.backend() != "tensorflow":
         "variable KERAS_BACKEND=tensorflow before Keras is imported"
     )
 
+from fastconv.keras.accelerate import accelerate, restore
 from fastconv.keras.convolutional import (
     Conv1D,
     Conv1DTranspose,
@@ -107,4 +108,6 @@ __all__ = [
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
+    "accelerate",
+    "restore",
 ]

@@ -88,4 +88,5 @@ class OnCPU(keras.Layer):  # type: ignore[misc]
 
     @supports_jit.setter
     def supports_jit(self, value: bool) -> None:
-        """Keras's constructor says yes for every layer."""
+        """Keras's constructor says yes for every layer. It is kept for `restore`, which makes a stock layer of this."""
+        self.__dict__["supports_jit"] = value

@@ -1,0 +1,67 @@
+"""Whether an accelerated network computes what the stock one does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fastconv.keras
+import numpy as np
+import tensorflow as tf
+
+from bench.applications.networks import build, images, labels
+
+AGREEMENT = 1e-9  # of outputs and gradients in float64
+TIMES_STOCK = 3  # times stock's error, in float32 and against float64, or
+LEAST_ERROR = 1e-5
+# The gradient of a bias before a batch normalisation is zero, but for rounding: nothing to be relative to.
+LEAST_NORM = 1e-4  # of the largest norm of a gradient
+
+
+def outputs_and_gradients(model: Any, x: Any, y: Any) -> dict[str, Any]:
+    """The outputs in inference, and the gradients of all weights in training, in float64."""
+    result = {"outputs": model(x, training=False)}
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        predictions = tf.cast(model(x, training=True), tf.float64)
+        loss = tf.reduce_mean(tf.keras.losses.sparse_categorical_crossentropy(y, predictions))
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    result.update({variable.path: gradient for variable, gradient in zip(variables, gradients, strict=True)})
+    return {name: np.asarray(value, np.float64) for name, value in result.items()}
+
+
+def errors(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
+    """How far each tensor is off, relative to its norm."""
+    norms = {name: float(np.linalg.norm(value)) for name, value in expected.items()}
+    least = LEAST_NORM * max(norm for name, norm in norms.items() if name != "outputs")
+    return {
+        name: float(np.linalg.norm(found[name] - expected[name]))
+        / (norms[name] if name == "outputs" else max(norm, least))
+        for name, norm in norms.items()
+    }
+
+
+def disagreements_in_float64(network: str, size: int, batch: int) -> tuple[float, list[str]]:
+    """The largest error against stock, and a sentence for each tensor that is too far off."""
+    stock = build(network, size, "float64")
+    x, y = images(stock, batch), labels(batch)
+    ours = fastconv.keras.accelerate(stock)
+    apart = errors(outputs_and_gradients(ours, x, y), outputs_and_gradients(stock, x, y))
+    wrong = [f"{name}: {error:.1e} from stock in float64" for name, error in apart.items() if not error <= AGREEMENT]
+    return max(apart.values()), wrong
+
+
+def disagreements_in_float32(network: str, size: int, batch: int) -> tuple[float, list[str]]:
+    """The largest error times stock's among those that count, and a sentence for each tensor that is too far off."""
+    stock = build(network, size)
+    accelerated = fastconv.keras.accelerate(stock)  # before training moves the means of batch normalisations
+    x, y = images(stock, batch), labels(batch)
+    exact = outputs_and_gradients(build(network, size, "float64", stock.get_weights()), x.astype(np.float64), y)
+    theirs = errors(outputs_and_gradients(stock, x, y), exact)
+    ours = errors(outputs_and_gradients(accelerated, x, y), exact)
+    wrong = [
+        f"{name}: error {error:.1e} in float32, stock's {theirs[name]:.1e}"
+        for name, error in ours.items()
+        if not (error <= LEAST_ERROR or error <= TIMES_STOCK * theirs[name])
+    ]
+    counting = [error / max(theirs[name], 1e-30) for name, error in ours.items() if error > LEAST_ERROR]
+    return max(counting, default=0.0), wrong

@@ -1,0 +1,672 @@
+"""What `fastconv.keras.accelerate` and `restore` promise: the same model on other layers, and back."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fastconv.keras as fk
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from fastconv.keras._classes import stock_class
+from fastconv.keras._fused import FUSED
+from fastconv.keras._serving import OnCPU
+from fastconv.keras.accelerate import _has_bfloat16
+
+SERVING = {stock: own for stock, own in fk.LAYERS.items() if issubclass(own, OnCPU)}
+layers = keras.layers
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(5)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape or (4, 16, 16, 3)).astype(np.float32)
+
+
+def all_layers(model: Any) -> list[Any]:
+    return list(model._flatten_layers())
+
+
+def types(model: Any) -> list[type]:
+    return [type(layer) for layer in all_layers(model)]
+
+
+def ours(model: Any) -> list[str]:
+    """The names of the layers of classes of fastconv's own."""
+    return sorted(layer.name for layer in all_layers(model) if stock_class(type(layer)) is not type(layer))
+
+
+def configs_of(model: Any) -> list[dict[str, Any]]:
+    """But for those of models, which say the classes of their layers."""
+    return [layer.get_config() for layer in all_layers(model) if not isinstance(layer, keras.Model)]
+
+
+def uses_our_ops(model: Any, x: np.ndarray) -> bool:
+    graph = tf.function(lambda x: model(x)).get_concrete_function(tf.TensorSpec(x.shape, x.dtype)).graph
+    return any(op.type.startswith("Fastconv") for op in graph.get_operations())
+
+
+def snapshot(model: Any) -> dict[str, Any]:
+    """All of a model that must not change, by identity and by value."""
+    return {
+        "layers": [(id(layer), type(layer), layer.name, layer.trainable) for layer in all_layers(model)],
+        "variables": [(id(v), v.path, v.trainable) for v in model.variables],
+        "values": [keras.ops.convert_to_numpy(v) for v in model.variables],
+        "nodes": [(len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in all_layers(model)],
+        "compiled": [
+            (id(getattr(part, name, None)))
+            for part in all_layers(model)
+            if isinstance(part, keras.Model)
+            for name in ("optimizer", "loss", "train_function", "predict_function", "_compile_config")
+        ],
+        "optimizer": [keras.ops.convert_to_numpy(v) for v in (model.optimizer.variables if model.compiled else ())],
+    }
+
+
+def assert_same(a: Any, b: Any) -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        a, b = list(a.values()), list(b.values())
+    if isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    elif isinstance(a, np.ndarray):
+        np.testing.assert_array_equal(a, b)
+    else:
+        assert a == b
+
+
+def twin(model: Any, copy: Any) -> None:
+    """All that two models of the same layers have in common, and that they share no layer and no variable."""
+    first, second = all_layers(model), all_layers(copy)
+    assert [(x.name, x.trainable, x.dtype_policy.name, x.built) for x in first] == [
+        (x.name, x.trainable, x.dtype_policy.name, x.built) for x in second
+    ]
+    assert configs_of(model) == configs_of(copy)
+    assert not {id(x) for x in first} & {id(x) for x in second}
+    assert not {id(v) for v in model.variables} & {id(v) for v in copy.variables}
+    assert [v.path for v in model.weights] == [v.path for v in copy.weights]
+    assert_same(model.get_weights(), copy.get_weights())
+    assert_same(
+        [keras.ops.convert_to_numpy(v) for v in model.variables],
+        [keras.ops.convert_to_numpy(v) for v in copy.variables],
+    )
+
+
+def sequential() -> Any:
+    return keras.Sequential(
+        [
+            layers.Input((16, 16, 3), name="pictures"),
+            layers.Conv2D(6, 3, activation="relu", name="first"),
+            layers.BatchNormalization(),
+            layers.MaxPooling2D(),
+            layers.Dropout(0.3, seed=1),
+            layers.Conv2D(8, 3, padding="same"),
+            layers.AveragePooling2D(2),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+        name="chain",
+    )
+
+
+def functional() -> Any:
+    """Two inputs and outputs, a shared layer, a nested model used twice, operations that are no layers."""
+    block = keras.Sequential([layers.Input((14, 14, 4)), layers.Conv2D(4, 3, padding="same"), layers.ReLU()], name="b")
+    a, b = layers.Input((16, 16, 3), name="left"), layers.Input((16, 16, 3), name="right")
+    shared = layers.Conv2D(4, 3, activation="tanh", name="shared")
+    x, y = shared(a), shared(b)
+    x = block(x) + keras.ops.multiply(block(y), 0.5)
+    x = layers.Identity(name="map")(layers.MaxPooling2D()(x)[:, 1:])
+    z = layers.GlobalAveragePooling2D()(keras.ops.pad(x, [[0, 0], [1, 1], [0, 0], [0, 0]]))
+    model = keras.Model({"left": a, "right": b}, {"map": x, "class": layers.Dense(3, name="class")(z)}, name="two")
+    model.get_layer("shared").trainable = False
+    return model
+
+
+def nested() -> Any:
+    inner = keras.Sequential([layers.Conv2D(4, 3), layers.Lambda(lambda x: np.float32(2) * x)], name="inner")
+    middle_in = layers.Input((14, 14, 5))
+    middle = keras.Model(middle_in, layers.Activation("relu")(inner(middle_in)), name="middle")
+    inputs = layers.Input((16, 16, 3))
+    outputs = layers.Dense(3)(layers.Flatten()(middle(layers.Conv2D(5, 3)(inputs))))
+    model = keras.Model(inputs, outputs, name="outer")
+    middle.trainable = False
+    inner.layers[0].trainable = True
+    return model
+
+
+class Block(layers.Layer):
+    """A user's layer with layers in attributes, lists and dicts."""
+
+    def __init__(self, filters: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.filters = filters
+        self.first = layers.Conv2D(filters, 3, padding="same", activation=leaky)
+        self.more = [layers.Conv2D(filters, 1), {"pool": layers.MaxPooling2D()}]
+
+    def build(self, shape: Any) -> None:
+        self.first.build(shape)
+        self.more[0].build((*shape[:-1], self.filters))
+
+    def call(self, inputs: Any) -> Any:
+        return self.more[1]["pool"](self.more[0](self.first(inputs)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters}
+
+
+def leaky(x: Any) -> Any:
+    return keras.ops.maximum(x, 0.1 * x)
+
+
+class Net(keras.Model):
+    """A user's model, which Keras can make again from its config."""
+
+    def __init__(self, filters: int = 4, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.filters = filters
+        self.block = Block(filters)
+        self.stack = [layers.Conv2D(filters, 3), layers.Flatten()]
+        self.heads = {"a": layers.Dense(3)}
+
+    def call(self, inputs: Any) -> Any:
+        x = self.block(inputs)
+        for layer in self.stack:
+            x = layer(x)
+        return self.heads["a"](x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters}
+
+
+def subclassed() -> Any:
+    model = Net()
+    model(images())
+    return model
+
+
+class Steps(keras.Model):
+    """A functional model with a train_step of its own."""
+
+    def train_step(self, data: Any) -> Any:
+        return {**super().train_step(data), "steps": 1.0}
+
+
+def functional_class() -> Any:
+    inputs = layers.Input((16, 16, 3))
+    return Steps(inputs, layers.Dense(3)(layers.Flatten()(Block(4, name="mine")(layers.Conv2D(3, 3)(inputs)))))
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "sequential": sequential,
+    "functional": functional,
+    "nested": nested,
+    "subclassed": subclassed,
+    "functional class": functional_class,
+}
+# The layers that are ours afterwards, as long as only convolution and pooling in two dimensions are.
+SERVED = {
+    "sequential": 4,
+    "functional": 3,
+    "nested": 2,
+    "subclassed": 4,
+    "functional class": 4,
+}
+
+
+def data(model: Any) -> tuple[Any, Any]:
+    """Inputs and targets."""
+    x = images()
+    if model.name == "two":
+        x = {"left": x, "right": x[::-1].copy()}
+    return x, keras.tree.map_structure(lambda y: np.ones_like(y), model(x))
+
+
+def compiled(model: Any, **arguments: Any) -> Any:
+    def squares(y: Any, prediction: Any) -> Any:
+        """A loss that no registry knows."""
+        return keras.ops.mean((y - prediction) ** 2, axis=-1)
+
+    several = model.name == "two"
+    loss = {"map": squares, "class": "mse"} if several else squares
+    metrics = {"class": ["mae", keras.metrics.MeanSquaredError(name="m")]} if several else ["mae"]
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=metrics, **arguments)
+    return model
+
+
+def near(a: Any, b: Any, tolerance: float = 1e-5) -> None:
+    a, b = keras.tree.flatten(a), keras.tree.flatten(b)
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=tolerance, atol=tolerance)
+
+
+# ---- A copy ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_copy_on_our_layers_and_back(name: str) -> None:
+    model = MODELS[name]()
+    x, _ = data(model)
+    before = snapshot(model)
+    fast = fk.accelerate(model)
+    again = fk.restore(fast)
+    assert_same(snapshot(model), before)
+    assert fast is not model and not fast.compiled
+    twin(model, fast)
+    twin(model, again)
+    assert len(ours(fast)) >= SERVED[name]
+    assert types(fast) == [SERVING.get(cls, cls) for cls in types(model)]
+    assert types(again) == types(model)
+    assert name == "functional" or (uses_our_ops(fast, x) and not uses_our_ops(again, x))
+    near(fast(x), model(x))
+    near(again(x), model(x), 0)
+    near(fast.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_goes_on(name: str) -> None:
+    """From the state of weights, optimizer and random seeds, in steps that equal the stock model's."""
+    model = compiled(MODELS[name]())
+    x, y = data(model)
+    model.fit(x, y, epochs=2, batch_size=2, shuffle=False, verbose=0)
+    before = snapshot(model)
+    fast = fk.accelerate(model)
+    again = fk.restore(fast)
+    assert_same(snapshot(model), before)
+    for copy in (fast, again):
+        assert copy.compiled and copy.optimizer is not model.optimizer
+        assert type(copy.optimizer) is type(model.optimizer)
+        assert copy.optimizer.get_config() == model.optimizer.get_config()
+        state = [[keras.ops.convert_to_numpy(v) for v in m.optimizer.variables] for m in (model, copy)]
+        assert_same(*state)
+        assert int(copy.optimizer.iterations.numpy()) == 4
+    histories = [m.fit(x, y, epochs=3, batch_size=2, shuffle=False, verbose=0).history for m in (model, fast, again)]
+    assert histories[0].keys() == histories[1].keys() == histories[2].keys()
+    near(histories[1], histories[0], 1e-3)
+    near(histories[2], histories[0], 1e-4)
+    near(fast.get_weights(), model.get_weights(), 1e-3)
+    if name == "functional class":
+        assert histories[1]["steps"] == [1.0] * 3
+    near(fast.evaluate(x, y, verbose=0), model.evaluate(x, y, verbose=0), 1e-3)
+
+
+def test_arguments_of_compile_are_kept() -> None:
+    model = compiled(sequential(), run_eagerly=True, steps_per_execution=3, loss_weights=2.0)
+    fast = fk.accelerate(model)
+    assert (fast.run_eagerly, fast.steps_per_execution, fast.jit_compile) == (True, 3, False)
+    assert fast._compile_config.config["loss_weights"] == 2.0
+    with pytest.warns(UserWarning, match="jit_compile"):
+        fast = fk.accelerate(compiled(sequential(), jit_compile=True))
+    assert not fast.jit_compile
+    assert fk.restore(fast).jit_compile
+
+
+def test_a_nested_model_stays_compiled() -> None:
+    inner = compiled(sequential())
+    inputs = layers.Input((16, 16, 3))
+    fast = fk.accelerate(keras.Model(inputs, inner(inputs)))
+    assert not fast.compiled
+    copy = fast.get_layer("chain")
+    assert copy.compiled and copy.optimizer is not inner.optimizer and copy.loss is inner.loss
+
+
+def test_mixed_optimizer_state() -> None:
+    """A loss scale around the optimizer, and one built for some of the weights only."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = sequential()
+    model.get_layer("first").trainable = False
+    compiled(model)
+    x, y = data(model)
+    model.fit(x, y, verbose=0)
+    model.get_layer("first").trainable = True
+    fast = fk.accelerate(model)
+    assert type(fast.optimizer) is keras.optimizers.LossScaleOptimizer
+    state = [[keras.ops.convert_to_numpy(v) for v in m.optimizer.variables] for m in (model, fast)]
+    assert_same(*state)
+
+
+def test_an_input_that_is_taken_apart_keeps_its_name_and_shape() -> None:
+    model = functional()
+    fast = fk.accelerate(model)
+    assert [layer.name for layer in fast.layers] == [layer.name for layer in model.layers]
+    assert fast.input["left"].shape == (None, 16, 16, 3)
+    assert fast.layers[0].get_config() == model.layers[0].get_config()
+
+
+def test_a_layer_shared_with_a_nested_model_stays_shared() -> None:
+    conv = layers.Conv2D(3, 3, padding="same")
+    inner_in, inputs = layers.Input((8, 8, 3)), layers.Input((8, 8, 3))
+    inner = keras.Model(inner_in, conv(inner_in))
+    fast = fk.accelerate(keras.Model(inputs, inner(conv(inputs))))
+    assert len(fast.weights) == 2
+    assert len(ours(fast)) == 1
+
+
+def test_lora_and_frozen_weights() -> None:
+    model = sequential()
+    model.get_layer("first").enable_lora(2)
+    model.layers[-1].bias.trainable = False
+    fast = fk.accelerate(model)
+    twin(model, fast)
+    assert [v.path for v in fast.trainable_variables] == [v.path for v in model.trainable_variables]
+
+
+def test_a_sequential_model_without_an_input() -> None:
+    """Is accelerated before it is built, and builds as any."""
+    model = keras.Sequential([layers.Conv2D(4, 3, name="c"), layers.Flatten(), layers.Dense(3)])
+    fast = fk.accelerate(model)
+    assert not fast.built and ours(fast) == ["c"]
+    x = images()
+    assert fast(x).shape == (4, 3)
+    model(x)
+    fast.set_weights(model.get_weights())
+    near(fast(x), model(x))
+    near(fk.accelerate(fast)(x), model(x))
+    assert not model.layers[0].__class__.__module__.startswith("fastconv")
+
+
+# ---- What stays ------------------------------------------------------------------------------------------------------
+
+
+def test_what_stays_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    class Mine(layers.Conv2D):
+        pass
+
+    inputs = layers.Input((3, 16, 16, 3))
+    x = layers.TimeDistributed(layers.Conv2D(4, 3, name="in_time"))(inputs)
+    x = layers.Reshape((42, 14, 4))(x)
+    x = Mine(4, 3, name="mine")(x)
+    x = layers.Conv2D(4, 3, dtype="mixed_bfloat16", name="bfloat")(x)
+    x = layers.Conv2D(4, 3, dtype="mixed_float16", name="half")(x)
+    x = layers.Conv2D(4, 3, dtype="float64", name="double")(x)
+    x = fk.Conv2D(4, 3, name="ours")(x)
+    x = layers.GlobalAveragePooling2D(name="reduction")(x)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(2)(x)), name="mixture")
+    fast = fk.accelerate(model, verbose=True)
+    bfloat = [] if _has_bfloat16() else ["bfloat"]
+    assert ours(fast) == [*bfloat, "double", "half", "ours"]
+    assert type(fast.get_layer("mine")) is Mine
+    text = capsys.readouterr().out
+    for line in (
+        r"in_time +Conv2D +stays: inside of a TimeDistributed",
+        r"mine +Mine +stays: a subclass of Conv2D",
+        r"bfloat +Conv2D +" + ("is fastconv's now" if bfloat else "stays: TensorFlow is faster in bfloat16"),
+        r"half +Conv2D +is fastconv's now",
+        r"reduction +GlobalAveragePooling2D +stays: TensorFlow reduces as fast",
+        r"double +Conv2D +is fastconv's now",
+        r"ours +Conv2D +is fastconv's already",
+        r"not of a kind that fastconv has: .*2 Dense",
+        rf"mixture: {len(ours(fast))} of \d+ layers are fastconv's",
+    ):
+        assert re.search(line, text), (line, text)
+    assert fk.accelerate(model) is not None
+    assert capsys.readouterr().out == ""
+
+
+def test_our_layers_add_no_state_to_keras_ones() -> None:
+    """Which lets a layer change its class."""
+    for stock, own in [*fk.LAYERS.items(), *FUSED.items()]:
+        assert issubclass(own, stock)
+        for name in ("__init__", "build", "quantize", "__slots__"):
+            assert getattr(own, name, None) is getattr(stock, name, None), (own, name)
+
+
+@pytest.mark.parametrize(("model", "hint"), [(layers.Conv2D(3, 3), "keras.Sequential"), (None, "got NoneType")])
+def test_not_a_model(model: Any, hint: str) -> None:
+    for function in (fk.accelerate, fk.restore):
+        with pytest.raises(TypeError, match=f"model must be a keras.Model.*{hint}"):
+            function(model)
+
+
+class NoConfig(keras.Model):
+    def __init__(self, conv: Any) -> None:
+        super().__init__()
+        self.parts = {"conv": [conv]}
+
+    def call(self, inputs: Any) -> Any:
+        return self.parts["conv"][0](inputs)
+
+
+class OtherLayers(Net):
+    def __init__(self, filters: int = 4, more: bool = False) -> None:
+        super().__init__(filters)
+        if more:
+            self.more = layers.Conv2D(3, 3)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"filters": self.filters}
+
+
+class OwnCompile(keras.Model):
+    def compile(self, optimizer: Any, extra: float) -> None:
+        super().compile(optimizer, loss="mse")
+        self.extra = extra
+
+
+def own_compile() -> Any:
+    inputs = layers.Input((8, 8, 3))
+    model = OwnCompile(inputs, layers.Conv2D(3, 3)(inputs))
+    model.compile("sgd", 2.0)
+    return model
+
+
+@pytest.mark.parametrize("make", [lambda: NoConfig(layers.Conv2D(3, 3)), lambda: OtherLayers(more=True), own_compile])
+def test_a_model_that_cannot_be_copied(make: Callable[[], Any]) -> None:
+    model = make()
+    with pytest.raises(ValueError, match=r"(?s)cannot be copied: .*inplace=True"):
+        fk.accelerate(model)
+    assert not ours(model)
+    assert fk.accelerate(model, inplace=True) is model
+    assert ours(model)
+
+
+# ---- Fused ---------------------------------------------------------------------------------------------------------
+
+
+def relu_models() -> Iterator[tuple[Any, int]]:
+    """Models, and how many of their ReLU layers a convolution may compute."""
+    conv, relu, inputs = layers.Conv2D, layers.ReLU, layers.Input((16, 16, 3))
+    yield keras.Sequential([inputs, conv(4, 3), relu(), conv(4, 3), layers.Activation("relu"), conv(2, 3)]), 2
+    yield keras.Sequential([inputs, conv(4, 3, use_bias=False), relu(), layers.MaxPooling2D()]), 1
+    inner = keras.Sequential([layers.Input((16, 16, 3)), conv(3, 3, padding="same"), relu()])
+    yield keras.Model(inputs, inner(inner(inputs))), 1
+    yield keras.Sequential([inputs, conv(4, 3), relu(max_value=6), conv(4, 3), relu(negative_slope=0.1)]), 0
+    yield keras.Sequential([inputs, conv(4, 3), relu(threshold=0.5), conv(4, 3), layers.Activation("tanh")]), 0
+    yield keras.Sequential([inputs, conv(4, 3, activation="tanh"), relu(), conv(4, 3), relu(dtype="float64")]), 0
+    yield keras.Sequential([inputs, conv(4, 3, activity_regularizer="l2"), relu(activity_regularizer="l2")]), 0
+    x = conv(4, 3)(inputs)
+    yield keras.Model(inputs, [relu()(x), x]), 0  # an output of the model
+    yield keras.Model(inputs, layers.Add()([relu()(x), x])), 0  # somebody else uses it
+    yield keras.Model(inputs, relu()(relu()(x))), 1
+    shared = conv(3, 3, padding="same")
+    yield keras.Model(inputs, layers.Add()([relu()(shared(inputs)), shared(layers.Rescaling(0.5)(inputs))])), 0
+    yield keras.Model(inputs, relu()(layers.BatchNormalization()(x))), 0
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_fusing(inplace: bool, tmp_path: Path) -> None:
+    """Same outputs, gradients, names, configs and weights; through files and clones; and back."""
+    x = images()
+    for model, count in relu_models():
+        model.compile("sgd", "mse")
+        y = model.predict(x, verbose=0)
+        before, configs = snapshot(model), configs_of(model)
+        gradients = gradient(model, x)
+        stock_types = types(model)
+        fast = fk.accelerate(model, fuse=True, inplace=inplace)
+        fused = [layer for layer in all_layers(fast) if type(layer) in FUSED.values()]
+        assert len(fused) == 2 * count
+        assert configs_of(fast) == configs
+        near(fast.predict(x, verbose=0), y)
+        near(gradient(fast, x), gradients, 1e-4)
+        fast.save(tmp_path / "fast.keras")
+        fast.save_weights(tmp_path / "fast.weights.h5")
+        loaded = keras.models.load_model(tmp_path / "fast.keras")
+        assert types(loaded) == types(fast)
+        near(loaded.predict(x, verbose=0), y)
+        assert types(fk.accelerate(loaded, fuse=True)) == types(fast)
+        for stock in (fk.restore(loaded), fk.restore(fast)):
+            assert types(stock) == stock_types
+            assert configs_of(stock) == configs
+            near(stock.predict(x, verbose=0), y, 1e-6)
+            stock.load_weights(tmp_path / "fast.weights.h5")
+        if not inplace:
+            assert_same(snapshot(model), before)
+            twin(model, fast)
+
+
+def gradient(model: Any, x: np.ndarray) -> list[Any]:
+    given = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        outputs = tf.nest.flatten(model(given))
+        loss = tf.add_n([tf.reduce_sum(tf.cast(tf.sin(y), tf.float64)) for y in outputs])
+    return list(tape.gradient(loss, [given, *(v.value for v in model.trainable_variables)]))
+
+
+def test_a_fused_convolution_computes_the_relu() -> None:
+    """And the layer that it came from passes on what it gets."""
+    model = keras.Sequential([layers.Input((16, 16, 3)), layers.Conv2D(4, 3), layers.ReLU()])
+    fast = fk.accelerate(model, fuse=True)
+    conv, relu = fast.layers
+    assert np.all(conv(images()) >= 0)
+    assert np.any(relu(images()) < 0)
+    assert np.any(fk.restore(fast).layers[0](images()) < 0)
+    graph = tf.function(fast).get_concrete_function(tf.TensorSpec((1, 16, 16, 3))).graph
+    assert not {"Relu", "BiasAdd"} & {op.type for op in graph.get_operations()}
+
+
+# ---- In place --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*MODELS, "no config"])
+def test_in_place_and_back(name: str) -> None:
+    """The same objects throughout, and functions that were traced before are traced anew."""
+    model = compiled(NoConfig(layers.Conv2D(3, 3)) if name == "no config" else MODELS[name]())
+    x, y = data(model)
+    model.fit(x, y, verbose=0)
+    expected = model.predict(x, verbose=0)
+    before, stock = snapshot(model), types(model)
+    kept = [part for part in all_layers(model)]
+    assert fk.accelerate(model, inplace=True) is model
+    assert len(ours(model)) >= SERVED.get(name, 1)
+    assert all(a is b for a, b in zip(all_layers(model), kept, strict=True))
+    assert model.predict_function is None and model.train_function is None
+    near(model.predict(x, verbose=0), expected)
+    assert name == "functional" or uses_our_ops(model, x)
+    assert fk.restore(model) is model
+    assert types(model) == stock
+    after = snapshot(model)
+    for key in ("layers", "variables", "values", "optimizer"):
+        assert_same(after[key], before[key])
+    near(model.predict(x, verbose=0), expected, 0)
+    model.fit(x, y, verbose=0)
+    assert name == "no config" or fk.restore(model) is not model
+
+
+def test_restore_of_models_that_were_never_accelerated() -> None:
+    """Whose layers can be compiled by XLA afterwards, as stock layers can."""
+    model = keras.Sequential([layers.Input((8, 8, 3)), fk.Conv2D(4, 3), fk.MaxPooling2D()])
+    stock = fk.restore(model)
+    assert types(stock)[1:] == [layers.InputLayer, layers.MaxPooling2D, layers.Conv2D] or not ours(stock)
+    assert all(layer.supports_jit for layer in stock.layers)
+    assert ours(model)
+    near(stock(images(2, 8, 8, 3)), model(images(2, 8, 8, 3)))
+
+    class Mine(fk.Conv2D):
+        pass
+
+    with pytest.warns(UserWarning, match="'mine' stays, as Mine is a subclass"):
+        fk.restore(keras.Sequential([layers.Input((8, 8, 3)), Mine(4, 3, name="mine")]))
+
+
+# ---- Files -----------------------------------------------------------------------------------------------------------
+
+
+def run_python(code: str, *arguments: str) -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_to_a_process_without_fastconv(tmp_path: Path) -> None:
+    """Accelerate, train, save; load elsewhere, restore, save; load where there is no fastconv: the same outputs."""
+    model = sequential()
+    model.compile("adam", "mse", metrics=["mae"])
+    x, y = data(model)
+    fast = fk.accelerate(model)
+    fast.fit(x, y, verbose=0)
+    fast.save(tmp_path / "fast.keras")
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", fast.predict(x, verbose=0))
+    run_python(
+        """
+        import sys
+        import fastconv.keras
+        import keras, numpy as np
+        where = sys.argv[1]
+        model = keras.models.load_model(where + "/fast.keras")
+        assert type(model.layers[0]) is fastconv.keras.Conv2D
+        x, y = (np.load(f"{where}/{name}.npy") for name in "xy")
+        assert np.array_equal(model.predict(x, verbose=0), y)
+        stock = fastconv.keras.restore(model)
+        assert int(stock.optimizer.iterations.numpy()) == 1
+        stock.save(where + "/stock.keras")
+        """,
+        str(tmp_path),
+    )
+    run_python(
+        """
+        import sys
+        sys.modules["fastconv"] = None  # importing it fails from here on
+        import keras, numpy as np
+        try:
+            import fastconv
+        except ImportError:
+            pass
+        else:
+            raise AssertionError("fastconv is here")
+        where = sys.argv[1]
+        model = keras.models.load_model(where + "/stock.keras")
+        x, y = (np.load(f"{where}/{name}.npy") for name in "xy")
+        assert np.allclose(model.predict(x, verbose=0), y, rtol=1e-5, atol=1e-5)
+        assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
+        assert int(model.optimizer.iterations.numpy()) == 1
+        model.fit(x, y, verbose=0)
+        try:
+            keras.models.load_model(where + "/fast.keras")
+        except Exception as error:
+            assert "Conv2D" in str(error), error
+        else:
+            raise AssertionError("a file that needs fastconv was loaded without")
+        """,
+        str(tmp_path),
+    )
+
+
+def test_weight_files_are_interchangeable(tmp_path: Path) -> None:
+    model = functional()
+    fast = fk.accelerate(model)
+    for source, target in ((model, fast), (fast, model)):
+        source.set_weights([w + 1 for w in source.get_weights()])
+        source.save_weights(tmp_path / "model.weights.h5")
+        target.load_weights(tmp_path / "model.weights.h5")
+        assert_same(source.get_weights(), target.get_weights())
