@@ -94,14 +94,17 @@ void run_flat(const Gather<T>& g) {
     const Windows& a = g.windows;
     const KernelsOf<T>& kernel = kernels<T>();
     const std::int64_t phases = phases_of<T>(g.k), width = kernel.width, steps = g.c * a.s * a.r;
-    const auto filter_of = [&](std::int64_t phase, std::int64_t lane) { return (phase * width + lane) % g.k; };
     const Packed<T> filters(g.cache, pack_key(g, Algorithm::direct, {-1, width}), phases * steps * width, [&](T* to) {
-        for (std::int64_t phase = 0; phase < phases; ++phase)
+        for (std::int64_t phase = 0; phase < phases; ++phase) {
+            std::ptrdiff_t lanes[64]; // wider than any vector: a division for each value would take longer than the sum
+            for (std::int64_t lane = 0; lane < width; ++lane) lanes[lane] = (phase * width + lane) % g.k * g.f_k;
             for (std::int64_t c = 0; c < g.c; ++c)
                 for (std::int64_t j = 0; j < a.s; ++j)
-                    for (std::int64_t i = 0; i < a.r; ++i)
-                        for (std::int64_t lane = 0; lane < width; ++lane)
-                            *to++ = g.filters[i * g.f_i + j * g.f_j + c * g.f_c + filter_of(phase, lane) * g.f_k];
+                    for (std::int64_t i = 0; i < a.r; ++i) {
+                        const T* const from = g.filters + i * g.f_i + j * g.f_j + c * g.f_c;
+                        for (std::int64_t lane = 0; lane < width; ++lane) *to++ = from[lanes[lane]];
+                    }
+        }
     });
     const Scratch<T> bias(g.bias ? phases * width : 0);
     if (g.bias)
