@@ -29,7 +29,7 @@ def _rate(entry: dict[str, Any] | None) -> str:
     return f"{entry['percent_of_peak']:.0f} %"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
     """Lines of a table; the first column is text, numbers stand to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return ["| " + " | ".join(cells) + " |" for cells in lines]
@@ -51,7 +51,7 @@ def write(report: dict[str, Any], path: str) -> None:
         [direction, *(f"{entry[key]:.2f}x" if entry[key] else "-" for key in ("framework", "worst_framework", "all"))]
         for direction, entry in report["geometric_means"].items()
     ]
-    lines += [*_table(["geometric mean against", "best framework", "worst layer", "best of all"], rows), ""]
+    lines += [*table(["geometric mean against", "best framework", "worst layer", "best of all"], rows), ""]
     head = ["layer (* anchor)", "fastconv us", "best framework", "us", "ratio", "best of all", "us", "ratio", "of peak"]
     for direction in dict.fromkeys(result["direction"] for result in report["results"]):
         rows = []
@@ -60,5 +60,5 @@ def write(report: dict[str, Any], path: str) -> None:
                 name = f"{result['suite']} {result['layer']}{' *' if result['anchor'] else ''}: {result['sizes']}"
                 ours = result["contestants"].get(OURS)
                 rows.append([name, _time(ours), *_against(result, "framework"), *_against(result, "all"), _rate(ours)])
-        lines += [f"## {direction}", "", *_table(head, rows), ""]
+        lines += [f"## {direction}", "", *table(head, rows), ""]
     Path(path).write_text("\n".join(lines), encoding="utf-8")

@@ -255,19 +255,20 @@ def test_marks() -> None:
 
 def test_training_run(tmp_path: Path) -> None:
     """All that needs no more than TensorFlow, on a small batch and a short epoch: tables, JSON file and picture."""
-    data, picture = tmp_path / "result.json", tmp_path / "result.png"
+    data, picture, tables = (tmp_path / f"result.{ending}" for ending in ("json", "png", "md"))
     names = [name for name in MODULES if name not in ("torch", "jax")]
     done = run(
         *(option for kind in ("step", "epoch", "predict") for option in ("--kind", kind)),
         *(option for batch in ("1", "32") for option in ("--batch", batch)),
         *(option for name in names for option in ("--contestant", name)),
         *("--rounds", "2", "--epoch-rounds", "1", "--images", "320"),
-        *("--json", str(data), "--plot", str(picture)),
+        *("--json", str(data), "--plot", str(picture), "--markdown", str(tables)),
         module="bench.training",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "stock / fastconv" in done.stdout and "the marks" in done.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "| lenet, batch 32 |" in tables.read_text(encoding="utf-8")
     report = json.loads(data.read_text(encoding="utf-8"))
     measured = {result["task"]: set(result["contestants"]) for result in report["results"]}
     keras = {"stock", "fastconv", "floor"}

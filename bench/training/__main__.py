@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import machine
+from bench.training import markdown
 from bench.training.marks import judge
 from bench.training.measure import MODULES, measure, measure_neighbours, start
 from bench.training.report import print_report
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--data", help="the digits: an .npz or a folder (default: as fastconv lenet)")
     result.add_argument("--json", metavar="PATH", help="write everything that was measured")
+    result.add_argument("--markdown", metavar="PATH", help="write the tables as Markdown")
     result.add_argument("--plot", metavar="PATH", help="write a picture of the times")
     return result
 
@@ -124,6 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     print_report(console, report)
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if options.markdown:
+        markdown.write(report, options.markdown)
     if options.plot:
         from bench.training.plot import plot  # matplotlib is loaded only if it is needed
 
