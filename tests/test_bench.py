@@ -296,6 +296,18 @@ def test_neighbours_run(tmp_path: Path) -> None:
         assert all(result[name][whose]["median_ms"] > 0 for name in ("after", "beside") for whose in result["threads"])
 
 
+def test_profile() -> None:
+    """Each of the step's convolutions and pools is there, stock's and ours."""
+    done = run("--batch", "32", module="bench.training.profile")
+    assert done.returncode == 0, done.stdout + done.stderr
+    stock, ours = done.stdout.split("stock: a step takes ")[1].split("fastconv: a step takes ")
+    for op in ("Conv2DBackpropInput", "Conv2DBackpropFilter", "MaxPool", "MatMul"):
+        assert op in stock
+    assert "FastconvConv2D" not in stock
+    for op in ("FastconvConv2D ", "FastconvConv2DBackpropInput", "FastconvMaxPool2DScatter", "MatMul"):
+        assert op in ours
+
+
 def test_accuracy(tmp_path: Path) -> None:
     assert same([0.98, 0.99], [0.984, 0.988])
     assert not same([0.98, 0.99], [0.97, 0.972])
