@@ -104,6 +104,39 @@ def test_place_in_the_batch(isa: str, seed: int, count: int) -> None:
                 assert_same([together], [np.concatenate(alone)], [call], "images computed one by one")
 
 
+def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image: np.ndarray) -> Plain:
+    draw = np.random.default_rng(channels).standard_normal
+    shape = (*window, channels, filters)
+    arguments = {"input": np.ascontiguousarray(image), "filters": draw(shape, np.float32)}
+    return kind, {**arguments, "algorithm": "direct"}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("kind", "channels", "filters", "window"),
+    [
+        ("conv2d", 1, 6, (3, 3)),
+        ("conv2d", 3, 70, (3, 3)),
+        ("conv2d", 17, 24, (5, 3)),
+        ("conv2d", 40, 33, (1, 1)),
+        ("conv2d", 300, 2, (3, 3)),
+        ("depthwise_conv2d", 40, 1, (3, 3)),
+        ("depthwise_conv2d", 40, 1, (5, 3)),  # of other than three rows, or of pixels far apart: other tiles
+        ("depthwise_conv2d", 600, 1, (3, 3)),
+        ("depthwise_conv2d", 17, 3, (3, 5)),
+    ],
+)
+def test_place_in_the_image(isa: str, kind: str, channels: int, filters: int, window: tuple[int, int]) -> None:
+    """Pixels change their tile, and their place in it, when rows and columns before them are cut off."""
+    image = np.random.default_rng(0).standard_normal((1, 31, 33, channels), np.float32)
+    with worker(FASTCONV_ISA=isa) as pool:
+        (whole,) = pool.submit(compute, [layer(kind, channels, filters, window, image)]).result()
+        for y, x in ((0, 1), (1, 2), (3, 3), (2, 5)):
+            cut = layer(kind, channels, filters, window, image[:, y:, x:])
+            (part,) = pool.submit(compute, [cut]).result()
+            assert part.tobytes() == whole[:, y:, x:].tobytes(), f"{y} rows and {x} columns cut off"
+
+
 def test_run_after_run(seed: int, count: int) -> None:
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
     assert_same(compute(plain(calls)), compute(plain(calls)), calls, "two runs")
