@@ -26,8 +26,10 @@ constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pa
 constexpr std::size_t kTilesAgain = 1 << 14; // tiles listed at once to be computed directly
 
 // Filters that are not stored:
-constexpr std::int64_t kPartBytes = 320 << 10;  // a part of the transformed filters
-constexpr std::int64_t kPartTiles = 64;         // tiles that one part serves: transforming it is then 6 % of the work
+constexpr std::int64_t kPartBytes = 320 << 10; // a part of the transformed filters
+// Tiles that one part serves: the fewer, the more often filters are transformed and read. 200 take 2 MB for a thread's
+// points of the output, which the bound allows 16 threads.
+constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
 constexpr std::int64_t kChunkBytes = 16 << 20;  // points of the input
 constexpr std::int64_t kStoredBytes = 10 << 20; // transformed filters larger than this leave the caches
 constexpr std::int64_t kTilesOfFewPixels = 64;  // tiles of an image, up to which they would be read for too few of them
@@ -191,16 +193,19 @@ void with_stored_filters(const Gather<T>& g, const WinogradForm& form, const Til
 
 /// Tiles whose input is transformed at once, and of these the tiles of one task.
 template <class T>
-void choose_chunk(const Gather<T>& g, std::int64_t tiles, std::int64_t& chunk, std::int64_t& block) {
+void choose_chunk(const Gather<T>& g, std::int64_t tiles, std::int64_t k_blocks, std::int64_t& chunk,
+                  std::int64_t& block) {
     chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * g.c * value_bytes<T>), 1, tiles);
-    block = ceil_div(chunk, ceil_div(chunk, kPartTiles));
+    const std::int64_t threads = get_num_threads(), most = threads <= 16 ? kPartTiles : kPartTilesOfManyThreads;
+    const std::int64_t enough = ceil_div(2 * threads, k_blocks); // tasks for all threads
+    block = ceil_div(chunk, std::min(chunk, std::max(ceil_div(chunk, most), enough)));
 }
 
 template <class T>
 void with_streamed_filters(const Gather<T>& g, const WinogradForm& form, const TileGrid& grid,
                            const FilterBlocks<T>& blocks, std::int64_t tiles, std::vector<unsigned char>& finite) {
     std::int64_t chunk = 0, block = 0;
-    choose_chunk(g, tiles, chunk, block);
+    choose_chunk(g, tiles, blocks.k_blocks, chunk, block);
     // Points of the input lie as [part of the channels][point][tile][channel]: a product reads one run of memory.
     const std::int64_t out_plane = block * blocks.widest + plane_padding<T>;
     const auto in_offset = [&](std::int64_t part) {
@@ -307,7 +312,7 @@ Sketch sketch_winograd(const Gather<T>& g) {
         sketch.thread_bytes = kPoints * (block * (g.c + blocks.widest) + 2 * plane_padding<T>)*value_bytes<T>;
     } else {
         std::int64_t chunk = 0;
-        choose_chunk(g, tiles, chunk, block);
+        choose_chunk(g, tiles, blocks.k_blocks, chunk, block);
         sketch.tasks = ceil_div(chunk, block) * blocks.k_blocks;
         sketch.shared_bytes = kPoints * (chunk * g.c + blocks.c_parts * plane_padding<T>)*value_bytes<T> + tiles;
         sketch.thread_bytes =
