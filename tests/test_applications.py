@@ -24,6 +24,7 @@ from bench.applications.check import (  # noqa: E402
     disagreements_in_float32,
     disagreements_in_float64,
     errors,
+    mean_errors,
 )
 from bench.applications.choices import Choices  # noqa: E402
 from bench.applications.networks import NETWORKS  # noqa: E402
@@ -124,6 +125,12 @@ def test_errors_are_relative_to_norms() -> None:
     found = {"outputs": 1.1e-9 * one, "kernel": 1.2 * one, "bias": 2e-15 * one}
     apart = errors(found, expected)
     assert apart == pytest.approx({"outputs": 0.1, "kernel": 0.2, "bias": 1e-11})
+
+
+def test_mean_errors_are_root_mean_squares() -> None:
+    expected = [{"outputs": np.ones(1), "kernel": np.ones(4)}] * 2
+    found = [{"outputs": np.ones(1), "kernel": (1 + error) * np.ones(4)} for error in (0.6, 0.8)]
+    assert mean_errors(iter(found), expected) == pytest.approx({"outputs": 0, "kernel": 0.5**0.5})
 
 
 def test_run(tmp_path: Path) -> None:
