@@ -6,15 +6,27 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import fastconv.keras
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
 
-from bench.applications.check import disagreements_in_float32, disagreements_in_float64, errors  # noqa: E402
+from bench.applications.check import (  # noqa: E402
+    TIMES_STOCK,
+    disagreements_in_float32,
+    disagreements_in_float64,
+    errors,
+    mean_errors,
+)
+from bench.applications.choices import Choices  # noqa: E402
 from bench.applications.networks import NETWORKS  # noqa: E402
 
 QUICK = ("MobileNetV2", "DenseNet121")
@@ -29,10 +41,81 @@ def test_outputs_and_gradients_in_float64(network: str) -> None:
     assert 0 < largest  # other kernels did compute
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS)
-def test_outputs_and_gradients_in_float32(network: str) -> None:
-    assert not disagreements_in_float32(network, 64, 2)[1]
+@pytest.mark.parametrize(
+    "network", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
+def test_rounding_errors_in_float32(network: str) -> None:
+    found = disagreements_in_float32(network, 64, 2)
+    assert not found.wrong
+    assert found.ours != found.theirs  # other kernels did compute
+
+
+def accelerated_with_error(error: float, rough: bool) -> Callable[[Any], Any]:
+    """To networks whose convolutions are off by this, relatively: at random, or in every other column of the output."""
+    rng = np.random.default_rng(0)
+
+    def off(values: Any) -> Any:
+        shape = values.shape
+        factors = rng.standard_normal(shape) if rough else np.broadcast_to((np.arange(shape[2]) % 2)[:, None], shape)
+        return values * tf.constant(1 + error * factors, values.dtype)
+
+    class Wrong(fastconv.keras.Conv2D):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            function = tf.custom_gradient(lambda y: (off(y), off)) if rough else off
+            return function(super().call(inputs))
+
+    def accelerate(stock: Any) -> Any:
+        model = fastconv.keras.accelerate(stock)
+        for layer in model.layers:
+            if type(layer) is fastconv.keras.Conv2D:
+                layer.__class__ = Wrong
+        return model
+
+    return accelerate
+
+
+@pytest.mark.parametrize(("error", "rough"), [(1e-4, False), (1e-6, True)], ids=["wrong", "ten times the rounding"])
+def test_worse_kernels_fail(error: float, rough: bool) -> None:
+    found = disagreements_in_float32("MobileNetV2", 64, 2, accelerated_with_error(error, rough))
+    assert found.wrong and found.times_stock > TIMES_STOCK
+
+
+def layers_that_choose() -> Any:
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="conv")(inputs)
+    x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool")(x)
+    x = keras.layers.Activation("relu", name="activation")(x - 0.1)
+    return keras.Model(inputs, keras.layers.ReLU(0.5, name="relu6")(x))
+
+
+def test_choices_of_its_own_leave_a_network_as_it_is() -> None:
+    model = layers_that_choose()
+    copies = [keras.models.clone_model(model) for _ in range(2)]
+    for copy in copies:
+        copy.set_weights(model.get_weights())
+    x = np.random.default_rng(1).standard_normal((2, 6, 6, 2)).astype(np.float32)
+    choices = Choices()
+    choices.record(copies[0])
+    assert np.array_equal(copies[0](x), model(x)) and np.array_equal(copies[0](-x), model(-x))
+    others = choices.impose(copies[1])
+    assert np.array_equal(copies[1](x), model(x)) and np.array_equal(copies[1](-x), model(-x))
+    assert others == [0] * 8  # four layers, two calls
+
+
+def test_imposed_choices() -> None:
+    model = keras.Sequential([keras.Input((1, 4, 1)), keras.layers.ReLU(2.0), keras.layers.MaxPooling2D((1, 2))])
+    choices = Choices()
+    choices.record(model)
+    model(np.reshape(np.float32([-1, 1, 3, 1]), (1, 1, 4, 1)))
+    others = choices.impose(model)
+    x = tf.constant(np.reshape([7, -1, 1, 5], (1, 1, 4, 1)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = model(x)
+    # The first counts as negative, the second passes as it is and is picked, the third counts as large.
+    assert np.ravel(y).tolist() == [-1, 2]
+    assert np.ravel(tape.gradient(y, x)).tolist() == [0, 1, 0, 0]
+    assert others == [4, 2]  # the pool would have picked the first and the last one
 
 
 def test_errors_are_relative_to_norms() -> None:
@@ -42,6 +125,12 @@ def test_errors_are_relative_to_norms() -> None:
     found = {"outputs": 1.1e-9 * one, "kernel": 1.2 * one, "bias": 2e-15 * one}
     apart = errors(found, expected)
     assert apart == pytest.approx({"outputs": 0.1, "kernel": 0.2, "bias": 1e-11})
+
+
+def test_mean_errors_are_root_mean_squares() -> None:
+    expected = [{"outputs": np.ones(1), "kernel": np.ones(4)}] * 2
+    found = [{"outputs": np.ones(1), "kernel": (1 + error) * np.ones(4)} for error in (0.6, 0.8)]
+    assert mean_errors(iter(found), expected) == pytest.approx({"outputs": 0, "kernel": 0.5**0.5})
 
 
 def test_run(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -85,8 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(network: str, size: int) -> dict[str, Any]:
     exact, wrong = disagreements_in_float64(network, size, 4)
-    times, more = disagreements_in_float32(network, size, 4)
-    return {"float64_error": exact, "float32_times_stock": times, "wrong": wrong + more}
+    rounding = disagreements_in_float32(network, size, 4)
+    return {"float64_error": exact, "float32": asdict(rounding), "wrong": wrong + rounding.wrong}
 
 
 def _measure(network: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -143,13 +144,21 @@ def _print_times(console: Console, results: list[dict[str, Any]], means: dict[st
 
 
 def _print_checks(console: Console, results: list[dict[str, Any]]) -> None:
-    table = Table(title="outputs and gradients: the largest errors of a tensor", title_justify="left")
-    for heading in ("network", "from stock, float64", "times stock's, float32", "too far off"):
+    title = "outputs and gradients: the largest errors of a tensor; choices of ReLUs and max-pools unlike float64's"
+    table = Table(title=title, title_justify="left")
+    single = ("stock, float32", "ours", "times stock's, above 1e-5", "choices: stock", "ours")
+    for heading in ("network", "from stock, float64", *single, "too far off"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for result in results:
         check = result["check"]
-        counts = f"{check['float64_error']:.1e}", f"{check['float32_times_stock']:.2f}", str(len(check["wrong"]))
-        table.add_row(result["network"], *counts)
+        rounding = check["float32"]
+        table.add_row(
+            result["network"],
+            *(f"{error:.1e}" for error in (check["float64_error"], rounding["theirs"], rounding["ours"])),
+            f"{rounding['times_stock']:.2f}",
+            *map(str, rounding["other_choices"]),
+            str(len(check["wrong"])),
+        )
     console.print(table)
     for result in results:
         for sentence in result["check"]["wrong"]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import fastconv.keras
 import numpy as np
 import tensorflow as tf
 
+from bench.applications.choices import Choices
 from bench.applications.networks import build, images, labels
 
 AGREEMENT = 1e-9  # of outputs and gradients in float64
 TIMES_STOCK = 3  # times stock's error, in float32 and against float64, or
 LEAST_ERROR = 1e-5
+SEEDS = 4  # of images: a tensor whose gradient is all but one number has in one batch the error that luck gives it
 # The gradient of a bias before a batch normalisation is zero, but for rounding: nothing to be relative to.
 LEAST_NORM = 1e-4  # of the largest norm of a gradient
 
@@ -40,6 +44,12 @@ def errors(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def mean_errors(found: Iterable[dict[str, Any]], expected: list[dict[str, Any]]) -> dict[str, float]:
+    """The root mean square of how far each tensor is off."""
+    apart = [errors(one, exact) for one, exact in zip(found, expected, strict=True)]
+    return {name: float(np.sqrt(np.mean([one[name] ** 2 for one in apart]))) for name in apart[0]}
+
+
 def disagreements_in_float64(network: str, size: int, batch: int) -> tuple[float, list[str]]:
     """The largest error against stock, and a sentence for each tensor that is too far off."""
     stock = build(network, size, "float64")
@@ -50,18 +60,42 @@ def disagreements_in_float64(network: str, size: int, batch: int) -> tuple[float
     return max(apart.values()), wrong
 
 
-def disagreements_in_float32(network: str, size: int, batch: int) -> tuple[float, list[str]]:
-    """The largest error times stock's among those that count, and a sentence for each tensor that is too far off."""
+@dataclass(frozen=True)
+class InFloat32:
+    """What float32 makes of a network, in stock layers and in ours, against float64 with the same choices."""
+
+    theirs: float  # the largest error of a tensor, each the root mean square over several batches
+    ours: float
+    times_stock: float  # the largest among those that count
+    other_choices: tuple[int, int]  # of ReLUs and max-pools, had they been left to stock's and to our values
+    wrong: list[str]  # a sentence for each tensor that is too far off
+
+
+def disagreements_in_float32(
+    network: str, size: int, batch: int, accelerate: Callable[[Any], Any] = fastconv.keras.accelerate
+) -> InFloat32:
+    """Compare rounding errors over batches: ReLUs pass, and max-pools pick, in all networks what they do in float64."""
     stock = build(network, size)
-    accelerated = fastconv.keras.accelerate(stock)  # before training moves the means of batch normalisations
-    x, y = images(stock, batch), labels(batch)
-    exact = outputs_and_gradients(build(network, size, "float64", stock.get_weights()), x.astype(np.float64), y)
-    theirs = errors(outputs_and_gradients(stock, x, y), exact)
-    ours = errors(outputs_and_gradients(accelerated, x, y), exact)
+    accelerated = accelerate(stock)  # before training moves the means of batch normalisations
+    batches, y = [images(stock, batch, seed) for seed in range(SEEDS)], labels(batch)
+    double = build(network, size, "float64", stock.get_weights())
+    choices = Choices()
+    choices.record(double)
+    exact = [outputs_and_gradients(double, x.astype(np.float64), y) for x in batches]
+    others = [choices.impose(model) for model in (stock, accelerated)]
+    theirs, ours = (
+        mean_errors((outputs_and_gradients(model, x, y) for x in batches), exact) for model in (stock, accelerated)
+    )
     wrong = [
         f"{name}: error {error:.1e} in float32, stock's {theirs[name]:.1e}"
         for name, error in ours.items()
         if not (error <= LEAST_ERROR or error <= TIMES_STOCK * theirs[name])
     ]
     counting = [error / max(theirs[name], 1e-30) for name, error in ours.items() if error > LEAST_ERROR]
-    return max(counting, default=0.0), wrong
+    return InFloat32(
+        theirs=max(theirs.values()),
+        ours=max(ours.values()),
+        times_stock=max(counting, default=0.0),
+        other_choices=(sum(others[0]), sum(others[1])),
+        wrong=wrong,
+    )
