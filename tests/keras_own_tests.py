@@ -1,7 +1,8 @@
 """Runs the tests that come with Keras for its convolution and pooling layers, on fastconv's layers.
 
-``python tests/keras_own_tests.py`` exits with 0 if every test passes but those of `NOT_OURS`, if these still fail, and
-if fastconv's ops computed them; with 3 if this Keras came without its tests (3.15's wheel has them).
+``python tests/keras_own_tests.py`` exits with 0 if every test passes but those of `NOT_OURS`, if these still fail, if
+Keras skips none but for the reasons of `SKIPPED`, and if fastconv's ops computed them; with 3 if this Keras came
+without its tests (3.15's wheel has them).
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ import pytest
 
 # Each test that cannot hold for fastconv's layers: a part of its name, and why.
 NOT_OURS: dict[str, str] = {}
+# Each reason for which Keras skips its tests, a part of it, and what that means for fastconv's layers.
+SKIPPED: dict[str, str] = {
+    "`output_padding` greater than `strides`": "no layer takes it: a combination of a product of parameters",
+    "`output_padding` must be less than `strides`": "no layer takes it: a combination of a product of parameters",
+    "channels_first unsupported on CPU with TF": (
+        "one Conv2DTranspose; ours has it: test_channels_first of test_keras_family.py"
+    ),
+}
 FEWEST_CALLS = 250  # of fastconv's ops
 FEWEST_TESTS = 300
 
@@ -27,14 +36,15 @@ class Record:
 
     def __init__(self) -> None:
         self.passed: list[str] = []
-        self.skipped: list[str] = []
+        self.skipped: Counter[str] = Counter()  # by the reason that Keras's test gives
         self.failed: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed[report.nodeid] = report.longreprtext
         elif report.skipped:
-            self.skipped.append(report.nodeid)
+            # (file, line, "Skipped: reason")
+            self.skipped[report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)] += 1
         elif report.when == "call":
             self.passed.append(report.nodeid)
 
@@ -84,14 +94,20 @@ def main() -> int:
     for part, reason in NOT_OURS.items():
         if not any(part in test for test in record.failed):
             wrong.append(f"NOT_OURS is out of date: no test named {part} failed (listed because: {reason})")
+    for reason, count in record.skipped.items():
+        if not any(part in reason for part in SKIPPED):
+            wrong.append(f"{count} tests were skipped for a reason that SKIPPED does not have: {reason}")
     if len(record.passed) < FEWEST_TESTS:
         wrong.append(f"{len(record.passed)} tests passed, expected {FEWEST_TESTS} or more")
     if sum(calls.values()) < FEWEST_CALLS or len(calls) < 5:
         wrong.append(f"fastconv's ops computed too little: {dict(calls)}")
+    for reason, count in record.skipped.most_common():
+        meaning = next((meaning for part, meaning in SKIPPED.items() if part in reason), "not in SKIPPED")
+        print(f"{count} {reason[0].lower()}{reason[1:]} ({meaning})")
     print(*wrong, sep="\n")
     print(
         f"Keras {keras.__version__}: {len(record.passed)} tests of {len(files)} files passed on fastconv's layers, "
-        f"{len(record.skipped)} skipped, {len(record.failed)} failed; calls of fastconv's ops: {dict(calls)}"
+        f"{record.skipped.total()} skipped, {len(record.failed)} failed; calls of fastconv's ops: {dict(calls)}"
     )
     return 1 if wrong else 0
 

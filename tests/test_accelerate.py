@@ -16,10 +16,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fastconv.keras import _serving
 from fastconv.keras._classes import stock_class
 from fastconv.keras._fused import FUSED
 from fastconv.keras._serving import OnCPU
-from fastconv.keras.accelerate import _has_bfloat16
 
 SERVING = {stock: own for stock, own in fk.LAYERS.items() if issubclass(own, OnCPU)}
 layers = keras.layers
@@ -385,7 +385,12 @@ def test_a_sequential_model_without_an_input() -> None:
 # ---- What stays ------------------------------------------------------------------------------------------------------
 
 
-def test_what_stays_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_what_stays_and_why(
+    bfloat16: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_serving, "_onednn_has_bfloat16", lambda: bfloat16)
+
     class Mine(layers.Conv2D):
         pass
 
@@ -393,22 +398,25 @@ def test_what_stays_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     x = layers.TimeDistributed(layers.Conv2D(4, 3, name="in_time"))(inputs)
     x = layers.Reshape((42, 14, 4))(x)
     x = Mine(4, 3, name="mine")(x)
-    x = layers.Conv2D(4, 3, dtype="mixed_bfloat16", name="bfloat")(x)
+    x = layers.Conv2D(4, 1, dtype="mixed_bfloat16", name="bfloat")(x)
+    x = fk.Conv2D(4, 1, dtype="mixed_bfloat16", name="own_bfloat")(x)
     x = layers.Conv2D(4, 3, dtype="mixed_float16", name="half")(x)
     x = layers.Conv2D(4, 3, dtype="float64", name="double")(x)
     x = fk.Conv2D(4, 3, name="ours")(x)
     x = layers.GlobalAveragePooling2D(name="reduction")(x)
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(2)(x)), name="mixture")
     fast = fk.accelerate(model, verbose=True)
-    bfloat = [] if _has_bfloat16() else ["bfloat"]
-    assert ours(fast) == [*bfloat, "double", "half", "ours"]
+    assert ours(fast) == ["bfloat", "double", "half", "ours", "own_bfloat"]
     assert type(fast.get_layer("mine")) is Mine
     text = capsys.readouterr().out
+    op = ", but calls TensorFlow's own op: TensorFlow is faster in bfloat16 on this CPU: 1 x 1 convolution"
+    bfloat_op = op if bfloat16 else ""
     for line in (
         r"in_time +Conv2D +stays: inside of a TimeDistributed",
         r"mine +Mine +stays: a subclass of Conv2D",
-        r"bfloat +Conv2D +" + ("is fastconv's now" if bfloat else "stays: TensorFlow is faster in bfloat16"),
-        r"half +Conv2D +is fastconv's now",
+        rf"bfloat +Conv2D +is fastconv's now{bfloat_op}\n",
+        rf"own_bfloat +Conv2D +is fastconv's already{bfloat_op}\n",
+        r"half +Conv2D +is fastconv's now\n",
         r"reduction +GlobalAveragePooling2D +stays: TensorFlow reduces as fast",
         r"double +Conv2D +is fastconv's now",
         r"ours +Conv2D +is fastconv's already",

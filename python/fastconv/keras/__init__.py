@@ -4,8 +4,9 @@ The layers of `LAYERS` subclass those of ``keras.layers``: same arguments, weigh
 ``keras.layers.Conv2D`` by ``fastconv.keras.Conv2D`` and nothing else changes but the time; a saved model loads where
 `fastconv.keras` was imported before. They need Keras 3 on TensorFlow.
 
-Half types (mixed precision) are computed in float32 and rounded once. Where TensorFlow sees a GPU, and for inputs that
-are not floating-point numbers, Keras's own ops compute, as they would in the stock layer; a warning says so once.
+Half types (mixed precision) are summed in float32; in bfloat16 some convolutions call TensorFlow's op, where it does so
+and is faster. Where TensorFlow sees a GPU, and for inputs that are not floating-point numbers, Keras's own ops compute,
+as they would in the stock layer; a warning says so once.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -40,17 +41,83 @@ def serves(inputs: Any, rank: int = 4) -> bool:
 def in_float32(value: Any) -> tf.Tensor:
     """A tensor whose half type is widened; others stay.
 
-    Every layer sums half types in float32 and rounds its result once. TensorFlow's own ops sum float16, and bfloat16
-    where oneDNN has no instructions for it, in the half type itself: several times as slow, and off by several units
-    of the last place.
+    Our kernels sum half types in float32, and a layer rounds its result once. TensorFlow's own ops sum float16, and
+    bfloat16 where oneDNN does not compute it, in the half type itself: several times as slow, and off by several units
+    of the last place. For the exceptions see `why_stock`.
     """
     tensor = tf.convert_to_tensor(value)
     return tf.cast(tensor, tf.float32) if tensor.dtype in _HALF else tensor
 
 
-def compute(inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """`op` of images in float32 or float64, of a layer's inputs: signals are images of height 1."""
-    x = in_float32(inputs)
+def why_stock(layer: Any) -> str | None:
+    """Why TensorFlow's own op computes `layer`, ours or Keras's, built or not; None where fastconv's kernels do.
+
+    In bfloat16 and channels_last, where oneDNN has instructions of the CPU for it and sums in float32: the kinds of
+    convolution that were measured to be faster so (docs/keras.md has the figures).
+    """
+    kind = _faster_in_bfloat16(layer)
+    if kind is None or layer.compute_dtype != "bfloat16" or layer.data_format != "channels_last":
+        return None
+    return f"TensorFlow is faster in bfloat16 on this CPU: {kind}" if _onednn_has_bfloat16() else None
+
+
+def calls_stock(layer: Any, inputs: tf.Tensor) -> bool:
+    """Whether a layer of ours calls TensorFlow's op for these inputs."""
+    return bool(inputs.dtype == tf.bfloat16 and why_stock(layer))
+
+
+def _faster_in_bfloat16(layer: Any) -> str | None:
+    """The kind of convolution, if TensorFlow's op may be the faster one in bfloat16.
+
+    Not depthwise convolutions with other windows or strides, whose gradients take oneDNN up to five times as long as
+    ours; nor 3 x 3 convolutions, where ours are faster. Nor max-pools: TensorFlow's takes 0.7 times as long, but loses
+    every NaN, and sums the gradients of overlapping windows in bfloat16.
+    """
+    layers = keras.layers
+    if isinstance(layer, (layers.Conv1D, layers.Conv2D)) and layer.groups == 1 and set(layer.kernel_size) == {1}:
+        return "1 x 1 convolution"
+    if isinstance(layer, (layers.DepthwiseConv2D, layers.SeparableConv2D)):
+        geometry = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.depth_multiplier)
+        if geometry == ((3, 3), (1, 1), (1, 1), 1):
+            return "3 x 3 depthwise convolution of stride 1"
+    return None
+
+
+@cache
+def _onednn_has_bfloat16() -> bool:
+    """Whether TensorFlow computes bfloat16 with the CPU's instructions for it, and sums in float32.
+
+    Without these instructions, oneDNN emulates them and takes 1.4 to 2.3 times as long as our kernels. Without oneDNN
+    TensorFlow sums in bfloat16, which does not get past 256 by steps of 1, and is far slower.
+    """
+    if not _cpu_has_bfloat16():
+        return False
+    try:
+        with tf.init_scope(), tf.device("CPU"):
+            dense = tf.nn.conv2d(_ones(1, 1, 1, 4096), _ones(1, 1, 4096, 16), 1, "VALID")
+            depthwise = tf.nn.depthwise_conv2d(_ones(1, 32, 32, 16), _ones(32, 32, 16, 1), (1, 1, 1, 1), "VALID")
+            return bool(tf.reduce_all(dense == 4096)) and bool(tf.reduce_all(depthwise == 1024))
+    except tf.errors.OpError:  # as where ONEDNN_MAX_CPU_ISA keeps oneDNN from bfloat16
+        return False
+
+
+def _ones(*shape: int) -> tf.Tensor:
+    return tf.ones(shape, tf.bfloat16)
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16, as all do that have AMX."""
+    try:
+        return " avx512_bf16 " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+def compute(
+    inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Tensor], *, widen: bool = True
+) -> tf.Tensor:
+    """`op` of images of a layer's inputs, half types in float32 if `widen`: signals are images of height 1."""
+    x = in_float32(inputs) if widen else inputs
     if x.shape.rank == 3:
         height = 1 if data_format == "channels_last" else 2
         y = tf.squeeze(op(tf.expand_dims(x, height)), [height])
@@ -59,9 +126,9 @@ def compute(inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Te
     return tf.cast(_refuse_empty(inputs, y), inputs.dtype)
 
 
-def image_filters(kernel: Any) -> tf.Tensor:
+def image_filters(kernel: Any, *, widen: bool = True) -> tf.Tensor:
     """Filters for `compute`'s images: those of signals get height 1."""
-    filters = in_float32(kernel)
+    filters = in_float32(kernel) if widen else tf.convert_to_tensor(kernel)
     return tf.expand_dims(filters, 0) if filters.shape.rank == 3 else filters
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections import Counter
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,7 +13,7 @@ import fastconv.keras
 from fastconv.keras._classes import change_class, stock_class
 from fastconv.keras._copying import copy_model
 from fastconv.keras._fused import FUSED, fusible
-from fastconv.keras._serving import OnCPU
+from fastconv.keras._serving import OnCPU, why_stock
 
 _changed_in_place: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -53,10 +51,10 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     -----
     A layer is replaced if it is of a class of ``keras.layers`` that `fastconv.keras.LAYERS` names: layers of your own
     subclasses of them stay, but the layers inside your layers and models are replaced. Global pools stay, which are
-    reductions that TensorFlow computes as fast; layers in bfloat16 stay where the CPU has instructions for it, which
-    make Keras's own ops the faster ones; and those in a `TimeDistributed`, which maps over time in a way open to
-    TensorFlow's own ops alone. Names, configs and the order of layers and weights stay the same. XLA cannot compile
-    the layers: a model compiled with ``jit_compile=True`` warns and goes on without.
+    reductions that TensorFlow computes as fast, and so do layers in a `TimeDistributed`, which maps over time in a way
+    open to TensorFlow's own ops alone. Some layers in bfloat16 are replaced, but call TensorFlow's ops, where these are
+    faster on the CPU at hand; `verbose` tells which. Names, configs and the order of layers and weights stay the same.
+    XLA cannot compile the layers: a model compiled with ``jit_compile=True`` warns and goes on without.
 
     On two cores of an AVX-512 CPU, fusing made the pair of layers 1.02 to 1.3 times as fast in inference (six shapes,
     1.11 in the geometric mean) and 1.04 times in training. Convolution and pooling are not fused: after a 3 x 3
@@ -145,7 +143,7 @@ def _fate(layer: Any, mapped_over_time: bool) -> tuple[type | None, str]:
     ours = fastconv.keras.LAYERS.get(type(layer))
     if ours is None:
         if stock_class(type(layer)) is not type(layer):
-            return None, "is fastconv's already"
+            return None, f"is fastconv's already{_stock_op(layer)}"
         for stock in fastconv.keras.LAYERS:
             if isinstance(layer, stock):
                 return None, f"stays: a subclass of {stock.__name__}"
@@ -154,18 +152,12 @@ def _fate(layer: Any, mapped_over_time: bool) -> tuple[type | None, str]:
         return None, "stays: TensorFlow reduces as fast"
     if mapped_over_time:
         return None, "stays: inside of a TimeDistributed"
-    if layer.compute_dtype == "bfloat16" and _has_bfloat16():
-        return None, "stays: TensorFlow is faster in bfloat16 on this CPU"
-    return ours, "is fastconv's now"
+    return ours, f"is fastconv's now{_stock_op(layer)}"
 
 
-@cache
-def _has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16, as all do that have AMX."""
-    try:
-        return " avx512_bf16 " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
+def _stock_op(layer: Any) -> str:
+    why = why_stock(layer)
+    return f", but calls TensorFlow's own op: {why}" if why else ""
 
 
 def _report(model: Any, fates: dict[Any, tuple[type | None, str]]) -> str:

@@ -8,7 +8,16 @@ import keras
 import tensorflow as tf
 
 from fastconv import tensorflow as ops
-from fastconv.keras._serving import FORMATS, OnCPU, compute, image_filters, image_sizes, in_float32, serves
+from fastconv.keras._serving import (
+    FORMATS,
+    OnCPU,
+    calls_stock,
+    compute,
+    image_filters,
+    image_sizes,
+    in_float32,
+    serves,
+)
 
 
 class _Convolution(OnCPU):
@@ -38,13 +47,30 @@ class _Convolution(OnCPU):
         }
 
 
+def _finish(y: tf.Tensor, bias: tf.Tensor | None, activation: str | None) -> tf.Tensor:
+    """Bias and ReLU after TensorFlow's op in bfloat16."""
+    if bias is not None:
+        # tf.nn.bias_add is as fast, but its gradient is a sum in bfloat16; that of this sum is one in float32.
+        y = y + tf.cast(bias, y.dtype)
+    return y if activation is None else tf.nn.relu(y)
+
+
 class _Dense(_Convolution):
     """`Conv1D` and `Conv2D`: all channels of a group with each other."""
 
     def _convolve(
         self, inputs: Any, bias: tf.Tensor | None = None, activation: str | None = None, kernel: Any = None
     ) -> Any:
-        filters = image_filters(self.kernel if kernel is None else kernel)
+        kernel = self.kernel if kernel is None else kernel
+        if calls_stock(self, inputs):
+            stock = image_filters(tf.cast(kernel, inputs.dtype), widen=False)
+
+            # A 1 x 1 window needs no padding, nor has it anything to dilate.
+            def pointwise(x: tf.Tensor) -> tf.Tensor:
+                return _finish(tf.nn.conv2d(x, stock, image_sizes(self.strides), "VALID"), bias, activation)
+
+            return compute(inputs, self.data_format, pointwise, widen=False)
+        filters = image_filters(kernel)
         return compute(
             inputs,
             self.data_format,
@@ -54,6 +80,13 @@ class _Dense(_Convolution):
 
 class _Depthwise(_Convolution):
     def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
+        if calls_stock(self, inputs):
+            kernel, padding = tf.convert_to_tensor(self.kernel), self.padding.upper()
+
+            def depthwise(x: tf.Tensor) -> tf.Tensor:
+                return _finish(tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), padding), bias, activation)
+
+            return compute(inputs, self.data_format, depthwise, widen=False)
         filters = image_filters(self.kernel)
         return compute(
             inputs,
@@ -64,6 +97,14 @@ class _Depthwise(_Convolution):
 
 class _Separable(_Convolution):
     def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
+        if calls_stock(self, inputs):
+            kernels = tf.convert_to_tensor(self.depthwise_kernel), tf.convert_to_tensor(self.pointwise_kernel)
+
+            def stock(x: tf.Tensor) -> tf.Tensor:
+                x = tf.nn.depthwise_conv2d(x, kernels[0], (1, 1, 1, 1), self.padding.upper())
+                return _finish(tf.nn.conv2d(x, kernels[1], 1, "VALID"), bias, activation)
+
+            return compute(inputs, self.data_format, stock, widen=False)
         depthwise, pointwise = image_filters(self.depthwise_kernel), image_filters(self.pointwise_kernel)
         data_format = FORMATS[self.data_format]
 
