@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
 
 from bench.applications.check import (  # noqa: E402
+    SEEDS,
     TIMES_STOCK,
     disagreements_in_float32,
     disagreements_in_float64,
@@ -42,10 +43,11 @@ def test_outputs_and_gradients_in_float64(network: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "network", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+    ("network", "seeds"),
+    [("DenseNet121", 2), *(pytest.param(name, SEEDS, marks=pytest.mark.slow) for name in NETWORKS)],
 )
-def test_rounding_errors_in_float32(network: str) -> None:
-    found = disagreements_in_float32(network, 64, 2)
+def test_rounding_errors_in_float32(network: str, seeds: int) -> None:
+    found = disagreements_in_float32(network, 64, 2, seeds)
     assert not found.wrong
     assert found.ours != found.theirs  # other kernels did compute
 
@@ -76,7 +78,7 @@ def accelerated_with_error(error: float, rough: bool) -> Callable[[Any], Any]:
 
 @pytest.mark.parametrize(("error", "rough"), [(1e-4, False), (1e-6, True)], ids=["wrong", "ten times the rounding"])
 def test_worse_kernels_fail(error: float, rough: bool) -> None:
-    found = disagreements_in_float32("MobileNetV2", 64, 2, accelerated_with_error(error, rough))
+    found = disagreements_in_float32("MobileNetV2", 64, 2, 1, accelerated_with_error(error, rough))
     assert found.wrong and found.times_stock > TIMES_STOCK
 
 

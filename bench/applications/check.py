@@ -72,12 +72,16 @@ class InFloat32:
 
 
 def disagreements_in_float32(
-    network: str, size: int, batch: int, accelerate: Callable[[Any], Any] = fastconv.keras.accelerate
+    network: str,
+    size: int,
+    batch: int,
+    seeds: int = SEEDS,
+    accelerate: Callable[[Any], Any] = fastconv.keras.accelerate,
 ) -> InFloat32:
     """Compare rounding errors over batches: ReLUs pass, and max-pools pick, in all networks what they do in float64."""
     stock = build(network, size)
     accelerated = accelerate(stock)  # before training moves the means of batch normalisations
-    batches, y = [images(stock, batch, seed) for seed in range(SEEDS)], labels(batch)
+    batches, y = [images(stock, batch, seed) for seed in range(seeds)], labels(batch)
     double = build(network, size, "float64", stock.get_weights())
     choices = Choices()
     choices.record(double)
