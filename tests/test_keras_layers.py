@@ -349,25 +349,12 @@ def test_config(name: str, arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", STOCK)
 def test_signature_and_names(name: str) -> None:
     ours, stock = getattr(fk, name), STOCK[name]
+    # Not of the classes: before Python 3.11.3, inspect looked at the __new__ of a class without an __init__ of its own.
+    assert inspect.signature(ours.__init__) == inspect.signature(stock.__init__)
     assert issubclass(ours, stock)
     assert ours.__name__ == name
     assert ours.__doc__ != stock.__doc__
     assert ours.__module__.startswith("fastconv.keras.")
-
-
-def test_signatures() -> None:
-    """In a process of its own: inspect.signature sees what other tests, or their plugins, do to Keras's classes."""
-    code = """
-        import inspect
-        from fastconv.keras import LAYERS
-
-        for stock, ours in LAYERS.items():
-            assert inspect.signature(ours) == inspect.signature(stock), ours
-        print(len(LAYERS))
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == len(STOCK)
 
 
 def test_signature_of_a_subclass() -> None:
