@@ -84,7 +84,8 @@ struct Job {
 
     void work() {
         const FloatingPointState state;
-        std::uncaught_exceptions(); // makes this thread's place for exceptions, while there is memory
+        // Makes this thread's place for exceptions, while there is memory; volatile, or it could be left out.
+        [[maybe_unused]] const volatile int none = std::uncaught_exceptions();
         const std::int64_t first = std::max(current_cpu(), 0);
         for (std::int64_t i = 0; i < ranges_; ++i) {
             Range& range = range_[(first + i) % ranges_];
