@@ -409,7 +409,7 @@ def test_what_stays_and_why(
     assert ours(fast) == ["bfloat", "double", "half", "ours", "own_bfloat"]
     assert type(fast.get_layer("mine")) is Mine
     text = capsys.readouterr().out
-    op = ", but calls TensorFlow's own op: TensorFlow is faster in bfloat16 on this CPU: 1 x 1 convolution"
+    op = ", but calls TensorFlow's own op: TensorFlow is faster in bfloat16 on this CPU: 1 x 1 convolution of stride 1"
     bfloat_op = op if bfloat16 else ""
     for line in (
         r"in_time +Conv2D +stays: inside of a TimeDistributed",

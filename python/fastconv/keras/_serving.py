@@ -63,19 +63,23 @@ def why_stock(layer: Any) -> str | None:
 
 def calls_stock(layer: Any, inputs: tf.Tensor) -> bool:
     """Whether a layer of ours calls TensorFlow's op for these inputs."""
-    return bool(inputs.dtype == tf.bfloat16 and why_stock(layer))
+    # oneDNN's convolution of no images has as many channels as its input.
+    return bool(inputs.dtype == tf.bfloat16 and inputs.shape[0] != 0 and why_stock(layer))
 
 
 def _faster_in_bfloat16(layer: Any) -> str | None:
     """The kind of convolution, if TensorFlow's op may be the faster one in bfloat16.
 
-    Not depthwise convolutions with other windows or strides, whose gradients take oneDNN up to five times as long as
-    ours; nor 3 x 3 convolutions, where ours are faster. Nor max-pools: TensorFlow's takes 0.7 times as long, but loses
-    every NaN, and sums the gradients of overlapping windows in bfloat16.
+    Not 1 x 1 convolutions of other strides: their gradient of the filters writes beyond its memory (TensorFlow 2.16 to
+    2.21). Not depthwise convolutions with other windows or strides, whose gradients take oneDNN up to five times as
+    long as ours; nor 3 x 3 convolutions, where ours are faster. Nor max-pools: TensorFlow's takes 0.7 times as long,
+    but loses every NaN, and sums the gradients of overlapping windows in bfloat16.
     """
     layers = keras.layers
-    if isinstance(layer, (layers.Conv1D, layers.Conv2D)) and layer.groups == 1 and set(layer.kernel_size) == {1}:
-        return "1 x 1 convolution"
+    if isinstance(layer, (layers.Conv1D, layers.Conv2D)):
+        if layer.groups == 1 and {*layer.kernel_size, *layer.strides} == {1}:
+            return "1 x 1 convolution of stride 1"
+        return None
     if isinstance(layer, (layers.DepthwiseConv2D, layers.SeparableConv2D)):
         geometry = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.depth_multiplier)
         if geometry == ((3, 3), (1, 1), (1, 1), 1):
@@ -95,8 +99,10 @@ def _onednn_has_bfloat16() -> bool:
     try:
         with tf.init_scope(), tf.device("CPU"):
             dense = tf.nn.conv2d(_ones(1, 1, 1, 4096), _ones(1, 1, 4096, 16), 1, "VALID")
-            depthwise = tf.nn.depthwise_conv2d(_ones(1, 32, 32, 16), _ones(32, 32, 16, 1), (1, 1, 1, 1), "VALID")
-            return bool(tf.reduce_all(dense == 4096)) and bool(tf.reduce_all(depthwise == 1024))
+            # 256 and eight times 1, in each place of the window: not larger windows, on which TensorFlow 2.16 crashes.
+            windows = tf.repeat(tf.reshape(1 + 255 * tf.eye(9, dtype=tf.bfloat16), (9, 3, 3, 1)), 16, axis=3)
+            depthwise = tf.nn.depthwise_conv2d(windows, _ones(3, 3, 16, 1), (1, 1, 1, 1), "VALID")
+            return bool(tf.reduce_all(dense == 4096)) and bool(tf.reduce_all(depthwise == 264))
     except tf.errors.OpError:  # as where ONEDNN_MAX_CPU_ISA keeps oneDNN from bfloat16
         return False
 

@@ -67,7 +67,7 @@ class _Dense(_Convolution):
 
             # A 1 x 1 window needs no padding, nor has it anything to dilate.
             def pointwise(x: tf.Tensor) -> tf.Tensor:
-                return _finish(tf.nn.conv2d(x, stock, image_sizes(self.strides), "VALID"), bias, activation)
+                return _finish(tf.nn.conv2d(x, stock, 1, "VALID"), bias, activation)
 
             return compute(inputs, self.data_format, pointwise, widen=False)
         filters = image_filters(kernel)
