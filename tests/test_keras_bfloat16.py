@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import warnings
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from fastconv.keras import _serving
+from processes import run_python
 
 HALF_AN_ULP = 2.0**-8
 SHAPE = (4, 12, 10, 16)
@@ -95,21 +93,14 @@ def test_tensorflow_computes_what_it_is_faster_in(
     assert not any(op.startswith("Fastconv") for op in types)
 
 
-@pytest.mark.parametrize(("name", "arguments", "ops"), STOCK)
-def test_fastconv_computes_it_without_the_instructions(
-    name: str, arguments: dict[str, Any], ops: set[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "arguments", "instructions"),
+    [*[(name, arguments, False) for name, arguments, _ in STOCK], *[(*layer, True) for layer in OURS]],
+)
+def test_fastconv_computes_the_rest_and_all_without_the_instructions(
+    name: str, arguments: dict[str, Any], instructions: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    force(monkeypatch, False)
-    layer = ours(name, arguments)
-    assert _serving.why_stock(layer) is None
-    types = op_types(layer, shape_for(name))
-    assert types
-    assert all(op.startswith("Fastconv") for op in types)
-
-
-@pytest.mark.parametrize(("name", "arguments"), OURS)
-def test_fastconv_computes_the_rest(name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    force(monkeypatch, True)
+    force(monkeypatch, instructions)
     layer = ours(name, arguments)
     assert _serving.why_stock(layer) is None
     types = op_types(layer, shape_for(name))
@@ -207,20 +198,18 @@ print("ANSWER", _serving.why_stock(layer) is not None, exact and _serving._cpu_h
 @pytest.mark.parametrize("onednn", ["0", "1"])
 def test_asks_the_machine(onednn: str) -> None:
     """With oneDNN, the answer hangs on the CPU; without, TensorFlow sums in bfloat16."""
-    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    _, answer, expected = next(line for line in done.stdout.splitlines() if line.startswith("ANSWER")).split()
+    printed = run_python(PROBE, TF_ENABLE_ONEDNN_OPTS=onednn)
+    _, answer, expected = next(line for line in printed.splitlines() if line.startswith("ANSWER")).split()
     assert answer == expected
     assert onednn == "1" or answer == "False"
 
 
 def test_onednn_kept_from_bfloat16_is_no_error() -> None:
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
-    code = (
-        "import tensorflow as tf, fastconv.keras as fk\n"
-        "y = fk.Conv2D(4, 1, dtype='bfloat16', kernel_initializer='ones')(tf.ones((1, 2, 2, 8), tf.bfloat16))\n"
-        "assert float(y[0, 0, 0, 0]) == 8\n"
+    run_python(
+        """
+        import tensorflow as tf, fastconv.keras as fk
+        y = fk.Conv2D(4, 1, dtype='bfloat16', kernel_initializer='ones')(tf.ones((1, 2, 2, 8), tf.bfloat16))
+        assert float(y[0, 0, 0, 0]) == 8
+        """,
+        ONEDNN_MAX_CPU_ISA="AVX2",
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr

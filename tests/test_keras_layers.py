@@ -5,10 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import os
-import subprocess
-import sys
-import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from fastconv.keras import _serving
+from processes import run_python
 
 STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items()}
 
@@ -525,19 +522,6 @@ def test_no_warning_in_plain_use() -> None:
         model = compiled(network(fk))
         with contextlib.redirect_stdout(io.StringIO()):
             model.fit(x, y, epochs=1)
-
-
-def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, which must end well."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done
 
 
 def test_other_backends_are_refused() -> None:

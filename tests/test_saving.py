@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import fastconv.keras as fk
@@ -14,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import run_python
 
 DOCS = Path(__file__).parents[1] / "docs" / "saving.md"
 
@@ -44,15 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run_python(code: str, folder: Path) -> str:
-    """In a process of its own, which must end well; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=folder, capture_output=True, text=True, env=os.environ
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
-
-
 def test_an_export_loads_where_the_ops_are_registered(folder: Path) -> None:
     run_python(
         """
@@ -77,7 +65,7 @@ def test_an_export_loads_where_the_ops_are_registered(folder: Path) -> None:
                 z = served(x)
             np.testing.assert_allclose(tape.gradient(z, x), values["gradient"], rtol=1e-5, atol=1e-6)
         """,
-        folder,
+        folder=folder,
     )
 
 
@@ -105,7 +93,7 @@ def test_an_export_names_the_op_that_is_missing(folder: Path) -> None:
         import fastconv.tensorflow
         np.testing.assert_allclose(load()(values["x"]), values["y"], rtol=1e-5, atol=1e-6)
         """,
-        folder,
+        folder=folder,
     )
     (documented,) = re.findall(r"^```text\n(.*)\n```$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     pattern = re.escape(documented).replace("HOSTNAME", r"\S+")
@@ -129,5 +117,5 @@ def test_a_keras_file_names_the_layer_that_is_missing(folder: Path) -> None:
         loaded = keras.models.load_model("model.keras")
         np.testing.assert_allclose(loaded(values["x"]), values["y"], rtol=1e-5, atol=1e-6)
         """,
-        folder,
+        folder=folder,
     )

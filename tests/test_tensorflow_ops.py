@@ -6,9 +6,6 @@ Whether the numbers themselves are right is checked on the NumPy face, against t
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +16,7 @@ import fastconv.tensorflow as fc
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import run_python
 
 Arrays = dict[str, np.ndarray]
 Case = tuple[str, dict[str, Any], Arrays]  # function, its other arguments, its arrays
@@ -649,15 +647,6 @@ def test_saved_model(tmp_path: Path) -> None:
 
 
 # ---- What is wrong with an argument ----------------------------------------------------------------------------------
-
-
-def run_python(code: str, *arguments: str) -> str:
-    """In a process of its own, which must end well; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
 
 
 _x, _w, _b = random(2, 9, 8, 3), random(3, 3, 3, 5), random(5)

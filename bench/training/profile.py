@@ -42,7 +42,7 @@ def _ops(directory: str) -> dict[str, list[float]]:
     return found
 
 
-def profile(name: str, batch: int, threads: int, digits: tuple[Any, Any]) -> tuple[float, dict[str, float]]:
+def profile(name: str, batch: int, digits: tuple[Any, Any]) -> tuple[float, dict[str, float]]:
     """Microseconds of a step without the profiler, and of each kind of op in it with the profiler."""
     import tensorflow as tf
 
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     for warning in machine.idle_warnings():
         console.print(f"warning: {warning}", style="bold yellow")
     for name in ("stock", "fastconv"):
-        step, ops = profile(name, options.batch, options.threads, (digits.train_images, digits.train_labels))
+        step, ops = profile(name, options.batch, (digits.train_images, digits.train_labels))
         table = Table(title=f"{name}: a step takes {step:.0f} us; with the profiler:", title_justify="left")
         table.add_column("op")
         table.add_column("us a step", justify="right")

@@ -66,23 +66,21 @@ void forward(const PoolProblem& o, const T* input, T* output, const Where& where
     const Windows a = windows_of(o);
     const std::int64_t rows = std::clamp<std::int64_t>(o.n * o.p / (8 * get_num_threads()), 1, o.p > 0 ? o.p : 1);
     const std::int64_t tiles = (o.p + rows - 1) / rows;
-    parallel_for(o.n * tiles,
-                 static_cast<double>(o.n * o.p * o.q * o.c) * static_cast<double>(o.r) * static_cast<double>(o.s),
-                 [&](std::int64_t task) {
-                     const std::int64_t n = task / tiles, y0 = task % tiles * rows;
-                     each_rectangle<T>(a, o.c, y0, std::min(o.p, y0 + rows),
-                                       [&](PoolRow<T>& row, std::int64_t y, std::int64_t x) {
-                                           const std::int64_t at = ((n * o.p + y) * o.q + x) * o.c;
-                                           row.x = input + n * o.h * o.w * o.c;
-                                           row.y = output + at;
-                                           row.y_row = o.q * o.c;
-                                           row.y_step = row.channels = o.c;
-                                           row.argmax = where.argmax ? where.argmax + at : nullptr;
-                                           row.argmax_base = where.include_batch ? n * o.h * o.w * o.c : 0;
-                                           row.tap = where.tap ? where.tap + at : nullptr;
-                                           kernel(row);
-                                       });
-                 });
+    const double taps = static_cast<double>(o.r) * static_cast<double>(o.s); // a window may be huge
+    parallel_for(o.n * tiles, static_cast<double>(o.n * o.p * o.q * o.c) * taps, [&](std::int64_t task) {
+        const std::int64_t n = task / tiles, y0 = task % tiles * rows;
+        each_rectangle<T>(a, o.c, y0, std::min(o.p, y0 + rows), [&](PoolRow<T>& row, std::int64_t y, std::int64_t x) {
+            const std::int64_t at = ((n * o.p + y) * o.q + x) * o.c;
+            row.x = input + n * o.h * o.w * o.c;
+            row.y = output + at;
+            row.y_row = o.q * o.c;
+            row.y_step = row.channels = o.c;
+            row.argmax = where.argmax ? where.argmax + at : nullptr;
+            row.argmax_base = where.include_batch ? n * o.h * o.w * o.c : 0;
+            row.tap = where.tap ? where.tap + at : nullptr;
+            kernel(row);
+        });
+    });
 }
 
 /// Gradient: windows may overlap, so that images and blocks of channels are independent, and rows only where they

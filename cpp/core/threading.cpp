@@ -40,7 +40,7 @@ constexpr double kSerialCost = 2e5;
 // libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.
 constexpr std::int64_t kMaxThreads = 1024;
 
-// How long a thread of the pool waits awake, and how often it offers its CPU to others meanwhile.
+// How long a thread of the pool waits awake, and how many pauses lie between its looks at the clock.
 constexpr std::chrono::microseconds kAwake{50};
 constexpr int kPausesBetweenLooks = 32;
 
@@ -140,7 +140,9 @@ void leave_cpu(int cpu) {
 #endif
 }
 
-/// Waits a moment for what another thread is about to do, and whether it came true.
+/// Waits a moment for what another thread is about to do, and returns whether `ready` came true. Who `yields` lets
+/// other threads have the CPU meanwhile, such as one of the framework's whose matrix product starts where our operation
+/// ended.
 template <class Ready>
 bool spin_until(std::chrono::microseconds most, bool yields, Ready ready) {
     const auto end = std::chrono::steady_clock::now() + most;
@@ -207,6 +209,7 @@ class Pool {
         if (another) {
             announce(1);
         }
+        // Not yielding: helpers have a task each to end, and who got this CPU would keep it for longer than that.
         const auto ended = [&] { return job.helpers.load() == 0; };
         if (!spin_until(kAwake, false, ended)) {
             std::unique_lock<std::mutex> lock(mutex_);

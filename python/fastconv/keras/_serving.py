@@ -119,22 +119,19 @@ def _cpu_has_bfloat16() -> bool:
         return False
 
 
-def compute(
-    inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Tensor], *, widen: bool = True
-) -> tf.Tensor:
-    """`op` of images of a layer's inputs, half types in float32 if `widen`: signals are images of height 1."""
-    x = in_float32(inputs) if widen else inputs
-    if x.shape.rank == 3:
+def compute(inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """What `op` makes of images, in the type of a layer's inputs: signals are images of height 1."""
+    if inputs.shape.rank == 3:
         height = 1 if data_format == "channels_last" else 2
-        y = tf.squeeze(op(tf.expand_dims(x, height)), [height])
+        y = tf.squeeze(op(tf.expand_dims(inputs, height)), [height])
     else:
-        y = op(x)
+        y = op(inputs)
     return tf.cast(_refuse_empty(inputs, y), inputs.dtype)
 
 
-def image_filters(kernel: Any, *, widen: bool = True) -> tf.Tensor:
+def image_filters(kernel: Any) -> tf.Tensor:
     """Filters for `compute`'s images: those of signals get height 1."""
-    filters = in_float32(kernel) if widen else tf.convert_to_tensor(kernel)
+    filters = tf.convert_to_tensor(kernel)
     return tf.expand_dims(filters, 0) if filters.shape.rank == 3 else filters
 
 

@@ -31,8 +31,18 @@ class _Convolution(OnCPU):
         outputs = self._convolve(inputs, bias=bias, activation="relu" if relu else None)
         return outputs if relu or self.activation is None else self.activation(outputs)
 
-    def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
-        raise NotImplementedError
+    def _convolve(
+        self, inputs: Any, bias: tf.Tensor | None = None, activation: str | None = None, **kernel: Any
+    ) -> Any:
+        """Of images: what `_ours` makes of them on fastconv's kernels, or `_stock` by TensorFlow's op in bfloat16."""
+
+        def stock(x: tf.Tensor) -> tf.Tensor:
+            return _finish(self._stock(x, **kernel), bias, activation)
+
+        def ours(x: tf.Tensor) -> tf.Tensor:
+            return self._ours(in_float32(x), bias, activation, **kernel)
+
+        return compute(inputs, self.data_format, stock if calls_stock(self, inputs) else ours)
 
     def _geometry(self) -> dict[str, Any]:
         padding = self.padding
@@ -58,85 +68,61 @@ def _finish(y: tf.Tensor, bias: tf.Tensor | None, activation: str | None) -> tf.
 class _Dense(_Convolution):
     """`Conv1D` and `Conv2D`: all channels of a group with each other."""
 
-    def _convolve(
-        self, inputs: Any, bias: tf.Tensor | None = None, activation: str | None = None, kernel: Any = None
-    ) -> Any:
-        kernel = self.kernel if kernel is None else kernel
-        if calls_stock(self, inputs):
-            stock = image_filters(tf.cast(kernel, inputs.dtype), widen=False)
+    def _ours(self, x: tf.Tensor, bias: tf.Tensor | None, activation: str | None, kernel: Any = None) -> tf.Tensor:
+        filters = in_float32(image_filters(self.kernel if kernel is None else kernel))
+        return ops.conv2d(x, filters, bias=bias, activation=activation, **self._geometry())
 
-            # A 1 x 1 window needs no padding, nor has it anything to dilate.
-            def pointwise(x: tf.Tensor) -> tf.Tensor:
-                return _finish(tf.nn.conv2d(x, stock, 1, "VALID"), bias, activation)
-
-            return compute(inputs, self.data_format, pointwise, widen=False)
-        filters = image_filters(kernel)
-        return compute(
-            inputs,
-            self.data_format,
-            lambda x: ops.conv2d(x, filters, bias=bias, activation=activation, **self._geometry()),
-        )
+    def _stock(self, x: tf.Tensor, kernel: Any = None) -> tf.Tensor:
+        # A 1 x 1 window needs no padding, nor has it anything to dilate.
+        filters = image_filters(self.kernel if kernel is None else kernel)
+        return tf.nn.conv2d(x, tf.cast(filters, x.dtype), 1, "VALID")
 
 
 class _Depthwise(_Convolution):
-    def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
-        if calls_stock(self, inputs):
-            kernel, padding = tf.convert_to_tensor(self.kernel), self.padding.upper()
+    def _ours(self, x: tf.Tensor, bias: tf.Tensor | None, activation: str | None) -> tf.Tensor:
+        filters = in_float32(image_filters(self.kernel))
+        return ops.depthwise_conv2d(x, filters, bias=bias, activation=activation, **self._geometry())
 
-            def depthwise(x: tf.Tensor) -> tf.Tensor:
-                return _finish(tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), padding), bias, activation)
-
-            return compute(inputs, self.data_format, depthwise, widen=False)
-        filters = image_filters(self.kernel)
-        return compute(
-            inputs,
-            self.data_format,
-            lambda x: ops.depthwise_conv2d(x, filters, bias=bias, activation=activation, **self._geometry()),
-        )
+    def _stock(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.depthwise_conv2d(x, image_filters(self.kernel), (1, 1, 1, 1), self.padding.upper())
 
 
 class _Separable(_Convolution):
-    def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
-        if calls_stock(self, inputs):
-            kernels = tf.convert_to_tensor(self.depthwise_kernel), tf.convert_to_tensor(self.pointwise_kernel)
-
-            def stock(x: tf.Tensor) -> tf.Tensor:
-                x = tf.nn.depthwise_conv2d(x, kernels[0], (1, 1, 1, 1), self.padding.upper())
-                return _finish(tf.nn.conv2d(x, kernels[1], 1, "VALID"), bias, activation)
-
-            return compute(inputs, self.data_format, stock, widen=False)
-        depthwise, pointwise = image_filters(self.depthwise_kernel), image_filters(self.pointwise_kernel)
+    def _ours(self, x: tf.Tensor, bias: tf.Tensor | None, activation: str | None) -> tf.Tensor:
+        kernels = self.depthwise_kernel, self.pointwise_kernel
+        depthwise, pointwise = (in_float32(image_filters(kernel)) for kernel in kernels)
+        x = ops.depthwise_conv2d(x, depthwise, **self._geometry())
         data_format = FORMATS[self.data_format]
+        return ops.conv2d(x, pointwise, 1, "VALID", data_format, bias=bias, activation=activation, name=self.name)
 
-        def both(x: tf.Tensor) -> tf.Tensor:
-            x = ops.depthwise_conv2d(x, depthwise, **self._geometry())
-            return ops.conv2d(x, pointwise, 1, "VALID", data_format, bias=bias, activation=activation, name=self.name)
-
-        return compute(inputs, self.data_format, both)
+    def _stock(self, x: tf.Tensor) -> tf.Tensor:
+        depthwise, pointwise = image_filters(self.depthwise_kernel), image_filters(self.pointwise_kernel)
+        x = tf.nn.depthwise_conv2d(x, depthwise, (1, 1, 1, 1), self.padding.upper())
+        return tf.nn.conv2d(x, pointwise, 1, "VALID")
 
 
 class _Transposed(_Convolution):
-    def _convolve(self, inputs: Any, bias: tf.Tensor | None, activation: str | None) -> Any:
-        filters = image_filters(self.kernel)
+    def _ours(self, x: tf.Tensor, bias: tf.Tensor | None, activation: str | None) -> tf.Tensor:
+        filters = in_float32(image_filters(self.kernel))
         data_format = FORMATS[self.data_format]
-        static = self.compute_output_shape(inputs.shape.as_list())
+        static = self._output_sizes(x.shape.as_list())
         sizes = static
-        if None in static:
-            # Keras computes sizes of tensors, too.
-            known = zip(inputs.shape.as_list(), tf.unstack(tf.shape(inputs)), strict=True)
-            sizes = self.compute_output_shape([size if number is None else number for number, size in known])
-        if self.rank == 1:
-            height = 1 if self.data_format == "channels_last" else 2
-            sizes = [*sizes[:height], 1, *sizes[height:]]
+        if None in static:  # Keras computes sizes of tensors, too
+            known = zip(x.shape.as_list(), tf.unstack(tf.shape(x)), strict=True)
+            sizes = self._output_sizes([size if number is None else number for number, size in known])
+        y = ops.conv2d_transpose(x, filters, sizes, **self._geometry())
+        y = y if bias is None else tf.nn.bias_add(y, bias, data_format)
+        y = y if activation is None else tf.nn.relu(y)
+        y.set_shape(static)
+        return y
 
-        def transposed(x: tf.Tensor) -> tf.Tensor:
-            y = ops.conv2d_transpose(x, filters, list(sizes), **self._geometry())
-            y = y if bias is None else tf.nn.bias_add(y, bias, data_format)
-            return y if activation is None else tf.nn.relu(y)
-
-        outputs = compute(inputs, self.data_format, transposed)
-        outputs.set_shape(static)
-        return outputs
+    def _output_sizes(self, sizes: list[Any]) -> list[Any]:
+        """Of images: Keras's rule for signals knows of no height."""
+        if self.rank == 2:
+            return list(self.compute_output_shape(sizes))
+        height = 1 if self.data_format == "channels_last" else 2
+        result = self.compute_output_shape(sizes[:height] + sizes[height + 1 :])
+        return [*result[:height], 1, *result[height:]]
 
 
 @keras.saving.register_keras_serializable("fastconv")

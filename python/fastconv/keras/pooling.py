@@ -17,9 +17,11 @@ class _Pooling(OnCPU):
             return super().call(inputs)
         pool = ops.max_pool2d if self.pool_mode == "max" else ops.avg_pool2d
         window, strides, data_format = image_sizes(self.pool_size), image_sizes(self.strides), FORMATS[self.data_format]
-        return compute(
-            inputs, self.data_format, lambda x: pool(x, window, strides, self.padding, data_format, name=self.name)
-        )
+
+        def pooled(x: tf.Tensor) -> tf.Tensor:
+            return pool(in_float32(x), window, strides, self.padding, data_format, name=self.name)
+
+        return compute(inputs, self.data_format, pooled)
 
 
 @keras.saving.register_keras_serializable("fastconv")
