@@ -193,6 +193,170 @@ def test_wrong_shapes_of_taps(wrong: str) -> None:
             fc._ops.fastconv_max_pool2d_with_taps(input=like, geometry=geometry)
 
 
+# ---- Convolution and max-pooling, one behind the other ---------------------------------------------------------------
+
+BEHIND_EVERY_ISA = """
+import itertools
+import numpy as np
+import tensorflow as tf
+import fastconv
+import fastconv.tensorflow as fc
+
+core = fastconv._core
+layers = [  # input, filters, convolution, pooling; images by the part, by the few, and fewer than those
+    ((3, 9, 8, 3), (3, 3, 3, 5), {}, dict(ksize=2)), ((130, 13, 13, 6), (3, 3, 6, 16), {}, dict(ksize=2)),
+    ((5, 28, 28, 1), (3, 3, 1, 6), {}, dict(ksize=2)), ((260, 12, 12, 1), (5, 5, 1, 6), {}, dict(ksize=2)),
+    ((33, 10, 11, 3), (3, 3, 3, 17), dict(padding="SAME"), dict(ksize=3, strides=2, padding="SAME")),
+    ((9, 9, 9, 4), (3, 2, 2, 6), dict(strides=2), dict(ksize=2, strides=1)),
+    ((2, 12, 12, 4), (3, 3, 4, 40), dict(dilations=2), dict(ksize=(2, 3))),
+    ((7, 6, 6, 5), (1, 1, 5, 3), {}, dict(ksize=2)), ((0, 9, 8, 3), (3, 3, 3, 5), {}, dict(ksize=2)),
+    ((70, 14, 14, 3), (5, 5, 3, 32), dict(padding="SAME"), dict(ksize=2)),
+]
+for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, np.float64), (False, True), layers):
+    rng = np.random.default_rng(shape)
+    x, w = rng.standard_normal(shape), rng.standard_normal(window)
+    if nchw:
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    more = dict(data_format="NCHW" if nchw else "NHWC")
+    x, w = x.astype(dtype), w.astype(dtype)
+    y = fastconv.conv2d(x, w, **conv, **more)
+    geometry = core.conv_geometry(conv.get("strides", 1), conv.get("padding", "VALID"), more["data_format"],
+                                  conv.get("dilations", 1), "auto", None, False)
+    windows = core.pool_geometry(pool["ksize"], pool.get("strides"), pool.get("padding", "VALID"), more["data_format"],
+                                 False)
+    assert core.max_pool_backprop_serves(geometry, list(x.shape), list(w.shape), dtype == np.float64)
+    pooled, taps = fc._ops.fastconv_max_pool2d_with_taps(input=y, geometry=fc._geometry(windows))
+    grad = rng.standard_normal(pooled.shape).astype(dtype)
+    given = dict(input=x, filters=w, taps=taps, grad=grad, geometry=fc._geometry(geometry),
+                 pool_geometry=fc._geometry(windows))
+    results = []
+    for threads in (1, 2, 3, 8):
+        fastconv.set_num_threads(threads)
+        both = fc._ops.fastconv_conv2d_max_pool2d_backprop(**given)
+        one = fc._ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(**given)
+        results.append([np.asarray(part) for part in (*both, *one)])
+    d_filters, d_bias, d_input = results[0][:3]
+    for result in results:
+        for part, expected in zip(result, (d_filters, d_bias, d_input, d_filters, d_bias)):
+            assert part.shape == expected.shape and part.tobytes() == expected.tobytes()
+    exact_dy = fastconv.max_pool2d_grad(y.astype(np.float64), np.asarray(pooled, np.float64), grad.astype(np.float64),
+                                        **pool, **more)
+    arguments = dict(**conv, **more, algorithm="direct")
+    eps = np.finfo(dtype).eps
+    for result, function, first in ((d_filters, "filter", (x, w.shape)), (d_input, "input", (x.shape, w))):
+        compute = getattr(fastconv, "conv2d_backprop_" + function)
+        wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in first]
+        sizes = [abs(a) if isinstance(a, np.ndarray) else a for a in wide]
+        bound = 16 * eps * compute(*sizes, abs(exact_dy), **arguments)
+        assert (abs(result - compute(*wide, exact_dy, **arguments)) <= bound + 1e-300).all(), (shape, function)
+    axes = (0, 2, 3) if nchw else (0, 1, 2)
+    assert (abs(d_bias - exact_dy.sum(axes)) <= 16 * eps * abs(exact_dy).sum(axes)).all()
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_gradients_behind_a_max_pool(isa: str) -> None:
+    environment = {**os.environ, "FASTCONV_ISA": isa}
+    command = [sys.executable, "-c", BEHIND_EVERY_ISA]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def behind(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]) -> Any:
+    """Gradients of a cube behind a convolution and a max-pooling."""
+    sources = [tensor for i, tensor in enumerate((x, w, b)) if i in wanted]
+    with tf.GradientTape() as tape:
+        tape.watch(sources)
+        y = fc.max_pool2d(fc.conv2d(x, w, bias=b, activation=activation), 2)
+        loss = tf.reduce_sum(y * y * y)
+    return tape.gradient(loss, sources)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("wanted", [[0, 1, 2], [1, 2], [0, 1], [1], [0], [2]], ids=str)
+def test_gradients_behind_a_max_pool_in_a_graph(wanted: list[int], activation: str | None, dtype: tf.DType) -> None:
+    values = [tf.constant(random(*shape), dtype) for shape in ((6, 12, 13, 3), (3, 3, 3, 4), (4,))]
+    if 2 not in wanted:
+        values[2] = None
+    expected = behind(*values, activation, wanted)  # eagerly, op by op
+
+    specs = [None if value is None else tf.TensorSpec((None, *value.shape[1:]), dtype) for value in values]
+    specs[1:] = [None if value is None else tf.TensorSpec(value.shape, dtype) for value in values[1:]]
+    in_graph = tf.function(lambda *given: behind(*given, activation, wanted)).get_concrete_function(*specs)
+    together = {op.type for op in in_graph.graph.get_operations() if "MaxPool2DBackprop" in op.type}
+    assert together == (
+        {"FastconvConv2DMaxPool2DBackprop"} if {0, 1} <= set(wanted)
+        else {"FastconvConv2DMaxPool2DBackpropFilterBias"} if 1 in wanted
+        else set()
+    )  # fmt: skip
+    assert [output.shape.as_list() for output in in_graph.outputs] == [
+        [None if i == 0 else d for d in values[i].shape[:1]] + values[i].shape[1:].as_list() for i in wanted
+    ]
+    got = in_graph(*(value for value in values if value is not None))
+    for ours, theirs in zip(got, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3 if dtype == tf.float32 else 1e-9)
+
+
+def test_a_convolution_with_two_readers_is_not_taken_for_one() -> None:
+    x, w = tf.constant(random(2, 8, 8, 3)), tf.constant(random(3, 3, 3, 4))
+
+    @tf.function
+    def gradient(w: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            y = fc.conv2d(x, w)
+            loss = tf.reduce_sum(fc.max_pool2d(y, 2)) + tf.reduce_sum(y * y)
+        return tape.gradient(loss, w)
+
+    y = fastconv.conv2d(x.numpy(), w.numpy())
+    pooled = fastconv.max_pool2d(y, 2)
+    dy = fastconv.max_pool2d_grad(y, pooled, np.ones_like(pooled), 2) + 2 * y
+    np.testing.assert_allclose(
+        gradient(w), fastconv.conv2d_backprop_filter(x.numpy(), w.shape.as_list(), dy), rtol=1e-4, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("wanted", [[0, 1, 2], [1, 2]], ids=str)
+def test_second_order_behind_a_max_pool(wanted: list[int]) -> None:
+    values = [tf.constant(random(*shape), tf.float64) for shape in ((2, 6, 6, 2), (3, 3, 2, 3), (3,))]
+
+    def second(*values: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            first = behind(*values, None, wanted)
+            loss = tf.add_n([tf.reduce_sum(tf.sin(part)) for part in first])
+        return tape.gradient(loss, values)
+
+    for ours, theirs in zip(tf.function(second)(*values), second(*values), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_large_layers_keep_their_own_gradients() -> None:
+    specs = [tf.TensorSpec(shape) for shape in ((2, 32, 32, 16), (3, 3, 16, 32), (32,))]
+    assert "FastconvMaxPool2DScatter" in ops_of(lambda *given: behind(*given, None, [0, 1, 2]), *specs)
+
+
+@pytest.mark.parametrize("wrong", ["taps", "grad", "filters", "large"])
+def test_wrong_shapes_behind_a_max_pool(wrong: str) -> None:
+    given = {
+        "input": tf.zeros((2, 8, 8, 3)),
+        "filters": tf.zeros((3, 3, 3, 4)),
+        "taps": tf.zeros((2, 3, 3, 4), tf.uint8),
+        "grad": tf.zeros((2, 3, 3, 4)),
+    }
+    if wrong == "large":
+        given["filters"], given["taps"], given["grad"] = (
+            tf.zeros((3, 3, 3, 400)), tf.zeros((2, 3, 3, 400), tf.uint8), tf.zeros((2, 3, 3, 400)),
+        )  # fmt: skip
+    else:
+        given[wrong] = given[wrong][:, :, :2]
+    geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
+    windows = fc._geometry(fastconv._core.pool_geometry(2, None, "VALID", "NHWC", False))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        fc._ops.fastconv_conv2d_max_pool2d_backprop(**given, geometry=geometry, pool_geometry=windows)
+
+
 # ---- Bias gradients --------------------------------------------------------------------------------------------------
 
 
@@ -262,12 +426,10 @@ def test_first_layer_has_no_input_gradient_in_a_graph() -> None:
     assert ops_of(gradients, tf.TensorSpec((2, 10, 10, 1))) == [
         "FastconvConv2D",
         "FastconvConv2D",
-        "FastconvConv2DBackpropFilter",
         "FastconvConv2DBackpropFilterBias",
         "FastconvConv2DBackpropInput",
-        "FastconvMaxPool2DScatter",
+        "FastconvConv2DMaxPool2DBackpropFilterBias",
         "FastconvMaxPool2DWithTaps",
-        "FastconvReluBiasGrad",
     ]
 
 

@@ -95,7 +95,7 @@ void run_rows(const Taps<T>& g, const std::vector<Run>& runs, const T* image, st
 }
 
 std::int64_t rows_per_task(const Windows& a, std::int64_t n) {
-    return std::clamp<std::int64_t>(n * a.p / (8 * get_num_threads()), 1, 18); // 4 tiles of 4, and the borders
+    return std::clamp<std::int64_t>(n * a.p / (8 * threads_for_tasks()), 1, 18); // 4 tiles of 4, and the borders
 }
 
 /// How many output rows from y on, up to `end`, have the same valid taps.

@@ -154,7 +154,7 @@ Tiling choose_tiling(const Gather<T>& g, const Blocks& blocks, std::int64_t chan
     tiling.column_tiles = ceil_div(a.q, tiling.columns);
     // Enough tasks for an even share of each thread, but not so small that filters stream from L2 for a few pixels
     // only.
-    const std::int64_t wanted = 4 * get_num_threads();
+    const std::int64_t wanted = 4 * threads_for_tasks();
     tiling.rows = 1;
     const auto tasks = [&](std::int64_t rows) { return g.n * g.groups * tiling.column_tiles * ceil_div(a.p, rows); };
     while (tiling.rows < a.p && bytes(2 * tiling.rows, tiling.columns) <= kBandBytes &&
@@ -492,7 +492,8 @@ GradientPlan plan_filter_gradient(const ConvProblem& o) {
     plan.tiling = gradient_tiling(a, ceil_div(c, plan.c_blocks), size);
     plan.tiles = plan.images * plan.tiling.row_tiles * plan.tiling.column_tiles;
     const std::int64_t wanted = ceil_div(kGradientTasks, o.groups * plan.c_blocks * plan.k_parts);
-    plan.splits = std::clamp<std::int64_t>(plan.tiles, 1, std::min(splits_that_fit, wanted));
+    const std::int64_t pays = gradient_parts_that_pay(plan.images * a.p * a.q, total);
+    plan.splits = std::clamp<std::int64_t>(std::min(plan.tiles, pays), 1, std::min(splits_that_fit, wanted));
     return plan;
 }
 

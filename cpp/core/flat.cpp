@@ -14,6 +14,7 @@ namespace {
 constexpr std::int64_t kPlanarBytes = 128 << 10; // a band: stays in L2 with its output
 constexpr std::int64_t kLongest = 1024;          // chain of additions: bounds the rounding error
 constexpr std::int64_t kRegisterRows = 8;        // output rows of a register tile
+constexpr std::int64_t kBandWork = 64 << 10;     // multiplications, some 2 us, below which an image stays whole
 constexpr std::int64_t kParts = 32;              // of a filter gradient; fixed, since it decides the order of the sum
 
 /// A band of whole input rows in planar form, for some output rows.
@@ -70,11 +71,13 @@ bool serves(const Windows& a, std::int64_t channels, std::int64_t filters) {
 
 /// Output rows of a band: whole register tiles, as many as fit, and enough bands for all threads.
 template <class T>
-std::int64_t choose_rows(const Windows& a, std::int64_t channels, std::int64_t images, std::int64_t bands) {
+std::int64_t choose_rows(const Windows& a, std::int64_t channels, std::int64_t filters, std::int64_t images,
+                         std::int64_t bands) {
+    const std::int64_t row_work = a.q * filters * a.r * a.s * channels;
     std::int64_t rows = std::min(a.p, kRegisterRows);
     while (rows < a.p &&
            Planar(a, rows + kRegisterRows).size<T>(channels) * static_cast<std::int64_t>(sizeof(T)) <= kPlanarBytes &&
-           images * ceil_div(a.p, rows + kRegisterRows) >= bands)
+           (images * ceil_div(a.p, rows + kRegisterRows) >= bands || rows * row_work < kBandWork))
         rows += kRegisterRows;
     return ceil_div(a.p, ceil_div(a.p, rows));
 }
@@ -109,7 +112,7 @@ void run_flat(const Gather<T>& g) {
     const Scratch<T> bias(g.bias ? phases * width : 0);
     if (g.bias)
         for (std::int64_t i = 0; i < phases * width; ++i) bias.get()[i] = g.bias[i % g.k];
-    const std::int64_t rows = choose_rows<T>(a, g.c, g.n, 4 * get_num_threads()), tiles = ceil_div(a.p, rows);
+    const std::int64_t rows = choose_rows<T>(a, g.c, g.k, g.n, 4 * threads_for_tasks()), tiles = ceil_div(a.p, rows);
     const double work = 2.0 * static_cast<double>(g.n * a.p * a.q * g.k) * static_cast<double>(steps);
     parallel_for(g.n * tiles, work, [&](std::int64_t task) {
         const std::int64_t n = task / tiles, y0 = task % tiles * rows, count = std::min(rows, a.p - y0);
@@ -151,9 +154,10 @@ struct GradientParts {
 template <class T>
 GradientParts gradient_parts(const ConvProblem& o) {
     GradientParts result{};
-    result.rows = choose_rows<T>(windows_of(o), o.c, o.n, kParts);
+    result.rows = choose_rows<T>(windows_of(o), o.c, o.k, o.n, kParts);
     result.tiles = ceil_div(o.p, result.rows);
-    result.parts = std::min(kParts, o.n * result.tiles);
+    const std::int64_t pays = gradient_parts_that_pay(o.n * o.p * o.q, o.r * o.s * o.c * o.k);
+    result.parts = std::min({kParts, o.n * result.tiles, pays});
     return result;
 }
 
@@ -219,7 +223,7 @@ template <class T>
 Sketch sketch_flat(const Gather<T>& g) {
     const Windows& a = g.windows;
     constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t rows = choose_rows<T>(a, g.c, g.n, 4 * get_num_threads()), steps = a.r * a.s * g.c;
+    const std::int64_t rows = choose_rows<T>(a, g.c, g.k, g.n, 4 * threads_for_tasks()), steps = a.r * a.s * g.c;
     Sketch sketch;
     sketch.kernel = "flat_rows";
     sketch.tile_pixels = std::min(rows, kRegisterRows) * ceil_div(kernels<T>().width, g.k);

@@ -5,6 +5,7 @@
 #include "core/packed.h"
 #include "fastconv/fastconv.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +14,14 @@ namespace fastconv {
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 /// Where part `i` of `parts` about equal parts of `size` starts.
 inline std::int64_t part_start(std::int64_t i, std::int64_t parts, std::int64_t size) { return i * size / parts; }
+
+/// Into how many parts with sums of their own, for `values` filter values each, the gradient over so many pixels pays
+/// to be cut: clearing and adding the sums costs as much as some 100 pixels, a task as much as 100,000 multiplications.
+inline std::int64_t gradient_parts_that_pay(std::int64_t pixels, std::int64_t values) {
+    const double work = static_cast<double>(pixels) * static_cast<double>(values);
+    const double least = 131072.0 + 256.0 * static_cast<double>(values);
+    return static_cast<std::int64_t>(std::clamp(work / least, 1.0, 1e6));
+}
 
 /// For each group g: out[n, y, x, k] = sum over i, j, c of in[n, window(y, x, i, j), c] * filters(i, j, c, k).
 template <class T>

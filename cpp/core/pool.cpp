@@ -64,7 +64,7 @@ struct Where {
 template <class T, class Kernel>
 void forward(const PoolProblem& o, const T* input, T* output, const Where& where, Kernel kernel) {
     const Windows a = windows_of(o);
-    const std::int64_t rows = std::clamp<std::int64_t>(o.n * o.p / (8 * get_num_threads()), 1, o.p > 0 ? o.p : 1);
+    const std::int64_t rows = std::clamp<std::int64_t>(o.n * o.p / (8 * threads_for_tasks()), 1, o.p > 0 ? o.p : 1);
     const std::int64_t tiles = (o.p + rows - 1) / rows;
     const double taps = static_cast<double>(o.r) * static_cast<double>(o.s); // a window may be huge
     parallel_for(o.n * tiles, static_cast<double>(o.n * o.p * o.q * o.c) * taps, [&](std::int64_t task) {
@@ -95,7 +95,7 @@ void gradient(const PoolProblem& o, const T* input, const std::uint8_t* chosen_t
     const bool rows_apart = o.stride_h >= o.r, apart = rows_apart && o.stride_w >= o.s;
     const bool gapless = o.stride_h == o.r && o.stride_w == o.s;
     const std::int64_t covered_columns = std::clamp<std::int64_t>(o.q * o.s - o.pad_left, 0, o.w);
-    const std::int64_t wanted = 4 * get_num_threads();
+    const std::int64_t wanted = 4 * threads_for_tasks();
     std::int64_t row_tiles = 1, c_blocks = 1;
     if (o.n < wanted && o.n > 0) {
         if (rows_apart)

@@ -37,6 +37,11 @@ namespace {
 // Below this many operations waking a thread (some 5 us) costs more than it saves.
 constexpr double kSerialCost = 2e5;
 
+// A worker that was woken while the framework's threads had all CPUs queues behind its own caller, and the system does
+// not move it when another CPU falls idle: it thinks of its caches. From this many operations on (some 50 us) a caller
+// whom nobody helps lets others have its CPU once after a task; the worker then leaves it (see leave_cpu).
+constexpr double kYieldCost = 5e6;
+
 // libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.
 constexpr std::int64_t kMaxThreads = 1024;
 
@@ -58,6 +63,17 @@ int current_cpu() {
     return -1;
 #endif
 }
+
+// Operations inside a task stay on its thread.
+thread_local bool t_inside_task = false;
+
+class InsideTask {
+  public:
+    InsideTask() { t_inside_task = true; }
+    ~InsideTask() { t_inside_task = false; } // jobs do not nest
+    InsideTask(const InsideTask&) = delete;
+    InsideTask& operator=(const InsideTask&) = delete;
+};
 
 // The tasks of a job lie in as many ranges as it has threads, and a thread starts with the range of the CPU it runs on.
 // Operation after operation on the same batch, a CPU then meets the images that lie in its own caches. Who has finished
@@ -82,8 +98,10 @@ struct Job {
                            [](const Range& range) { return range.next.load(std::memory_order_relaxed) < range.end; });
     }
 
-    void work() {
+    /// `yields`: so often, between tasks, while nobody helps.
+    void work(std::int64_t yields = 0) {
         const FloatingPointState state;
+        const InsideTask inside;
         // Makes this thread's place for exceptions, while there is memory; volatile, or it could be left out.
         [[maybe_unused]] const volatile int none = std::uncaught_exceptions();
         const std::int64_t first = std::max(current_cpu(), 0);
@@ -92,6 +110,10 @@ struct Job {
             try {
                 for (std::int64_t task = range.next.fetch_add(1); task < range.end; task = range.next.fetch_add(1)) {
                     function_(context_, task);
+                    if (yields > 0 && helpers.load(std::memory_order_relaxed) == 0) {
+                        --yields;
+                        std::this_thread::yield();
+                    }
                 }
             } catch (...) { // no memory: nothing may leave a thread of OpenMP or of the pool
                 if (!failed_.exchange(true)) {
@@ -185,8 +207,9 @@ class SpinLock {
 // together. Between two jobs of a busy pool no thread takes the mutex: it belongs to those who sleep and wake.
 class Pool {
   public:
-    /// On at most `threads`, and at most `most` together with the jobs of other callers.
-    void run(Job& job, std::int64_t threads, std::int64_t most) {
+    /// On at most `threads`, and at most `most` together with the jobs of other callers. `yields`: it is worth waiting
+    /// for help.
+    void run(Job& job, std::int64_t threads, std::int64_t most, bool yields) {
         job.most_helpers = threads - 1;
         if (workers_.load(std::memory_order_relaxed) < job.most_helpers) {
             hire(job.most_helpers);
@@ -198,7 +221,7 @@ class Pool {
             most_running_ = most;
         }
         announce(job.most_helpers);
-        job.work();
+        job.work(yields ? job.most_helpers : 0);
         bool another = false;
         {
             const std::lock_guard<SpinLock> guard(jobs_lock_);
@@ -432,7 +455,7 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
     const std::int64_t most =
         t_preferred == ThreadingBackend::pool ? std::min(threads().load(), g_host_threads.load()) : threads().load();
     const std::int64_t n = std::min(count, most);
-    if (n <= 1 || cost < kSerialCost) {
+    if (n <= 1 || cost < kSerialCost || t_inside_task) {
         const FloatingPointState state;
         for (std::int64_t i = 0; i < count; ++i) {
             function(context, i);
@@ -448,7 +471,7 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
         return;
     }
 #endif
-    pool().run(job, n, most);
+    pool().run(job, n, most, cost >= kYieldCost);
     job.rethrow_failure();
 }
 
@@ -465,6 +488,8 @@ void limit_host_threads(std::int64_t count) { g_host_threads = std::clamp<std::i
 std::string threading_backend() { return use_pool() ? "pool" : "openmp"; }
 
 std::int64_t get_num_threads() { return threads(); }
+
+std::int64_t threads_for_tasks() { return t_inside_task ? 1 : get_num_threads(); }
 
 PreferBackend::PreferBackend(ThreadingBackend backend) : previous_(t_preferred) { t_preferred = backend; }
 PreferBackend::~PreferBackend() { t_preferred = previous_; }

@@ -70,7 +70,7 @@ struct FilterBlocks {
 template <class T>
 std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k) {
     const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
-    const std::int64_t share = ceil_div(ceil_div(tiles, 2 * get_num_threads()), 12) * 12;
+    const std::int64_t share = ceil_div(ceil_div(tiles, 2 * threads_for_tasks()), 12) * 12;
     return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
 }
 
@@ -196,7 +196,7 @@ template <class T>
 void choose_chunk(const Gather<T>& g, std::int64_t tiles, std::int64_t k_blocks, std::int64_t& chunk,
                   std::int64_t& block) {
     chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * g.c * value_bytes<T>), 1, tiles);
-    const std::int64_t threads = get_num_threads(), most = threads <= 16 ? kPartTiles : kPartTilesOfManyThreads;
+    const std::int64_t threads = threads_for_tasks(), most = threads <= 16 ? kPartTiles : kPartTilesOfManyThreads;
     const std::int64_t enough = ceil_div(2 * threads, k_blocks); // tasks for all threads
     block = ceil_div(chunk, std::min(chunk, std::max(ceil_div(chunk, most), enough)));
 }

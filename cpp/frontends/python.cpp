@@ -634,6 +634,11 @@ Dims py_pool_geometry(py::handle ksize, py::handle strides, py::handle padding, 
                            boolean("include_batch_in_index", include_batch_in_index)});
 }
 
+bool py_max_pool_backprop_serves(const Dims& geometry, const Dims& input, const Dims& filters, bool double_precision) {
+    return max_pool_backprop_serves(make_conv_problem(double_precision ? DataType::float64 : DataType::float32, input,
+                                                      filters, decode_conv(geometry).arguments));
+}
+
 py::dict py_config() {
     const Config values = config();
     py::dict result;
@@ -672,6 +677,7 @@ PYBIND11_MODULE(_core, module) {
     module.def("conv_output_size", py_conv_output_size);
     module.def("conv_geometry", py_conv_geometry);
     module.def("pool_geometry", py_pool_geometry);
+    module.def("max_pool_backprop_serves", py_max_pool_backprop_serves);
     module.def("set_num_threads", [](py::handle n) { set_num_threads(integer("n", n)); });
     module.def("get_num_threads", get_num_threads);
     module.def("limit_host_threads", [](py::handle n) { limit_host_threads(integer("n", n)); });

@@ -193,6 +193,25 @@ void compute_max_pool2d_scatter(Call& call) {
     max_pool2d_scatter(problem, static_cast<const std::uint8_t*>(taps.data()), grad.data(), result.data());
 }
 
+/// The gradients of a convolution that a max-pooling followed, from what reached the pooling.
+template <bool WithInput>
+void compute_conv2d_max_pool2d_backprop(Call& call) {
+    const Tensor input = call.input(0), filters = call.input(1), taps = call.input(2), grad = call.input(3);
+    const ConvArguments arguments = decode_conv(call.input(4).dims()).arguments;
+    const PoolArguments windows = decode_pool(call.input(5).dims()).arguments;
+    const ConvProblem problem = make_conv_problem(fastconv_type(grad.type()), input.dims(), filters.dims(), arguments);
+    const PoolProblem pool = make_pool_problem(problem.dtype, problem.output_dims(), windows);
+    check_dims("taps", taps.dims(), pool.output_dims(), kPoolOutput);
+    check_dims("grad", grad.dims(), pool.output_dims(), kPoolOutput);
+    const Tensor d_filters = call.output(0, grad.type(), problem.filter_dims());
+    const Tensor d_bias = call.output(1, grad.type(), {problem.k});
+    const Tensor d_input = WithInput ? call.output(2, grad.type(), problem.input_dims()) : Tensor(nullptr);
+    max_pool_backprop(problem, pool, input.data(), filters.data(), static_cast<const std::uint8_t*>(taps.data()),
+                      grad.data(), WithInput ? d_input.data() : nullptr, d_filters.data());
+    // Each pooled gradient goes to one output of the convolution.
+    bias_gradient(problem.dtype, pool.format, pool.output_dims(), grad.data(), nullptr, nullptr, d_bias.data());
+}
+
 void compute_max_pool2d_gather(Call& call) {
     const Tensor values = call.input(0), taps = call.input(1);
     const PoolArguments arguments = decode_pool(call.input(2).dims()).arguments;
@@ -426,6 +445,19 @@ void filter_bias_shape(const Inference& inference) {
     inference.set_output(1, bias);
 }
 
+template <bool WithInput>
+void max_pool2d_backprop_shape(const Inference& inference) {
+    const Shape filters = inference.input(1);
+    inference.set_output(0, filters);
+    Dims numbers;
+    Shape bias{true, {kUnknown}};
+    if (inference.geometry(4, kConvCodeSize, numbers) && filters.complete())
+        bias.dims[0] =
+            conv_output({}, filters, numbers).dims[decode_conv(numbers).arguments.format == DataFormat::nhwc ? 3 : 1];
+    inference.set_output(1, bias);
+    if (WithInput) inference.set_output(2, inference.input(0));
+}
+
 void relu_bias_shape(const Inference& inference) {
     const Shape features = inference.input(1);
     inference.set_output(0, features);
@@ -464,8 +496,8 @@ void infer(TF_ShapeInferenceContext* context, TF_Status* status) {
 
 struct Op {
     const char* name;
-    const char* inputs[5];  // up to a null
-    const char* outputs[3]; // up to a null
+    const char* inputs[7];  // up to a null
+    const char* outputs[4]; // up to a null
     bool lends;             // has a `like` input of type U
     ShapeFunction shape;
     ComputeFunction compute;
@@ -520,6 +552,18 @@ const Op kOps[] = {
      true,
      infer<lent_shape<0>>,
      compute<compute_max_pool2d_scatter>},
+    {"FastconvConv2DMaxPool2DBackprop",
+     {"input: T", "filters: T", "taps: uint8", "grad: T", "geometry: uint8", "pool_geometry: uint8"},
+     {"filter_backprop: T", "bias_backprop: T", "input_backprop: T"},
+     false,
+     infer<max_pool2d_backprop_shape<true>>,
+     compute<compute_conv2d_max_pool2d_backprop<true>>},
+    {"FastconvConv2DMaxPool2DBackpropFilterBias",
+     {"input: T", "filters: T", "taps: uint8", "grad: T", "geometry: uint8", "pool_geometry: uint8"},
+     {"filter_backprop: T", "bias_backprop: T"},
+     false,
+     infer<max_pool2d_backprop_shape<false>>,
+     compute<compute_conv2d_max_pool2d_backprop<false>>},
     {"FastconvMaxPool2DGather",
      {"values: T", "taps: uint8", "geometry: uint8"},
      {"output: T"},

@@ -413,6 +413,64 @@ struct Pairs {
     }
 };
 
+// The gradient of such windows where their taps are given, and at least one window fits into a vector: vectors run
+// along the two input rows, so that each is stored once, whole. The lanes of such a vector belong to few windows, whose
+// gradients and taps one load each and a permutation bring there. The permutations repeat after `count` vectors, at
+// most
+// 7. Per vector 2 loads, 2 permutations, 2 comparisons, 2 stores: the ceiling is one such vector in 4 cycles, where the
+// stores that cross cache lines cost most.
+template <class T>
+struct PairRows {
+    static constexpr int most =
+        7; // 2 * channels <= width, so that 2 * channels / gcd(2 * channels, width) is at most 7
+    int64_t count = 0;
+    Index<T> from[most];  // a lane's window and channel, counted from the vector's first window
+    Index<T> right[most]; // 1 at a right tap
+    int64_t next[most];   // from the vector's first window to the next vector's, in gradients
+
+    explicit FASTCONV_INLINE PairRows(int64_t channels) {
+        typedef typename VectorOf<T>::lane lane_type;
+        const auto c = static_cast<lane_type>(channels), two = static_cast<lane_type>(2 * channels);
+        Index<T> lanes{};
+        for (int64_t l = 0; l < width<T>; ++l) lanes[l] = static_cast<lane_type>(l);
+        int64_t start = 0; // of the vector in its first window
+        do {
+            Index<T> at = lanes + static_cast<lane_type>(start), window{};
+            for (int64_t passed = 0; passed < start + width<T>; passed += 2 * channels) {
+                const Index<T> beyond = at >= two;
+                window += beyond ? Index<T>{} + c : Index<T>{};
+                at -= beyond ? Index<T>{} + two : Index<T>{};
+            }
+            const Index<T> is_right = at >= c;
+            from[count] = window + (is_right ? at - c : at);
+            right[count] = is_right ? Index<T>{} + static_cast<lane_type>(1) : Index<T>{};
+            next[count] = (start + width<T>) / (2 * channels) * channels;
+            start = (start + width<T>) % (2 * channels);
+            ++count;
+        } while (start != 0);
+    }
+
+    FASTCONV_INLINE void scatter(const PoolRow<T>& a) const {
+        const int64_t gradients = a.pixels * a.channels;
+        int64_t at = 0, pattern = 0;
+        for (int64_t to = 0; to < 2 * gradients; to += width<T>) {
+            const int64_t left = gradients - at < width<T> ? gradients - at : width<T>;
+            const Vec<T> grad = left == width<T> ? load(a.grad + at) : load_part(a.grad + at, left);
+            const Index<T> tap = load_bytes<T>(a.chosen_tap + at, left);
+            const Vec<T> spread = pick(grad, grad, from[pattern]);
+            const Index<T> spread_tap = (Index<T>)pick((Vec<T>)tap, (Vec<T>)tap, from[pattern]) - right[pattern];
+            FASTCONV_UNROLL
+            for (int row = 0; row < 2; ++row) {
+                const Index<T> here = Index<T>{} + static_cast<typename VectorOf<T>::lane>(2 * row);
+                const Vec<T> value = spread_tap == here ? spread : Vec<T>{};
+                store_some(a.y + a.offsets[2 * row] + to, value, 2 * gradients - to);
+            }
+            at += next[pattern];
+            pattern = pattern + 1 == count ? 0 : pattern + 1;
+        }
+    }
+};
+
 template <class T>
 FASTCONV_INLINE bool has_pairs(const PoolRow<T>& a) {
     return a.channels < width<T> && (can_pick || 2 * a.channels > width<T>) && a.taps == 4 &&
@@ -461,9 +519,17 @@ void max_row(const PoolRow<T>& a) {
         each_window<MaxWindow>(a, true);
 }
 template <class T>
+void scatter_pairs(PoolRow<T> a) {
+    const PairRows<T> pairs(a.channels);
+    for (int64_t r = 0; r < a.rows; ++r, advance(a)) pairs.scatter(a);
+}
+template <class T>
 void max_grad_row(const PoolRow<T>& a) {
     if (!a.apart || !has_pairs(a))
         each_window<MaxGradWindow>(a, a.apart);
+    else if (a.chosen_tap && can_pick && 2 * a.channels <= width<T> && a.y_step == a.x_step &&
+             a.grad_step == a.channels)
+        scatter_pairs(a);
     else if (a.chosen_tap)
         each_group<T, true, true>(a);
     else

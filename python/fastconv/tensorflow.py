@@ -453,13 +453,54 @@ def _skips(op: Any, index: int) -> bool:
     return index in getattr(op, "skip_input_indices", ())
 
 
+def _scatter_behind(op: Any, dy: tf.Tensor) -> Any:
+    """The op that gave `dy`, if it is the gradient of a max-pooling of a small layer's output, in a graph."""
+    if tf.executing_eagerly() or dy.op.type != "FastconvMaxPool2DScatter":
+        return None
+    input, filters, _, geometry = op.inputs
+    if not (input.shape[1:].is_fully_defined() and filters.shape.is_fully_defined()):
+        return None
+    # The batch does not matter. A ReLU's mask is where the pooling's output is not positive, if that is in this graph.
+    sizes = [1, *input.shape[1:].as_list()], filters.shape.as_list()
+    if not _core.max_pool_backprop_serves(_numbers(geometry), *sizes, input.dtype == tf.float64):
+        return None
+    relu, pool = _numbers(geometry)[3] == 1, dy.op.inputs[1].op
+    if relu and not (pool.type == "FastconvMaxPool2DWithTaps" and pool.inputs[0] is op.outputs[0]):
+        return None
+    return dy.op
+
+
+def _pooled_conv2d_gradient(op: Any, scatter: Any) -> list[tf.Tensor | None]:
+    """As `_conv2d_gradient`, from what `scatter` would give it."""
+    input, filters, bias, geometry = op.inputs
+    _, taps, grad, pool_geometry = scatter.inputs
+    if _numbers(geometry)[3] == 1:
+        grad = tf.raw_ops.ReluGrad(gradients=grad, features=taps.op.outputs[0])
+    given = {
+        "input": input,
+        "filters": filters,
+        "taps": taps,
+        "grad": grad,
+        "geometry": _with(geometry, 3, 0),
+        "pool_geometry": pool_geometry,
+    }
+    d_bias = d_input = None
+    if _skips(op, 0):
+        d_filters, d_bias = _ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(**given)
+    else:
+        d_filters, d_bias, d_input = _ops.fastconv_conv2d_max_pool2d_backprop(**given)
+    return [d_input, d_filters, d_bias if bias.shape.rank in (None, 1) else None, None]
+
+
 def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
     input, filters, bias, geometry = op.inputs
     numbers = _numbers(geometry)
-    geometry = _with(geometry, 3, 0)
     d_input = d_filters = d_bias = None
     with_filters = not _skips(op, 1)
     with_bias = bias.shape.rank in (None, 1) and not _skips(op, 2)
+    if with_filters and (scatter := _scatter_behind(op, dy)) is not None:
+        return _pooled_conv2d_gradient(op, scatter)
+    geometry = _with(geometry, 3, 0)
     if numbers[3] == 1 and with_bias:
         dy, d_bias = _ops.fastconv_relu_bias_grad(gradients=dy, features=op.outputs[0], geometry=geometry)
     elif numbers[3] == 1:
@@ -517,6 +558,31 @@ def _backprop_filter_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tenso
     ]
 
 
+def _conv2d_max_pool2d_backprop_gradient(
+    op: Any, grad: tf.Tensor, grad_bias: tf.Tensor, grad_input: tf.Tensor | None = None
+) -> list[tf.Tensor | None]:
+    """All of these gradients are linear in what the pooling scatters, of which `scattered` is the gradient."""
+    input, filters, taps, pooled, geometry, pool_geometry = op.inputs
+    scattered = _ops.fastconv_conv2d(input=input, filters=grad, bias=grad_bias, geometry=geometry)
+    if grad_input is not None:
+        bias = _no_bias(grad.dtype)
+        scattered += _ops.fastconv_conv2d(input=grad_input, filters=filters, bias=bias, geometry=geometry)
+    dy = _ops.fastconv_max_pool2d_scatter(like=scattered, taps=taps, grad=pooled, geometry=pool_geometry)
+    d_filters = None
+    if grad_input is not None:
+        d_filters = _ops.fastconv_conv2d_backprop_filter(
+            input=grad_input, like=filters, out_backprop=dy, geometry=geometry
+        )
+    return [
+        _ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
+        d_filters,
+        None,
+        _ops.fastconv_max_pool2d_gather(values=scattered, taps=taps, geometry=pool_geometry),
+        None,
+        None,
+    ]
+
+
 def _max_pool2d_with_taps_gradient(op: Any, grad: tf.Tensor, _: Any) -> list[tf.Tensor | None]:
     input, geometry = op.inputs
     return [_ops.fastconv_max_pool2d_scatter(like=input, taps=op.outputs[1], grad=grad, geometry=geometry), None]
@@ -564,6 +630,8 @@ def _register_gradients() -> None:
         "FastconvConv2DBackpropInput": _backprop_input_gradient,
         "FastconvConv2DBackpropFilter": _backprop_filter_gradient,
         "FastconvConv2DBackpropFilterBias": _backprop_filter_bias_gradient,
+        "FastconvConv2DMaxPool2DBackprop": _conv2d_max_pool2d_backprop_gradient,
+        "FastconvConv2DMaxPool2DBackpropFilterBias": _conv2d_max_pool2d_backprop_gradient,
         "FastconvReluBiasGrad": _relu_bias_gradient,
         "FastconvMaxPool2D": _max_pool2d_gradient,
         "FastconvMaxPool2DWithTaps": _max_pool2d_with_taps_gradient,
