@@ -11,7 +11,7 @@ import numpy as np
 import problems
 import pytest
 from problems import Call, Problem
-from workers import ISAS, Plain, compute, compute_displaced, worker
+from workers import ISAS, Plain, compute, compute_displaced, compute_packed, worker
 
 # Enough work that it is shared among threads, in tiles that differ with their number; of every algorithm.
 LARGE = [
@@ -135,6 +135,36 @@ def test_place_in_the_image(isa: str, kind: str, channels: int, filters: int, wi
             cut = layer(kind, channels, filters, window, image[:, y:, x:])
             (part,) = pool.submit(compute, [cut]).result()
             assert part.tobytes() == whole[:, y:, x:].tobytes(), f"{y} rows and {x} columns cut off"
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("size", "channels", "filters", "window"),
+    [
+        (14, 256, 260, 3),  # Winograd: transformed filters are stored for many tiles only
+        (7, 1100, 257, 1),  # direct: each task packs the filters it needs, if pixels are few
+        (9, 300, 512, 1),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_order_of_work(isa: str, size: int, channels: int, filters: int, window: int, dtype: type) -> None:
+    """The planner looks at the number of images and at whether filters stay, but only to choose among the same sums."""
+    draw = np.random.default_rng(channels).standard_normal
+    x, w = draw((12, size, size, channels)).astype(dtype), draw((window, window, channels, filters)).astype(dtype)
+    dy = draw((12, size, size, filters)).astype(dtype)
+    calls = []
+    for few in (12, 1):
+        calls.append(("conv2d", {"input": x[:few], "filters": w, "padding": "SAME"}))
+        sizes = (few, size, size, channels)
+        calls.append(
+            ("conv2d_backprop_input", {"input_sizes": sizes, "filters": w, "out_backprop": dy[:few], "padding": "SAME"})
+        )
+    with worker(FASTCONV_ISA=isa) as pool:
+        forward, gradient, first, first_gradient = pool.submit(compute, calls).result()
+        (stays,) = pool.submit(compute_packed, [("conv2d", {"input": x[:1], "filters": w, "padding": "SAME"})]).result()
+    assert first.tobytes() == forward[:1].tobytes()
+    assert first_gradient.tobytes() == gradient[:1].tobytes()
+    assert stays.tobytes() == first.tobytes()
 
 
 def test_run_after_run(seed: int, count: int) -> None:

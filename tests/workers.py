@@ -44,6 +44,14 @@ def compute(calls: Sequence[Plain], threads: int | None = None) -> list[Any]:
     return [getattr(fastconv, name)(**arguments) for name, arguments in calls]
 
 
+def compute_packed(calls: Sequence[Plain]) -> list[Any]:
+    """As `compute`, with filters that stay."""
+    packed = [
+        (name, {**arguments, "filters": fastconv.PackedFilters(arguments["filters"])}) for name, arguments in calls
+    ]
+    return compute(packed)
+
+
 def displaced(array: np.ndarray, elements: int) -> np.ndarray:
     """A copy that starts `elements` elements behind a multiple of 64 bytes."""
     room = np.empty(array.nbytes + 64 + elements * array.itemsize, np.uint8)

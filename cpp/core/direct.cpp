@@ -20,7 +20,8 @@ constexpr std::int64_t kSumLength = 1024; // longest chain of additions: bounds 
 // One (filter block, channel block): stays in L2 beside the pixels.
 constexpr std::int64_t kFilterBlockBytes = 256 << 10;
 constexpr std::int64_t kBandBytes = 192 << 10;
-constexpr std::int64_t kPackedBytes = 32 << 20; // all packed filters of one pass
+constexpr std::int64_t kPackedBytes = 32 << 20;   // all packed filters of one pass
+constexpr std::int64_t kFewPixelsBytes = 1 << 20; // of the input, beside filters that each task packs for itself
 
 struct Blocks {
     std::int64_t vectors, k_blocks, c_blocks, width;
@@ -79,7 +80,33 @@ std::int64_t packed_size(const Gather<T>& g, const Blocks& blocks) {
                        : a.r * a.s * g.c * blocks.vectors * blocks.width;
 }
 
-/// Packs [group][channel block][filter block][i][j][c][lane], zero-padded to whole vectors.
+/// Packs one block of channels and filters as [i][j][c][lane], zero-padded to whole vectors.
+template <class T>
+void pack_block(const Gather<T>& g, const Blocks& blocks, std::int64_t group, std::int64_t cb, std::int64_t kb, T* to) {
+    const std::int64_t c0 = blocks.channel(cb, g.c), c1 = blocks.channel(cb + 1, g.c);
+    const std::int64_t k0 = blocks.first_vector(kb) * blocks.width;
+    const std::int64_t lanes = blocks.first_vector(kb + 1) * blocks.width - k0;
+    const std::int64_t valid = std::min(g.k, k0 + lanes) - k0;
+    const T* from = g.filters + group * g.f_group + c0 * g.f_c + k0 * g.f_k;
+    for (std::int64_t i = 0; i < g.windows.r; ++i) {
+        for (std::int64_t j = 0; j < g.windows.s; ++j) {
+            const T* tap = from + i * g.f_i + j * g.f_j;
+            if (g.f_c == 1) { // an input gradient's
+                if (valid < lanes) std::fill_n(to, (c1 - c0) * lanes, T{});
+                kernels<T>().transpose(tap, g.f_k, to, lanes, valid, c1 - c0);
+                to += (c1 - c0) * lanes;
+                continue;
+            }
+            for (std::int64_t c = 0; c < c1 - c0; ++c) {
+                std::copy_n(tap + c * g.f_c, valid, to); // a forward pass's: f_k is 1
+                std::fill(to + valid, to + lanes, T{});
+                to += lanes;
+            }
+        }
+    }
+}
+
+/// Packs [group][channel block][filter block] of pack_block.
 template <class T>
 void pack_filters(const Gather<T>& g, const Blocks& blocks, T* packed) {
     const std::int64_t window = g.windows.r * g.windows.s, padded = blocks.vectors * blocks.width;
@@ -88,28 +115,10 @@ void pack_filters(const Gather<T>& g, const Blocks& blocks, T* packed) {
                  [&](std::int64_t task) {
                      const std::int64_t kb = task % blocks.k_blocks, cb = task / blocks.k_blocks % blocks.c_blocks;
                      const std::int64_t group = task / blocks.k_blocks / blocks.c_blocks;
-                     const std::int64_t c0 = blocks.channel(cb, g.c), c1 = blocks.channel(cb + 1, g.c);
+                     const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channel(cb + 1, g.c) - c0;
                      const std::int64_t k0 = blocks.first_vector(kb) * blocks.width;
-                     const std::int64_t lanes = blocks.first_vector(kb + 1) * blocks.width - k0;
-                     const std::int64_t valid = std::min(g.k, k0 + lanes) - k0;
-                     T* to = packed + group * group_size + window * (c0 * padded + (c1 - c0) * k0);
-                     const T* from = g.filters + group * g.f_group + c0 * g.f_c + k0 * g.f_k;
-                     for (std::int64_t i = 0; i < g.windows.r; ++i) {
-                         for (std::int64_t j = 0; j < g.windows.s; ++j) {
-                             const T* tap = from + i * g.f_i + j * g.f_j;
-                             if (g.f_c == 1) { // an input gradient's
-                                 if (valid < lanes) std::fill_n(to, (c1 - c0) * lanes, T{});
-                                 kernels<T>().transpose(tap, g.f_k, to, lanes, valid, c1 - c0);
-                                 to += (c1 - c0) * lanes;
-                                 continue;
-                             }
-                             for (std::int64_t c = 0; c < c1 - c0; ++c) {
-                                 std::copy_n(tap + c * g.f_c, valid, to); // a forward pass's: f_k is 1
-                                 std::fill(to + valid, to + lanes, T{});
-                                 to += lanes;
-                             }
-                         }
-                     }
+                     pack_block(g, blocks, group, cb, kb,
+                                packed + group * group_size + window * (c0 * padded + channels * k0));
                  });
 }
 
@@ -252,6 +261,52 @@ void run_tile(const Gather<T>& g, const Blocks& blocks, const T* packed, bool co
     }
 }
 
+/// Whether pixels are so few that all of them go through one block of filters after the other: each task packs its own
+/// filters into L2 and uses them there, where packed beforehand they would leave the caches and come back. Only 1x1
+/// windows, whose filters are as many as the pixels' values.
+template <class T>
+bool streams_filters(const Gather<T>& g, const Blocks& blocks) {
+    const Windows& a = g.windows;
+    return a.r == 1 && a.s == 1 && g.groups == 1 && g.cache == nullptr && !blocks.dots && !a.crosses_rows() &&
+           !a.crosses_columns() && blocks.k_blocks >= 2 * threads_for_tasks() &&
+           g.n * a.p * a.q * g.c <= kFewPixelsBytes / static_cast<std::int64_t>(sizeof(T));
+}
+
+template <class T>
+void run_streamed(const Gather<T>& g, const Blocks& blocks) {
+    const Windows& a = g.windows;
+    const double work = 2.0 * static_cast<double>(g.n * a.p * a.q * g.c) * static_cast<double>(g.k);
+    parallel_for(blocks.k_blocks, work, [&](std::int64_t kb) {
+        const std::int64_t vector = blocks.first_vector(kb), vectors = blocks.first_vector(kb + 1) - vector;
+        const std::int64_t k0 = vector * blocks.width, lanes = vectors * blocks.width;
+        const Scratch<T> filters(ceil_div(g.c, blocks.c_blocks) * lanes);
+        const std::ptrdiff_t start = 0;
+        for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
+            pack_block(g, blocks, 0, cb, kb, filters.get());
+            const bool last = cb == blocks.c_blocks - 1;
+            const std::int64_t c0 = blocks.channel(cb, g.c);
+            ConvRow<T> row{};
+            row.x_step = a.stride_w * g.pixel;
+            row.segments = &start;
+            row.segment_count = 1;
+            row.segment_length = blocks.channel(cb + 1, g.c) - c0;
+            row.filters = filters.get();
+            row.y_step = g.out_pixel;
+            row.pixels = a.q;
+            row.channels = std::min(lanes, g.k - k0);
+            row.bias = g.bias && last ? g.bias + k0 : nullptr;
+            row.accumulate = g.accumulate || cb > 0;
+            row.relu = g.relu && last;
+            for (std::int64_t y = 0; y < g.n * a.p; ++y) {
+                const std::int64_t n = y / a.p, h = y % a.p;
+                row.x = g.input + n * g.image + ((a.base_h + h * a.stride_h) * a.w + a.base_w) * g.pixel + c0;
+                row.y = g.output + n * g.out_image + h * g.out_row + k0;
+                kernels<T>().conv_row[vectors - 1](row);
+            }
+        }
+    });
+}
+
 /// Pixels of a 1x1 problem with stride 1 are one long row.
 template <class T>
 Gather<T> fold_pixels(Gather<T> g) {
@@ -349,6 +404,7 @@ void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only) {
         });
     }
 
+    if (only == nullptr && streams_filters(g, blocks)) return run_streamed(g, blocks);
     const PackKey key = pack_key(g, Algorithm::direct,
                                  {blocks.k_blocks, blocks.c_blocks, blocks.dots ? blocks.run : 0, blocks.whole_rows});
     const Packed<T> packed(g.cache, key, group_size * g.groups, [&](T* to) {
@@ -613,6 +669,11 @@ Sketch sketch_direct(const Gather<T>& gather) {
     const bool copies = blocks.copy_all || blocks.copy_borders;
     const std::int64_t band = copies ? band_size(a, tiling.rows, tiling.columns, channels) * size : 0;
     sketch.thread_bytes = std::min(band, 8 * kBandBytes) + a.r * a.s * std::int64_t{sizeof(std::ptrdiff_t)};
+    if (streams_filters(g, blocks)) {
+        sketch.tasks = blocks.k_blocks;
+        sketch.shared_bytes = 0;
+        sketch.thread_bytes = channels * vectors * kernel.width * size;
+    }
     sketch.multiplications =
         static_cast<double>(g.n * a.p * a.q) * static_cast<double>(g.groups * a.r * a.s * g.c * g.k);
     return sketch;

@@ -1,10 +1,10 @@
 // Plans Winograd's algorithm, forward and input gradient: transform tiles of the input, multiply at each of the 36
 // points, transform back. The products are conv_row over tiles.
 //
-// Two orders of work, chosen from the layer alone, since they sum in different orders. Usually transformed filters are
-// packed once, and each task takes a block of tiles through all filters. Where an image has few tiles and filters are
-// many, the transformed filters (4 times their size) would come from memory for a few products each: there a task
-// transforms a part of the filters into L2 and multiplies it with many tiles, and they are never stored.
+// Two orders of work, of the same bits. Usually transformed filters are packed once, and each task takes a block of
+// tiles through all filters. Where tiles are few and filters many, the transformed filters (4 times their size) would
+// come from memory for a few products each: there a task transforms a part of the filters into L2 and multiplies it
+// with many tiles, and they are never stored. The sums over the channels then go on from part to part.
 #include "core/winograd.h"
 
 #include "core/direct.h"
@@ -25,6 +25,8 @@ constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pa
 
 constexpr std::size_t kTilesAgain = 1 << 14; // tiles listed at once to be computed directly
 
+constexpr std::int64_t kAhead = 4; // channels whose taps are fetched before their turn
+
 // Filters that are not stored:
 constexpr std::int64_t kPartBytes = 320 << 10; // a part of the transformed filters
 // Tiles that one part serves: the fewer, the more often filters are transformed and read. 200 take 2 MB for a thread's
@@ -33,6 +35,9 @@ constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
 constexpr std::int64_t kChunkBytes = 16 << 20;  // points of the input
 constexpr std::int64_t kStoredBytes = 10 << 20; // transformed filters larger than this leave the caches
 constexpr std::int64_t kTilesOfFewPixels = 64;  // tiles of an image, up to which they would be read for too few of them
+// Smaller ones, too, are not worth storing for so few tiles of the whole batch: 14x14x256 takes 0.67 instead of 0.86 ms
+// for one image and as long for eight; filters of 128 channels (2.4 MB) gain nothing.
+constexpr std::int64_t kFewTiles = 100, kStoredForFewBytes = 4 << 20;
 
 template <class T>
 constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
@@ -57,7 +62,9 @@ struct FilterBlocks {
         k_blocks = ceil_div(vectors, kernel.max_vectors);
         widest = ceil_div(vectors, k_blocks) * kernel.width;
         const TileGrid grid(WinogradForm(g.windows.r), g.windows.p, g.windows.q);
-        stored = kPoints * g.c * g.k * value_bytes<T> <= kStoredBytes || grid.image() > kTilesOfFewPixels;
+        const std::int64_t bytes = kPoints * g.c * g.k * value_bytes<T>;
+        const bool few = g.cache == nullptr && g.n * grid.image() <= kFewTiles && bytes > kStoredForFewBytes;
+        stored = (bytes <= kStoredBytes && !few) || grid.image() > kTilesOfFewPixels;
         const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * widest * value_bytes<T>));
         c_parts = stored ? 1 : ceil_div(g.c, most);
     }
@@ -66,11 +73,15 @@ struct FilterBlocks {
     std::int64_t lanes(std::int64_t b) const { return first(b + 1) - first(b); }
 };
 
-/// Tiles of a block: whole register tiles of 12 (6 and 4 divide it), and enough blocks for all threads.
+/// Tiles of a block: whole register tiles of 12 (6 and 4 divide it), and enough blocks for all threads; of few tiles,
+/// one or two equal blocks for each thread.
 template <class T>
 std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k) {
     const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
-    const std::int64_t share = ceil_div(ceil_div(tiles, 2 * threads_for_tasks()), 12) * 12;
+    const std::int64_t threads = threads_for_tasks();
+    for (const std::int64_t blocks : {threads, 2 * threads})
+        if (ceil_div(tiles, blocks) <= fit) return ceil_div(tiles, blocks);
+    const std::int64_t share = ceil_div(ceil_div(tiles, 2 * threads), 12) * 12;
     return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
 }
 
@@ -105,6 +116,12 @@ void transform_filters(const Gather<T>& g, const WinogradForm& form, std::int64_
             }
         }
         for (std::int64_t c = 0; c < count; ++c) {
+            // Runs of a few lines, one for each tap and channel, are too short for the hardware to see where they go.
+            for (std::int64_t tap = 0; in_place && c + kAhead < c1 - first && tap < window * window; ++tap) {
+                const T* ahead = from + (c + kAhead) * g.f_c + tap / window * g.f_i + tap % window * g.f_j;
+                for (std::int64_t lane = 0; lane < lanes; lane += 64 / value_bytes<T>)
+                    __builtin_prefetch(ahead + lane, 0, 2);
+            }
             tile.pixels = in_place ? from + c * g.f_c : taps.get() + c * lanes;
             tile.row = in_place ? g.f_i : window * strip * lanes;
             tile.pixel = in_place ? g.f_j : strip * lanes;
@@ -117,7 +134,7 @@ void transform_filters(const Gather<T>& g, const WinogradForm& form, std::int64_
 /// Multiplies `tiles` tiles of points at `in` with the points of a part of the filters, [point][c][lanes].
 template <class T>
 void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int64_t tiles, const T* filters,
-              std::int64_t channels, std::int64_t lanes, T* out, std::int64_t out_plane, bool accumulate) {
+              std::int64_t channels, std::int64_t lanes, T* out, std::int64_t out_plane, bool resume) {
     const KernelsOf<T>& kernel = kernels<T>();
     const std::ptrdiff_t start = 0;
     ConvRow<T> row{};
@@ -128,7 +145,7 @@ void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int
     row.y_step = lanes;
     row.pixels = tiles;
     row.channels = lanes;
-    row.accumulate = accumulate;
+    row.resume = resume;
     for (std::int64_t point = 0; point < kPoints; ++point) {
         row.x = in + point * in_plane;
         row.filters = filters + point * channels * lanes;

@@ -6,8 +6,8 @@
 // 12 + 2 + 1 of 16 (AVX2 and baseline: 2x6, 1x12). 4x6 asks 10 loads for 24 FMAs, so with two loads and two FMAs a
 // cycle the FMA ports are the limit, and the ceiling is the FMA peak; 1x14 asks 15 loads for 14 FMAs.
 //
-// For every output element the sum runs over the window in the order of the segments, in one chain from zero, whatever
-// the tile: bits do not depend on where an element sits.
+// For every output element the sum runs over the window in the order of the segments, in one chain from zero (or from
+// where the last call stopped), whatever the tile: bits do not depend on where an element sits.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -20,11 +20,16 @@ constexpr int max_pixels = registers == 32 ? (KV == 1 ? 14 : 24 / KV) : 12 / KV;
 
 template <class T, int KV, int P>
 void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
+    const int64_t last = a.channels - (KV - 1) * width<T>;
+    const auto before = [&](int p, int j) {
+        const T* from = y + p * a.y_step + j * width<T>;
+        return j == KV - 1 && last < width<T> ? load_part(from, last) : load(from);
+    };
     Vec<T> sum[P][KV];
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
-        for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
+        for (int j = 0; j < KV; ++j) sum[p][j] = a.resume ? before(p, j) : Vec<T>{};
     }
     const ptrdiff_t step = a.x_step;
     const T* filters = a.filters;
@@ -50,7 +55,6 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
             }
         }
     }
-    const int64_t last = a.channels - (KV - 1) * width<T>;
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
@@ -58,7 +62,7 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
             T* to = y + p * a.y_step + j * width<T>;
             const bool part = j == KV - 1 && last < width<T>;
             Vec<T> value = sum[p][j];
-            if (a.accumulate) value = (part ? load_part(to, last) : load(to)) + value;
+            if (a.accumulate) value = before(p, j) + value;
             if (a.bias) {
                 const T* bias = a.bias + j * width<T>;
                 value += part ? load_part(bias, last) : load(bias);

@@ -22,6 +22,7 @@ struct ConvRow {
     ptrdiff_t y_step;
     int64_t pixels, channels; // channels: at most vectors * width, more than (vectors - 1) * width
     bool accumulate, relu;
+    bool resume; // the sums go on from what is in y, as if one call had run over both windows
 };
 
 /// As ConvRow for few filters: `filters` is [filter][segment][element, zero-padded to whole vectors].
