@@ -314,7 +314,7 @@ def test_profile() -> None:
     for op in ("Conv2DBackpropInput", "Conv2DBackpropFilter", "MaxPool", "MatMul"):
         assert op in stock
     assert "FastconvConv2D" not in stock
-    for op in ("FastconvConv2D ", "FastconvConv2DBackpropInput", "FastconvMaxPool2DScatter", "MatMul"):
+    for op in ("FastconvConv2D ", "FastconvConv2DMaxPool2DBackprop", "FastconvMaxPool2DWithTaps", "MatMul"):
         assert op in ours
 
 

@@ -332,6 +332,27 @@ def test_second_order_behind_a_max_pool(wanted: list[int]) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
+def test_a_pool_of_another_format_is_not_taken_for_one() -> None:
+    x, w, b = (tf.constant(random(*shape)) for shape in ((2, 202, 12, 3), (3, 3, 3, 1), (1,)))
+
+    def gradients(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([x, w, b])
+            y = fc.max_pool2d(fc.conv2d(x, w, bias=b), (2, 1), data_format="NCHW")
+            loss = tf.reduce_sum(y * y)
+        return tape.gradient(loss, [x, w, b])
+
+    for ours, theirs in zip(tf.function(gradients)(x, w, b), gradients(x, w, b), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
+    geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
+    windows = fc._geometry(fastconv._core.pool_geometry((2, 1), None, "VALID", "NCHW", False))
+    taps, grad = tf.zeros((2, 200, 5, 1), tf.uint8), tf.zeros((2, 200, 5, 1))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="format"):
+        fc._ops.fastconv_conv2d_max_pool2d_backprop(
+            input=x, filters=w, taps=taps, grad=grad, geometry=geometry, pool_geometry=windows
+        )
+
+
 def test_large_layers_keep_their_own_gradients() -> None:
     specs = [tf.TensorSpec(shape) for shape in ((2, 32, 32, 16), (3, 3, 16, 32), (32,))]
     assert "FastconvMaxPool2DScatter" in ops_of(lambda *given: behind(*given, None, [0, 1, 2]), *specs)

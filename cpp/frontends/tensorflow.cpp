@@ -200,6 +200,8 @@ void compute_conv2d_max_pool2d_backprop(Call& call) {
     const ConvArguments arguments = decode_conv(call.input(4).dims()).arguments;
     const PoolArguments windows = decode_pool(call.input(5).dims()).arguments;
     const ConvProblem problem = make_conv_problem(fastconv_type(grad.type()), input.dims(), filters.dims(), arguments);
+    if (windows.format != arguments.format)
+        throw InvalidArgument("geometry and pool_geometry must be of the same data format");
     const PoolProblem pool = make_pool_problem(problem.dtype, problem.output_dims(), windows);
     check_dims("taps", taps.dims(), pool.output_dims(), kPoolOutput);
     check_dims("grad", grad.dims(), pool.output_dims(), kPoolOutput);

@@ -455,7 +455,9 @@ def _skips(op: Any, index: int) -> bool:
 
 def _scatter_behind(op: Any, dy: tf.Tensor) -> Any:
     """The op that gave `dy`, if it is the gradient of a max-pooling of a small layer's output, in a graph."""
-    if tf.executing_eagerly() or dy.op.type != "FastconvMaxPool2DScatter":
+    if tf.executing_eagerly() or hasattr(dy, "numpy"):  # an eager tensor has no op, not even inside a graph
+        return None
+    if dy.op.type != "FastconvMaxPool2DScatter" or _numbers(dy.op.inputs[3])[1] != _numbers(op.inputs[3])[1]:
         return None
     input, filters, _, geometry = op.inputs
     if not (input.shape[1:].is_fully_defined() and filters.shape.is_fully_defined()):
