@@ -39,7 +39,8 @@ void backprop(const ConvProblem& o, const PoolProblem& pool, const T* input, con
         std::max<std::int64_t>(1, kImageBytes / std::max<std::int64_t>(1, output * size_of(o.dtype)));
     const PackedFilters packed(o.dtype, o.filter_dims(), filters); // once for all parts
     const Scratch<T> sums(parts * values);
-    const double work = (input_backprop ? 4.0 : 2.0) * static_cast<double>(o.n * o.p * o.q * values);
+    const double work =
+        (input_backprop ? 4.0 : 2.0) * static_cast<double>(o.n * o.p * o.q) * static_cast<double>(values);
     parallel_for(parts, work, [&](std::int64_t part) {
         const std::int64_t first = part_start(part, parts, o.n), end = part_start(part + 1, parts, o.n);
         T* const sum = sums.get() + part * values;

@@ -457,6 +457,8 @@ def _scatter_behind(op: Any, dy: tf.Tensor) -> Any:
     """The op that gave `dy`, if it is the gradient of a max-pooling of a small layer's output, in a graph."""
     if tf.executing_eagerly() or hasattr(dy, "numpy"):  # an eager tensor has no op, not even inside a graph
         return None
+    if not hasattr(op, "skip_input_indices"):  # of the fused op, a graph could not prune what nobody wants
+        return None
     if dy.op.type != "FastconvMaxPool2DScatter" or _numbers(dy.op.inputs[3])[1] != _numbers(op.inputs[3])[1]:
         return None
     input, filters, _, geometry = op.inputs
