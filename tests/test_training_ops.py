@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import run_python
 from workers import ISAS
 
 
@@ -124,10 +122,7 @@ bias_gradients()
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_taps_and_bias_gradients(isa: str) -> None:
-    environment = {**os.environ, "FASTCONV_ISA": isa}
-    command = [sys.executable, "-c", EVERY_ISA]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_python(EVERY_ISA, FASTCONV_ISA=isa)
 
 
 # ---- Taps ------------------------------------------------------------------------------------------------------------
@@ -256,10 +251,7 @@ for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, n
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_gradients_behind_a_max_pool(isa: str) -> None:
-    environment = {**os.environ, "FASTCONV_ISA": isa}
-    command = [sys.executable, "-c", BEHIND_EVERY_ISA]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_python(BEHIND_EVERY_ISA, FASTCONV_ISA=isa)
 
 
 def behind(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]) -> Any:

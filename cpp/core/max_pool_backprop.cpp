@@ -35,8 +35,10 @@ void backprop(const ConvProblem& o, const PoolProblem& pool, const T* input, con
               const T* grad, T* input_backprop, T* filter_backprop) {
     const std::int64_t image = o.h * o.w * o.c, output = o.p * o.q * o.k, pooled = pool.p * pool.q * pool.c;
     const std::int64_t values = filter_values(o), parts = std::min(kParts, ceil_div(o.n, kLeastImages));
-    const std::int64_t few =
-        std::max<std::int64_t>(1, kImageBytes / std::max<std::int64_t>(1, output * size_of(o.dtype)));
+    const auto that_fit = [&](std::int64_t bytes, std::int64_t image_values) {
+        return std::max<std::int64_t>(1, bytes / std::max<std::int64_t>(1, image_values * size_of(o.dtype)));
+    };
+    const std::int64_t few = std::min(that_fit(kImageBytes, output), that_fit(kInputBytes, image));
     const PackedFilters packed(o.dtype, o.filter_dims(), filters); // once for all parts
     const Scratch<T> sums(parts * values);
     const double work =
@@ -71,6 +73,8 @@ void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, cons
                        const std::uint8_t* taps, const void* grad, void* input_backprop, void* filter_backprop) {
     if (!max_pool_backprop_serves(problem))
         throw InvalidArgument("the layer is too large for the gradients of convolution and max-pooling in one");
+    if (pool.format != problem.format)
+        throw InvalidArgument("convolution and max-pooling must have the same data format");
     check_dims("the input of the max-pooling", pool.input_dims(), problem.output_dims(),
                "the output of the convolution");
     if (problem.dtype == DataType::float32)

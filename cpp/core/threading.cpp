@@ -39,7 +39,8 @@ constexpr double kSerialCost = 2e5;
 
 // A worker that was woken while the framework's threads had all CPUs queues behind its own caller, and the system does
 // not move it when another CPU falls idle: it thinks of its caches. From this many operations on (some 50 us) a caller
-// whom nobody helps lets others have its CPU once after a task; the worker then leaves it (see leave_cpu).
+// whom nobody helps lets others have its CPU after a task, once for each worker that it woke; the worker then leaves it
+// (see leave_cpu).
 constexpr double kYieldCost = 5e6;
 
 // libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.

@@ -49,7 +49,7 @@ std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
     return kPoints * (c + lanes) * value_bytes<T>;
 }
 
-/// How filters are cut, and with that which order of work a layer has.
+/// How filters are cut, and which order of work a layer has for so many tiles.
 template <class T>
 struct FilterBlocks {
     std::int64_t vectors, k_blocks, widest; // widest: filters of a block

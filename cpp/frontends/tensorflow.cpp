@@ -200,8 +200,6 @@ void compute_conv2d_max_pool2d_backprop(Call& call) {
     const ConvArguments arguments = decode_conv(call.input(4).dims()).arguments;
     const PoolArguments windows = decode_pool(call.input(5).dims()).arguments;
     const ConvProblem problem = make_conv_problem(fastconv_type(grad.type()), input.dims(), filters.dims(), arguments);
-    if (windows.format != arguments.format)
-        throw InvalidArgument("geometry and pool_geometry must be of the same data format");
     const PoolProblem pool = make_pool_problem(problem.dtype, problem.output_dims(), windows);
     check_dims("taps", taps.dims(), pool.output_dims(), kPoolOutput);
     check_dims("grad", grad.dims(), pool.output_dims(), kPoolOutput);
@@ -210,7 +208,7 @@ void compute_conv2d_max_pool2d_backprop(Call& call) {
     const Tensor d_input = WithInput ? call.output(2, grad.type(), problem.input_dims()) : Tensor(nullptr);
     max_pool_backprop(problem, pool, input.data(), filters.data(), static_cast<const std::uint8_t*>(taps.data()),
                       grad.data(), WithInput ? d_input.data() : nullptr, d_filters.data());
-    // Each pooled gradient goes to one output of the convolution.
+    // Each pooled gradient goes to one output of the convolution: taps of a max-pooling always name one.
     bias_gradient(problem.dtype, pool.format, pool.output_dims(), grad.data(), nullptr, nullptr, d_bias.data());
 }
 

@@ -415,14 +415,12 @@ struct Pairs {
 
 // The gradient of such windows where their taps are given, and at least one window fits into a vector: vectors run
 // along the two input rows, so that each is stored once, whole. The lanes of such a vector belong to few windows, whose
-// gradients and taps one load each and a permutation bring there. The permutations repeat after `count` vectors, at
-// most
-// 7. Per vector 2 loads, 2 permutations, 2 comparisons, 2 stores: the ceiling is one such vector in 4 cycles, where the
-// stores that cross cache lines cost most.
+// gradients and taps one load each and a permutation bring there. The permutations repeat after `count` vectors. Per
+// vector 2 loads, 2 permutations, 2 comparisons, 2 stores: the ceiling is one such vector in 4 cycles, where the stores
+// that cross cache lines cost most.
 template <class T>
 struct PairRows {
-    static constexpr int most =
-        7; // 2 * channels <= width, so that 2 * channels / gcd(2 * channels, width) is at most 7
+    static constexpr int most = 7; // (2 * channels) / gcd(2 * channels, width), as 2 * channels <= width
     int64_t count = 0;
     Index<T> from[most];  // a lane's window and channel, counted from the vector's first window
     Index<T> right[most]; // 1 at a right tap
@@ -527,11 +525,10 @@ template <class T>
 void max_grad_row(const PoolRow<T>& a) {
     if (!a.apart || !has_pairs(a))
         each_window<MaxGradWindow>(a, a.apart);
-    else if (a.chosen_tap && can_pick && 2 * a.channels <= width<T> && a.y_step == a.x_step &&
-             a.grad_step == a.channels)
+    else if (a.chosen_tap && can_pick && 2 * a.channels <= width<T>)
         scatter_pairs(a);
     else if (a.chosen_tap)
-        each_group<T, true, true>(a);
+        each_group<T, false, true, true>(a);
     else
         each_group<T, true, false>(a);
 }

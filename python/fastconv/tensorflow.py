@@ -449,7 +449,7 @@ def _with(geometry: tf.Tensor, index: int, value: int) -> tf.Tensor:
 
 
 def _skips(op: Any, index: int) -> bool:
-    """Whether nobody wants the gradient of an input; only an eager tape knows, a graph prunes what is not used."""
+    """Whether nobody wants the gradient of an input; only a tape knows, else the graph prunes what is not used."""
     return index in getattr(op, "skip_input_indices", ())
 
 

@@ -28,6 +28,7 @@ _IDX_FILES = {
     "x_test": ("t10k-images", 3),
     "y_test": ("t10k-labels", 1),
 }
+# Of a broken file. zipfile's NotImplementedError and RuntimeError: a compression that it lacks, an encrypted archive.
 _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
