@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             command.run(options)
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        # The frames of an interrupted training hold an iterator over Python's generator. TensorFlow reports an error if it
+        # still lives when Python does not, so it ends here.
+        traceback.clear_frames(interrupt.__traceback__)
+        gc.collect()
         print("\nfastconv: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
