@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        # The frames of an interrupted training hold an iterator over Python's generator. TensorFlow reports an error if it
-        # still lives when Python does not, so it ends here.
+        # The frames of an interrupted training hold an iterator over Python's generator. TensorFlow warns if that still
+        # lives when Python does not, so it ends here.
         traceback.clear_frames(interrupt.__traceback__)
         gc.collect()
         print("\nfastconv: interrupted", file=sys.stderr)
