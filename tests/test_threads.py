@@ -379,6 +379,31 @@ def test_threads_end_with_their_python_threads() -> None:
     assert threads_of_this_process() < before + 15
 
 
+@pytest.mark.parametrize(("backend", "more"), [("", 2), ("openmp", 1)])
+def test_openmp_gives_way_while_others_have_the_cpus(backend: str, more: int) -> None:
+    """When its thread comes milliseconds too late, the pool steps in with a thread of its own, unless told not to."""
+    code = """
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+
+    before = threads()
+    expected = digests()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
+    try:
+        for _ in range(300):
+            digest("max pool")
+            if threads() > before + 1:
+                break
+        found = digests()
+    finally:
+        for process in busy:
+            process.kill()
+    print(json.dumps([threads() - before, found == expected]))
+    """
+    text = JOBS + "import subprocess\n" + textwrap.dedent(code)
+    assert run_python(text, FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="2") == [more, True]
+
+
 # ---- What Python users do --------------------------------------------------------------------------------------------
 # Fifty children, and sixteen threads, also where TensorFlow's ops have run and others are inside a call.
 

@@ -1,7 +1,8 @@
 // The two backends of parallel_for, the thread count, and what fork() does to them.
 //
 // OpenMP is the default. libgomp keeps one pool for each calling thread and its pool does not survive fork(), so the
-// second backend, one pool for the process, serves callers that come from many threads, and every forked child.
+// second backend, one pool for the process, serves callers that come from many threads, and every forked child. It also
+// steps in where other threads, such as those of NumPy's BLAS, keep OpenMP's from the CPUs.
 #include "core/threading.h"
 
 #include "core/floating_point_state.h"
@@ -21,6 +22,9 @@
 #include <thread>
 #include <vector>
 
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -45,6 +49,14 @@ constexpr double kYieldCost = 5e6;
 
 // libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.
 constexpr std::int64_t kMaxThreads = 1024;
+
+// A region of OpenMP ends when all its threads have been there, so one that waits for a CPU delays it even where
+// nothing is left to do. Idle threads of OpenBLAS spin: between its matrix products, our operations of 0.1 ms took up
+// to 4 ms, a time slice. In the pool a caller whom nobody helps ends alone. After a region that waited for kLate for
+// threads that came too late to do anything, the process takes the pool for kPoolAfterLate, and then tries OpenMP
+// again.
+constexpr std::chrono::milliseconds kLate{2}; // starting a thread takes 1
+constexpr std::chrono::seconds kPoolAfterLate{1};
 
 // How long a thread of the pool waits awake, and how many pauses lie between its looks at the clock.
 constexpr std::chrono::microseconds kAwake{50};
@@ -437,18 +449,50 @@ std::atomic<std::int64_t>& threads() {
 thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
 std::atomic<std::int64_t> g_host_threads{kMaxThreads};
 
-bool use_pool() {
-#if defined(_OPENMP)
+/// What FASTCONV_THREADING says; empty if nothing.
+const std::string& forced_backend() {
     static const std::string forced = std::getenv("FASTCONV_THREADING") ? std::getenv("FASTCONV_THREADING") : "";
     if (!forced.empty() && forced != "openmp" && forced != "pool") {
         throw InvalidArgument("the environment variable FASTCONV_THREADING is '" + forced +
                               "', but must be 'openmp' or 'pool'");
     }
+    return forced;
+}
+
+bool use_pool() {
+#if defined(_OPENMP)
+    const std::string& forced = forced_backend();
     return g_forked || forced == "pool" || (forced.empty() && t_preferred == ThreadingBackend::pool);
 #else
     return true;
 #endif
 }
+
+#if defined(_OPENMP)
+using Clock = std::chrono::steady_clock;
+std::atomic<Clock::time_point> g_pool_until{Clock::time_point::min()};
+
+void run_on_openmp(Job& job, std::int64_t threads) {
+    std::atomic<std::int64_t> arrived{0};
+    bool all_came = true;
+    Clock::time_point ended_alone;
+#pragma omp parallel num_threads(static_cast<int>(threads))
+    {
+        arrived.fetch_add(1, std::memory_order_relaxed);
+        job.work();
+        if (omp_get_thread_num() == 0 && arrived.load(std::memory_order_relaxed) < omp_get_num_threads()) {
+            all_came = false;
+            ended_alone = Clock::now();
+        }
+    }
+    if (!all_came) {
+        const Clock::time_point now = Clock::now();
+        if (now - ended_alone > kLate) {
+            g_pool_until = now + kPoolAfterLate;
+        }
+    }
+}
+#endif
 
 } // namespace
 
@@ -465,9 +509,8 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
     }
     Job job(count, n, function, context);
 #if defined(_OPENMP)
-    if (!use_pool()) {
-#pragma omp parallel num_threads(static_cast<int>(n))
-        job.work();
+    if (!use_pool() && (!forced_backend().empty() || Clock::now() >= g_pool_until.load(std::memory_order_relaxed))) {
+        run_on_openmp(job, n);
         job.rethrow_failure();
         return;
     }
