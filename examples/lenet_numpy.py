@@ -1,5 +1,7 @@
 """LeNet-5 without a framework: fastconv convolves and pools, NumPy does the rest, and every gradient is written out.
 
+A dense layer is a convolution, too: each row of its input is an image of one pixel, and its kernel a 1x1 filter.
+
     python examples/lenet_numpy.py [--data mnist.npz] [--epochs 3] [--batch-size 128] [--seed 1]
 
 The model is that of ``fastconv lenet``. All weights lie in one long vector, so that Adam is a few lines; the layers see
@@ -78,11 +80,9 @@ class LeNet:
         fastconv.max_pool2d(a["maps1"], 2, out=a["pool1"])
         fastconv.conv2d(a["pool1"], w["conv2"], bias=w["bias2"], out=a["maps2"])
         fastconv.max_pool2d(a["maps2"], 2, out=a["pool2"])
-        _dense(a["pool2"].reshape(-1, 400), w["dense1"], w["bias3"], a["hidden1"])
-        np.maximum(a["hidden1"], 0, out=a["hidden1"])
-        _dense(a["hidden1"], w["dense2"], w["bias4"], a["hidden2"])
-        np.maximum(a["hidden2"], 0, out=a["hidden2"])
-        return _dense(a["hidden2"], w["logits"], w["bias5"], a["logits"])
+        _dense(a["pool2"].reshape(-1, 400), w["dense1"], w["bias3"], "relu", a["hidden1"])
+        _dense(a["hidden1"], w["dense2"], w["bias4"], "relu", a["hidden2"])
+        return _dense(a["hidden2"], w["logits"], w["bias5"], None, a["logits"])
 
     def backward(self, images: Array, labels: Array) -> float:
         """The loss of what forward computed last, against one-hot labels; all gradients in `self.g`."""
@@ -136,16 +136,20 @@ class LeNet:
         return loss
 
 
-def _dense(x: Array, kernel: Array, bias: Array, out: Array) -> Array:
-    np.matmul(x, kernel, out=out)
-    out += bias
+def _dense(x: Array, kernel: Array, bias: Array, activation: str | None, out: Array) -> Array:
+    fastconv.conv2d(_one_pixel(x), kernel[None, None], bias=bias, activation=activation, out=_one_pixel(out))
     return out
 
 
 def _dense_gradients(x: Array, kernel: Array, dy: Array, dkernel: Array, dbias: Array, dx: Array) -> None:
-    np.matmul(x.T, dy, out=dkernel)
-    _sum_rows(dy, dbias)
-    np.matmul(dy, kernel.T, out=dx)
+    x, kernel, dy, dx = _one_pixel(x), kernel[None, None], _one_pixel(dy), _one_pixel(dx)
+    fastconv.conv2d_backprop_filter(x, kernel.shape, dy, out=dkernel[None, None])
+    fastconv.conv2d_backprop_input(x.shape, kernel, dy, out=dx)
+    _sum_rows(dy[:, 0, 0], dbias)
+
+
+def _one_pixel(rows: Array) -> Array:
+    return rows[:, None, None, :]
 
 
 def _sum_rows(matrix: Array, out: Array) -> None:
