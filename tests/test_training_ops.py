@@ -206,6 +206,12 @@ layers = [  # input, filters, convolution, pooling; images by the part, by the f
     ((2, 12, 12, 4), (3, 3, 4, 40), dict(dilations=2), dict(ksize=(2, 3))),
     ((7, 6, 6, 5), (1, 1, 5, 3), {}, dict(ksize=2)), ((0, 9, 8, 3), (3, 3, 3, 5), {}, dict(ksize=2)),
     ((70, 14, 14, 3), (5, 5, 3, 32), dict(padding="SAME"), dict(ksize=2)),
+    # Sparse for both gradients, or the one of 4x4 patches; filters left over from blocks of them; overlapping windows.
+    ((9, 13, 13, 6), (3, 3, 6, 19), dict(padding="SAME"), dict(ksize=3, strides=2)),
+    ((9, 11, 9, 2), (2, 3, 2, 7), dict(padding=((1, 0), (0, 2))), dict(ksize=(2, 1))),
+    ((9, 9, 8, 1), (2, 3, 1, 6), dict(padding="SAME"), dict(ksize=(3, 2))),
+    ((9, 7, 9, 1), (3, 2, 1, 11), {}, dict(ksize=2)), ((9, 8, 8, 2), (3, 1, 2, 9), {}, dict(ksize=2, strides=(1, 2))),
+    ((9, 6, 6, 7), (1, 1, 7, 5), {}, dict(ksize=3)),
 ]
 for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, np.float64), (False, True), layers):
     rng = np.random.default_rng(shape)
@@ -252,6 +258,47 @@ for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, n
 @pytest.mark.parametrize("isa", ISAS)
 def test_gradients_behind_a_max_pool(isa: str) -> None:
     run_python(BEHIND_EVERY_ISA, FASTCONV_ISA=isa)
+
+
+NOT_FINITE_EVERY_ISA = """
+import itertools
+import numpy as np
+import fastconv
+import fastconv.tensorflow as fc
+
+core = fastconv._core
+layers = [((20, 13, 13, 6), (3, 3, 6, 16), "VALID"), ((20, 11, 12, 1), (3, 3, 1, 6), "VALID"),
+          ((20, 8, 9, 3), (3, 3, 3, 5), "SAME")]
+values = (np.inf, -np.inf, np.nan)
+for (shape, window, padding), dtype, where in itertools.product(layers, (np.float32, np.float64), range(3)):
+    rng = np.random.default_rng(where)
+    x, w = rng.standard_normal(shape).astype(dtype), rng.standard_normal(window).astype(dtype)
+    y = fastconv.conv2d(x, w, padding=padding)
+    geometry = core.conv_geometry(1, padding, "NHWC", 1, "auto", None, False)
+    pooled, taps = fc._ops.fastconv_max_pool2d_with_taps(
+        input=y, geometry=fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", False)))
+    grad = rng.standard_normal(pooled.shape).astype(dtype)
+    given = dict(input=x, filters=w, taps=np.asarray(taps), grad=grad)
+    pool_geometry = fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", False))
+    for value, of in itertools.product(values, (x, grad, w)):
+        kept, at = of.copy(), rng.integers(of.size)
+        of.flat[at] = value
+        ours = fc._ops.fastconv_conv2d_max_pool2d_backprop(
+            **given, geometry=fc._geometry(geometry), pool_geometry=pool_geometry)
+        dy = np.asarray(fc._ops.fastconv_max_pool2d_scatter(
+            like=y, taps=taps, grad=grad, geometry=pool_geometry))
+        options = dict(padding=padding, algorithm="direct")
+        expected = (fastconv.conv2d_backprop_filter(x, w.shape, dy, **options), dy.sum((0, 1, 2)),
+                    fastconv.conv2d_backprop_input(x.shape, w, dy, **options))
+        for result, wanted in zip(ours, expected):
+            np.testing.assert_allclose(result, wanted, rtol=1e-3, atol=1e-3)
+        of[...] = kept
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_infinity_and_nan_behind_a_max_pool(isa: str) -> None:
+    run_python(NOT_FINITE_EVERY_ISA, FASTCONV_ISA=isa)
 
 
 def behind(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]) -> Any:

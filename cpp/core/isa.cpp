@@ -18,6 +18,7 @@ namespace fastconv {
     void add_transpose(KernelTable&);                                                                                  \
     void add_winograd(KernelTable&);                                                                                   \
     void add_bias_gradient(KernelTable&);                                                                              \
+    void add_behind_max_pool(KernelTable&);                                                                            \
     }
 FASTCONV_DECLARE_ISA(baseline)
 #if defined(FASTCONV_X86)
@@ -30,12 +31,12 @@ namespace {
 struct Isa {
     const char* name;
     bool (*available)();
-    void (*add[9])(KernelTable&);
+    void (*add[10])(KernelTable&);
 };
 
 #define FASTCONV_ADD(isa)                                                                                              \
-    {isa::add_direct,  isa::add_dot,       isa::add_filter_gradient, isa::add_flat,         isa::add_depthwise,        \
-     isa::add_pooling, isa::add_transpose, isa::add_winograd,        isa::add_bias_gradient}
+    {isa::add_direct,  isa::add_dot,       isa::add_filter_gradient, isa::add_flat,          isa::add_depthwise,       \
+     isa::add_pooling, isa::add_transpose, isa::add_winograd,        isa::add_bias_gradient, isa::add_behind_max_pool}
 // The slowest first. __builtin_cpu_supports also asks whether the operating system saves the registers.
 const Isa kIsas[] = {
     {"baseline", [] { return true; }, FASTCONV_ADD(baseline)},

@@ -207,9 +207,7 @@ void compute_conv2d_max_pool2d_backprop(Call& call) {
     const Tensor d_bias = call.output(1, grad.type(), {problem.k});
     const Tensor d_input = WithInput ? call.output(2, grad.type(), problem.input_dims()) : Tensor(nullptr);
     max_pool_backprop(problem, pool, input.data(), filters.data(), static_cast<const std::uint8_t*>(taps.data()),
-                      grad.data(), WithInput ? d_input.data() : nullptr, d_filters.data());
-    // Each pooled gradient goes to one output of the convolution: taps of a max-pooling always name one.
-    bias_gradient(problem.dtype, pool.format, pool.output_dims(), grad.data(), nullptr, nullptr, d_bias.data());
+                      grad.data(), WithInput ? d_input.data() : nullptr, d_filters.data(), d_bias.data());
 }
 
 void compute_max_pool2d_gather(Call& call) {

@@ -142,6 +142,71 @@ struct PoolRow {
     bool apart; // gradients: no two windows overlap, so that y is written, not added to
 };
 
+/// Gradients behind a max-pooling: window after window the pooled gradient of `filters` filters, and the tap of its
+/// window that each goes to, a number from taps_count on meaning none.
+///
+/// patches[window] = sum over filters k of grad[window][k] * shifts[k*patch + tap*tap_step], of `patch` values each.
+template <class T>
+struct PooledPatches {
+    const uint8_t* taps;
+    const T* grad;
+    int64_t windows, filters, taps_count;
+    const T* shifts;
+    ptrdiff_t tap_step;
+    T* patches;
+    int64_t patch; // whole vectors
+};
+
+/// sums[k] += sum over windows of grad[window][k] * columns[row*.row + window*.step + offsets[tap]], of `column`
+/// values.
+template <class T>
+struct PooledProducts {
+    const uint8_t* taps;
+    const T* grad;
+    int64_t rows, windows, filters, taps_count; // windows: of a row
+    const T* columns;
+    ptrdiff_t row, step;
+    const ptrdiff_t* offsets;
+    T* sums;
+    int64_t column; // whole vectors
+};
+
+/// As PooledProducts, without columns: a window's patch is spread_rows rows of patch_row values, in all at most a
+/// vector, row j from x[row*.row + window*.step + j*x_row], and elements[tap*width + lane] tells which of them the
+/// lane's is. A vector beyond the last row may be read.
+template <class T>
+struct PooledSpreads {
+    const uint8_t* taps;
+    const T* grad;
+    int64_t rows, windows, filters, taps_count;
+    const T* x;
+    ptrdiff_t x_row, row, step;
+    int64_t patch_row;
+    const int32_t* elements;
+    T* sums; // [filter][width]
+};
+
+/// columns[row*pixels + i] = `runs` runs of `run` values, run j from x[(row + j)*x_row + i*x_step]. At least 3 values a
+/// run, or at most 6 runs. What follows in x, of which a vector may be read, fills up the last vector.
+template <class T>
+struct WindowColumns {
+    const T* x;
+    ptrdiff_t x_row, x_step;
+    int64_t rows, pixels, runs, run;
+    T* columns;
+    int64_t column; // runs*run, rounded up to whole vectors
+};
+
+/// Adds patches of patch_rows rows of patch_row values to an image, the one of window x of row y at y*row + x*step.
+template <class T>
+struct AddPatches {
+    const T* patches;
+    int64_t patch, patch_rows, patch_row;
+    int64_t rows, windows;
+    T* to;
+    ptrdiff_t to_row, row, step;
+};
+
 /// points[i*6 + j][c] of one tile, from a square of pixels of which rows [row0, row1) and columns [column0, column1)
 /// exist and the others count as zero.
 template <class T>
@@ -197,6 +262,13 @@ struct KernelsOf {
     /// to[c*to_row + r] = from[r*from_row + c].
     void (*transpose)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns);
     void (*column_sums)(const ColumnSums<T>&);
+    void (*pooled_patches)(const PooledPatches<T>&);
+    void (*pooled_products)(const PooledProducts<T>&);
+    void (*pooled_spreads)(const PooledSpreads<T>&); // may be null
+    int64_t spread_rows;
+    void (*window_columns)(const WindowColumns<T>&);
+    void (*add_patches)(const AddPatches<T>&);
+    bool (*all_finite)(const T* x, int64_t count);
     void (*max_row)(const PoolRow<T>&);
     void (*max_grad_row)(const PoolRow<T>&);
     void (*avg_row)(const PoolRow<T>&);

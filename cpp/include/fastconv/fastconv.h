@@ -181,13 +181,13 @@ FASTCONV_API void max_pool2d_scatter(const PoolProblem& problem, const std::uint
 FASTCONV_API void max_pool2d_gather(const PoolProblem& problem, const std::uint8_t* taps, const void* values,
                                     void* output);
 /// The gradients of a convolution whose output went into the max-pooling `pool` and nowhere else: what
-/// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null) and conv2d_backprop_filter give, without
-/// the whole gradient of the convolution's output in memory. For small layers, which max_pool_backprop_serves tells,
-/// whatever the batch.
+/// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient
+/// give, without the whole gradient of the convolution's output in memory. Every byte of `taps` must name a tap. For
+/// small layers, which max_pool_backprop_serves tells, whatever the batch.
 FASTCONV_API bool max_pool_backprop_serves(const ConvProblem& problem);
 FASTCONV_API void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                     const void* filters, const std::uint8_t* taps, const void* grad,
-                                    void* input_backprop, void* filter_backprop);
+                                    void* input_backprop, void* filter_backprop, void* bias_backprop);
 FASTCONV_API void avg_pool2d(const PoolProblem& problem, const void* input, void* output);
 FASTCONV_API void avg_pool2d_grad(const PoolProblem& problem, const void* grad, void* input_grad);
 

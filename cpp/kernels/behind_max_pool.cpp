@@ -1,0 +1,321 @@
+// The gradients of a small convolution whose output went into a max-pooling, from the pooled gradient: of each window
+// of the pooling only one pixel has a gradient, so that of 2x2 windows three quarters of the products are not computed.
+//
+// Which pixel that is, its tap, differs from filter to filter and is known only at run time, so it selects an address:
+//
+// pooled_patches, the input gradient: the patch of input pixels that a pooling window's pixels read is a sum over the
+// filters of grad * the filter, shifted by its tap in a patch of zeros. All shifts are in a table that sits in L1.
+// Vectorised over the patch's values, of which up to 12 vectors (AVX2: 8) are sums in registers; each step is a
+// broadcast and as many FMAs from memory. Ceiling: two loads a cycle, which is 6 of 7 FMAs for patches of 6 vectors.
+//
+// pooled_products, the filter gradient: the windows that the convolution's pixels read lie one by one in memory,
+// copied by window_columns; the sums of 4 filters x up to 4 vectors of window elements (AVX2: 4 x 2) sit in registers
+// while the pooling windows stream by. A step loads a tap, its offset, a gradient and the window, two loads a cycle.
+//
+// pooled_spreads, the same where a patch fits one vector of 16 lanes, as that of 3x3 windows of one channel: copying
+// windows would take longer than the sums. A patch is loaded once, row by row, and serves all filters, whose tap
+// selects a permutation; 8 sums, the patch and 3 masks are in registers. A step loads a tap, a permutation and a
+// gradient.
+//
+// Zeros of the table and copied values beside a window meet all gradients: all must be finite (all_finite).
+#include "kernels/simd.h"
+#include "kernels/table.h"
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+constexpr int most_patch_vectors = registers == 32 ? 12 : 8;
+
+// Not inlined into one large function, whose pointers GCC would not keep in registers.
+template <class T, int Windows, int Vectors>
+__attribute__((noinline)) void patches(const PooledPatches<T>& a, int64_t window, ptrdiff_t at) {
+    const int64_t filters = a.filters, taps_count = a.taps_count;
+    const ptrdiff_t tap_step = a.tap_step, patch = a.patch;
+    const uint8_t* taps = a.taps + window * filters;
+    const T* grad = a.grad + window * filters;
+    const T* shifts = a.shifts + at;
+    Vec<T> sum[Windows][Vectors];
+    FASTCONV_UNROLL
+    for (int i = 0; i < Windows * Vectors; ++i) sum[i / Vectors][i % Vectors] = Vec<T>{};
+    for (const uint8_t* const end = taps + filters; taps < end; ++taps, ++grad, shifts += patch) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < Windows; ++i) {
+            const int64_t tap = taps[i * filters];
+            if (tap >= taps_count) continue; // names none
+            const T* from = shifts + tap * tap_step;
+            const Vec<T> value = broadcast(grad[i * filters]);
+            FASTCONV_UNROLL
+            for (int v = 0; v < Vectors; ++v) sum[i][v] += value * load(from + v * width<T>);
+        }
+    }
+    T* to = a.patches + window * patch + at;
+    FASTCONV_UNROLL
+    for (int i = 0; i < Windows * Vectors; ++i)
+        store(to + i / Vectors * patch + i % Vectors * width<T>, sum[i / Vectors][i % Vectors]);
+}
+
+template <class T, int Vectors>
+struct Patches {
+    static void run(const PooledPatches<T>& a, ptrdiff_t at, int64_t vectors) {
+        if (vectors != Vectors) return Patches<T, Vectors - 1>::run(a, at, vectors);
+        int64_t window = 0;
+        if (2 * Vectors <= most_patch_vectors) // few sums alone would wait for each other
+            for (; window + 2 <= a.windows; window += 2) patches<T, 2, Vectors>(a, window, at);
+        for (; window < a.windows; ++window) patches<T, 1, Vectors>(a, window, at);
+    }
+};
+template <class T>
+struct Patches<T, 0> {
+    static void run(const PooledPatches<T>&, ptrdiff_t, int64_t) {}
+};
+
+template <class T>
+void pooled_patches(const PooledPatches<T>& a) {
+    int64_t left = a.patch / width<T>;
+    ptrdiff_t at = 0;
+    for (int64_t tiles = (left + most_patch_vectors - 1) / most_patch_vectors; tiles > 0; --tiles) {
+        const int64_t vectors = (left + tiles - 1) / tiles;
+        Patches<T, most_patch_vectors>::run(a, at, vectors);
+        at += vectors * width<T>;
+        left -= vectors;
+    }
+}
+
+constexpr int most_filters = 4;
+constexpr int most_column_vectors = registers == 32 ? 4 : 2;
+
+template <class T, int Filters, int Vectors>
+__attribute__((noinline)) void products(const PooledProducts<T>& a, int64_t k, ptrdiff_t at) {
+    const int64_t taps_count = a.taps_count;
+    const ptrdiff_t* offsets = a.offsets;
+    Vec<T> sum[Filters][Vectors];
+    T* sums = a.sums + k * a.column + at;
+    FASTCONV_UNROLL
+    for (int i = 0; i < Filters * Vectors; ++i)
+        sum[i / Vectors][i % Vectors] = load(sums + i / Vectors * a.column + i % Vectors * width<T>);
+    const uint8_t* taps = a.taps + k;
+    const T* grad = a.grad + k;
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const T* columns = a.columns + row * a.row + at;
+        for (int64_t window = 0; window < a.windows; ++window) {
+            FASTCONV_UNROLL
+            for (int i = 0; i < Filters; ++i) {
+                const int64_t tap = taps[i];
+                if (tap >= taps_count) continue; // names none
+                const T* from = columns + offsets[tap];
+                const Vec<T> value = broadcast(grad[i]);
+                FASTCONV_UNROLL
+                for (int v = 0; v < Vectors; ++v) sum[i][v] += value * load(from + v * width<T>);
+            }
+            taps += a.filters;
+            grad += a.filters;
+            columns += a.step;
+        }
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < Filters * Vectors; ++i)
+        store(sums + i / Vectors * a.column + i % Vectors * width<T>, sum[i / Vectors][i % Vectors]);
+}
+
+template <class T, int Filters, int Vectors>
+struct Products {
+    static void run(const PooledProducts<T>& a, int64_t k, ptrdiff_t at, int64_t filters, int64_t vectors) {
+        if (filters < Filters)
+            Products<T, Filters - 1, Vectors>::run(a, k, at, filters, vectors);
+        else if (vectors < Vectors)
+            Products<T, Filters, Vectors - 1>::run(a, k, at, filters, vectors);
+        else
+            products<T, Filters, Vectors>(a, k, at);
+    }
+};
+template <class T, int Vectors>
+struct Products<T, 0, Vectors> {
+    static void run(const PooledProducts<T>&, int64_t, ptrdiff_t, int64_t, int64_t) {}
+};
+template <class T, int Filters>
+struct Products<T, Filters, 0> {
+    static void run(const PooledProducts<T>&, int64_t, ptrdiff_t, int64_t, int64_t) {}
+};
+
+template <class T>
+void pooled_products(const PooledProducts<T>& a) {
+    for (int64_t k = 0; k < a.filters; k += most_filters) {
+        const int64_t filters = a.filters - k < most_filters ? a.filters - k : most_filters;
+        for (ptrdiff_t at = 0; at < a.column; at += most_column_vectors * width<T>) {
+            const int64_t left = (a.column - at) / width<T>;
+            Products<T, most_filters, most_column_vectors>::run(
+                a, k, at, filters, left < most_column_vectors ? left : most_column_vectors);
+        }
+    }
+}
+
+constexpr int most_runs = 6; // in a vector: of 16 lanes, if runs have at least 3
+
+/// Vector `at` of all columns. Runs `first` and on meet in it: each is loaded as if it went on before its start, and
+/// takes its lanes from there on.
+template <class T, int Runs>
+struct ColumnVectors {
+    static void run(const WindowColumns<T>& a, int64_t at, int64_t first, int64_t runs) {
+        if (runs != Runs) return ColumnVectors<T, Runs - 1>::run(a, at, first, runs);
+        Index<T> is_run[Runs];
+        ptrdiff_t from[Runs];
+        for (int i = 0; i < Runs; ++i) {
+            from[i] = (first + i) * (a.x_row - a.run) + at;
+            for (int lane = 0; lane < width<T>; ++lane) is_run[i][lane] = at + lane >= (first + i) * a.run ? -1 : 0;
+        }
+        const int64_t pixels = a.pixels, column = a.column; // what is stored could be these, for all GCC knows
+        const ptrdiff_t x_step = a.x_step;
+        T* to = a.columns + at;
+        for (int64_t row = 0; row < a.rows; ++row) {
+            const T* x = a.x + row * a.x_row;
+            for (int64_t i = 0; i < pixels; ++i) {
+                Vec<T> value = load(x + from[0]);
+                FASTCONV_UNROLL
+                for (int j = 1; j < Runs; ++j) value = is_run[j] ? load(x + from[j]) : value;
+                store(to, value);
+                x += x_step;
+                to += column;
+            }
+        }
+    }
+};
+template <class T>
+struct ColumnVectors<T, 0> {
+    static void run(const WindowColumns<T>&, int64_t, int64_t, int64_t) {}
+};
+
+template <class T>
+void window_columns(const WindowColumns<T>& a) {
+    for (int64_t at = 0; at < a.column; at += width<T>) {
+        const int64_t first = at / a.run, last = (at + width<T> - 1) / a.run;
+        ColumnVectors<T, most_runs>::run(a, at, first, (last < a.runs ? last + 1 : a.runs) - first);
+    }
+}
+
+#if defined(__AVX512F__)
+constexpr int spread_rows = 4;
+constexpr int most_spread_filters = 8;
+
+template <int Filters>
+__attribute__((noinline)) void spread_some(const PooledSpreads<float>& a, int64_t k) {
+    constexpr int lanes = width<float>;
+    const int64_t taps_count = a.taps_count, filters = a.filters, windows = a.windows;
+    const ptrdiff_t step = a.step;
+    const int32_t* const elements = a.elements;
+    float* const sums = a.sums + k * lanes;
+    Vec<float> sum[Filters];
+    FASTCONV_UNROLL
+    for (int i = 0; i < Filters; ++i) sum[i] = load(sums + i * lanes);
+    __mmask16 from_row[spread_rows]; // and on
+    for (int i = 0; i < spread_rows; ++i) from_row[i] = (__mmask16)(0xFFFFu << (i * a.patch_row));
+    const uint8_t* taps = a.taps + k;
+    const float* grad = a.grad + k;
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const float* x = a.x + row * a.row;
+        for (int64_t window = 0; window < windows; ++window) {
+            __m512 patch = _mm512_loadu_ps(x);
+            FASTCONV_UNROLL
+            for (int i = 1; i < spread_rows; ++i)
+                patch = _mm512_mask_loadu_ps(patch, from_row[i], x + i * (a.x_row - a.patch_row));
+            FASTCONV_UNROLL
+            for (int i = 0; i < Filters; ++i) {
+                const int64_t tap = taps[i];
+                if (tap >= taps_count) continue; // names none
+                const __m512i element = _mm512_loadu_si512(elements + tap * lanes);
+                sum[i] += broadcast(grad[i]) * (Vec<float>)_mm512_permutexvar_ps(element, patch);
+            }
+            taps += filters;
+            grad += filters;
+            x += step;
+        }
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < Filters; ++i) store(sums + i * lanes, sum[i]);
+}
+
+template <int Filters>
+struct Spreads {
+    static void run(const PooledSpreads<float>& a, int64_t k, int64_t filters) {
+        if (filters < Filters)
+            Spreads<Filters - 1>::run(a, k, filters);
+        else
+            spread_some<Filters>(a, k);
+    }
+};
+template <>
+struct Spreads<0> {
+    static void run(const PooledSpreads<float>&, int64_t, int64_t) {}
+};
+
+void pooled_spreads(const PooledSpreads<float>& a) {
+    for (int64_t k = 0; k < a.filters; k += most_spread_filters) Spreads<most_spread_filters>::run(a, k, a.filters - k);
+}
+#endif
+
+// Zero times a finite value is zero, which a NaN from any other never gets back to. Four sums hide the FMA's latency.
+template <class T>
+bool all_finite(const T* x, int64_t count) {
+    Vec<T> zero[4] = {};
+    int64_t i = 0;
+    for (; i + 4 * width<T> <= count; i += 4 * width<T>) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < 4; ++j) zero[j] += load(x + i + j * width<T>) * Vec<T>{};
+    }
+    for (; i + width<T> <= count; i += width<T>) zero[0] += load(x + i) * Vec<T>{};
+    if (i < count) zero[1] += load_part(x + i, count - i) * Vec<T>{};
+    const Vec<T> sum = (zero[0] + zero[1]) + (zero[2] + zero[3]);
+    for (int lane = 0; lane < width<T>; ++lane)
+        if (sum[lane] != 0) return false;
+    return true;
+}
+
+template <class T>
+FASTCONV_INLINE void add_row(const T* from, T* to, int64_t count) {
+    typedef T Half __attribute__((vector_size(vector_bytes / 2), aligned(sizeof(T)), may_alias));
+    int64_t i = 0;
+    for (; i + width<T> <= count; i += width<T>) store(to + i, load(to + i) + load(from + i));
+    if (i + width<T> / 2 <= count) { // unlike a masked store, it can be loaded again before it is in the cache
+        *reinterpret_cast<Half*>(to + i) += *reinterpret_cast<const Half*>(from + i);
+        i += width<T> / 2;
+    }
+    for (; i < count; ++i) to[i] += from[i];
+}
+
+template <class T>
+void add_patches(const AddPatches<T>& a) {
+    for (int64_t row = 0; row < a.rows; ++row) {
+        // Neighbours overlap: every other one, since a load waits long for what two stores wrote.
+        for (int64_t first = 0; first < 2; ++first) {
+            for (int64_t window = first; window < a.windows; window += 2) {
+                const T* from = a.patches + (row * a.windows + window) * a.patch;
+                T* to = a.to + row * a.row + window * a.step;
+                for (int64_t i = 0; i < a.patch_rows; ++i)
+                    add_row(from + i * a.patch_row, to + i * a.to_row, a.patch_row);
+            }
+        }
+    }
+}
+
+template <class T>
+void fill(KernelsOf<T>& kernels) {
+    kernels.pooled_patches = pooled_patches<T>;
+    kernels.pooled_products = pooled_products<T>;
+    kernels.window_columns = window_columns<T>;
+    kernels.all_finite = all_finite<T>;
+    kernels.add_patches = add_patches<T>;
+}
+
+} // namespace
+
+void add_behind_max_pool(KernelTable& table) {
+    fill(table.f32);
+    fill(table.f64);
+#if defined(__AVX512F__)
+    table.f32.pooled_spreads = pooled_spreads;
+    table.f32.spread_rows = spread_rows;
+#endif
+}
+
+} // namespace FASTCONV_ISA
+} // namespace fastconv
