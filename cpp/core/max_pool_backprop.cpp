@@ -24,6 +24,7 @@ constexpr std::int64_t kImageBytes = 64 << 10;      // of an image's output grad
 constexpr std::int64_t kInputBytes = 1 << 20;       // of an image, of which a task may turn a few from NCHW
 constexpr std::int64_t kShiftBytes = 48 << 10;      // of shifted filters, read again for each image: of L1 or nearly
 constexpr std::int64_t kColumnBytes = 128 << 10;    // of an image's windows, likewise of L2
+constexpr std::int64_t kSpread = 4;                 // rows, and values of each, of patches that pooled_spreads serves
 constexpr std::int64_t kMostFilterValues = 4 << 10; // each part has sums of its own for all of them
 
 std::int64_t filter_values(const ConvProblem& o) { return o.r * o.s * (o.c / o.groups) * o.k; }
@@ -41,7 +42,8 @@ template <class T>
 class Sparse {
   public:
     Sparse(const ConvProblem& problem, const PoolProblem& windows)
-        : o(problem), pool(windows), kernel(kernels<T>()), width(kernel.width), taps_count(pool.r * pool.s) {
+        : o(problem), pool(windows), kernel(kernels<T>()), width(kernel.width), taps_count(pool.r * pool.s),
+          padded(o.pad_top != 0 || o.pad_left != 0 || o.pad_bottom != 0 || o.pad_right != 0) {
         if (o.format != DataFormat::nhwc || o.groups != 1 || o.algorithm != Algorithm::auto_choice) return;
         if (o.stride_h != 1 || o.stride_w != 1 || o.dilation_h != 1 || o.dilation_w != 1) return;
         if (pool.pad_top != 0 || pool.pad_bottom != 0 || pool.pad_left != 0 || pool.pad_right != 0) return;
@@ -60,9 +62,8 @@ class Sparse {
         const std::int64_t add = pool.p * pool.q * patch_rows * whole_vectors(patch_row) / width * 4;
         const std::int64_t copy = pixels * o.r * whole_vectors(o.s * o.c) / width * 3;
         const double dense = static_cast<double>(filter_values(o)) / (0.7 * static_cast<double>(width));
-        spreads = kernel.pooled_spreads && patch_rows == kernel.spread_rows && patch == width;
-        const std::int64_t products =
-            spreads ? 3 * steps + pool.p * pool.q * patch_rows * 2 : steps * (column / width + 3) + copy;
+        const std::int64_t products = steps * (column / width + 3) + copy;
+        spreads = kernel.pooled_spreads && patch_rows == kSpread && patch_row <= kSpread; // which always pays
         input_pays = shifts_size() * size <= kShiftBytes &&
                      static_cast<double>(steps * (patch / width + 3) + add) < static_cast<double>(o.h * o.w) * dense;
         filters_pay = spreads || (columns_size() * size <= kColumnBytes && (o.s * o.c >= 3 || o.r <= 6) &&
@@ -86,7 +87,6 @@ class Sparse {
     }
 
     void input_gradient(const T* shifts, const std::uint8_t* taps, const T* grad, T* dx) const {
-        const bool padded = o.pad_top != 0 || o.pad_left != 0 || o.pad_bottom != 0 || o.pad_right != 0;
         const Scratch<T> band(padded ? lines * line : 0), patches(pool.p * pool.q * patch);
         T* const sums = padded ? band.get() : dx;
         const std::int64_t sums_row = padded ? line : o.w * o.c;
@@ -112,24 +112,28 @@ class Sparse {
     void fill_elements(std::int32_t* elements) const {
         for (std::int64_t i = 0; i < elements_size(); ++i) {
             const std::int64_t tap = i / width, row = i % width / (o.s * o.c), value = i % width % (o.s * o.c);
-            const std::int64_t element = (tap / pool.s + row) * patch_row + tap % pool.s * o.c + value;
+            const std::int64_t element = (tap / pool.s + row) * kSpread + tap % pool.s * o.c + value;
             elements[i] = static_cast<std::int32_t>(std::min(element, width - 1));
         }
     }
 
-    /// sums: [filter][column], to which it adds.
+    /// sums: [filter][column], to which it adds. `following` values may be read behind the input's image.
     std::int64_t sums_size() const { return o.k * column; }
-    void filter_gradient(const std::int32_t* elements, const T* input, const std::uint8_t* taps, const T* grad,
-                         T* sums) const {
-        const Scratch<T> band(lines * line + width);
-        fill_band(windows_of(o), covered, input, o.c, o.c, band.get());
-        std::fill_n(band.get() + lines * line, width, T{}); // is read, and counts where it is not finite
+    void filter_gradient(const std::int32_t* elements, const T* input, std::int64_t following, const std::uint8_t* taps,
+                         const T* grad, T* sums) const {
+        const bool in_place = !padded && following >= width;
+        const Scratch<T> band(in_place ? 0 : lines * line + width);
+        if (!in_place) {
+            fill_band(windows_of(o), covered, input, o.c, o.c, band.get());
+            std::fill_n(band.get() + lines * line, width, T{});
+        }
+        const T* const x = in_place ? input : band.get();
+        const std::int64_t x_row = in_place ? o.w * o.c : line;
         if (spreads)
-            return kernel.pooled_spreads({taps, grad, pool.p, pool.q, o.k, taps_count, band.get(), line,
-                                          pool.stride_h * line, pool.stride_w * o.c, patch_row, elements, sums});
+            return kernel.pooled_spreads({taps, grad, pool.p, pool.q, o.k, taps_count, x, x_row, pool.stride_h * x_row,
+                                          pool.stride_w * o.c, elements, sums});
         const Scratch<T> columns(columns_size());
-        kernel.window_columns(
-            {band.get(), line, o.c, covered.rows, covered.columns, o.r, o.s * o.c, columns.get(), column});
+        kernel.window_columns({x, x_row, o.c, covered.rows, covered.columns, o.r, o.s * o.c, columns.get(), column});
         std::array<std::ptrdiff_t, max_pool_taps> offsets;
         for (std::int64_t tap = 0; tap < taps_count; ++tap)
             offsets[static_cast<std::size_t>(tap)] = (tap / pool.s * covered.columns + tap % pool.s) * column;
@@ -166,6 +170,7 @@ class Sparse {
     const PoolProblem& pool;
     const KernelsOf<T>& kernel;
     std::int64_t width, taps_count;
+    bool padded;
     Tile covered{};                   // pixels of the convolution's output that have a pooling window
     std::int64_t lines = 0, line = 0; // of the input that these read, with its padding
     std::int64_t patch_rows = 0, patch_row = 0, patch = 0; // what a pooling window's pixels read
@@ -213,8 +218,8 @@ void backprop(const ConvProblem& o, const PoolProblem& pool, const T* input, con
             const bool input_sparsely = sparse_input && finite;
             // One after the other: what each reads again for every image fills L1.
             for (std::int64_t i = n; filters_sparsely && i < n + some.n; ++i)
-                sparse.filter_gradient(elements.get(), input + i * image, taps + i * pooled, grad + i * pooled,
-                                       by_filter.get());
+                sparse.filter_gradient(elements.get(), input + i * image, (o.n - 1 - i) * image, taps + i * pooled,
+                                       grad + i * pooled, by_filter.get());
             for (std::int64_t i = n; input_sparsely && i < n + some.n; ++i)
                 sparse.input_gradient(shifts.get(), taps + i * pooled, grad + i * pooled, input_backprop + i * image);
             if (filters_sparsely && (input_sparsely || !input_backprop)) continue;

@@ -194,30 +194,28 @@ void window_columns(const WindowColumns<T>& a) {
 }
 
 #if defined(__AVX512F__)
-constexpr int spread_rows = 4;
 constexpr int most_spread_filters = 8;
 
 template <int Filters>
 __attribute__((noinline)) void spread_some(const PooledSpreads<float>& a, int64_t k) {
     constexpr int lanes = width<float>;
     const int64_t taps_count = a.taps_count, filters = a.filters, windows = a.windows;
-    const ptrdiff_t step = a.step;
+    const ptrdiff_t step = a.step, x_row = a.x_row;
     const int32_t* const elements = a.elements;
     float* const sums = a.sums + k * lanes;
     Vec<float> sum[Filters];
     FASTCONV_UNROLL
     for (int i = 0; i < Filters; ++i) sum[i] = load(sums + i * lanes);
-    __mmask16 from_row[spread_rows]; // and on
-    for (int i = 0; i < spread_rows; ++i) from_row[i] = (__mmask16)(0xFFFFu << (i * a.patch_row));
     const uint8_t* taps = a.taps + k;
     const float* grad = a.grad + k;
     for (int64_t row = 0; row < a.rows; ++row) {
         const float* x = a.x + row * a.row;
         for (int64_t window = 0; window < windows; ++window) {
-            __m512 patch = _mm512_loadu_ps(x);
+            // A row goes to all quarters of the vector: whole vectors would cross a cache line nearly always.
+            __m512 patch = _mm512_broadcast_f32x4(_mm_loadu_ps(x));
             FASTCONV_UNROLL
-            for (int i = 1; i < spread_rows; ++i)
-                patch = _mm512_mask_loadu_ps(patch, from_row[i], x + i * (a.x_row - a.patch_row));
+            for (int i = 1; i < 4; ++i)
+                patch = _mm512_mask_broadcast_f32x4(patch, (__mmask16)(0xFFFFu << 4 * i), _mm_loadu_ps(x + i * x_row));
             FASTCONV_UNROLL
             for (int i = 0; i < Filters; ++i) {
                 const int64_t tap = taps[i];
@@ -313,7 +311,6 @@ void add_behind_max_pool(KernelTable& table) {
     fill(table.f64);
 #if defined(__AVX512F__)
     table.f32.pooled_spreads = pooled_spreads;
-    table.f32.spread_rows = spread_rows;
 #endif
 }
 

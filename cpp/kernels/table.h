@@ -171,9 +171,9 @@ struct PooledProducts {
     int64_t column; // whole vectors
 };
 
-/// As PooledProducts, without columns: a window's patch is spread_rows rows of patch_row values, in all at most a
-/// vector, row j from x[row*.row + window*.step + j*x_row], and elements[tap*width + lane] tells which of them the
-/// lane's is. A vector beyond the last row may be read.
+/// As PooledProducts, without columns: a window's patch is 4 rows of up to 4 values, row j from
+/// x[row*.row + window*.step + j*x_row], of which 4 are read, and elements[tap*width + lane] tells which of the 16 the
+/// lane's is.
 template <class T>
 struct PooledSpreads {
     const uint8_t* taps;
@@ -181,7 +181,6 @@ struct PooledSpreads {
     int64_t rows, windows, filters, taps_count;
     const T* x;
     ptrdiff_t x_row, row, step;
-    int64_t patch_row;
     const int32_t* elements;
     T* sums; // [filter][width]
 };
@@ -265,7 +264,6 @@ struct KernelsOf {
     void (*pooled_patches)(const PooledPatches<T>&);
     void (*pooled_products)(const PooledProducts<T>&);
     void (*pooled_spreads)(const PooledSpreads<T>&); // may be null
-    int64_t spread_rows;
     void (*window_columns)(const WindowColumns<T>&);
     void (*add_patches)(const AddPatches<T>&);
     bool (*all_finite)(const T* x, int64_t count);
