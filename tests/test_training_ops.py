@@ -301,6 +301,40 @@ def test_infinity_and_nan_behind_a_max_pool(isa: str) -> None:
     run_python(NOT_FINITE_EVERY_ISA, FASTCONV_ISA=isa)
 
 
+LONG_SUMS_EVERY_ISA = """
+import itertools
+import numpy as np
+import fastconv
+import fastconv.tensorflow as fc
+
+core = fastconv._core
+pool_geometry = fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", False))
+geometry = fc._geometry(core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
+layers = [((28, 28, 1), (3, 3, 1, 6)), ((13, 13, 6), (3, 3, 6, 16))]
+for (shape, window), images in itertools.product(layers, (8, 2048)):
+    x, w = np.full((images, *shape), 0.7, np.float32), np.ones(window, np.float32)
+    p, q = (shape[0] - 2) // 2, (shape[1] - 2) // 2
+    grad = np.full((images, p, q, window[3]), 0.3, np.float32)
+    d_filters, d_bias, d_input = (np.asarray(part) for part in fc._ops.fastconv_conv2d_max_pool2d_backprop(
+        input=x, filters=w, taps=np.zeros(grad.shape, np.uint8), grad=grad, geometry=geometry,
+        pool_geometry=pool_geometry))
+    count, eps = images * p * q, np.finfo(np.float32).eps
+    for result, exact in ((d_filters, np.float64(x[0, 0, 0, 0]) * grad[0, 0, 0, 0] * count),
+                          (d_bias, np.float64(grad[0, 0, 0, 0]) * count)):
+        assert abs(result / exact - 1).max() <= 16 * eps, (shape, images, abs(result / exact - 1).max() / eps)
+    # Of 3x3 windows at every other pixel, an odd one is in one, an even one in two.
+    uses = np.where(np.arange(2 * p + 1) % 2, 1, 2)
+    uses[[0, -1]] = 1
+    exact = np.float64(grad[0, 0, 0, 0]) * window[3] * uses[:, None, None] * uses[:, None][:, : 2 * q + 1]
+    assert abs(d_input[:, : 2 * p + 1, : 2 * q + 1] / exact - 1).max() <= 16 * eps
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_long_sums_behind_a_max_pool(isa: str) -> None:
+    run_python(LONG_SUMS_EVERY_ISA, FASTCONV_ISA=isa)
+
+
 def behind(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]) -> Any:
     """Gradients of a cube behind a convolution and a max-pooling."""
     sources = [tensor for i, tensor in enumerate((x, w, b)) if i in wanted]
@@ -390,6 +424,16 @@ def test_a_pool_of_another_format_is_not_taken_for_one() -> None:
         fc._ops.fastconv_conv2d_max_pool2d_backprop(
             input=x, filters=w, taps=taps, grad=grad, geometry=geometry, pool_geometry=windows
         )
+
+
+def test_windows_behind_a_max_pool_that_bytes_cannot_tell() -> None:
+    geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
+    windows = fc._geometry(fastconv._core.pool_geometry(24, None, "VALID", "NHWC", False))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 255, got 24 x 24"):
+        fc._ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(
+            input=tf.zeros((1, 24, 24, 4)), filters=tf.zeros((1, 1, 4, 16)), taps=tf.zeros((1, 1, 1, 16), tf.uint8),
+            grad=tf.zeros((1, 1, 1, 16)), geometry=geometry, pool_geometry=windows,
+        )  # fmt: skip
 
 
 def test_large_layers_keep_their_own_gradients() -> None:

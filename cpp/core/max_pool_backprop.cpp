@@ -2,11 +2,15 @@
 //
 // Where layers are small, the convolution's output gradient, which the pooling's gradient writes and the convolution's
 // two read, costs more time than the sums: it is four times as large as the pooled one behind 2x2 windows, mostly
-// zeros, and leaves the caches before it is read. Here a task scatters the gradient of a few images into scratch memory
-// and calls both gradients of the convolution on it at once. Both also share one parallel_for, instead of two
-// operations that a framework starts on two threads, of which one ends first.
+// zeros, and leaves the caches before it is read. Here both gradients of the convolution share one parallel_for,
+// instead of two operations that a framework starts on two threads, of which one ends first. A task takes a few images
+// at a time, and for each of the two gradients one of two ways:
+//
+// - Sparse, from the pooled gradient itself: sums over one value for each filter and pooling window.
+// - Dense: it scatters the gradient into scratch memory and calls the convolution's gradient.
 #include "core/gather.h"
 #include "core/isa.h"
+#include "core/pool.h"
 #include "core/threading.h"
 #include "core/workspace.h"
 #include "fastconv/fastconv.h"
@@ -19,11 +23,13 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kParts = 32;                 // of the filter gradient; fixed, since it decides the sum's order
-constexpr std::int64_t kLeastImages = 8;            // of a part, which takes some 2 us to set up
+constexpr std::int64_t kLeastImages = 4;            // of a part, which takes some 2 us to set up
 constexpr std::int64_t kImageBytes = 64 << 10;      // of an image's output gradient; and of a few together
 constexpr std::int64_t kInputBytes = 1 << 20;       // of an image, of which a task may turn a few from NCHW
 constexpr std::int64_t kShiftBytes = 48 << 10;      // of shifted filters, read again for each image: of L1 or nearly
-constexpr std::int64_t kColumnBytes = 128 << 10;    // of an image's windows, likewise of L2
+constexpr std::int64_t kColumnBytes = 128 << 10;    // of an image's windows, or its patches, likewise of L2
+constexpr std::int64_t kLongest = 64;               // chain of windows, where a row has no more: bounds the
+constexpr std::int64_t kLongestRow = 1024;          // rounding error
 constexpr std::int64_t kSpread = 4;                 // rows, and values of each, of patches that pooled_spreads serves
 constexpr std::int64_t kMostFilterValues = 4 << 10; // each part has sums of its own for all of them
 
@@ -36,8 +42,8 @@ void add(std::int64_t count, const T* from, T* to) {
     for (std::int64_t i = 0; i < count; ++i) to[i] += from[i];
 }
 
-/// The same from the pooled gradient, of which a window has one value a filter, whole or for one of the two: see
-/// kernels/behind_max_pool.cpp. All sizes are those of one image, so that the choice does not depend on the batch.
+/// The sparse ways, with the kernels of kernels/behind_max_pool.cpp, and whether they pay. All sizes are those of one
+/// image, so that the choice does not depend on the batch.
 template <class T>
 class Sparse {
   public:
@@ -58,16 +64,18 @@ class Sparse {
         // In vectors loaded, of which two take as long as two FMAs. A step, one pooled gradient, loads its tap, an
         // address and itself, too; a store takes as long as two loads; a kernel for the whole gradient reaches some
         // 70 % of the FMA peak.
-        const std::int64_t steps = pool.p * pool.q * o.k, pixels = covered.rows * covered.columns;
-        const std::int64_t add = pool.p * pool.q * patch_rows * whole_vectors(patch_row) / width * 4;
-        const std::int64_t copy = pixels * o.r * whole_vectors(o.s * o.c) / width * 3;
+        const std::int64_t window_count = pool.p * pool.q, pixels = covered.rows * covered.columns;
+        const std::int64_t steps = window_count * o.k;
+        const std::int64_t adding = window_count * patch_rows * whole_vectors(patch_row) / width * 4;
+        const std::int64_t copying = pixels * o.r * whole_vectors(o.s * o.c) / width * 3;
         const double dense = static_cast<double>(filter_values(o)) / (0.7 * static_cast<double>(width));
-        const std::int64_t products = steps * (column / width + 3) + copy;
+        const std::int64_t products = steps * (column / width + 3) + copying;
         spreads = kernel.pooled_spreads && patch_rows == kSpread && patch_row <= kSpread; // which always pays
-        input_pays = shifts_size() * size <= kShiftBytes &&
-                     static_cast<double>(steps * (patch / width + 3) + add) < static_cast<double>(o.h * o.w) * dense;
-        filters_pay = spreads || (columns_size() * size <= kColumnBytes && (o.s * o.c >= 3 || o.r <= 6) &&
-                                  static_cast<double>(products) < static_cast<double>(o.p * o.q) * dense);
+        input_pays = shifts_size() * size <= kShiftBytes && window_count * patch * size <= kColumnBytes &&
+                     static_cast<double>(steps * (patch / width + 3) + adding) < static_cast<double>(o.h * o.w) * dense;
+        const bool products_pay = columns_size() * size <= kColumnBytes && (o.s * o.c >= 3 || o.r <= 6) &&
+                                  static_cast<double>(products) < static_cast<double>(o.p * o.q) * dense;
+        filters_pay = pool.q <= kLongestRow && (spreads || products_pay);
     }
 
     bool input_pays = false, filters_pay = false;
@@ -117,7 +125,7 @@ class Sparse {
         }
     }
 
-    /// sums: [filter][column], to which it adds. `following` values may be read behind the input's image.
+    /// sums: [filter][column], to which it adds the image's. `following` values may be read behind the image.
     std::int64_t sums_size() const { return o.k * column; }
     void filter_gradient(const std::int32_t* elements, const T* input, std::int64_t following, const std::uint8_t* taps,
                          const T* grad, T* sums) const {
@@ -129,28 +137,28 @@ class Sparse {
         }
         const T* const x = in_place ? input : band.get();
         const std::int64_t x_row = in_place ? o.w * o.c : line;
-        if (spreads)
-            return kernel.pooled_spreads({taps, grad, pool.p, pool.q, o.k, taps_count, x, x_row, pool.stride_h * x_row,
-                                          pool.stride_w * o.c, elements, sums});
-        const Scratch<T> columns(columns_size());
-        kernel.window_columns({x, x_row, o.c, covered.rows, covered.columns, o.r, o.s * o.c, columns.get(), column});
-        std::array<std::ptrdiff_t, max_pool_taps> offsets;
-        for (std::int64_t tap = 0; tap < taps_count; ++tap)
-            offsets[static_cast<std::size_t>(tap)] = (tap / pool.s * covered.columns + tap % pool.s) * column;
-        PooledProducts<T> products{};
-        products.taps = taps;
-        products.grad = grad;
-        products.rows = pool.p;
-        products.windows = pool.q;
-        products.filters = o.k;
-        products.taps_count = taps_count;
-        products.columns = columns.get();
-        products.row = pool.stride_h * covered.columns * column;
-        products.step = pool.stride_w * column;
-        products.offsets = offsets.data();
-        products.sums = sums;
-        products.column = column;
-        kernel.pooled_products(products);
+        const Scratch<T> columns(spreads ? 0 : columns_size());
+        std::array<std::ptrdiff_t, max_pool_taps> offsets{};
+        if (!spreads) {
+            kernel.window_columns(
+                {x, x_row, o.c, covered.rows, covered.columns, o.r, o.s * o.c, columns.get(), column});
+            for (std::int64_t tap = 0; tap < taps_count; ++tap)
+                offsets[static_cast<std::size_t>(tap)] = (tap / pool.s * covered.columns + tap % pool.s) * column;
+        }
+        const std::int64_t few_rows = std::max<std::int64_t>(1, kLongest / pool.q), row_values = pool.q * o.k;
+        for (std::int64_t row = 0; row < pool.p;
+             row += few_rows, taps += few_rows * row_values, grad += few_rows * row_values) {
+            const std::int64_t rows = std::min(few_rows, pool.p - row);
+            if (spreads) {
+                const std::int64_t step = pool.stride_h * x_row;
+                kernel.pooled_spreads({taps, grad, rows, pool.q, o.k, taps_count, x + row * step, x_row, step,
+                                       pool.stride_w * o.c, elements, sums});
+            } else {
+                const std::int64_t step = pool.stride_h * covered.columns * column;
+                kernel.pooled_products({taps, grad, rows, pool.q, o.k, taps_count, columns.get() + row * step, step,
+                                        pool.stride_w * column, offsets.data(), sums, column});
+            }
+        }
     }
 
   private:
@@ -190,9 +198,8 @@ void backprop(const ConvProblem& o, const PoolProblem& pool, const T* input, con
     const PackedFilters packed(o.dtype, o.filter_dims(), filters); // once for all parts
     const Sparse<T> sparse(o, pool);
     const bool sparse_input = input_backprop && sparse.input_pays && kernel.all_finite(filters, values);
-    const bool sparse_filters = sparse.filters_pay, dense = !sparse_filters || (input_backprop && !sparse_input);
-    const std::int64_t few =
-        std::min(dense ? that_fit(kImageBytes, output) : kLeastImages, that_fit(kInputBytes, image));
+    const bool sparse_filters = sparse.filters_pay;
+    const std::int64_t few = std::min(that_fit(kImageBytes, output), that_fit(kInputBytes, image));
     const Scratch<T> shifts(sparse_input ? sparse.shifts_size() : 0), sums(parts * values), bias(parts * o.k);
     const Scratch<std::int32_t> elements(sparse_filters ? sparse.elements_size() : 0);
     if (sparse_input) sparse.fill_shifts(filters, shifts.get());
@@ -203,9 +210,8 @@ void backprop(const ConvProblem& o, const PoolProblem& pool, const T* input, con
         const std::int64_t first = part_start(part, parts, o.n), end = part_start(part + 1, parts, o.n);
         T* const sum = sums.get() + part * values;
         std::fill_n(sum, values, T{});
-        const Scratch<T> more(std::max(values, sparse.sums_size()));
-        const Scratch<T> by_filter(sparse_filters ? sparse.sums_size() : 0);
-        if (sparse_filters) std::fill_n(by_filter.get(), sparse.sums_size(), T{});
+        const Scratch<T> by_filter(sparse_filters ? sparse.sums_size() : 0),
+            of_few(std::max(values, sparse.sums_size()));
         for (std::int64_t n = first; n < end; n += few) {
             ConvProblem some = o;
             PoolProblem windows = pool;
@@ -213,32 +219,31 @@ void backprop(const ConvProblem& o, const PoolProblem& pool, const T* input, con
             // Where zeros would meet infinity, all products are computed, as by the three operations one by one.
             const bool finite =
                 (sparse_input || sparse_filters) && kernel.all_finite(grad + n * pooled, some.n * pooled);
+            const bool input_sparsely = sparse_input && finite;
             const bool filters_sparsely =
                 sparse_filters && finite && kernel.all_finite(input + n * image, some.n * image);
-            const bool input_sparsely = sparse_input && finite;
             // One after the other: what each reads again for every image fills L1.
-            for (std::int64_t i = n; filters_sparsely && i < n + some.n; ++i)
-                sparse.filter_gradient(elements.get(), input + i * image, (o.n - 1 - i) * image, taps + i * pooled,
-                                       grad + i * pooled, by_filter.get());
+            if (filters_sparsely) {
+                std::fill_n(by_filter.get(), sparse.sums_size(), T{});
+                for (std::int64_t i = n; i < n + some.n; ++i)
+                    sparse.filter_gradient(elements.get(), input + i * image, (o.n - 1 - i) * image, taps + i * pooled,
+                                           grad + i * pooled, by_filter.get());
+                kernel.transpose(by_filter.get(), sparse.sums_size() / o.k, of_few.get(), o.k, o.k, values / o.k);
+            }
             for (std::int64_t i = n; input_sparsely && i < n + some.n; ++i)
                 sparse.input_gradient(shifts.get(), taps + i * pooled, grad + i * pooled, input_backprop + i * image);
-            if (filters_sparsely && (input_sparsely || !input_backprop)) continue;
-            const Scratch<T> dy(some.n * output);
-            max_pool2d_scatter(windows, taps + n * pooled, grad + n * pooled, dy.get());
-            if (!filters_sparsely) {
-                conv2d_backprop_filter(some, input + n * image, dy.get(), more.get());
-                add(values, more.get(), sum);
+            if (!filters_sparsely || (input_backprop && !input_sparsely)) {
+                const Scratch<T> dy(some.n * output);
+                max_pool2d_scatter(windows, taps + n * pooled, grad + n * pooled, dy.get());
+                if (!filters_sparsely) conv2d_backprop_filter(some, input + n * image, dy.get(), of_few.get());
+                if (input_backprop && !input_sparsely)
+                    conv2d_backprop_input(some, packed, dy.get(), input_backprop + n * image);
             }
-            if (input_backprop && !input_sparsely)
-                conv2d_backprop_input(some, packed, dy.get(), input_backprop + n * image);
+            add(values, of_few.get(), sum);
         }
         Dims dims = pool.output_dims(); // to which of a window's pixels a gradient goes does not matter to the bias
         dims[0] = end - first;
         bias_gradient(o.dtype, o.format, dims, grad + first * pooled, nullptr, nullptr, bias.get() + part * o.k);
-        if (sparse_filters) {
-            kernel.transpose(by_filter.get(), sparse.sums_size() / o.k, more.get(), o.k, o.k, values / o.k);
-            add(values, more.get(), sum);
-        }
     });
     std::fill_n(filter_backprop, values, T{});
     for (std::int64_t part = 0; part < parts; ++part) add(values, sums.get() + part * values, filter_backprop);
@@ -262,6 +267,7 @@ void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, cons
                        void* bias_backprop) {
     if (!max_pool_backprop_serves(problem))
         throw InvalidArgument("the layer is too large for the gradients of convolution and max-pooling in one");
+    check_taps(pool);
     if (pool.format != problem.format)
         throw InvalidArgument("convolution and max-pooling must have the same data format");
     check_dims("the input of the max-pooling", pool.input_dims(), problem.output_dims(),

@@ -1,5 +1,6 @@
 // Pooling: cuts the output into rows and blocks of channels, and these into rectangles of windows with the same valid
 // taps.
+#include "core/pool.h"
 #include "core/band.h"
 #include "core/isa.h"
 #include "core/layout.h"
@@ -233,14 +234,14 @@ void gather(const PoolProblem& o, const std::uint8_t* tap, const void* from, voi
     });
 }
 
+} // namespace
+
 void check_taps(const PoolProblem& o) {
     if (o.r > max_pool_taps / o.s)
         throw InvalidArgument("the taps of a window are told in a byte, so that it may have at most " +
                               std::to_string(max_pool_taps) + ", got " + std::to_string(o.r) + " x " +
                               std::to_string(o.s));
 }
-
-} // namespace
 
 void max_pool2d(const PoolProblem& problem, const void* input, void* output, std::int64_t* argmax, bool include_batch) {
     const Where where{argmax, include_batch, nullptr};

@@ -8,16 +8,18 @@
 // Vectorised over the patch's values, of which up to 12 vectors (AVX2: 8) are sums in registers; each step is a
 // broadcast and as many FMAs from memory. Ceiling: two loads a cycle, which is 6 of 7 FMAs for patches of 6 vectors.
 //
-// pooled_products, the filter gradient: the windows that the convolution's pixels read lie one by one in memory,
-// copied by window_columns; the sums of 4 filters x up to 4 vectors of window elements (AVX2: 4 x 2) sit in registers
-// while the pooling windows stream by. A step loads a tap, its offset, a gradient and the window, two loads a cycle.
+// pooled_products, the filter gradient of one image: the windows that the convolution's pixels read lie one by one in
+// memory, copied by window_columns; the sums of 4 filters x up to 4 vectors of window elements (AVX2: 4 x 2) sit in
+// registers while the pooling windows stream by. A step loads a tap, its offset, a gradient and the window, two loads a
+// cycle.
 //
 // pooled_spreads, the same where a patch fits one vector of 16 lanes, as that of 3x3 windows of one channel: copying
 // windows would take longer than the sums. A patch is loaded once, row by row, and serves all filters, whose tap
 // selects a permutation; 8 sums, the patch and 3 masks are in registers. A step loads a tap, a permutation and a
 // gradient.
 //
-// Zeros of the table and copied values beside a window meet all gradients: all must be finite (all_finite).
+// The table's zeros meet gradients, which must be finite (all_finite). Lanes beside a window hold anything; nobody
+// looks.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -92,8 +94,7 @@ __attribute__((noinline)) void products(const PooledProducts<T>& a, int64_t k, p
     Vec<T> sum[Filters][Vectors];
     T* sums = a.sums + k * a.column + at;
     FASTCONV_UNROLL
-    for (int i = 0; i < Filters * Vectors; ++i)
-        sum[i / Vectors][i % Vectors] = load(sums + i / Vectors * a.column + i % Vectors * width<T>);
+    for (int i = 0; i < Filters * Vectors; ++i) sum[i / Vectors][i % Vectors] = Vec<T>{};
     const uint8_t* taps = a.taps + k;
     const T* grad = a.grad + k;
     for (int64_t row = 0; row < a.rows; ++row) {
@@ -114,8 +115,10 @@ __attribute__((noinline)) void products(const PooledProducts<T>& a, int64_t k, p
         }
     }
     FASTCONV_UNROLL
-    for (int i = 0; i < Filters * Vectors; ++i)
-        store(sums + i / Vectors * a.column + i % Vectors * width<T>, sum[i / Vectors][i % Vectors]);
+    for (int i = 0; i < Filters * Vectors; ++i) {
+        T* to = sums + i / Vectors * a.column + i % Vectors * width<T>;
+        store(to, load(to) + sum[i / Vectors][i % Vectors]);
+    }
 }
 
 template <class T, int Filters, int Vectors>
@@ -205,7 +208,7 @@ __attribute__((noinline)) void spread_some(const PooledSpreads<float>& a, int64_
     float* const sums = a.sums + k * lanes;
     Vec<float> sum[Filters];
     FASTCONV_UNROLL
-    for (int i = 0; i < Filters; ++i) sum[i] = load(sums + i * lanes);
+    for (int i = 0; i < Filters; ++i) sum[i] = Vec<float>{};
     const uint8_t* taps = a.taps + k;
     const float* grad = a.grad + k;
     for (int64_t row = 0; row < a.rows; ++row) {
@@ -229,7 +232,7 @@ __attribute__((noinline)) void spread_some(const PooledSpreads<float>& a, int64_
         }
     }
     FASTCONV_UNROLL
-    for (int i = 0; i < Filters; ++i) store(sums + i * lanes, sum[i]);
+    for (int i = 0; i < Filters; ++i) store(sums + i * lanes, load(sums + i * lanes) + sum[i]);
 }
 
 template <int Filters>

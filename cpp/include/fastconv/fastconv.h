@@ -174,7 +174,7 @@ FASTCONV_API void max_pool2d_grad(const PoolProblem& problem, const void* input,
 constexpr std::int64_t max_pool_taps = 255;
 /// For training: also keeps where each maximum was, one byte an output, for max_pool2d_scatter, which then need not
 /// read the input again, and for max_pool2d_gather, its transpose. In `taps` the order is NHWC always; a byte that
-/// names no tap stands for none. All three take windows of at most max_pool_taps taps.
+/// names no tap stands for none. These and max_pool_backprop take windows of at most max_pool_taps taps.
 FASTCONV_API void max_pool2d_with_taps(const PoolProblem& problem, const void* input, void* output, std::uint8_t* taps);
 FASTCONV_API void max_pool2d_scatter(const PoolProblem& problem, const std::uint8_t* taps, const void* grad,
                                      void* input_grad);
