@@ -36,13 +36,14 @@ FASTCONV_INLINE Vec<double> spread(const double* from, Index<double> lanes) {
     return (Vec<double>)_mm512_permutexvar_pd((__m512i)lanes, _mm512_loadu_pd(from));
 }
 #elif defined(__AVX2__)
+// From two filters on, a vector has pixels of one half of a vector at most. The load brings it to both halves, and a
+// permutation within halves is one operation everywhere, where vpermps is two on Zen 3 and older.
 FASTCONV_INLINE Vec<float> spread(const float* from, Index<float> lanes) {
-    return (Vec<float>)_mm256_permutevar8x32_ps(_mm256_loadu_ps(from), (__m256i)lanes);
+    return (Vec<float>)_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128*)from), (__m256i)lanes);
 }
 FASTCONV_INLINE Vec<double> spread(const double* from, Index<double> lanes) {
-    const __m256i low = _mm256_slli_epi64((__m256i)lanes, 1); // pairs of 32-bit lanes 2*i, 2*i + 1
-    const __m256i pairs = _mm256_or_si256(low, _mm256_slli_epi64(_mm256_add_epi64(low, _mm256_set1_epi64x(1)), 32));
-    return (Vec<double>)_mm256_permutevar8x32_ps(_mm256_castpd_ps(_mm256_loadu_pd(from)), pairs);
+    const __m256i second_bit = _mm256_slli_epi64((__m256i)lanes, 1); // which is where vpermilpd looks
+    return (Vec<double>)_mm256_permutevar_pd(_mm256_broadcast_pd((const __m128d*)from), second_bit);
 }
 #else
 template <class T>
