@@ -211,7 +211,8 @@ layers = [  # input, filters, convolution, pooling; images by the part, by the f
     ((9, 11, 9, 2), (2, 3, 2, 7), dict(padding=((1, 0), (0, 2))), dict(ksize=(2, 1))),
     ((9, 9, 8, 1), (2, 3, 1, 6), dict(padding="SAME"), dict(ksize=(3, 2))),
     ((9, 7, 9, 1), (3, 2, 1, 11), {}, dict(ksize=2)), ((9, 8, 8, 2), (3, 1, 2, 9), {}, dict(ksize=2, strides=(1, 2))),
-    ((9, 6, 6, 7), (1, 1, 7, 5), {}, dict(ksize=3)),
+    ((9, 6, 6, 7), (1, 1, 7, 5), {}, dict(ksize=3)), ((9, 8, 8, 3), (1, 1, 3, 6), {}, dict(ksize=2)),
+    ((9, 9, 9, 2), (3, 2, 2, 6), {}, dict(ksize=3, strides=2)),
 ]
 for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, np.float64), (False, True), layers):
     rng = np.random.default_rng(shape)

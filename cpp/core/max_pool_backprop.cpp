@@ -31,6 +31,7 @@ constexpr std::int64_t kColumnBytes = 128 << 10;    // of an image's windows, or
 constexpr std::int64_t kLongest = 64;               // chain of windows, where a row has no more: bounds the
 constexpr std::int64_t kLongestRow = 1024;          // rounding error
 constexpr std::int64_t kSpread = 4;                 // rows, and values of each, of patches that pooled_spreads serves
+constexpr std::int64_t kRuns = 3, kRun = 4;         // rows, and values of each, of windows that pooled_runs serves
 constexpr std::int64_t kMostFilterValues = 4 << 10; // each part has sums of its own for all of them
 
 std::int64_t filter_values(const ConvProblem& o) { return o.r * o.s * (o.c / o.groups) * o.k; }
@@ -75,7 +76,11 @@ class Sparse {
                      static_cast<double>(steps * (patch / width + 3) + adding) < static_cast<double>(o.h * o.w) * dense;
         const bool products_pay = columns_size() * size <= kColumnBytes && (o.s * o.c >= 3 || o.r <= 6) &&
                                   static_cast<double>(products) < static_cast<double>(o.p * o.q) * dense;
-        filters_pay = pool.q <= kLongestRow && (spreads || products_pay);
+        const double scattering = static_cast<double>(o.p * o.q * o.k) / static_cast<double>(width) * 4;
+        runs = !spreads && o.r <= kRuns && o.s * o.c <= kRun &&
+               static_cast<double>(steps * (o.r * ceil_div(kRun, width) + 3)) <
+                   static_cast<double>(o.p * o.q) * dense + scattering;
+        filters_pay = pool.q <= kLongestRow && (spreads || runs || products_pay);
     }
 
     bool input_pays = false, filters_pay = false;
@@ -125,26 +130,27 @@ class Sparse {
         }
     }
 
-    /// sums: [filter][column], to which it adds the image's. `following` values may be read behind the image.
+    /// sums: [filter][column], to which it adds the image's. `following` values lie behind the image.
     std::int64_t sums_size() const { return o.k * column; }
     void filter_gradient(const std::int32_t* elements, const T* input, std::int64_t following, const std::uint8_t* taps,
                          const T* grad, T* sums) const {
-        const bool in_place = !padded && following >= width;
-        const Scratch<T> band(in_place ? 0 : lines * line + width);
+        const std::int64_t behind = std::max(width, kRun); // values that may be read
+        const bool in_place = !padded && following >= behind;
+        const Scratch<T> band(in_place ? 0 : lines * line + behind);
         if (!in_place) {
             fill_band(windows_of(o), covered, input, o.c, o.c, band.get());
-            std::fill_n(band.get() + lines * line, width, T{});
+            std::fill_n(band.get() + lines * line, behind, T{});
         }
         const T* const x = in_place ? input : band.get();
         const std::int64_t x_row = in_place ? o.w * o.c : line;
-        const Scratch<T> columns(spreads ? 0 : columns_size());
-        std::array<std::ptrdiff_t, max_pool_taps> offsets{};
-        if (!spreads) {
+        const Scratch<T> columns(spreads || runs ? 0 : columns_size());
+        if (!spreads && !runs)
             kernel.window_columns(
                 {x, x_row, o.c, covered.rows, covered.columns, o.r, o.s * o.c, columns.get(), column});
-            for (std::int64_t tap = 0; tap < taps_count; ++tap)
-                offsets[static_cast<std::size_t>(tap)] = (tap / pool.s * covered.columns + tap % pool.s) * column;
-        }
+        std::array<std::ptrdiff_t, max_pool_taps> offsets{};
+        const std::int64_t offset_row = runs ? x_row : covered.columns * column, offset_step = runs ? o.c : column;
+        for (std::int64_t tap = 0; tap < taps_count; ++tap)
+            offsets[static_cast<std::size_t>(tap)] = tap / pool.s * offset_row + tap % pool.s * offset_step;
         const std::int64_t few_rows = std::max<std::int64_t>(1, kLongest / pool.q), row_values = pool.q * o.k;
         for (std::int64_t row = 0; row < pool.p;
              row += few_rows, taps += few_rows * row_values, grad += few_rows * row_values) {
@@ -153,6 +159,10 @@ class Sparse {
                 const std::int64_t step = pool.stride_h * x_row;
                 kernel.pooled_spreads({taps, grad, rows, pool.q, o.k, taps_count, x + row * step, x_row, step,
                                        pool.stride_w * o.c, elements, sums});
+            } else if (runs) {
+                const std::int64_t step = pool.stride_h * x_row;
+                kernel.pooled_runs({taps, grad, rows, pool.q, o.k, taps_count, x + row * step, x_row, step,
+                                    pool.stride_w * o.c, offsets.data(), o.r, o.s * o.c, sums, column});
             } else {
                 const std::int64_t step = pool.stride_h * covered.columns * column;
                 kernel.pooled_products({taps, grad, rows, pool.q, o.k, taps_count, columns.get() + row * step, step,
@@ -183,7 +193,7 @@ class Sparse {
     std::int64_t lines = 0, line = 0; // of the input that these read, with its padding
     std::int64_t patch_rows = 0, patch_row = 0, patch = 0; // what a pooling window's pixels read
     std::int64_t column = 0;                               // what one pixel reads
-    bool spreads = false;
+    bool spreads = false, runs = false;                    // without copies of the windows
 };
 
 template <class T>

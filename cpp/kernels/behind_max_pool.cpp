@@ -13,10 +13,13 @@
 // registers while the pooling windows stream by. A step loads a tap, its offset, a gradient and the window, two loads a
 // cycle.
 //
-// pooled_spreads, the same where a patch fits one vector of 16 lanes, as that of 3x3 windows of one channel: copying
-// windows would take longer than the sums. A patch is loaded once, row by row, and serves all filters, whose tap
-// selects a permutation; 8 sums, the patch and 3 masks are in registers. A step loads a tap, a permutation and a
-// gradient.
+// pooled_runs, the same for windows of few values, as those of 3x3 windows of one channel: copying them would take
+// longer than the sums, so that the rows of a window, four values each, are read where they are. The sums of 4 filters
+// x up to 3 rows sit in registers. A step loads a tap, its offset, a gradient and the rows, two loads a cycle.
+//
+// pooled_spreads, the same where a patch fits one vector of 16 lanes: it is loaded once, row by row, and serves all
+// filters, whose tap selects a permutation; 8 sums, the patch and 3 masks are in registers. A step loads a tap, a
+// permutation and a gradient.
 //
 // The table's zeros meet gradients, which must be finite (all_finite). Lanes beside a window hold anything; nobody
 // looks.
@@ -196,6 +199,73 @@ void window_columns(const WindowColumns<T>& a) {
     }
 }
 
+template <class T, int Filters, int Rows>
+__attribute__((noinline)) void runs(const PooledRuns<T>& a, int64_t k) {
+    typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+    typedef T Unaligned __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    const int64_t taps_count = a.taps_count, filters = a.filters, windows = a.windows;
+    const ptrdiff_t step = a.step, x_row = a.x_row;
+    const ptrdiff_t* const offsets = a.offsets;
+    Four sum[Filters][Rows];
+    FASTCONV_UNROLL
+    for (int i = 0; i < Filters * Rows; ++i) sum[i / Rows][i % Rows] = Four{};
+    const uint8_t* taps = a.taps + k;
+    const T* grad = a.grad + k;
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const T* x = a.x + row * a.row;
+        for (int64_t window = 0; window < windows; ++window) {
+            FASTCONV_UNROLL
+            for (int i = 0; i < Filters; ++i) {
+                const int64_t tap = taps[i];
+                if (tap >= taps_count) continue; // names none
+                const T* from = x + offsets[tap];
+                const Four value = grad[i] - Four{};
+                FASTCONV_UNROLL
+                for (int j = 0; j < Rows; ++j)
+                    sum[i][j] += value * *reinterpret_cast<const Unaligned*>(from + j * x_row);
+            }
+            taps += filters;
+            grad += filters;
+            x += step;
+        }
+    }
+    for (int i = 0; i < Filters; ++i) {
+        T* to = a.sums + (k + i) * a.column;
+        for (int j = 0; j < Rows; ++j)
+            for (int64_t value = 0; value < a.run; ++value) *to++ += sum[i][j][value];
+    }
+}
+
+template <class T, int Filters, int Rows>
+struct Runs {
+    static void run(const PooledRuns<T>& a, int64_t k, int64_t filters) {
+        if (filters < Filters)
+            Runs<T, Filters - 1, Rows>::run(a, k, filters);
+        else if (a.runs < Rows)
+            Runs<T, Filters, Rows - 1>::run(a, k, filters);
+        else
+            runs<T, Filters, Rows>(a, k);
+    }
+};
+template <class T, int Rows>
+struct Runs<T, 0, Rows> {
+    static void run(const PooledRuns<T>&, int64_t, int64_t) {}
+};
+template <class T, int Filters>
+struct Runs<T, Filters, 0> {
+    static void run(const PooledRuns<T>&, int64_t, int64_t) {}
+};
+
+template <class T>
+void pooled_runs(const PooledRuns<T>& a) {
+    int64_t k = 0;
+    for (int64_t calls = (a.filters + most_filters - 1) / most_filters; calls > 0; --calls) {
+        const int64_t filters = (a.filters - k + calls - 1) / calls;
+        Runs<T, most_filters, 3>::run(a, k, filters);
+        k += filters;
+    }
+}
+
 #if defined(__AVX512F__)
 constexpr int most_spread_filters = 8;
 
@@ -302,6 +372,7 @@ template <class T>
 void fill(KernelsOf<T>& kernels) {
     kernels.pooled_patches = pooled_patches<T>;
     kernels.pooled_products = pooled_products<T>;
+    kernels.pooled_runs = pooled_runs<T>;
     kernels.window_columns = window_columns<T>;
     kernels.all_finite = all_finite<T>;
     kernels.add_patches = add_patches<T>;

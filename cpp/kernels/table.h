@@ -171,7 +171,22 @@ struct PooledProducts {
     int64_t column; // whole vectors
 };
 
-/// As PooledProducts, without columns: a window's patch is 4 rows of up to 4 values, row j from
+/// As PooledProducts, without columns, for windows of up to 3 rows of up to 4 values: row j from
+/// x[row*.row + window*.step + offsets[tap] + j*x_row], of which 4 are read.
+template <class T>
+struct PooledRuns {
+    const uint8_t* taps;
+    const T* grad;
+    int64_t rows, windows, filters, taps_count;
+    const T* x;
+    ptrdiff_t x_row, row, step;
+    const ptrdiff_t* offsets;
+    int64_t runs, run; // of a convolution's window: its rows, and values of one
+    T* sums;
+    int64_t column;
+};
+
+/// The same where a pooling window's patch is 4 rows of up to 4 values, row j from
 /// x[row*.row + window*.step + j*x_row], of which 4 are read, and elements[tap*width + lane] tells which of the 16 the
 /// lane's is.
 template <class T>
@@ -263,6 +278,7 @@ struct KernelsOf {
     void (*column_sums)(const ColumnSums<T>&);
     void (*pooled_patches)(const PooledPatches<T>&);
     void (*pooled_products)(const PooledProducts<T>&);
+    void (*pooled_runs)(const PooledRuns<T>&);
     void (*pooled_spreads)(const PooledSpreads<T>&); // may be null
     void (*window_columns)(const WindowColumns<T>&);
     void (*add_patches)(const AddPatches<T>&);
