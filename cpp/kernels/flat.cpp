@@ -161,6 +161,10 @@ template <class T, int R, bool One>
 void flat_rows(const FlatRows<T>& a) {
     const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
     const int64_t tiles = (a.rows + most_rows - 1) / most_rows;
+    // What lies behind these rows is written next. It comes to the cache while they are computed, as much for each tile
+    // as the tile writes: from memory it would take longer than the sums of few channels.
+    constexpr int64_t line = 64;
+    const char* ahead = reinterpret_cast<const char*>(a.y + a.rows * a.y_row);
     int64_t period = 1;
     for (int64_t phase = 0; phase < period && phase < vectors; ++phase) {
         const Phase<T> at(phase, a.filter_count);
@@ -173,6 +177,8 @@ void flat_rows(const FlatRows<T>& a) {
             int64_t left = a.rows;
             for (int64_t tile = tiles; tile > 0; --tile) {
                 const int64_t rows = (left + tile - 1) / tile;
+                for (int64_t i = 0; i < rows * vector_bytes; i += line) __builtin_prefetch(ahead + i, 1);
+                ahead += rows * vector_bytes;
                 FlatTiles<T, R, most_rows, One>::run(a, x, filters, at.lanes, bias, y, length - v * width<T>, rows);
                 x += rows * a.x_row;
                 y += rows * a.y_row;
