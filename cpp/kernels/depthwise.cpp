@@ -8,6 +8,8 @@
 //
 // Windows three columns wide with neighbouring pixels at stride 1 slide: a loaded x serves all three columns, that is
 // P + 2 loads instead of 3*P for the forward pass, and one load a window row instead of three for the filter gradient.
+// Forward: 6x2 outputs (4x2 of 16 registers: 8 sums, 6 filters and x) of two vectors, since half a line of L1 would be
+// driven out before the other half is used.
 //
 // Three such rows at stride 1 slide down as well: 4x4 outputs (2x4 of 16 registers) take 36 loads for 144 FMAs.
 //
@@ -110,7 +112,7 @@ void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t
 /// All channels of P pixels: along the channels memory is read in order, and the prefetchers keep up.
 template <class T, int P, bool Sliding>
 void depthwise_pixels(const DepthwiseRow<T>& a, const T* x, T* y) {
-    constexpr int wide = Sliding ? (registers == 32 ? 2 : 1) : most_vectors;
+    constexpr int wide = Sliding ? 2 : most_vectors;
     int64_t c = 0;
     for (; c + wide * width<T> <= a.channels; c += wide * width<T>) {
         if (Sliding)
