@@ -11,6 +11,10 @@
 // of 5) while the rows stream by: J permutations and R loads of dy feed R*J FMAs; 10 + 2 + 1 of 16 registers.
 // Ceiling: the FMA peak where permutations have a port of their own, else FMAs/(FMAs + permutations) of it.
 //
+// Inside a training step the output has left the caches since the last one, and a dy of more than L2 has, too; both go
+// in columns of vectors, where no prefetcher of the hardware follows. So while a band is computed, that of the same
+// size behind it, which comes next, is prefetched, as much for each tile as the tile writes or reads.
+//
 // The sum of an output runs over channels and then column taps and row taps (with 32 registers and 3x3 windows: row
 // taps and column taps), in one chain, whatever the tile.
 #include "kernels/simd.h"
@@ -21,6 +25,7 @@ namespace FASTCONV_ISA {
 namespace {
 
 constexpr int most_rows = 8;
+constexpr int64_t line = 64; // bytes of the caches
 
 #if defined(__AVX512F__)
 FASTCONV_INLINE Vec<float> spread(Vec<float> values, Index<float> lanes) {
@@ -161,10 +166,7 @@ template <class T, int R, bool One>
 void flat_rows(const FlatRows<T>& a) {
     const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
     const int64_t tiles = (a.rows + most_rows - 1) / most_rows;
-    // What lies behind these rows is written next. It comes to the cache while they are computed, as much for each tile
-    // as the tile writes: from memory it would take longer than the sums of few channels.
-    constexpr int64_t line = 64;
-    const char* ahead = reinterpret_cast<const char*>(a.y + a.rows * a.y_row);
+    const char* ahead = reinterpret_cast<const char*>(a.y + a.rows * a.y_row); // is written next
     int64_t period = 1;
     for (int64_t phase = 0; phase < period && phase < vectors; ++phase) {
         const Phase<T> at(phase, a.filter_count);
@@ -296,6 +298,7 @@ FASTCONV_INLINE void gradient_columns(const FlatFilterRows<T>& a, const T* x, co
 template <class T, int R, bool One>
 void flat_filter_rows(const FlatFilterRows<T>& a) {
     const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
+    const char* ahead = reinterpret_cast<const char*>(a.dy + a.rows * a.dy_row); // is read next
     int64_t period = 1;
     for (int64_t phase = 0; phase < period && phase < vectors; ++phase) {
         const Phase<T> at(phase, a.filter_count);
@@ -305,6 +308,8 @@ void flat_filter_rows(const FlatFilterRows<T>& a) {
             const T* x = a.x + v * width<T> / a.filter_count;
             const T* dy = a.dy + v * width<T>;
             const int64_t count = length - v * width<T>;
+            for (int64_t i = 0; i < a.rows * vector_bytes; i += line) __builtin_prefetch(ahead + i);
+            ahead += a.rows * vector_bytes;
             if (count >= width<T>)
                 gradient_columns<T, R, One, false>(a, x, dy, at.lanes, count, sums);
             else
