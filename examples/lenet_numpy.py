@@ -104,11 +104,11 @@ class LeNet:
             g[name] += 2 * DECAY * w[name]
 
         # A pool hands each gradient to one pixel of its window: their sum, which the bias gets, is the same before it.
-        _sum_rows(a["dpool2"].reshape(-1, 16), g["bias2"])
+        _sum_pixels(a["dpool2"], g["bias2"])
         fastconv.max_pool2d_grad(a["maps2"], a["pool2"], a["dpool2"], 2, out=a["dmaps2"])
         fastconv.conv2d_backprop_filter(a["pool1"], SHAPES["conv2"], a["dmaps2"], out=g["conv2"])
         fastconv.conv2d_backprop_input(a["pool1"].shape, w["conv2"], a["dmaps2"], out=a["dpool1"])
-        _sum_rows(a["dpool1"].reshape(-1, 6), g["bias1"])
+        _sum_pixels(a["dpool1"], g["bias1"])
         fastconv.max_pool2d_grad(a["maps1"], a["pool1"], a["dpool1"], 2, out=a["dmaps1"])
         fastconv.conv2d_backprop_filter(images, SHAPES["conv1"], a["dmaps1"], out=g["conv1"])
         return loss  # the images need no gradient
@@ -145,15 +145,16 @@ def _dense_gradients(x: Array, kernel: Array, dy: Array, dkernel: Array, dbias: 
     x, kernel, dy, dx = _one_pixel(x), kernel[None, None], _one_pixel(dy), _one_pixel(dx)
     fastconv.conv2d_backprop_filter(x, kernel.shape, dy, out=dkernel[None, None])
     fastconv.conv2d_backprop_input(x.shape, kernel, dy, out=dx)
-    _sum_rows(dy[:, 0, 0], dbias)
+    _sum_pixels(dy, dbias)
 
 
 def _one_pixel(rows: Array) -> Array:
     return rows[:, None, None, :]
 
 
-def _sum_rows(matrix: Array, out: Array) -> None:
-    np.matmul(np.ones(len(matrix), matrix.dtype), matrix, out=out)  # BLAS adds up many short rows faster than np.sum
+def _sum_pixels(maps: Array, out: Array) -> None:
+    images = maps.reshape(len(maps), -1)  # which BLAS adds up faster than np.sum, and as long rows faster than as short
+    np.matmul(np.ones(len(maps), maps.dtype), images).reshape(-1, len(out)).sum(0, out=out)
 
 
 def prepare(images: Array, labels: Array) -> tuple[Array, Array]:
