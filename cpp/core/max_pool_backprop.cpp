@@ -143,31 +143,36 @@ class Sparse {
         }
         const T* const x = in_place ? input : band.get();
         const std::int64_t x_row = in_place ? o.w * o.c : line;
-        const Scratch<T> columns(spreads || runs ? 0 : columns_size());
-        if (!spreads && !runs)
+        const bool in_columns = !spreads && !runs;
+        const Scratch<T> columns(in_columns ? columns_size() : 0);
+        if (in_columns)
             kernel.window_columns(
                 {x, x_row, o.c, covered.rows, covered.columns, o.r, o.s * o.c, columns.get(), column});
+        const std::int64_t down = in_columns ? covered.columns * column : x_row, along = in_columns ? column : o.c;
         std::array<std::ptrdiff_t, max_pool_taps> offsets{};
-        const std::int64_t offset_row = runs ? x_row : covered.columns * column, offset_step = runs ? o.c : column;
         for (std::int64_t tap = 0; tap < taps_count; ++tap)
-            offsets[static_cast<std::size_t>(tap)] = tap / pool.s * offset_row + tap % pool.s * offset_step;
+            offsets[static_cast<std::size_t>(tap)] = tap / pool.s * down + tap % pool.s * along;
+        PooledProducts<T> some{};
+        some.windows = pool.q;
+        some.filters = o.k;
+        some.taps_count = taps_count;
+        some.row = pool.stride_h * down;
+        some.step = pool.stride_w * along;
+        some.x_row = x_row;
+        some.offsets = offsets.data();
+        some.elements = elements;
+        some.runs = o.r;
+        some.run = o.s * o.c;
+        some.sums = sums;
+        some.column = column;
+        const auto products = spreads ? kernel.pooled_spreads : runs ? kernel.pooled_runs : kernel.pooled_products;
         const std::int64_t few_rows = std::max<std::int64_t>(1, kLongest / pool.q), row_values = pool.q * o.k;
-        for (std::int64_t row = 0; row < pool.p;
-             row += few_rows, taps += few_rows * row_values, grad += few_rows * row_values) {
-            const std::int64_t rows = std::min(few_rows, pool.p - row);
-            if (spreads) {
-                const std::int64_t step = pool.stride_h * x_row;
-                kernel.pooled_spreads({taps, grad, rows, pool.q, o.k, taps_count, x + row * step, x_row, step,
-                                       pool.stride_w * o.c, elements, sums});
-            } else if (runs) {
-                const std::int64_t step = pool.stride_h * x_row;
-                kernel.pooled_runs({taps, grad, rows, pool.q, o.k, taps_count, x + row * step, x_row, step,
-                                    pool.stride_w * o.c, offsets.data(), o.r, o.s * o.c, sums, column});
-            } else {
-                const std::int64_t step = pool.stride_h * covered.columns * column;
-                kernel.pooled_products({taps, grad, rows, pool.q, o.k, taps_count, columns.get() + row * step, step,
-                                        pool.stride_w * column, offsets.data(), sums, column});
-            }
+        for (std::int64_t row = 0; row < pool.p; row += few_rows) {
+            some.rows = std::min(few_rows, pool.p - row);
+            some.taps = taps + row * row_values;
+            some.grad = grad + row * row_values;
+            some.x = (in_columns ? columns.get() : x) + row * some.row;
+            products(some);
         }
     }
 

@@ -101,7 +101,7 @@ __attribute__((noinline)) void products(const PooledProducts<T>& a, int64_t k, p
     const uint8_t* taps = a.taps + k;
     const T* grad = a.grad + k;
     for (int64_t row = 0; row < a.rows; ++row) {
-        const T* columns = a.columns + row * a.row + at;
+        const T* columns = a.x + row * a.row + at;
         for (int64_t window = 0; window < a.windows; ++window) {
             FASTCONV_UNROLL
             for (int i = 0; i < Filters; ++i) {
@@ -200,7 +200,7 @@ void window_columns(const WindowColumns<T>& a) {
 }
 
 template <class T, int Filters, int Rows>
-__attribute__((noinline)) void runs(const PooledRuns<T>& a, int64_t k) {
+__attribute__((noinline)) void runs(const PooledProducts<T>& a, int64_t k) {
     typedef T Four __attribute__((vector_size(4 * sizeof(T))));
     typedef T Unaligned __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
     const int64_t taps_count = a.taps_count, filters = a.filters, windows = a.windows;
@@ -238,7 +238,7 @@ __attribute__((noinline)) void runs(const PooledRuns<T>& a, int64_t k) {
 
 template <class T, int Filters, int Rows>
 struct Runs {
-    static void run(const PooledRuns<T>& a, int64_t k, int64_t filters) {
+    static void run(const PooledProducts<T>& a, int64_t k, int64_t filters) {
         if (filters < Filters)
             Runs<T, Filters - 1, Rows>::run(a, k, filters);
         else if (a.runs < Rows)
@@ -249,15 +249,15 @@ struct Runs {
 };
 template <class T, int Rows>
 struct Runs<T, 0, Rows> {
-    static void run(const PooledRuns<T>&, int64_t, int64_t) {}
+    static void run(const PooledProducts<T>&, int64_t, int64_t) {}
 };
 template <class T, int Filters>
 struct Runs<T, Filters, 0> {
-    static void run(const PooledRuns<T>&, int64_t, int64_t) {}
+    static void run(const PooledProducts<T>&, int64_t, int64_t) {}
 };
 
 template <class T>
-void pooled_runs(const PooledRuns<T>& a) {
+void pooled_runs(const PooledProducts<T>& a) {
     int64_t k = 0;
     for (int64_t calls = (a.filters + most_filters - 1) / most_filters; calls > 0; --calls) {
         const int64_t filters = (a.filters - k + calls - 1) / calls;
@@ -270,7 +270,7 @@ void pooled_runs(const PooledRuns<T>& a) {
 constexpr int most_spread_filters = 8;
 
 template <int Filters>
-__attribute__((noinline)) void spread_some(const PooledSpreads<float>& a, int64_t k) {
+__attribute__((noinline)) void spread_some(const PooledProducts<float>& a, int64_t k) {
     constexpr int lanes = width<float>;
     const int64_t taps_count = a.taps_count, filters = a.filters, windows = a.windows;
     const ptrdiff_t step = a.step, x_row = a.x_row;
@@ -307,7 +307,7 @@ __attribute__((noinline)) void spread_some(const PooledSpreads<float>& a, int64_
 
 template <int Filters>
 struct Spreads {
-    static void run(const PooledSpreads<float>& a, int64_t k, int64_t filters) {
+    static void run(const PooledProducts<float>& a, int64_t k, int64_t filters) {
         if (filters < Filters)
             Spreads<Filters - 1>::run(a, k, filters);
         else
@@ -316,10 +316,10 @@ struct Spreads {
 };
 template <>
 struct Spreads<0> {
-    static void run(const PooledSpreads<float>&, int64_t, int64_t) {}
+    static void run(const PooledProducts<float>&, int64_t, int64_t) {}
 };
 
-void pooled_spreads(const PooledSpreads<float>& a) {
+void pooled_spreads(const PooledProducts<float>& a) {
     for (int64_t k = 0; k < a.filters; k += most_spread_filters) Spreads<most_spread_filters>::run(a, k, a.filters - k);
 }
 #endif

@@ -25,7 +25,14 @@ namespace FASTCONV_ISA {
 namespace {
 
 constexpr int most_rows = 8;
-constexpr int64_t line = 64; // bytes of the caches
+
+/// Asks for the next `bytes` bytes, and returns where they end.
+template <bool Write>
+FASTCONV_INLINE const char* prefetch(const char* from, int64_t bytes) {
+    constexpr int64_t line = 64;
+    for (int64_t i = 0; i < bytes; i += line) __builtin_prefetch(from + i, Write);
+    return from + bytes;
+}
 
 #if defined(__AVX512F__)
 FASTCONV_INLINE Vec<float> spread(Vec<float> values, Index<float> lanes) {
@@ -179,8 +186,7 @@ void flat_rows(const FlatRows<T>& a) {
             int64_t left = a.rows;
             for (int64_t tile = tiles; tile > 0; --tile) {
                 const int64_t rows = (left + tile - 1) / tile;
-                for (int64_t i = 0; i < rows * vector_bytes; i += line) __builtin_prefetch(ahead + i, 1);
-                ahead += rows * vector_bytes;
+                ahead = prefetch<true>(ahead, rows * vector_bytes);
                 FlatTiles<T, R, most_rows, One>::run(a, x, filters, at.lanes, bias, y, length - v * width<T>, rows);
                 x += rows * a.x_row;
                 y += rows * a.y_row;
@@ -308,8 +314,7 @@ void flat_filter_rows(const FlatFilterRows<T>& a) {
             const T* x = a.x + v * width<T> / a.filter_count;
             const T* dy = a.dy + v * width<T>;
             const int64_t count = length - v * width<T>;
-            for (int64_t i = 0; i < a.rows * vector_bytes; i += line) __builtin_prefetch(ahead + i);
-            ahead += a.rows * vector_bytes;
+            ahead = prefetch<false>(ahead, a.rows * vector_bytes);
             if (count >= width<T>)
                 gradient_columns<T, R, One, false>(a, x, dy, at.lanes, count, sums);
             else

@@ -157,47 +157,26 @@ struct PooledPatches {
     int64_t patch; // whole vectors
 };
 
-/// sums[k] += sum over windows of grad[window][k] * columns[row*.row + window*.step + offsets[tap]], of `column`
-/// values.
+/// sums[k] += sum over windows of grad[window][k] * what the convolution's window at the tap reads, `runs` runs of
+/// `run` values, of which the rest up to `column` may be anything. For each of the three kernels x is another form of
+/// the input:
+///
+/// pooled_products: columns that window_columns copied, one at x[row*.row + window*.step + offsets[tap]].
+/// pooled_runs: at most 3 runs of up to 4 values, run j at x[row*.row + window*.step + offsets[tap] + j*x_row], of
+/// which 4 are read. pooled_spreads: a pooling window's patch is 4 rows of up to 4 values, row j at x[row*.row +
+/// window*.step + j*x_row], of which 4 are read, and elements[tap*width + lane] tells which of the 16 the lane's is.
 template <class T>
 struct PooledProducts {
     const uint8_t* taps;
     const T* grad;
     int64_t rows, windows, filters, taps_count; // windows: of a row
-    const T* columns;
-    ptrdiff_t row, step;
-    const ptrdiff_t* offsets;
-    T* sums;
-    int64_t column; // whole vectors
-};
-
-/// As PooledProducts, without columns, for windows of up to 3 rows of up to 4 values: row j from
-/// x[row*.row + window*.step + offsets[tap] + j*x_row], of which 4 are read.
-template <class T>
-struct PooledRuns {
-    const uint8_t* taps;
-    const T* grad;
-    int64_t rows, windows, filters, taps_count;
     const T* x;
-    ptrdiff_t x_row, row, step;
+    ptrdiff_t row, step, x_row;
     const ptrdiff_t* offsets;
-    int64_t runs, run; // of a convolution's window: its rows, and values of one
-    T* sums;
-    int64_t column;
-};
-
-/// The same where a pooling window's patch is 4 rows of up to 4 values, row j from
-/// x[row*.row + window*.step + j*x_row], of which 4 are read, and elements[tap*width + lane] tells which of the 16 the
-/// lane's is.
-template <class T>
-struct PooledSpreads {
-    const uint8_t* taps;
-    const T* grad;
-    int64_t rows, windows, filters, taps_count;
-    const T* x;
-    ptrdiff_t x_row, row, step;
     const int32_t* elements;
-    T* sums; // [filter][width]
+    int64_t runs, run;
+    T* sums;        // [filter][column]
+    int64_t column; // whole vectors
 };
 
 /// columns[row*pixels + i] = `runs` runs of `run` values, run j from x[(row + j)*x_row + i*x_step]. At least 3 values a
@@ -278,8 +257,8 @@ struct KernelsOf {
     void (*column_sums)(const ColumnSums<T>&);
     void (*pooled_patches)(const PooledPatches<T>&);
     void (*pooled_products)(const PooledProducts<T>&);
-    void (*pooled_runs)(const PooledRuns<T>&);
-    void (*pooled_spreads)(const PooledSpreads<T>&); // may be null
+    void (*pooled_runs)(const PooledProducts<T>&);
+    void (*pooled_spreads)(const PooledProducts<T>&); // may be null
     void (*window_columns)(const WindowColumns<T>&);
     void (*add_patches)(const AddPatches<T>&);
     bool (*all_finite)(const T* x, int64_t count);
