@@ -229,10 +229,11 @@ __attribute__((noinline)) void runs(const PooledProducts<T>& a, int64_t k) {
             x += step;
         }
     }
-    for (int i = 0; i < Filters; ++i) {
-        T* to = a.sums + (k + i) * a.column;
-        for (int j = 0; j < Rows; ++j)
-            for (int64_t value = 0; value < a.run; ++value) *to++ += sum[i][j][value];
+    FASTCONV_UNROLL
+    for (int i = 0; i < Filters * Rows; ++i) {
+        const Four values = sum[i / Rows][i % Rows];
+        T* to = a.sums + (k + i / Rows) * a.column + i % Rows * a.run;
+        for (int64_t value = 0; value < a.run; ++value) to[value] += values[value];
     }
 }
 

@@ -161,10 +161,11 @@ struct PooledPatches {
 /// `run` values, of which the rest up to `column` may be anything. For each of the three kernels x is another form of
 /// the input:
 ///
-/// pooled_products: columns that window_columns copied, one at x[row*.row + window*.step + offsets[tap]].
-/// pooled_runs: at most 3 runs of up to 4 values, run j at x[row*.row + window*.step + offsets[tap] + j*x_row], of
-/// which 4 are read. pooled_spreads: a pooling window's patch is 4 rows of up to 4 values, row j at x[row*.row +
-/// window*.step + j*x_row], of which 4 are read, and elements[tap*width + lane] tells which of the 16 the lane's is.
+/// - pooled_products: columns that window_columns copied, one at x[row*.row + window*.step + offsets[tap]].
+/// - pooled_runs: at most 3 runs of up to 4 values, run j at x[row*.row + window*.step + offsets[tap] + j*x_row], of
+///   which 4 are read.
+/// - pooled_spreads: a pooling window's patch is 4 rows of up to 4 values, row j at x[row*.row + window*.step +
+///   j*x_row], of which 4 are read, and elements[tap*width + lane] tells which of the 16 the lane's is.
 template <class T>
 struct PooledProducts {
     const uint8_t* taps;
