@@ -131,9 +131,11 @@ def _check(name: str, array: npt.NDArray[Any], origin: str) -> None:
 def _read_npz(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
     try:
         # From memory: where the archive is broken, np.load leaves a file open.
-        archive = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("one array instead of an archive")
+        content = io.BytesIO(path.read_bytes())
+        if not zipfile.is_zipfile(content):  # np.load takes any other file for a pickle, and advises to allow it
+            raise ValueError("it is no zip file")
+        content.seek(0)
+        archive = np.load(content, allow_pickle=False)
         missing = [name for name in _IDX_FILES if name not in archive.files]
         if not missing:
             return {name: archive[name] for name in _IDX_FILES}
