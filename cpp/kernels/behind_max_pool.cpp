@@ -9,9 +9,9 @@
 // broadcast and as many FMAs from memory. Ceiling: two loads a cycle, which is 6 of 7 FMAs for patches of 6 vectors.
 //
 // pooled_products, the filter gradient of one image: the windows that the convolution's pixels read lie one by one in
-// memory, copied by window_columns; the sums of 4 filters x up to 4 vectors of window elements (AVX2: 4 x 2) sit in
-// registers while the pooling windows stream by. A step loads a tap, its offset, a gradient and the window, two loads a
-// cycle.
+// memory, copied by window_columns; the sums of 4 filters x up to 4 vectors of window elements (AVX2: 4 x 3, 2 x 5 or
+// 1 x 7) sit in registers while the pooling windows stream by. A step loads a tap, its offset, a gradient and the
+// window, two loads a cycle.
 //
 // pooled_runs, the same for windows of few values, as those of 3x3 windows of one channel: copying them would take
 // longer than the sums, so that the rows of a window, four values each, are read where they are. The sums of 4 filters
@@ -87,8 +87,12 @@ void pooled_patches(const PooledPatches<T>& a) {
     }
 }
 
-constexpr int most_filters = 4;
-constexpr int most_column_vectors = registers == 32 ? 4 : 2;
+// A step's three other loads are shared by its vectors, so these come first; of few, more filters hide the latency.
+constexpr int most_column_vectors = registers == 32 ? 4 : 7;
+template <int Vectors>
+constexpr int product_filters = registers == 32 || Vectors < 4 ? 4
+                                : Vectors < 6                  ? 2
+                                                               : 1;
 
 template <class T, int Filters, int Vectors>
 __attribute__((noinline)) void products(const PooledProducts<T>& a, int64_t k, ptrdiff_t at) {
@@ -125,34 +129,32 @@ __attribute__((noinline)) void products(const PooledProducts<T>& a, int64_t k, p
 }
 
 template <class T, int Filters, int Vectors>
+void products_from(const PooledProducts<T>& a, int64_t k, ptrdiff_t at) {
+    for (; k + Filters <= a.filters; k += Filters) products<T, Filters, Vectors>(a, k, at);
+    if constexpr (Filters > 1) products_from<T, Filters / 2, Vectors>(a, k, at);
+}
+
+template <class T, int Vectors>
 struct Products {
-    static void run(const PooledProducts<T>& a, int64_t k, ptrdiff_t at, int64_t filters, int64_t vectors) {
-        if (filters < Filters)
-            Products<T, Filters - 1, Vectors>::run(a, k, at, filters, vectors);
-        else if (vectors < Vectors)
-            Products<T, Filters, Vectors - 1>::run(a, k, at, filters, vectors);
-        else
-            products<T, Filters, Vectors>(a, k, at);
+    static void run(const PooledProducts<T>& a, ptrdiff_t at, int64_t vectors) {
+        if (vectors != Vectors) return Products<T, Vectors - 1>::run(a, at, vectors);
+        products_from<T, product_filters<Vectors>, Vectors>(a, 0, at);
     }
 };
-template <class T, int Vectors>
-struct Products<T, 0, Vectors> {
-    static void run(const PooledProducts<T>&, int64_t, ptrdiff_t, int64_t, int64_t) {}
-};
-template <class T, int Filters>
-struct Products<T, Filters, 0> {
-    static void run(const PooledProducts<T>&, int64_t, ptrdiff_t, int64_t, int64_t) {}
+template <class T>
+struct Products<T, 0> {
+    static void run(const PooledProducts<T>&, ptrdiff_t, int64_t) {}
 };
 
 template <class T>
 void pooled_products(const PooledProducts<T>& a) {
-    for (int64_t k = 0; k < a.filters; k += most_filters) {
-        const int64_t filters = a.filters - k < most_filters ? a.filters - k : most_filters;
-        for (ptrdiff_t at = 0; at < a.column; at += most_column_vectors * width<T>) {
-            const int64_t left = (a.column - at) / width<T>;
-            Products<T, most_filters, most_column_vectors>::run(
-                a, k, at, filters, left < most_column_vectors ? left : most_column_vectors);
-        }
+    int64_t left = a.column / width<T>;
+    ptrdiff_t at = 0;
+    for (int64_t tiles = (left + most_column_vectors - 1) / most_column_vectors; tiles > 0; --tiles) {
+        const int64_t vectors = (left + tiles - 1) / tiles;
+        Products<T, most_column_vectors>::run(a, at, vectors);
+        at += vectors * width<T>;
+        left -= vectors;
     }
 }
 
@@ -198,6 +200,8 @@ void window_columns(const WindowColumns<T>& a) {
         ColumnVectors<T, most_runs>::run(a, at, first, (last < a.runs ? last + 1 : a.runs) - first);
     }
 }
+
+constexpr int most_run_filters = 4;
 
 template <class T, int Filters, int Rows>
 __attribute__((noinline)) void runs(const PooledProducts<T>& a, int64_t k) {
@@ -260,9 +264,9 @@ struct Runs<T, Filters, 0> {
 template <class T>
 void pooled_runs(const PooledProducts<T>& a) {
     int64_t k = 0;
-    for (int64_t calls = (a.filters + most_filters - 1) / most_filters; calls > 0; --calls) {
+    for (int64_t calls = (a.filters + most_run_filters - 1) / most_run_filters; calls > 0; --calls) {
         const int64_t filters = (a.filters - k + calls - 1) / calls;
-        Runs<T, most_filters, 3>::run(a, k, filters);
+        Runs<T, most_run_filters, 3>::run(a, k, filters);
         k += filters;
     }
 }
