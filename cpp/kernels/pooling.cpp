@@ -75,6 +75,46 @@ FASTCONV_INLINE void store_some_bytes(uint8_t* to, __m128i bytes, int64_t count)
     _mm_mask_storeu_epi8(to, (__mmask16)((1u << count) - 1), bytes);
 }
 #endif
+// Between bytes and lanes. GCC 12 takes several instructions a lane where there is a function of ours.
+template <class T>
+FASTCONV_INLINE Index<T> widen(typename BytesOf<T>::type bytes) {
+    return __builtin_convertvector(bytes, Index<T>);
+}
+template <class T>
+FASTCONV_INLINE typename BytesOf<T>::type narrow(Index<T> value) {
+    return __builtin_convertvector(value, typename BytesOf<T>::type);
+}
+#if defined(__AVX512F__)
+template <>
+FASTCONV_INLINE Index<float> widen<float>(BytesOf<float>::type bytes) {
+    return (Index<float>)_mm512_cvtepu8_epi32((__m128i)bytes);
+}
+template <>
+FASTCONV_INLINE Index<double> widen<double>(BytesOf<double>::type bytes) {
+    return (Index<double>)_mm512_cvtepu8_epi64(_mm_cvtsi64_si128((int64_t)bytes));
+}
+#elif defined(__AVX2__)
+template <>
+FASTCONV_INLINE Index<float> widen<float>(BytesOf<float>::type bytes) {
+    return (Index<float>)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+}
+template <>
+FASTCONV_INLINE Index<double> widen<double>(BytesOf<double>::type bytes) {
+    return (Index<double>)_mm256_cvtepu8_epi64(_mm_cvtsi32_si128((int32_t)bytes));
+}
+template <>
+FASTCONV_INLINE BytesOf<float>::type narrow<float>(Index<float> value) {
+    const __m128i low = _mm256_castsi256_si128((__m256i)value), high = _mm256_extracti128_si256((__m256i)value, 1);
+    const __m128i words = _mm_packs_epi32(low, high);
+    return (BytesOf<float>::type)_mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+}
+template <>
+FASTCONV_INLINE BytesOf<double>::type narrow<double>(Index<double> value) {
+    const __m128i low = _mm256_castsi256_si128((__m256i)value), high = _mm256_extracti128_si256((__m256i)value, 1);
+    const __m128i pairs = _mm_packs_epi32(low, high), words = _mm_packs_epi32(pairs, pairs); // a pair: number, zero
+    return (BytesOf<double>::type)_mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+}
+#endif
 template <class T>
 FASTCONV_INLINE Index<T> load_bytes(const uint8_t* from, int64_t count) {
     typename BytesOf<T>::type bytes{};
@@ -90,11 +130,11 @@ FASTCONV_INLINE Index<T> load_bytes(const uint8_t* from, int64_t count) {
         __builtin_memcpy(&bytes, some, sizeof bytes);
 #endif
     }
-    return __builtin_convertvector(bytes, Index<T>);
+    return widen<T>(bytes);
 }
 template <class T>
 FASTCONV_INLINE void store_bytes(uint8_t* to, Index<T> value, int64_t count) {
-    const auto bytes = __builtin_convertvector(value, typename BytesOf<T>::type);
+    const typename BytesOf<T>::type bytes = narrow<T>(value);
     if (count == width<T>) {
         *reinterpret_cast<typename BytesOf<T>::unaligned*>(to) = bytes;
     } else {
