@@ -6,6 +6,7 @@ fastconv's public functions, each with the reference's answer and the error it a
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from reference import Geometry, Pads, Pair, Sum
 CONV = ("conv2d", "conv2d_backprop_input", "conv2d_backprop_filter", "conv2d_transpose")
 DEPTHWISE = ("depthwise_conv2d", "depthwise_conv2d_backprop_input", "depthwise_conv2d_backprop_filter")
 POOL = ("max_pool2d", "max_pool2d_with_argmax", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad")
-FUNCTIONS = CONV + DEPTHWISE + POOL
+BEHIND = ("conv2d_max_pool2d", "conv2d_max_pool2d_backprop")
+FUNCTIONS = CONV + DEPTHWISE + POOL + BEHIND
+KINDS = ("conv", "winograd", "depthwise", "pool", "behind")  # of random problems
 
 # Bounds on the error of one element, in units of eps * sum(|x||w|). Winograd's algorithm spreads its rounding errors
 # over a tile, so that its bound takes the largest sum in the neighbourhood; where "auto" chooses it, there are many
@@ -29,6 +32,20 @@ WINOGRAD_ERROR_BOUND = 128
 
 MOST_PRODUCTS = 3_000_000
 MOST_VALUES = 60_000
+
+
+def kind_of(name: str) -> str:
+    """The kind of problem that a function is for."""
+    return "pool" if name in POOL else "depthwise" if name in DEPTHWISE else "behind" if name in BEHIND else "conv"
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """The max-pooling behind a convolution."""
+
+    kernel: Pair
+    strides: Pair
+    padding: Any
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,7 @@ class Problem:
     algorithm: str = "auto"
     values: str = "normal"
     forms: int = 0  # which of the equivalent ways to write strides, dilations and ksize
+    behind: Pooling | None = None
 
     @property
     def pads(self) -> Pads:
@@ -70,8 +88,19 @@ class Problem:
         return self.geometry.output
 
     @property
+    def pooling_geometry(self) -> Geometry:
+        assert self.behind is not None
+        kernel, strides, padding = self.behind.kernel, self.behind.strides, self.behind.padding
+        pads = reference.resolve_pads(padding, self.data_format, self.output, kernel, strides, (1, 1))
+        return Geometry(self.output, kernel, strides, pads, (1, 1))
+
+    @property
+    def pooled_shape(self) -> tuple[int, ...]:
+        return (self.n, *self.pooling_geometry.output, self.filters)
+
+    @property
     def empty(self) -> bool:
-        return self.n == 0 or 0 in self.output
+        return self.n == 0 or 0 in (self.pooling_geometry.output if self.behind else self.output)
 
     @property
     def dilated(self) -> bool:
@@ -159,12 +188,21 @@ class Call:
     def result_shapes(self) -> list[tuple[tuple[int, ...], str]]:
         """Shape and dtype of each result, without computing it."""
         problem = self.problem
+        if self.name == "conv2d_max_pool2d":
+            return [(problem.shape_in_format(problem.pooled_shape), problem.dtype), (problem.pooled_shape, "uint8")]
+        if self.name == "conv2d_max_pool2d_backprop":
+            shapes = problem.shape_in_format(problem.input_shape), problem.filter_shape, (problem.filters,)
+            return [(shape, problem.dtype) for shape in shapes]
         if self.name.endswith("backprop_filter"):
             return [(problem.filter_shape, problem.dtype)]
         inward = self.name.endswith(("backprop_input", "transpose", "grad"))
         shape = problem.shape_in_format(problem.input_shape if inward else problem.output_shape)
         results = [(shape, problem.dtype)]
         return [*results, (shape, "int64")] if self.name == "max_pool2d_with_argmax" else results
+
+    def in_data_format(self, result: int) -> bool:
+        """Whether the order of that result's dimensions depends on the data format."""
+        return not self.name.endswith("backprop_filter") and (self.name not in BEHIND or result == 0)
 
     def check(self, result: Any) -> float:
         """Raises AssertionError unless `result` is right; returns the largest error as a part of what is allowed."""
@@ -174,7 +212,7 @@ class Call:
         worst = 0.0
         for got, (value, tolerance) in zip(results, expected, strict=True):
             assert isinstance(got, np.ndarray), f"got {type(got)}\n{self}"
-            dtype = "int64" if value.dtype == np.int64 else self.problem.dtype
+            dtype = value.dtype if value.dtype.kind in "iu" else self.problem.dtype
             assert got.dtype == dtype, f"dtype {got.dtype} instead of {dtype}\n{self}"
             assert got.shape == value.shape, f"shape {got.shape} instead of {value.shape}\n{self}"
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -298,13 +336,59 @@ def _pool_call(problem: Problem, name: str) -> Call:
     return Call(problem, name, arguments, expected)
 
 
+def _behind_call(problem: Problem, name: str) -> Call:
+    assert problem.behind is not None
+    geometry, pooling = problem.geometry, problem.pooling_geometry
+    if name == "conv2d_max_pool2d":  # on integers, whose sums are exact, so that everybody finds the same maxima
+        problem = dataclasses.replace(problem, values="ties", algorithm="direct")
+    x = problem.array("input", problem.input_shape)
+    w = problem.array("filters", problem.filter_shape)
+    bias = problem.array("bias", (problem.filters,)) if problem.bias else None
+    maps = problem.array("maps", problem.output_shape)  # the pooling's input, of a gradient
+    grad = problem.array("grad", problem.pooled_shape)
+    arguments = problem.window_arguments() | {"input": problem.to_format(x), "filters": w}
+    arguments["ksize"] = problem.pair(problem.behind.kernel)
+    arguments["pool_padding"] = problem.behind.padding
+    if problem.behind.strides != problem.behind.kernel or problem.forms % 2:
+        arguments["pool_strides"] = problem.pair(problem.behind.strides)
+    if name == "conv2d_max_pool2d":
+        arguments |= {"bias": bias, "activation": "relu" if problem.relu else None}
+    else:
+        arguments |= {"taps": reference.max_pool2d_taps(maps, pooling), "grad": problem.to_format(grad)}
+
+    def expected() -> list[tuple[np.ndarray, np.ndarray]]:
+        if name == "conv2d_max_pool2d":
+            sums = reference.conv2d(x, w, geometry, bias, problem.relu).value.astype(problem.dtype)
+            results = [
+                problem.to_format(reference.max_pool2d(sums, pooling).value),
+                reference.max_pool2d_taps(sums, pooling),
+            ]
+            return [(result, np.zeros(result.shape, result.dtype)) for result in results]
+        dy = reference.max_pool2d_grad(maps, grad, pooling)  # sums already, where windows overlap
+        size = np.abs(x), np.abs(w)
+        dx = reference.conv2d_backprop_input(w, dy.value, geometry, problem.groups).value
+        dx_size = reference.conv2d_backprop_input(size[1], dy.magnitude, geometry, problem.groups).value
+        dw = reference.conv2d_backprop_filter(x, dy.value, geometry, problem.groups).value
+        dw_size = reference.conv2d_backprop_filter(size[0], dy.magnitude, geometry, problem.groups).value
+        db, db_size = (g.astype(np.float64).sum(axis=(0, 1, 2)) for g in (grad, np.abs(grad)))
+        return [
+            (problem.to_format(dx), problem.to_format(tolerance_of(problem, dx_size))),
+            (dw, tolerance_of(problem, dw_size, filter_gradient=True)),
+            (db, ERROR_BOUND * np.finfo(problem.dtype).eps * db_size),
+        ]
+
+    return Call(problem, name, arguments, expected)
+
+
 def call_of(problem: Problem, name: str) -> Call:
+    if problem.behind is not None:
+        return _behind_call(problem, name)
     return _pool_call(problem, name) if problem.pool else _conv_call(problem, name)
 
 
 def calls_of(problem: Problem) -> Iterator[Call]:
     """A call of every function that the problem is one for."""
-    for name in POOL if problem.pool else DEPTHWISE if problem.depthwise else CONV:
+    for name in BEHIND if problem.behind else POOL if problem.pool else DEPTHWISE if problem.depthwise else CONV:
         yield call_of(problem, name)
 
 
@@ -330,8 +414,37 @@ def _padding_form(rng: np.random.Generator, pads: Pads, data_format: str) -> Any
     return _pick(rng, *forms)
 
 
+def _random_pooling_behind(rng: np.random.Generator, problem: Problem) -> Problem | None:
+    """As for _random_problem. Most are layers as they are common, of which many are small."""
+    if rng.random() < 0.6:
+        channels, filters = _pick(rng, 1, 1, 2, 3, 6, 6, 8, 17), _pick(rng, 1, 5, 6, 8, 16, 16, 17, 33)
+        padding = problem.padding if isinstance(problem.padding, str) else problem.pads
+        problem = dataclasses.replace(
+            problem, data_format="NHWC", channels=channels, filters=filters, strides=(1, 1), dilations=(1, 1),
+            groups=1, padding=padding, algorithm="auto",
+        )  # fmt: skip
+    kernel = (_pick(rng, 1, 2, 2, 2, 3), _pick(rng, 1, 2, 2, 2, 3))
+    strides = kernel if rng.random() < 0.6 else (_pick(rng, 1, 2, 3), _pick(rng, 1, 2, 3))
+    padding = "VALID"
+    if rng.random() < 0.4:
+        drawn = [int(rng.integers(kernel[i // 2])) for i in range(4)]
+        explicit = _padding_form(rng, ((drawn[0], drawn[1]), (drawn[2], drawn[3])), problem.data_format)
+        padding = _pick(rng, "SAME", explicit)
+    problem = dataclasses.replace(problem, behind=Pooling(kernel, strides, padding))
+    if min(problem.output) < 0 or min(problem.pooling_geometry.output) < 0:
+        return None
+    if 0 in problem.output and 0 not in problem.pooling_geometry.output:
+        return None
+    products = int(np.prod(problem.output_shape)) * int(np.prod(problem.filter_shape[:3]))
+    values = max(int(np.prod(problem.input_shape)), int(np.prod(problem.output_shape)))
+    return problem if products <= MOST_PRODUCTS and values <= MOST_VALUES else None
+
+
 def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str, kind: str) -> Problem | None:
     """None if the draw has a negative output size or is too much work."""
+    if kind == "behind":
+        problem = _random_problem(rng, seed, dtype, "conv")
+        return problem and _random_pooling_behind(rng, problem)
     pool = kind == "pool"
     data_format = _pick(rng, "NHWC", "NCHW")
     kernel = (_pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7), _pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7))
@@ -402,7 +515,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
 
 
 def draw_problems(seed: int, dtype: str, kind: str) -> Iterator[Problem]:
-    """Endless. `kind`: "conv", "winograd", "depthwise" or "pool". Problem i depends on (seed, i) only."""
+    """Endless. `kind`: one of KINDS. Problem i depends on (seed, i) only."""
     for index in itertools.count():
         rng = np.random.default_rng([seed, index, *kind.encode(), *dtype.encode()])
         problem = None
@@ -441,4 +554,12 @@ def shares(problems: list[Problem]) -> dict[str, float]:
         ),
         "many channels": share(lambda p: p.channels > 64 or p.filters > 64),
         "wide": share(lambda p: p.size[1] > 20),
+        "padded pooling behind": share(lambda p: p.behind is not None and any(map(any, p.pooling_geometry.pads))),
+        "overlapping windows behind": share(
+            lambda p: p.behind is not None and any(p.behind.strides[i] < p.behind.kernel[i] for i in range(2))
+        ),
+        "small layer, as is common": share(
+            lambda p: p.data_format == "NHWC" and p.groups == 1 and p.algorithm == "auto" and not p.empty
+            and (*p.strides, *p.dilations) == (1, 1, 1, 1) and p.channels * p.kernel[1] <= 24
+        ),
     }  # fmt: skip

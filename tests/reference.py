@@ -216,6 +216,18 @@ def max_pool2d(x: np.ndarray, geometry: Geometry) -> Maximum:
     return Maximum(best, argmax)
 
 
+def max_pool2d_taps(x: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Each maximum's number among the pixels of its window, row by row, those in the padding left out."""
+    argmax = max_pool2d(x, geometry).argmax
+    taps, before = np.zeros(argmax.shape, np.uint8), np.zeros(argmax.shape, np.uint8)
+    index = np.arange(x[0].size if len(x) else 0, dtype=np.int64).reshape(x.shape[1:] if len(x) else (0, 0, 0))
+    for _, _, inside, outputs in geometry.taps() if len(x) else ():
+        here = argmax[:, outputs[0], outputs[1]] == index[inside[0], inside[1]]
+        taps[:, outputs[0], outputs[1]][here] = before[:, outputs[0], outputs[1]][here]
+        before[:, outputs[0], outputs[1]] += 1
+    return taps
+
+
 def max_pool2d_grad(x: np.ndarray, grad: np.ndarray, geometry: Geometry) -> Sum:
     argmax = max_pool2d(x, geometry).argmax
 

@@ -17,10 +17,9 @@ import pytest
 import reference
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from problems import CONV, DEPTHWISE, FUNCTIONS, POOL, Call, Problem
+from problems import CONV, FUNCTIONS, Call, Pooling, Problem, kind_of
 from workers import ISAS, compute, worker
 
-KINDS = {name: "pool" if name in POOL else "depthwise" if name in DEPTHWISE else "conv" for name in FUNCTIONS}
 BATCH = 100  # calls that travel together to a worker
 
 
@@ -41,7 +40,7 @@ def check_all(pool: ProcessPoolExecutor, calls: list[Call]) -> float:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", ["conv", "winograd", "depthwise", "pool"])
+@pytest.mark.parametrize("kind", problems.KINDS)
 def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, count: int) -> None:
     drawn = problems.random_problems(max(count, 500), seed, dtype, kind)
     shares = problems.shares(drawn)
@@ -53,6 +52,11 @@ def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, co
         least |= {"stride larger than the window": 0.1, "uncovered last rows": 0.1}
     if kind in ("conv", "depthwise"):
         least |= {"grouped": 0.2, "dilated": 0.2}
+    if kind == "behind":
+        least = {
+            "asymmetric": 0.2, "empty": 0.1, "grouped": 0.05, "padded pooling behind": 0.2,
+            "overlapping windows behind": 0.1, "small layer, as is common": 0.2,
+        }  # fmt: skip
     few = {name: shares[name] for name, share in least.items() if shares[name] < share}
     assert not few, f"too few problems with these properties: {few}"
     assert {p.data_format for p in drawn} == {"NHWC", "NCHW"}
@@ -65,7 +69,7 @@ def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, co
 def test_random_problems(
     name: str, dtype: str, isa_worker: ProcessPoolExecutor, seed: int, count: int, tally: dict[str, tuple[int, float]]
 ) -> None:
-    drawn = problems.random_problems(count, seed, dtype, KINDS[name])
+    drawn = problems.random_problems(count, seed, dtype, kind_of(name))
     worst = check_all(isa_worker, [problems.call_of(problem, name) for problem in drawn])
     isa = isa_worker.submit(fastconv.show_config, "dicts").result()["isa"]
     tally[f"reference, {name}, {dtype}, {isa}"] = (len(drawn), worst)
@@ -130,6 +134,11 @@ def conv(size: Any, channels: int, kernel: Any, filters: int, **rest: Any) -> Pr
 def depthwise(size: Any, channels: int, kernel: Any, multiplier: int = 1, **rest: Any) -> Problem:
     filters = channels * multiplier
     return conv(size, channels, kernel, filters, groups=channels, depthwise=True, **rest)
+
+
+def behind(window: Any, convolution: Problem, padding: Any = "VALID", strides: Any = None) -> Problem:
+    """The convolution with a max-pooling behind it."""
+    return dataclasses.replace(convolution, behind=Pooling(window, strides or window, padding))
 
 
 def pooling(size: Any, channels: int, kernel: Any, **rest: Any) -> Problem:
@@ -234,6 +243,19 @@ AWKWARD = {
     "pool, minus infinity": pooling((9, 9), 67, (3, 3), values="infinite", padding="SAME"),
     "pool, ties": pooling((9, 9), 67, (3, 3), values="ties", padding="SAME"),
     "pool, window of 400": pooling((41, 43), 3, (20, 20), strides=(7, 7), values="ties"),
+    "behind, lenet, first layer": behind((2, 2), conv((28, 28), 1, (3, 3), 6, n=9, bias=True)),
+    "behind, lenet, second layer": behind((2, 2), conv((13, 13), 6, (3, 3), 16, n=9, bias=True)),
+    "behind, uncovered and overlapping": behind((3, 2), conv((12, 13), 3, (3, 3), 7, padding="SAME"), strides=(2, 1)),
+    "behind, padded": behind((3, 3), conv((9, 11), 3, (3, 3), 17, padding="SAME"), "SAME", (2, 2)),
+    "behind, padded on one side": behind((2, 3), conv((9, 11), 6, (3, 3), 5, relu=True), ((1, 0), (0, 2))),
+    "behind, too large for one task": behind((2, 2), conv((40, 41), 8, (3, 3), 40, padding="SAME", bias=True)),
+    "behind, too many filter values for parts": behind((2, 2), conv((8, 8), 40, (3, 3), 80, padding="SAME")),
+    "behind, NCHW": behind((2, 2), conv((9, 8), 5, (3, 3), 7, data_format="NCHW", n=3, bias=True)),
+    "behind, groups and strides": behind((2, 2), conv((19, 17), 12, (3, 3), 8, groups=4, strides=(2, 1))),
+    "behind, depthwise in groups": behind((2, 2), conv((9, 9), 17, (3, 3), 17, groups=17, padding="SAME", bias=True)),
+    "behind, whole image": behind((7, 7), conv((9, 9), 3, (3, 3), 33)),
+    "behind, batch 0": behind((2, 2), conv((9, 9), 3, (3, 3), 5, n=0, bias=True)),
+    "behind, no windows": behind((3, 3), conv((4, 9), 3, (3, 3), 5, bias=True)),
     "pool, layout conversion in parts": pooling((200, 200), 40, (2, 2), strides=(2, 2), data_format="NCHW", n=3),
 }
 
@@ -241,6 +263,26 @@ AWKWARD = {
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward(name: str, isa_worker: ProcessPoolExecutor) -> None:
     check_all(isa_worker, list(problems.calls_of(AWKWARD[name])))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_behind_is_both_functions(dtype: str, seed: int, count: int) -> None:
+    """The same bits as the convolution and the pooling one after the other, also for NaN and infinity."""
+    rng = np.random.default_rng(seed)
+    for problem in problems.random_problems(count // 2, seed, dtype, "behind"):
+        assert problem.behind is not None
+        x, w = problem.array("input", problem.input_shape), problem.array("filters", problem.filter_shape)
+        x[rng.random(x.shape) < 0.01] = rng.choice([np.nan, np.inf, -np.inf])
+        x, arguments = problem.to_format(x), problem.window_arguments()
+        window = {"ksize": problem.behind.kernel, "data_format": problem.data_format}
+        maps = fastconv.conv2d(x, w, **arguments)
+        pooled = fastconv.max_pool2d(maps, strides=problem.behind.strides, padding=problem.behind.padding, **window)
+        both = {"pool_strides": problem.behind.strides, "pool_padding": problem.behind.padding, **window, **arguments}
+        output, taps = fastconv.conv2d_max_pool2d(x, w, **both)
+        np.testing.assert_array_equal(output, pooled, err_msg=str(problem))
+        nhwc = maps if problem.data_format == "NHWC" else np.moveaxis(maps, 1, 3)
+        expected = reference.max_pool2d_taps(nhwc, problem.pooling_geometry)
+        np.testing.assert_array_equal(taps, expected, err_msg=str(problem))
 
 
 # Gradients may be called where the forward pass has no use: all elements of dx that no window covers are zero.
@@ -405,4 +447,4 @@ def test_pool_gradients_by_finite_differences(seed: int) -> None:
 
 def test_every_function_has_a_kind() -> None:
     computing = {name for name in fastconv.__all__ if name.split("_")[0] in ("conv2d", "depthwise", "max", "avg")}
-    assert computing == set(CONV + DEPTHWISE + POOL)
+    assert computing == set(FUNCTIONS)

@@ -18,6 +18,7 @@ FILTERS = (3, 3, 4, 6)
 DEPTHWISE_FILTERS = (3, 3, 4, 2)
 DEPTHWISE_Y = (2, 6, 6, 8)
 POOLED = (2, 4, 4, 4)
+Y_POOLED = (2, 3, 3, 6)
 
 
 def ones(*shape: int, dtype: Any = np.float32) -> np.ndarray:
@@ -58,6 +59,14 @@ def valid_call(name: str) -> dict[str, Any]:
         },
         "avg_pool2d": {"input": ones(*X), "ksize": 2},
         "avg_pool2d_grad": {"orig_input_shape": X, "grad": ones(*POOLED), "ksize": 2},
+        "conv2d_max_pool2d": {"input": ones(*X), "filters": ones(*FILTERS), "ksize": 2, "bias": ones(6)},
+        "conv2d_max_pool2d_backprop": {
+            "input": ones(*X),
+            "filters": ones(*FILTERS),
+            "taps": np.zeros(Y_POOLED, np.uint8),
+            "grad": ones(*Y_POOLED),
+            "ksize": 2,
+        },
     }
     return calls[name]
 
@@ -70,10 +79,14 @@ FUNCTIONS = [
     and "data_format" in inspect.signature(getattr(fastconv, name)).parameters
 ]
 CONVOLUTIONS = [name for name in FUNCTIONS if "conv2d" in name]
-POOLS = [name for name in FUNCTIONS if "pool2d" in name]
+POOLS = [name for name in FUNCTIONS if "pool2d" in name and "conv2d" not in name]
 GRADIENTS = [name for name in FUNCTIONS if "backprop" in name or "grad" in name or "transpose" in name]
 FORWARD = [name for name in FUNCTIONS if name not in GRADIENTS]
 SIZES = ["input_sizes", "filter_sizes", "output_shape", "orig_input_shape"]
+
+
+def parts(result: Any) -> tuple[np.ndarray, ...]:
+    return result if isinstance(result, tuple) else (result,)
 
 
 def call(name: str, **changes: Any) -> Any:
@@ -86,26 +99,27 @@ def with_argument(names: list[str], *, of: Any) -> list[tuple[str, str]]:
     for function in FUNCTIONS:
         arguments = valid_call(function)
         for argument in inspect.signature(getattr(fastconv, function)).parameters:
+            if argument == "taps":  # has tests of its own
+                continue
             if argument in names or (of is not None and isinstance(arguments.get(argument), of)):
                 pairs.append((function, argument))
     return pairs
 
 
 ARRAYS = with_argument([], of=np.ndarray)
-NUMBERS = with_argument(["strides", "dilations", "ksize"], of=None)
+NUMBERS = with_argument(["strides", "dilations", "ksize", "pool_strides"], of=None)
 SHAPES = with_argument(SIZES, of=None)
 
 
 def test_every_function_is_covered() -> None:
-    assert len(FUNCTIONS) == 12
-    assert len(ARRAYS) == 23
+    assert len(FUNCTIONS) == 14
+    assert len(ARRAYS) == 29
     assert len(SHAPES) == 6
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_valid_calls_are_valid(name: str) -> None:
-    result = call(name)
-    assert all(np.isfinite(part).all() for part in (result if isinstance(result, tuple) else (result,)))
+    assert all(np.isfinite(part).all() for part in parts(call(name)))
 
 
 # ---- Arrays ---------------------------------------------------------------------------------------------------------
@@ -265,7 +279,8 @@ def test_no_integer(name: str, argument: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "argument"), [pair for pair in NUMBERS if pair[1] != "strides" or pair[0] in CONVOLUTIONS]
+    ("name", "argument"),
+    [pair for pair in NUMBERS if pair[1] != "pool_strides" and (pair[1] != "strides" or pair[0] in CONVOLUTIONS)],
 )
 def test_none_for_a_number(name: str, argument: str) -> None:
     with pytest.raises(TypeError, match=rf"^{argument}: expected an integer, got None"):
@@ -306,9 +321,12 @@ def test_huge_stride_is_fine_where_one_window_fits(name: str) -> None:
     for argument, value in arguments.items():  # the outputs of a forward pass that are arguments
         if isinstance(value, np.ndarray) and value.shape in (Y, DEPTHWISE_Y, POOLED):
             arguments[argument] = value[:, :1, :1]
+        if isinstance(value, np.ndarray) and value.shape == Y_POOLED:
+            arguments[argument] = value[:, :0, :0]
     result = getattr(fastconv, name)(**{**arguments, "strides": huge})
     reference = getattr(fastconv, name)(**{**arguments, "strides": 8})
-    np.testing.assert_array_equal(result, reference)
+    for part, expected in zip(parts(result), parts(reference), strict=True):
+        np.testing.assert_array_equal(part, expected)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
@@ -535,7 +553,12 @@ def test_include_batch_in_index_is_a_bool() -> None:
 
 # ---- out ------------------------------------------------------------------------------------------------------------
 
-WITH_OUT = [name for name in FUNCTIONS if name != "max_pool2d_with_argmax"]
+OUT_TUPLES = {
+    "max_pool2d_with_argmax": "output, argmax",
+    "conv2d_max_pool2d": "output, taps",
+    "conv2d_max_pool2d_backprop": "input_backprop, filter_backprop, bias_backprop",
+}
+WITH_OUT = [name for name in FUNCTIONS if name not in OUT_TUPLES]
 
 
 @pytest.mark.parametrize("name", WITH_OUT)
@@ -618,6 +641,97 @@ def test_out_of_the_argmax() -> None:
     )
     with pytest.raises(ValueError, match=r"^out\[1\] must not overlap out\[0\]"):
         call("max_pool2d_with_argmax", out=shared)
+
+
+# ---- A max-pooling behind a convolution -----------------------------------------------------------------------------
+
+BEHIND = ["conv2d_max_pool2d", "conv2d_max_pool2d_backprop"]
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_padding_and_window_of_the_pooling(name: str) -> None:
+    """The arguments of the two are told apart."""
+    with pytest.raises(ValueError, match=r"^pool_padding must be 'VALID', 'SAME', an int"):
+        call(name, pool_padding="FULL")
+    with pytest.raises(ValueError, match=r"^pool_padding must be smaller than the window \(2, 2\), got"):
+        call(name, pool_padding=2)
+    with pytest.raises(ValueError, match=r"^pool_padding must not be negative"):
+        call(name, pool_padding=-1)
+    with pytest.raises(TypeError, match=r"^pool_padding must be"):
+        call(name, pool_padding=None)
+    with pytest.raises(ValueError, match=r"^the max-pooling: the output height is negative: input height 6"):
+        call(name, ksize=8, pool_strides=1)
+    of_one_window = {"taps": np.zeros((2, 1, 1, 6), np.uint8), "grad": ones(2, 1, 1, 6)} if "backprop" in name else {}
+    with pytest.raises(ValueError, match=r"^ksize must have at most 255 pixels, got 16 x 16"):
+        call(name, ksize=16, pool_padding="SAME", **of_one_window)
+
+
+def test_taps_of_a_wrong_kind() -> None:
+    for wrong in ([[[[0]]]], None, 0, b"taps"):
+        with pytest.raises(TypeError, match=r"^taps must be a NumPy array of uint8, got "):
+            call(BEHIND[1], taps=wrong)
+    for dtype in (np.int8, np.int64, np.float32, bool):
+        with pytest.raises(TypeError, match=r"^taps must be uint8, got "):
+            call(BEHIND[1], taps=np.zeros(Y_POOLED, dtype))
+    for shape in ((2, 3, 3, 5), (2, 6, 3, 3), (3, 3, 6), (2, 3, 3, 6, 1)):
+        with pytest.raises(ValueError, match=r"^taps must have shape \(2, 3, 3, 6\)"):
+            call(BEHIND[1], taps=np.zeros(shape, np.uint8))
+
+
+def test_taps_that_name_no_pixel() -> None:
+    """Of the first or the last window; of windows that lie partly in the padding, fewer numbers name one."""
+    for at in ((0, 0, 0, 0), (1, 2, 2, 5)):
+        taps = np.zeros(Y_POOLED, np.uint8)
+        taps[at] = 3
+        call(BEHIND[1], taps=taps)
+        taps[at] = 4
+        with pytest.raises(ValueError, match=r"^taps must number the pixels of each .* got 4 for one of 4"):
+            call(BEHIND[1], taps=taps)
+    padded = {"pool_padding": 1, "grad": ones(2, 4, 4, 6)}
+    taps = np.zeros((2, 4, 4, 6), np.uint8)
+    taps[1, 1, 1, 5] = 3
+    call(BEHIND[1], taps=taps, **padded)
+    taps[1, 0, 3, 5] = 1
+    with pytest.raises(ValueError, match=r"^taps must number .* got 1 for one of 1"):
+        call(BEHIND[1], taps=taps, **padded)
+
+
+def test_input_gradient_is_a_bool() -> None:
+    for wrong in ("yes", np.zeros(3), []):
+        with pytest.raises(TypeError, match=r"^input_gradient must be True or False"):
+            call(BEHIND[1], input_gradient=wrong)
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_out_behind(name: str) -> None:
+    results = call(name)
+    for wrong in (results[0], list(results), results[:1], (*results, results[0])):
+        with pytest.raises(TypeError, match=rf"^out must be None or the tuple \({OUT_TUPLES[name]}\), got "):
+            call(name, out=wrong)
+    for i, result in enumerate(results):
+        nothing: list[Any] = [None] * len(results)
+        for wrong, error in (
+            (result[:1] if result.ndim > 1 else result[:3], ValueError),
+            (result.astype(np.float16), TypeError),
+            (np.broadcast_to(result, result.shape), ValueError),
+            (result.tolist(), TypeError),
+        ):
+            nothing[i] = wrong
+            with pytest.raises(error, match=rf"^out\[{i}\] must "):
+                call(name, out=tuple(nothing))
+    shared = np.empty(4096, np.float32)
+    outs = [shared.view(r.dtype)[: r.size].reshape(r.shape) for r in results]
+    with pytest.raises(ValueError, match=r"^out\[1\] must not overlap out\[0\]"):
+        call(name, out=tuple(outs))
+    x = valid_call(name)["input"]
+    with pytest.raises(ValueError, match=r"^out\[0\] must not overlap input"):
+        call(name, input=x, out=(x.ravel()[: results[0].size].reshape(results[0].shape), *[None] * (len(results) - 1)))
+
+
+def test_out_of_a_gradient_that_nobody_wants() -> None:
+    x = valid_call(BEHIND[1])["input"]
+    with pytest.raises(ValueError, match=r"^out\[0\] must be None where input_gradient is False"):
+        call(BEHIND[1], input_gradient=False, out=(np.empty_like(x), None, None))
 
 
 # ---- conv_output_size and show_config -------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays
     pooled = random(2, 3, 3, 4, dtype=dtype)
     conv: dict[str, Any] = {"strides": 2, "padding": ((1, 1), (0, 1))}
     pool: dict[str, Any] = {"ksize": (3, 2), "strides": (3, 4)}
+    behind: dict[str, Any] = {"ksize": 2, "pool_padding": "SAME"}
+    taps = np.random.default_rng(0).integers(0, 2, (2, 3, 3, 6)).astype(np.uint8)
+    taps[:, 2, 2] = 0  # one pixel only
     table: dict[str, tuple[dict[str, Any], Arrays]] = {
         "conv2d": ({**conv, "activation": "relu"}, {"input": x, "filters": filters, "bias": random(6, dtype=dtype)}),
         "conv2d_backprop_input": ({**conv, "input_sizes": x.shape}, {"filters": filters, "out_backprop": y}),
@@ -54,6 +57,14 @@ def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays
         "max_pool2d_grad": (pool, {"orig_input": x, "orig_output": pooled, "grad": pooled}),
         "avg_pool2d": (pool, {"input": x}),
         "avg_pool2d_grad": ({**pool, "orig_input_shape": x.shape}, {"grad": pooled}),
+        "conv2d_max_pool2d": (
+            {**conv, **behind, "activation": "relu"},
+            {"input": x, "filters": filters, "bias": random(6, dtype=dtype)},
+        ),
+        "conv2d_max_pool2d_backprop": (
+            {**conv, **behind},
+            {"input": x, "filters": filters, "taps": taps, "grad": random(2, 3, 3, 6, dtype=dtype)},
+        ),
     }
 
     def bind(name: str, keywords: dict[str, Any]) -> Callable[..., Any]:
@@ -143,7 +154,8 @@ def test_arguments_are_not_changed_and_the_result_is_new(name: str, dtype: Any) 
     assert_same_bits(tuple(arrays.values()), tuple(before.values()))
     for part in parts(result):
         assert part.flags.c_contiguous and part.flags.writeable and part.flags.owndata
-        assert part.dtype == (np.int64 if part is not parts(result)[0] else dtype)
+        is_place = part is not parts(result)[0] and not name.endswith("backprop")
+        assert part.dtype == ((np.uint8 if "conv2d" in name else np.int64) if is_place else dtype)
     assert_same_bits(call(**arrays), result)
 
 
@@ -153,9 +165,9 @@ def test_out_is_overwritten_and_returned(name: str, dtype: Any) -> None:
     call, arrays = calls(dtype)[name]
     expected = call(**arrays)
     if isinstance(expected, tuple):
-        outs = (np.full_like(expected[0], np.nan), np.full_like(expected[1], -1))
+        outs = tuple(np.full_like(part, np.nan if part.dtype == dtype else 77) for part in expected)
         result = call(**arrays, out=outs)
-        assert result[0] is outs[0] and result[1] is outs[1]
+        assert all(part is out for part, out in zip(result, outs, strict=True))
     else:
         out = np.full_like(expected, np.nan)
         result = call(**arrays, out=out)
@@ -293,7 +305,9 @@ def test_nchw_is_nhwc_transposed(name: str, dtype: Any) -> None:
         keywords |= {"strides": (1, 1, 2, 2), "padding": [[0, 0], [0, 0], [1, 1], [0, 1]]}
     else:
         keywords |= {"ksize": (1, 1, 3, 2), "strides": (1, 1, 3, 4)}
-    if name == "conv2d":
+    if "max_pool2d" in name and "conv2d" in name:
+        keywords |= {"ksize": 2, "pool_padding": "SAME"}
+    if name in ("conv2d", "conv2d_max_pool2d"):
         keywords["activation"] = "relu"
     shape = {
         "conv2d_backprop_input": {"input_sizes": (2, 4, 9, 10)},
@@ -305,12 +319,30 @@ def test_nchw_is_nhwc_transposed(name: str, dtype: Any) -> None:
     }.get(name, {})
     images = {argument: to_nchw(array) if argument in IMAGES else array for argument, array in arrays.items()}
     result = getattr(fastconv, name)(**images, **keywords, **shape)
-    for actual, desired in zip(parts(result), parts(expected), strict=True):
-        desired = desired if name.endswith("backprop_filter") else to_nchw(desired)
+    for i, (actual, desired) in enumerate(zip(parts(result), parts(expected), strict=True)):
+        in_format = not name.endswith("backprop_filter") and (i == 0 or name == "max_pool2d_with_argmax")
+        desired = to_nchw(desired) if in_format else desired
         np.testing.assert_allclose(actual, desired, rtol=0, atol=64 * np.finfo(dtype).eps)
 
 
 # ---- Relations between functions ------------------------------------------------------------------------------------
+
+
+def test_no_gradient_of_the_input_and_outs_for_some_results() -> None:
+    call, arrays = calls()["conv2d_max_pool2d_backprop"]
+    expected = call(**arrays)
+    without = call(**arrays, input_gradient=False)
+    assert without[0] is None
+    assert_same_bits(without[1:], expected[1:])
+    out = np.full_like(expected[1], np.nan)
+    some = call(**arrays, out=(None, out, None))
+    assert some[1] is out
+    assert_same_bits(some, expected)
+
+
+def test_packed_filters_with_a_pooling_behind() -> None:
+    call, arrays = calls()["conv2d_max_pool2d"]
+    assert_same_bits(call(**{**arrays, "filters": fastconv.PackedFilters(arrays["filters"])}), call(**arrays))
 
 
 def test_transpose_is_the_input_gradient() -> None:

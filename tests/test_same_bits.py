@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import problems
 import pytest
-from problems import Call, Problem
+from problems import Call, Pooling, Problem
 from workers import ISAS, Plain, compute, compute_displaced, compute_packed, worker
+
+HALVES = Pooling((2, 2), (2, 2), "VALID")
 
 # Enough work that it is shared among threads, in tiles that differ with their number; of every algorithm.
 LARGE = [
@@ -28,13 +30,16 @@ LARGE = [
     Problem((11,), "float32", "NHWC", 3, (60, 60), 33, (3, 3), (2, 2), "SAME", pool=True),
     Problem((12,), "float64", "NCHW", 3, (60, 60), 33, (2, 2), (2, 2), "VALID", pool=True),
     Problem((13,), "float32", "NHWC", 1, (90, 90), 40, (3, 3), (1, 1), "SAME", pool=True),
+    Problem((14,), "float32", "NHWC", 9, (28, 28), 1, (3, 3), (1, 1), "VALID", filters=6, behind=HALVES),
+    Problem((15,), "float64", "NHWC", 9, (13, 13), 6, (3, 3), (1, 1), "SAME", filters=16, bias=True, behind=HALVES),
+    Problem((16,), "float32", "NCHW", 3, (60, 60), 8, (5, 5), (1, 1), "SAME", filters=40, relu=True, behind=HALVES),
 ]
 
 
 def some_problems(seed: int, count: int) -> list[Problem]:
     """Large ones, and random ones that need no filter."""
     drawn = list(LARGE)
-    for kind in ("conv", "winograd", "depthwise", "pool"):
+    for kind in problems.KINDS:
         for dtype in ("float32", "float64"):
             drawn += problems.random_problems(count // 20, seed, dtype, kind)
     return drawn
@@ -78,7 +83,7 @@ def test_alignment(isa: str, seed: int, count: int) -> None:
 def image(call: Call, index: int) -> Plain:
     """The call for one image of the batch; not for filter gradients, which sum over the batch."""
     arguments = dict(call.arguments)
-    for name in ("input", "out_backprop", "orig_input", "orig_output", "grad"):
+    for name in ("input", "out_backprop", "orig_input", "orig_output", "grad", "taps"):
         if name in arguments:
             arguments[name] = arguments[name][index : index + 1]
     for name in ("input_sizes", "output_shape", "orig_input_shape"):
@@ -93,7 +98,7 @@ def test_place_in_the_batch(isa: str, seed: int, count: int) -> None:
         for problem in some_problems(seed, count):
             problem = dataclasses.replace(problem, n=5, forms=1)
             for call in problems.calls_of(problem):
-                if call.name.endswith("backprop_filter"):
+                if call.name.endswith(("backprop_filter", "max_pool2d_backprop")):
                     continue
                 (together,) = pool.submit(compute, plain([call])).result()
                 alone = pool.submit(compute, [image(call, i) for i in range(5)]).result()

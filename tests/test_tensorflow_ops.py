@@ -142,7 +142,8 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 def test_every_function_has_an_op() -> None:
     assert {name for name, _, _ in CASES.values()} == set(fc.__all__)
-    assert set(fc.__all__) == {name for name in fastconv.__all__ if "2d" in name}
+    # Not those for a max-pooling behind a convolution: the gradients of these ops do so themselves.
+    assert set(fc.__all__) == {name for name in fastconv.__all__ if "2d" in name and "conv2d_max_pool2d" not in name}
 
 
 @every_case

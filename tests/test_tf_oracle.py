@@ -16,16 +16,17 @@ import fastconv
 import numpy as np
 import problems
 import pytest
+import reference
 import tensorflow as tf
-from problems import DEPTHWISE, FUNCTIONS, POOL, Call, Problem
-
-KINDS = {name: "pool" if name in POOL else "depthwise" if name in DEPTHWISE else "conv" for name in FUNCTIONS}
+from problems import FUNCTIONS, Call, Problem, kind_of
 
 
 def valid_oracle(problem: Problem, name: str) -> bool:
     if problem.empty or 0 in problem.size or problem.values in ("nan", "infinite"):
         return False
     explicit = not isinstance(problem.padding, str)
+    if problem.behind is not None and any(problem.behind.kernel[i] > problem.output[i] for i in range(2)):
+        return False
     if problem.pool:
         if any(problem.kernel[i] > problem.size[i] for i in range(2)):
             return False
@@ -63,6 +64,33 @@ def theirs(call: Call) -> list[np.ndarray]:
     }
     x, w = arrays.get("input"), arrays.get("filters")
     dy = arrays.get("out_backprop")
+
+    def conv2d(x: Any, w: Any, b: Any = 0) -> Any:
+        maps = tf.nn.conv2d(x, w, strides, padding, dilations=dilations) + b
+        return tf.nn.relu(maps) if problem.relu else maps
+
+    def max_pool2d(maps: Any) -> Any:
+        assert problem.behind is not None
+        pads = [[0, 0], *(list(pair) for pair in problem.pooling_geometry.pads), [0, 0]]
+        pool_padding = pads if not isinstance(problem.behind.padding, str) else problem.behind.padding
+        return tf.nn.max_pool2d(maps, problem.behind.kernel, problem.behind.strides, pool_padding)
+
+    def taps(maps: Any) -> np.ndarray:
+        return reference.max_pool2d_taps(maps.numpy(), problem.pooling_geometry)
+
+    def behind_backprop() -> list[Any]:
+        """The gradients of the maps that have their maxima where the call says."""
+        maps = tf.constant(problem.array("maps", problem.output_shape))
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            pooled = max_pool2d(maps)
+        scattered = tape.gradient(pooled, maps, arrays["grad"])
+        bias = tf.zeros(problem.filters, problem.dtype)
+        with tf.GradientTape() as tape:
+            tape.watch([x, w, bias])
+            y = tf.nn.bias_add(tf.nn.conv2d(x, w, strides, padding, dilations=dilations), bias)
+        return tape.gradient(y, [x, w, bias], scattered)
+
     calls: dict[str, Callable[[], Any]] = {
         "conv2d": lambda: tf.nn.conv2d(x, w, strides, padding, dilations=dilations),
         "conv2d_backprop_input": lambda: tf.raw_ops.Conv2DBackpropInput(
@@ -98,6 +126,11 @@ def theirs(call: Call) -> list[np.ndarray]:
             **raw(orig_input_shape=problem.input_shape, grad=arrays["grad"], ksize=ksize)
         ),
     }
+    if name == "conv2d_max_pool2d":
+        maps = conv2d(x, w, 0 if given["bias"] is None else given["bias"])
+        return [max_pool2d(maps).numpy(), taps(maps)]
+    if name == "conv2d_max_pool2d_backprop":
+        return [r.numpy() for r in behind_backprop()]
     results = calls[name]()
     results = [results] if tf.is_tensor(results) else list(results)
     y = results[0].numpy()
@@ -116,10 +149,9 @@ def compare(call: Call) -> float | None:
     problem = call.problem
     results = getattr(fastconv, call.name)(**call.arguments)
     worst = 0.0
-    for ours, their, (_, tolerance) in zip(
-        results if isinstance(results, tuple) else (results,), other, call.expected(), strict=True
-    ):
-        if not call.name.endswith("backprop_filter"):
+    triples = zip(results if isinstance(results, tuple) else (results,), other, call.expected(), strict=True)
+    for index, (ours, their, (_, tolerance)) in enumerate(triples):
+        if call.in_data_format(index):
             ours, tolerance = to_nhwc(problem, ours), to_nhwc(problem, tolerance)
         assert ours.shape == their.shape, f"TensorFlow's shape is {their.shape}, not {ours.shape}\n{call}"
         assert ours.dtype == their.dtype, f"TensorFlow's dtype is {their.dtype}, not {ours.dtype}\n{call}"
@@ -139,7 +171,7 @@ def test_same_as_tensorflow(name: str, seed: int, count: int, tally: dict[str, t
     for dtype in ("float32", "float64"):
         compared: list[Problem] = []
         worst = 0.0
-        for problem in problems.draw_problems(seed + 1, dtype, KINDS[name]):
+        for problem in problems.draw_problems(seed + 1, dtype, kind_of(name)):
             if valid_oracle(problem, name):
                 difference = compare(problems.call_of(problem, name))
                 if difference is not None:

@@ -33,6 +33,7 @@ POOLED, DEPTHWISE_Y = array(5, 12, 12, 17), array(5, 22, 21, 34)
 NCHW, IMAGE, IMAGE_FILTERS = array(3, 18, 20, 21), array(2, 96, 97, 1), array(5, 5, 1, 6)
 X64, FILTERS64 = array(2, 19, 18, 9, dtype=float), array(3, 3, 9, 10, dtype=float)
 Y64 = array(2, 17, 16, 10, dtype=float)
+MAXIMA, TAPS = array(5, 11, 10, 19), (np.arange(5 * 11 * 10 * 19).reshape(5, 11, 10, 19) % 4).astype(np.uint8)
 JOBS = {
     "conv2d": lambda: fastconv.conv2d(X, FILTERS, padding="SAME", activation="relu", bias=array(19)),
     "conv2d strided": lambda: fastconv.conv2d(X, FILTERS, 2, 1, dilations=2),
@@ -53,6 +54,8 @@ JOBS = {
     "depthwise filter gradient": lambda: fastconv.depthwise_conv2d_backprop_filter(X, DEPTHWISE.shape, DEPTHWISE_Y),
     "max pool": lambda: fastconv.max_pool2d_with_argmax(X, 3, 1, "SAME"),
     "max pool gradient": lambda: fastconv.max_pool2d_grad(X, POOLED, POOLED, 2, 2, "SAME"),
+    "max pool behind": lambda: fastconv.conv2d_max_pool2d(X, FILTERS, 2),
+    "max pool behind, gradients": lambda: fastconv.conv2d_max_pool2d_backprop(X, FILTERS, TAPS, MAXIMA, 2),
     "average pool": lambda: fastconv.avg_pool2d(X, 3, 1, "SAME"),
     "average pool gradient": lambda: fastconv.avg_pool2d_grad(X.shape, POOLED, 2, 2, "SAME"),
 }

@@ -430,7 +430,7 @@ def test_a_pool_of_another_format_is_not_taken_for_one() -> None:
 def test_windows_behind_a_max_pool_that_bytes_cannot_tell() -> None:
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
     windows = fc._geometry(fastconv._core.pool_geometry(24, None, "VALID", "NHWC", False))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 255, got 24 x 24"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 255 pixels, got 24 x 24"):
         fc._ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(
             input=tf.zeros((1, 24, 24, 4)), filters=tf.zeros((1, 1, 4, 16)), taps=tf.zeros((1, 1, 1, 16), tf.uint8),
             grad=tf.zeros((1, 1, 1, 16)), geometry=geometry, pool_geometry=windows,
@@ -442,7 +442,7 @@ def test_large_layers_keep_their_own_gradients() -> None:
     assert "FastconvMaxPool2DScatter" in ops_of(lambda *given: behind(*given, None, [0, 1, 2]), *specs)
 
 
-@pytest.mark.parametrize("wrong", ["taps", "grad", "filters", "large"])
+@pytest.mark.parametrize("wrong", ["taps", "grad", "filters"])
 def test_wrong_shapes_behind_a_max_pool(wrong: str) -> None:
     given = {
         "input": tf.zeros((2, 8, 8, 3)),
@@ -450,12 +450,7 @@ def test_wrong_shapes_behind_a_max_pool(wrong: str) -> None:
         "taps": tf.zeros((2, 3, 3, 4), tf.uint8),
         "grad": tf.zeros((2, 3, 3, 4)),
     }
-    if wrong == "large":
-        given["filters"], given["taps"], given["grad"] = (
-            tf.zeros((3, 3, 3, 400)), tf.zeros((2, 3, 3, 400), tf.uint8), tf.zeros((2, 3, 3, 400)),
-        )  # fmt: skip
-    else:
-        given[wrong] = given[wrong][:, :, :2]
+    given[wrong] = given[wrong][:, :, :2]
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
     windows = fc._geometry(fastconv._core.pool_geometry(2, None, "VALID", "NHWC", False))
     with pytest.raises(tf.errors.InvalidArgumentError):

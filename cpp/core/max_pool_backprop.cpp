@@ -36,8 +36,6 @@ constexpr std::int64_t kMostFilterValues = 4 << 10; // each part has sums of its
 
 std::int64_t filter_values(const ConvProblem& o) { return o.r * o.s * (o.c / o.groups) * o.k; }
 
-std::int64_t size_of(DataType type) { return type == DataType::float32 ? sizeof(float) : sizeof(double); }
-
 template <class T>
 void add(std::int64_t count, const T* from, T* to) {
     for (std::int64_t i = 0; i < count; ++i) to[i] += from[i];
@@ -269,6 +267,17 @@ void backprop(const ConvProblem& o, const PoolProblem& pool, const T* input, con
     }
 }
 
+/// Large layers: each operation is worth threads of its own, and sums for each part would not fit the caches.
+void one_by_one(const ConvProblem& o, const PoolProblem& pool, const void* input, const void* filters,
+                const std::uint8_t* taps, const void* grad, void* input_backprop, void* filter_backprop,
+                void* bias_backprop) {
+    const Scratch<std::byte> dy(o.n * o.p * o.q * o.k * size_of(o.dtype));
+    max_pool2d_scatter(pool, taps, grad, dy.get());
+    if (input_backprop) conv2d_backprop_input(o, filters, dy.get(), input_backprop);
+    conv2d_backprop_filter(o, input, dy.get(), filter_backprop);
+    bias_gradient(o.dtype, o.format, pool.output_dims(), grad, nullptr, nullptr, bias_backprop);
+}
+
 } // namespace
 
 bool max_pool_backprop_serves(const ConvProblem& o) {
@@ -280,14 +289,10 @@ bool max_pool_backprop_serves(const ConvProblem& o) {
 void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input, const void* filters,
                        const std::uint8_t* taps, const void* grad, void* input_backprop, void* filter_backprop,
                        void* bias_backprop) {
+    check_behind(problem, pool);
     if (!max_pool_backprop_serves(problem))
-        throw InvalidArgument("the layer is too large for the gradients of convolution and max-pooling in one");
-    check_taps(pool);
-    if (pool.format != problem.format)
-        throw InvalidArgument("convolution and max-pooling must have the same data format");
-    check_dims("the input of the max-pooling", pool.input_dims(), problem.output_dims(),
-               "the output of the convolution");
-    if (problem.dtype == DataType::float32)
+        one_by_one(problem, pool, input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop);
+    else if (problem.dtype == DataType::float32)
         backprop(problem, pool, static_cast<const float*>(input), static_cast<const float*>(filters), taps,
                  static_cast<const float*>(grad), static_cast<float*>(input_backprop),
                  static_cast<float*>(filter_backprop), static_cast<float*>(bias_backprop));

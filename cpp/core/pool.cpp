@@ -238,9 +238,36 @@ void gather(const PoolProblem& o, const std::uint8_t* tap, const void* from, voi
 
 void check_taps(const PoolProblem& o) {
     if (o.r > max_pool_taps / o.s)
-        throw InvalidArgument("the taps of a window are told in a byte, so that it may have at most " +
-                              std::to_string(max_pool_taps) + ", got " + std::to_string(o.r) + " x " +
-                              std::to_string(o.s));
+        throw InvalidArgument("ksize must have at most " + std::to_string(max_pool_taps) + " pixels, got " +
+                              std::to_string(o.r) + " x " + std::to_string(o.s) +
+                              "; which one was the maximum is told in a byte");
+}
+
+void check_behind(const ConvProblem& problem, const PoolProblem& pool) {
+    check_taps(pool);
+    if (pool.format != problem.format)
+        throw InvalidArgument("convolution and max-pooling must have the same data format");
+    check_dims("the input of the max-pooling", pool.input_dims(), problem.output_dims(),
+               "the output of the convolution");
+}
+
+void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps) {
+    for (std::int64_t n = 0; n < problem.n; ++n)
+        each_rectangle<float>(
+            windows_of(problem), problem.c, 0, problem.p,
+            [&](const PoolRow<float>& row, std::int64_t y, std::int64_t x) {
+                for (std::int64_t i = 0; i < row.rows; ++i) {
+                    const std::uint8_t* const first = taps + (((n * problem.p + y + i) * problem.q) + x) * problem.c;
+                    const std::uint8_t* const end = first + row.pixels * problem.c;
+                    std::uint8_t most = 0;
+                    for (const std::uint8_t* at = first; at < end; ++at) most = std::max(most, *at);
+                    if (first < end && most >= row.taps)
+                        throw InvalidArgument(std::string(name) + " must number the pixels of each pooling window, " +
+                                              "from 0 on, got " + std::to_string(most) + " for one of " +
+                                              std::to_string(row.taps) +
+                                              " pixels; use what conv2d_max_pool2d returned");
+                }
+            });
 }
 
 void max_pool2d(const PoolProblem& problem, const void* input, void* output, std::int64_t* argmax, bool include_batch) {

@@ -247,6 +247,16 @@ class Arrays {
         return is_dense(array) ? array : py::array(array.attr("copy")("C"));
     }
 
+    /// An argument of bytes.
+    py::array bytes(const char* name, py::handle value) {
+        const py::array array = check_array(name, value, "uint8");
+        if (array.dtype().num() != py::dtype::num_of<std::uint8_t>()) {
+            fail<py::type_error>(name, " must be uint8, got ", name_of(array.dtype()));
+        }
+        arrays_.emplace_back(name, array);
+        return is_dense(array) ? array : py::array(array.attr("copy")("C"));
+    }
+
     /// An argument of this type has come: the same as those before?
     void expect(const char* name, DataType type) {
         if (!first_.empty() && type != dtype_) {
@@ -294,6 +304,17 @@ class Arrays {
     std::string_view first_; // name of the argument that set it
     std::vector<std::pair<const char*, py::array>> arrays_;
 };
+
+// The members of `out`, a tuple of so many; None for each without one.
+std::vector<py::object> outputs(py::handle out, std::size_t count, const char* names) {
+    if (out.is_none()) {
+        return std::vector<py::object>(count, py::none());
+    }
+    if (!py::isinstance<py::tuple>(out) || py::len(out) != count) {
+        fail<py::type_error>("out must be None or the tuple (", names, "), got ", describe(out));
+    }
+    return items(out);
+}
 
 // ---- Convolution ----------------------------------------------------------------------------------------------------
 
@@ -528,11 +549,7 @@ py::tuple py_max_pool2d_with_argmax(py::handle input, py::handle ksize, py::hand
                                     py::handle format, py::handle include_batch_in_index, py::handle out) {
     const PoolArguments arguments = pool_keywords(ksize, strides, padding, format);
     const bool include_batch = boolean("include_batch_in_index", include_batch_in_index);
-    if (!out.is_none() && !(py::isinstance<py::tuple>(out) && py::len(out) == 2)) {
-        fail<py::type_error>("out must be None or the tuple (output, argmax), got ", describe(out));
-    }
-    const py::tuple outs =
-        out.is_none() ? py::make_tuple(py::none(), py::none()) : py::reinterpret_borrow<py::tuple>(out);
+    const std::vector<py::object> outs = outputs(out, 2, "output, argmax");
     Arrays arrays;
     const py::array x = arrays.input("input", input);
     const PoolProblem problem = make_pool_problem(arrays.dtype(), dims_of(x), arguments);
@@ -598,6 +615,118 @@ py::array py_avg_pool2d_grad(py::handle orig_input_shape, py::handle grad, py::h
         avg_pool2d_grad(problem, dy.data(), dx_data);
     }
     return dx;
+}
+
+// ---- A convolution and the max-pooling behind it --------------------------------------------------------------------
+
+/// In every data format.
+Dims taps_dims(const PoolProblem& pool) { return {pool.n, pool.p, pool.q, pool.c}; }
+
+// What reads the pooling's arguments calls them as pooling functions do.
+std::string renamed(std::string_view what) {
+    const bool keyword = what.rfind("padding", 0) == 0 || what.rfind("strides", 0) == 0;
+    return (keyword ? "pool_" : what.rfind("ksize", 0) == 0 ? "" : "the max-pooling: ") + std::string(what);
+}
+
+template <class Read>
+auto of_the_pooling(Read&& read) {
+    try {
+        return read();
+    } catch (const py::type_error& error) {
+        throw py::type_error(renamed(error.what()));
+    } catch (const py::value_error& error) {
+        throw py::value_error(renamed(error.what()));
+    } catch (const InvalidArgument& error) {
+        throw InvalidArgument(renamed(error.what()));
+    }
+}
+
+PoolArguments pool_behind(py::handle ksize, py::handle strides, py::handle padding, DataFormat format) {
+    PoolArguments arguments;
+    arguments.format = format;
+    arguments.ksize = parse_pair("ksize", integers("ksize", ksize), format);
+    arguments.strides =
+        strides.is_none() ? arguments.ksize : parse_pair("pool_strides", integers("pool_strides", strides), format);
+    arguments.padding = of_the_pooling([&] { return read_padding(padding, format); });
+    arguments.input_name = "the output of the convolution";
+    return arguments;
+}
+
+py::tuple py_conv2d_max_pool2d(py::handle input, py::handle filters, py::handle ksize, py::handle strides,
+                               py::handle padding, py::handle format, py::handle dilations, py::handle pool_strides,
+                               py::handle pool_padding, py::handle algorithm, py::handle bias, py::handle activation,
+                               py::handle out) {
+    const ConvKeywords keywords(strides, padding, format, dilations, algorithm, false);
+    const PoolArguments windows = pool_behind(ksize, pool_strides, pool_padding, keywords.arguments.format);
+    const Activation function = read_activation(activation);
+    const std::vector<py::object> outs = outputs(out, 2, "output, taps");
+    Arrays arrays;
+    const py::array x = arrays.input("input", input);
+    const Filters f(arrays, filters);
+    const ConvProblem problem = make_conv_problem(arrays.dtype(), dims_of(x), f.dims, keywords.arguments);
+    const PoolProblem pool =
+        of_the_pooling([&] { return make_pool_problem(problem.dtype, problem.output_dims(), windows); });
+    py::array b;
+    if (!bias.is_none()) {
+        b = arrays.input("bias", bias);
+        check_dims("bias", dims_of(b), {problem.k}, "one number for each output channel");
+    }
+    py::array y = arrays.output("out[0]", outs[0], pool.output_dims());
+    py::array taps = arrays.output("out[1]", outs[1], taps_dims(pool), py::dtype::of<std::uint8_t>());
+    const void* bias_data = bias.is_none() ? nullptr : b.data();
+    void* y_data = y.mutable_data();
+    auto* taps_data = static_cast<std::uint8_t*>(taps.mutable_data());
+    {
+        const py::gil_scoped_release release;
+        if (f.packed != nullptr) {
+            conv2d_max_pool2d(problem, pool, x.data(), *f.packed, bias_data, function, y_data, taps_data);
+        } else {
+            const PackedFilters once(problem.dtype, f.dims, f.array.data());
+            conv2d_max_pool2d(problem, pool, x.data(), once, bias_data, function, y_data, taps_data);
+        }
+    }
+    return py::make_tuple(y, taps);
+}
+
+py::tuple py_conv2d_max_pool2d_backprop(py::handle input, py::handle filters, py::handle taps, py::handle grad,
+                                        py::handle ksize, py::handle strides, py::handle padding, py::handle format,
+                                        py::handle dilations, py::handle pool_strides, py::handle pool_padding,
+                                        py::handle algorithm, py::handle input_gradient, py::handle out) {
+    const ConvKeywords keywords(strides, padding, format, dilations, algorithm, false);
+    const PoolArguments windows = pool_behind(ksize, pool_strides, pool_padding, keywords.arguments.format);
+    const bool wants_input = boolean("input_gradient", input_gradient);
+    const std::vector<py::object> outs = outputs(out, 3, "input_backprop, filter_backprop, bias_backprop");
+    Arrays arrays;
+    const py::array x = arrays.input("input", input);
+    const py::array w = arrays.input("filters", filters);
+    const py::array t = arrays.bytes("taps", taps);
+    const py::array dy = arrays.input("grad", grad);
+    const ConvProblem problem = make_conv_problem(arrays.dtype(), dims_of(x), dims_of(w), keywords.arguments);
+    const PoolProblem pool =
+        of_the_pooling([&] { return make_pool_problem(problem.dtype, problem.output_dims(), windows); });
+    check_dims("taps", dims_of(t), taps_dims(pool), "(N, P, Q, K) of the pooling's output, whatever the data_format");
+    check_dims("grad", dims_of(dy), pool.output_dims(), kPoolOutput);
+    const auto* taps_data = static_cast<const std::uint8_t*>(t.data());
+    check_tap_numbers("taps", pool, taps_data);
+    if (!wants_input && !outs[0].is_none()) {
+        fail<py::value_error>("out[0] must be None where input_gradient is False, got ", describe(outs[0]));
+    }
+    py::object dx = py::none();
+    void* dx_data = nullptr;
+    if (wants_input) {
+        py::array array = arrays.output("out[0]", outs[0], problem.input_dims());
+        dx_data = array.mutable_data();
+        dx = array;
+    }
+    py::array dw = arrays.output("out[1]", outs[1], problem.filter_dims());
+    py::array db = arrays.output("out[2]", outs[2], {problem.k});
+    void* dw_data = dw.mutable_data();
+    void* db_data = db.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        max_pool_backprop(problem, pool, x.data(), w.data(), taps_data, dy.data(), dx_data, dw_data, db_data);
+    }
+    return py::make_tuple(dx, dw, db);
 }
 
 // ---- The rest -------------------------------------------------------------------------------------------------------
@@ -674,6 +803,8 @@ PYBIND11_MODULE(_core, module) {
     module.def("max_pool2d_grad", py_max_pool2d_grad);
     module.def("avg_pool2d", py_avg_pool2d);
     module.def("avg_pool2d_grad", py_avg_pool2d_grad);
+    module.def("conv2d_max_pool2d", py_conv2d_max_pool2d);
+    module.def("conv2d_max_pool2d_backprop", py_conv2d_max_pool2d_backprop);
     module.def("conv_output_size", py_conv_output_size);
     module.def("conv_geometry", py_conv_geometry);
     module.def("pool_geometry", py_pool_geometry);

@@ -120,6 +120,39 @@ def avg_pool2d_grad(
     out: _Array[_Float] | None,
     /,
 ) -> _Array[_Float]: ...
+def conv2d_max_pool2d(
+    input: _Array[_Float],
+    filters: _Array[_Float] | PackedFilters,
+    ksize: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    dilations: object,
+    pool_strides: object,
+    pool_padding: object,
+    algorithm: str,
+    bias: _Array[_Float] | None,
+    activation: str | None,
+    out: tuple[_Array[_Float] | None, npt.NDArray[np.uint8] | None] | None,
+    /,
+) -> tuple[_Array[_Float], npt.NDArray[np.uint8]]: ...
+def conv2d_max_pool2d_backprop(
+    input: _Array[_Float],
+    filters: _Array[_Float],
+    taps: npt.NDArray[np.uint8],
+    grad: _Array[_Float],
+    ksize: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    dilations: object,
+    pool_strides: object,
+    pool_padding: object,
+    algorithm: str,
+    input_gradient: bool,
+    out: tuple[_Array[_Float] | None, _Array[_Float] | None, _Array[_Float] | None] | None,
+    /,
+) -> tuple[_Array[_Float] | None, _Array[_Float], _Array[_Float]]: ...
 def conv_output_size(
     size: SupportsIndex, kernel: SupportsIndex, stride: SupportsIndex, padding: object, dilation: SupportsIndex, /
 ) -> int: ...

@@ -684,6 +684,159 @@ def avg_pool2d_grad(
     return _core.avg_pool2d_grad(orig_input_shape, grad, ksize, strides, padding, data_format, out)
 
 
+def conv2d_max_pool2d(
+    input: npt.NDArray[Float],
+    filters: npt.NDArray[Float] | PackedFilters,
+    ksize: Ints,
+    strides: Ints = 1,
+    padding: Padding = "VALID",
+    data_format: str = "NHWC",
+    dilations: Ints = 1,
+    *,
+    pool_strides: Ints | None = None,
+    pool_padding: Padding = "VALID",
+    bias: npt.NDArray[Float] | None = None,
+    activation: str | None = None,
+    algorithm: str = "auto",
+    out: tuple[npt.NDArray[Float] | None, npt.NDArray[np.uint8] | None] | None = None,
+) -> tuple[npt.NDArray[Float], npt.NDArray[np.uint8]]:
+    """`conv2d` and `max_pool2d` in one, so that what lies between them never leaves the caches.
+
+    Where layers are small, writing the convolution's output to memory and reading it again takes longer than the sums.
+
+    Parameters
+    ----------
+    input, filters, strides, padding, data_format, dilations, bias, activation, algorithm
+        Those of the convolution, see `conv2d`.
+    ksize : int, pair or four ints
+        Height and width of the pooling window, at most 255 pixels; see `max_pool2d`.
+    pool_strides : int, pair or four ints, optional
+        Steps of the pooling; `ksize` if not given.
+    pool_padding : optional
+        Padding of the pooling, none by default; see `max_pool2d`.
+    out : tuple of two ndarrays, optional
+        Receive output and taps; None for one allocates it. Must have their shapes and dtypes, be C-contiguous and
+        writable and overlap no other argument.
+
+    Returns
+    -------
+    output : ndarray of shape (N, P, Q, K), the dtype of `input`
+        As ``max_pool2d(conv2d(input, filters, ...), ksize, pool_strides, pool_padding)`` returns it; (N, K, P, Q) with
+        ``data_format="NCHW"``.
+    taps : ndarray of uint8, of shape (N, P, Q, K) in both data formats
+        Where each maximum was: its number among the pixels of its window, row by row, those in the padding left out.
+        For `conv2d_max_pool2d_backprop`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d` and `max_pool2d`; ValueError also if a pooling window has more than 255 pixels.
+
+    Notes
+    -----
+    The outputs are those of ``tf.nn.conv2d`` and ``tf.nn.max_pool2d`` one after the other. Bits do not depend on the
+    number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv
+    >>> image = np.arange(36, dtype=np.float32).reshape(1, 6, 6, 1)
+    >>> pooled, taps = fastconv.conv2d_max_pool2d(image, np.ones((3, 3, 1, 1), np.float32), 2)
+    >>> pooled[0, :, :, 0]
+    array([[126., 144.],
+           [234., 252.]], dtype=float32)
+    >>> taps[0, :, :, 0]
+    array([[3, 3],
+           [3, 3]], dtype=uint8)
+    """
+    return _core.conv2d_max_pool2d(
+        input, filters, ksize, strides, padding, data_format, dilations, pool_strides, pool_padding, algorithm, bias,
+        activation, out,
+    )  # fmt: skip
+
+
+def conv2d_max_pool2d_backprop(
+    input: npt.NDArray[Float],
+    filters: npt.NDArray[Float],
+    taps: npt.NDArray[np.uint8],
+    grad: npt.NDArray[Float],
+    ksize: Ints,
+    strides: Ints = 1,
+    padding: Padding = "VALID",
+    data_format: str = "NHWC",
+    dilations: Ints = 1,
+    *,
+    pool_strides: Ints | None = None,
+    pool_padding: Padding = "VALID",
+    algorithm: str = "auto",
+    input_gradient: bool = True,
+    out: tuple[npt.NDArray[Float] | None, npt.NDArray[Float] | None, npt.NDArray[Float] | None] | None = None,
+) -> tuple[npt.NDArray[Float] | None, npt.NDArray[Float], npt.NDArray[Float]]:
+    """All gradients of `conv2d_max_pool2d`.
+
+    Of each pooling window one pixel only has a gradient. Small layers therefore need a fraction of the multiplications
+    of `conv2d_backprop_input` and `conv2d_backprop_filter`, and the gradient of the convolution's output, which
+    `max_pool2d_grad` would write, is never in memory.
+
+    Parameters
+    ----------
+    input : ndarray of shape (N, H, W, C), float32 or float64
+        The convolution's input; (N, C, H, W) with ``data_format="NCHW"``.
+    filters : ndarray of shape (R, S, C/groups, K), same dtype
+        The convolution's filters.
+    taps : ndarray of uint8, of shape (N, P, Q, K) in both data formats
+        As `conv2d_max_pool2d` returned them.
+    grad : ndarray of shape (N, P, Q, K), the dtype of `input`
+        The gradient with respect to the pooled output; (N, K, P, Q) with ``data_format="NCHW"``. Behind a ReLU, that is
+        with ``activation="relu"``, give ``grad * (output > 0)``.
+    ksize, strides, padding, data_format, dilations, pool_strides, pool_padding, algorithm
+        As `conv2d_max_pool2d` had them.
+    input_gradient : bool, optional
+        False leaves out the gradient of the input, which a network's first layer does not need.
+    out : tuple of three ndarrays, optional
+        Receive the results; None for one allocates it. Must have their shapes and dtypes, be C-contiguous and writable
+        and overlap no other argument.
+
+    Returns
+    -------
+    input_backprop : ndarray of the shape and dtype of `input`
+        None with ``input_gradient=False``.
+    filter_backprop : ndarray of the shape and dtype of `filters`
+    bias_backprop : ndarray of shape (K,), the dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d_max_pool2d`; ValueError also if `taps` or `grad` does not have the shape of the pooled output, or if
+        a number in `taps` names no pixel of its window.
+
+    Notes
+    -----
+    Defined as the chain of ``tf.raw_ops.MaxPoolGrad`` and ``Conv2DBackpropInput``, ``Conv2DBackpropFilter`` and
+    ``BiasAddGrad``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv
+    >>> image = np.arange(36, dtype=np.float32).reshape(1, 6, 6, 1)
+    >>> filters = np.ones((3, 3, 1, 1), np.float32)
+    >>> pooled, taps = fastconv.conv2d_max_pool2d(image, filters, 2)
+    >>> _, d_filters, d_bias = fastconv.conv2d_max_pool2d_backprop(image, filters, taps, np.ones_like(pooled), 2)
+    >>> d_filters[:, :, 0, 0]
+    array([[ 56.,  60.,  64.],
+           [ 80.,  84.,  88.],
+           [104., 108., 112.]], dtype=float32)
+    >>> d_bias
+    array([4.], dtype=float32)
+    """
+    return _core.conv2d_max_pool2d_backprop(
+        input, filters, taps, grad, ksize, strides, padding, data_format, dilations, pool_strides, pool_padding,
+        algorithm, input_gradient, out,
+    )  # fmt: skip
+
+
 def conv_output_size(
     size: SupportsIndex,
     kernel: SupportsIndex,

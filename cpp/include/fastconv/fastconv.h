@@ -174,16 +174,24 @@ FASTCONV_API void max_pool2d_grad(const PoolProblem& problem, const void* input,
 constexpr std::int64_t max_pool_taps = 255;
 /// For training: also keeps where each maximum was, one byte an output, for max_pool2d_scatter, which then need not
 /// read the input again, and for max_pool2d_gather, its transpose. In `taps` the order is NHWC always; a byte that
-/// names no tap stands for none. These and max_pool_backprop take windows of at most max_pool_taps taps.
+/// names no tap stands for none. All functions with taps take windows of at most max_pool_taps of them.
 FASTCONV_API void max_pool2d_with_taps(const PoolProblem& problem, const void* input, void* output, std::uint8_t* taps);
 FASTCONV_API void max_pool2d_scatter(const PoolProblem& problem, const std::uint8_t* taps, const void* grad,
                                      void* input_grad);
 FASTCONV_API void max_pool2d_gather(const PoolProblem& problem, const std::uint8_t* taps, const void* values,
                                     void* output);
+/// Throws unless each byte names a tap of its window.
+FASTCONV_API void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps);
+
+/// A convolution and the max-pooling `pool` of its output, which is never in memory as a whole: what conv2d and
+/// max_pool2d_with_taps give.
+FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
+                                    const PackedFilters& filters, const void* bias, Activation activation, void* output,
+                                    std::uint8_t* taps);
 /// The gradients of a convolution whose output went into the max-pooling `pool` and nowhere else: what
 /// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient
-/// give, without the whole gradient of the convolution's output in memory. Every byte of `taps` must name a tap. For
-/// small layers, which max_pool_backprop_serves tells, whatever the batch.
+/// give. Every byte of `taps` must name a tap. Of small layers, which max_pool_backprop_serves tells, whatever the
+/// batch, the gradient of the convolution's output is never in memory as a whole.
 FASTCONV_API bool max_pool_backprop_serves(const ConvProblem& problem);
 FASTCONV_API void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                     const void* filters, const std::uint8_t* taps, const void* grad,
