@@ -67,19 +67,18 @@ class LeNet:
     def _memory(self, n: int) -> dict[str, Array]:
         """What forward leaves for backward, for a batch of n; a name with d is the loss's gradient to it."""
         if n not in self._kept:
-            maps = {"maps1": (26, 26, 6), "pool1": (13, 13, 6), "maps2": (11, 11, 16), "pool2": (5, 5, 16)}
-            shapes: dict[str, tuple[int, ...]] = {**maps, "hidden1": (120,), "hidden2": (84,), "logits": (10,)}
+            shapes: dict[str, tuple[int, ...]] = {"pool1": (13, 13, 6), "pool2": (5, 5, 16)}
+            shapes |= {"hidden1": (120,), "hidden2": (84,), "logits": (10,)}
             names = [(d + name, shape) for name, shape in shapes.items() for d in ("", "d")]
             self._kept[n] = {name: np.empty((n, *shape), self.weights.dtype) for name, shape in names}
+            self._kept[n] |= {f"taps{i}": np.empty((n, *shapes[f"pool{i}"]), np.uint8) for i in (1, 2)}
         return self._kept[n]
 
     def forward(self, images: Array) -> Array:
         """Logits (N, 10) of images (N, 28, 28, 1); they are overwritten by the next batch of that size."""
         w, a = self.w, self._memory(len(images))
-        fastconv.conv2d(images, w["conv1"], bias=w["bias1"], out=a["maps1"])
-        fastconv.max_pool2d(a["maps1"], 2, out=a["pool1"])
-        fastconv.conv2d(a["pool1"], w["conv2"], bias=w["bias2"], out=a["maps2"])
-        fastconv.max_pool2d(a["maps2"], 2, out=a["pool2"])
+        fastconv.conv2d_max_pool2d(images, w["conv1"], 2, bias=w["bias1"], out=(a["pool1"], a["taps1"]))
+        fastconv.conv2d_max_pool2d(a["pool1"], w["conv2"], 2, bias=w["bias2"], out=(a["pool2"], a["taps2"]))
         _dense(a["pool2"].reshape(-1, 400), w["dense1"], w["bias3"], "relu", a["hidden1"])
         _dense(a["hidden1"], w["dense2"], w["bias4"], "relu", a["hidden2"])
         return _dense(a["hidden2"], w["logits"], w["bias5"], None, a["logits"])
@@ -103,15 +102,13 @@ class LeNet:
             loss += DECAY * float(np.vdot(w[name], w[name]))
             g[name] += 2 * DECAY * w[name]
 
-        # A pool hands each gradient to one pixel of its window: their sum, which the bias gets, is the same before it.
-        _sum_pixels(a["dpool2"], g["bias2"])
-        fastconv.max_pool2d_grad(a["maps2"], a["pool2"], a["dpool2"], 2, out=a["dmaps2"])
-        fastconv.conv2d_backprop_filter(a["pool1"], SHAPES["conv2"], a["dmaps2"], out=g["conv2"])
-        fastconv.conv2d_backprop_input(a["pool1"].shape, w["conv2"], a["dmaps2"], out=a["dpool1"])
-        _sum_pixels(a["dpool1"], g["bias1"])
-        fastconv.max_pool2d_grad(a["maps1"], a["pool1"], a["dpool1"], 2, out=a["dmaps1"])
-        fastconv.conv2d_backprop_filter(images, SHAPES["conv1"], a["dmaps1"], out=g["conv1"])
-        return loss  # the images need no gradient
+        fastconv.conv2d_max_pool2d_backprop(
+            a["pool1"], w["conv2"], a["taps2"], a["dpool2"], 2, out=(a["dpool1"], g["conv2"], g["bias2"])
+        )
+        fastconv.conv2d_max_pool2d_backprop(
+            images, w["conv1"], a["taps1"], a["dpool1"], 2, input_gradient=False, out=(None, g["conv1"], g["bias1"])
+        )
+        return loss
 
     def adam(self) -> None:
         """Move all weights (Kingma and Ba, "Adam", 2015)."""
