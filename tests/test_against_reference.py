@@ -250,6 +250,7 @@ AWKWARD = {
     "behind, padded on one side": behind((2, 3), conv((9, 11), 6, (3, 3), 5, relu=True), ((1, 0), (0, 2))),
     "behind, too large for one task": behind((2, 2), conv((40, 41), 8, (3, 3), 40, padding="SAME", bias=True)),
     "behind, too many filter values for parts": behind((2, 2), conv((8, 8), 40, (3, 3), 80, padding="SAME")),
+    "behind, Winograd, large filters": behind((2, 2), conv((7, 8), 130, (3, 3), 140, padding="SAME", n=5, bias=True)),
     "behind, NCHW": behind((2, 2), conv((9, 8), 5, (3, 3), 7, data_format="NCHW", n=3, bias=True)),
     "behind, groups and strides": behind((2, 2), conv((19, 17), 12, (3, 3), 8, groups=4, strides=(2, 1))),
     "behind, depthwise in groups": behind((2, 2), conv((9, 9), 17, (3, 3), 17, groups=17, padding="SAME", bias=True)),
@@ -283,6 +284,30 @@ def test_behind_is_both_functions(dtype: str, seed: int, count: int) -> None:
         nhwc = maps if problem.data_format == "NHWC" else np.moveaxis(maps, 1, 3)
         expected = reference.max_pool2d_taps(nhwc, problem.pooling_geometry)
         np.testing.assert_array_equal(taps, expected, err_msg=str(problem))
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "channels", "filters", "window"),
+    [
+        (9, 8, 33, 34, 3),  # Winograd, in a task of a few images
+        (9, 8, 64, 70, 3),  # too many filters for that
+        (33, 7, 512, 200, 3),  # whose transformed filters are not stored
+        (40, 9, 12, 33, 5),
+        (5, 30, 64, 40, 1),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_behind_every_algorithm(n: int, size: int, channels: int, filters: int, window: int, threads: int) -> None:
+    draw = np.random.default_rng(n).standard_normal
+    x, w = draw((n, size, size, channels), np.float32), draw((window, window, channels, filters), np.float32)
+    more: dict[str, Any] = {"padding": "SAME", "bias": draw(filters, np.float32), "activation": "relu"}
+    before = fastconv.get_num_threads()
+    fastconv.set_num_threads(threads)
+    try:
+        expected = fastconv.max_pool2d(fastconv.conv2d(x, w, **more), 2)
+        assert fastconv.conv2d_max_pool2d(x, w, 2, **more)[0].tobytes() == expected.tobytes()
+    finally:
+        fastconv.set_num_threads(before)
 
 
 # Gradients may be called where the forward pass has no use: all elements of dx that no window covers are zero.

@@ -450,6 +450,16 @@ def test_empty_batch() -> None:
     assert fastconv.avg_pool2d_grad(x.shape, fastconv.avg_pool2d(x, 2), 2).shape == x.shape
 
 
+def test_any_number_of_images_without_rows() -> None:
+    """NumPy has arrays of as many; nothing is computed for each."""
+    x, filters = np.empty((2**50, 0, 5, 4), np.float32), random(1, 1, 4, 6)
+    output, taps = fastconv.conv2d_max_pool2d(x, filters, 2)
+    assert output.shape == taps.shape == (2**50, 0, 2, 6)
+    _, to_filters, to_bias = fastconv.conv2d_max_pool2d_backprop(x, filters, taps, output, 2)
+    assert not to_filters.any() and not to_bias.any()
+    assert fastconv.max_pool2d_grad(x, x[:, :, :2], x[:, :, :2], 2).shape == x.shape
+
+
 def test_window_just_too_large_gives_an_empty_output() -> None:
     x, filters = random(2, 2, 6, 4), random(3, 3, 4, 2)
     y = fastconv.conv2d(x, filters)

@@ -290,6 +290,15 @@ void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, cons
                        const std::uint8_t* taps, const void* grad, void* input_backprop, void* filter_backprop,
                        void* bias_backprop) {
     check_behind(problem, pool);
+    if (problem.n == 0 || pool.p == 0 || pool.q == 0) { // of any number of images
+        const auto zeros = [&](void* to, std::int64_t count) {
+            std::fill_n(static_cast<std::byte*>(to), count * size_of(problem.dtype), std::byte{});
+        };
+        if (input_backprop) zeros(input_backprop, problem.n * problem.h * problem.w * problem.c);
+        zeros(filter_backprop, filter_values(problem));
+        zeros(bias_backprop, problem.k);
+        return;
+    }
     if (!max_pool_backprop_serves(problem))
         one_by_one(problem, pool, input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop);
     else if (problem.dtype == DataType::float32)

@@ -91,6 +91,7 @@ void gradient(const PoolProblem& o, const T* input, const std::uint8_t* chosen_t
               Kernel kernel) {
     const Windows a = windows_of(o);
     const std::int64_t image = o.h * o.w * o.c, line = o.w * o.c;
+    if (image == 0) return; // of any number of images
     const double work = static_cast<double>(o.n * (o.p * o.q * o.r * o.s + o.h * o.w) * o.c);
     // Windows that neither overlap nor leave a gap write every value themselves, up to the last window's end.
     const bool rows_apart = o.stride_h >= o.r, apart = rows_apart && o.stride_w >= o.s;
@@ -252,6 +253,8 @@ void check_behind(const ConvProblem& problem, const PoolProblem& pool) {
 }
 
 void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps) {
+    check_taps(problem);
+    if (problem.p == 0 || problem.q == 0) return; // of any number of images
     for (std::int64_t n = 0; n < problem.n; ++n)
         each_rectangle<float>(
             windows_of(problem), problem.c, 0, problem.p,

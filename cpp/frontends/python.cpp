@@ -89,11 +89,10 @@ std::int64_t integer(const char* name, py::handle value) {
 }
 
 bool boolean(const char* name, py::handle value) {
-    try {
-        return value.cast<bool>();
-    } catch (const py::cast_error&) {
+    if (!is_bool(value)) {
         fail<py::type_error>(name, " must be True or False, got ", describe(value));
     }
+    return value.cast<bool>();
 }
 
 // An int, or a sequence of ints.

@@ -700,9 +700,10 @@ def conv2d_max_pool2d(
     algorithm: str = "auto",
     out: tuple[npt.NDArray[Float] | None, npt.NDArray[np.uint8] | None] | None = None,
 ) -> tuple[npt.NDArray[Float], npt.NDArray[np.uint8]]:
-    """`conv2d` and `max_pool2d` in one, so that what lies between them never leaves the caches.
+    """`conv2d` and `max_pool2d` in one, a few images at a time, so that the caches keep what lies between them.
 
     Where layers are small, writing the convolution's output to memory and reading it again takes longer than the sums.
+    Where they are large, this is as fast as the two functions.
 
     Parameters
     ----------
@@ -777,7 +778,7 @@ def conv2d_max_pool2d_backprop(
 
     Of each pooling window one pixel only has a gradient. Small layers therefore need a fraction of the multiplications
     of `conv2d_backprop_input` and `conv2d_backprop_filter`, and the gradient of the convolution's output, which
-    `max_pool2d_grad` would write, is never in memory.
+    `max_pool2d_grad` would write, is never in memory as a whole. Large layers go through these three functions.
 
     Parameters
     ----------

@@ -183,8 +183,8 @@ FASTCONV_API void max_pool2d_gather(const PoolProblem& problem, const std::uint8
 /// Throws unless each byte names a tap of its window.
 FASTCONV_API void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps);
 
-/// A convolution and the max-pooling `pool` of its output, which is never in memory as a whole: what conv2d and
-/// max_pool2d_with_taps give.
+/// A convolution and the max-pooling `pool` of its output, a few images at a time: what conv2d and max_pool2d_with_taps
+/// give.
 FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                     const PackedFilters& filters, const void* bias, Activation activation, void* output,
                                     std::uint8_t* taps);
