@@ -47,19 +47,22 @@ def run(options: argparse.Namespace) -> None:
     print(f"data: {digits.source}")
 
     from fastconv.lenet.model import build, compile_model
-    from fastconv.lenet.train import split_digits, train
+    from fastconv.lenet.train import ctrl_c_waits, split_digits, train
 
     split = split_digits(digits, options.seed, options.limit)
-    print(
+    sizes = (
         f"{len(split.train[0]):,} images for training, {len(split.validation[0]):,} for validation, "
         f"{len(split.test[0]):,} for the test"
     )
     if options.compare:
+        print(sizes)
         _compare(options, split)
         return
-    model = build(options.layers, options.seed)
-    compile_model(model, options.learning_rate)
-    model.summary()
+    with ctrl_c_waits():
+        print(sizes)
+        model = build(options.layers, options.seed)
+        compile_model(model, options.learning_rate)
+        model.summary()
     if options.profile:
         from fastconv.lenet.profile import print_table, profile
 

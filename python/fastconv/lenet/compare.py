@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from fastconv.lenet.model import build, compile_model
-from fastconv.lenet.train import Split, Watch, batches
+from fastconv.lenet.train import Split, Watch, batches, ctrl_c_waits
 
 TITLES = {"keras": "Keras's layers", "fastconv": "fastconv's layers"}
 # From the same weights on the same batches, only roundings differ; but they grow, and an image on the edge may fall.
@@ -91,11 +91,12 @@ def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float,
         After Ctrl-C, between two steps.
     """
     keras.utils.set_random_seed(seed)
-    models = {name: build(name, seed) for name in TITLES}  # type: ignore[arg-type]
+    with ctrl_c_waits():
+        models = {name: build(name, seed) for name in TITLES}  # type: ignore[arg-type]
+        for model in models.values():
+            compile_model(model, learning_rate)
     data = {name: batches(*split.train, batch_size, seed) for name in TITLES}
     runs = {name: Run(title) for name, title in TITLES.items()}
-    for model in models.values():
-        compile_model(model, learning_rate)
     watch = Watch()
     before = signal.signal(signal.SIGINT, watch.handle)
     try:

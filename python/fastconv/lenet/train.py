@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -108,6 +109,23 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C ends what stands in this context at its end; the second one at once.
+
+    For building models, which takes a second: there, a KeyboardInterrupt out of nowhere hits callbacks of the garbage
+    collector, where Python ignores it, and code of TensorFlow's that crashes.
+    """
+    watch = Watch()
+    before = signal.signal(signal.SIGINT, watch.handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if watch.interrupted:
+        raise KeyboardInterrupt
 
 
 def train(model: Any, split: Split, *, epochs: int, batch_size: int, seed: int) -> Result:
