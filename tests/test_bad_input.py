@@ -658,8 +658,10 @@ def test_padding_and_window_of_the_pooling(name: str) -> None:
         call(name, pool_padding=-1)
     with pytest.raises(TypeError, match=r"^pool_padding must be"):
         call(name, pool_padding=None)
-    with pytest.raises(ValueError, match=r"^the max-pooling: the output height is negative: input height 6"):
+    with pytest.raises(ValueError, match=r"^the max-pooling's output height is negative: input height 6"):
         call(name, ksize=8, pool_strides=1)
+    with pytest.raises(ValueError, match=r"^ksize: the window's extent .* overflows"):
+        call(name, ksize=2**63 - 1, pool_strides=1, pool_padding="SAME")
     of_one_window = {"taps": np.zeros((2, 1, 1, 6), np.uint8), "grad": ones(2, 1, 1, 6)} if "backprop" in name else {}
     with pytest.raises(ValueError, match=r"^ksize must have at most 255 pixels, got 16 x 16"):
         call(name, ksize=16, pool_padding="SAME", **of_one_window)

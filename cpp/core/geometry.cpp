@@ -63,12 +63,19 @@ struct Axis {
     std::int64_t output, before, after;
 };
 
+// How error messages call what decides an output's size.
+struct SpatialNames {
+    const char* window = "dilations"; // what makes a window too large
+    const char* padding = "padding";
+    const char* output = "the output";
+};
+
 // One spatial axis: the output size and the padding that TensorFlow's rule gives (SAME: the odd one goes after).
 Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
-                  Padding::Mode mode, std::int64_t before, std::int64_t after) {
+                  Padding::Mode mode, std::int64_t before, std::int64_t after, const SpatialNames& names = {}) {
     std::int64_t extent = 0;
     if (__builtin_mul_overflow(kernel - 1, dilation, &extent) || __builtin_add_overflow(extent, 1, &extent)) {
-        fail("dilations: window ", kernel, " with dilation ", dilation, " along the ", axis, " overflows 64 bits");
+        fail(names.window, ": window ", kernel, " with dilation ", dilation, " along the ", axis, " overflows 64 bits");
     }
     if (mode == Padding::Mode::same) {
         const std::int64_t output = size / stride + (size % stride != 0);
@@ -76,7 +83,7 @@ Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std:
         if (output > 0) {
             // (output-1)*stride < size, so only the sum with the extent can overflow.
             if (__builtin_add_overflow((output - 1) * stride, extent, &total)) {
-                fail("dilations: the window's extent ", extent, " along the ", axis, " overflows 64 bits");
+                fail(names.window, ": the window's extent ", extent, " along the ", axis, " overflows 64 bits");
             }
             total = std::max<std::int64_t>(total - size, 0);
         }
@@ -87,14 +94,14 @@ Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std:
     }
     std::int64_t padded = 0;
     if (__builtin_add_overflow(size, before, &padded) || __builtin_add_overflow(padded, after, &padded)) {
-        fail("padding: ", before, " and ", after, " around ", axis, " ", size, " overflow 64 bits");
+        fail(names.padding, ": ", before, " and ", after, " around ", axis, " ", size, " overflow 64 bits");
     }
     // floor((padded - extent) / stride) + 1, with the floor of a negative number.
     const std::int64_t difference = padded - extent;
     const std::int64_t steps =
         difference >= 0 ? difference / stride : -(-difference / stride + (-difference % stride != 0));
     if (steps + 1 < 0) {
-        fail("the output ", axis, " is negative: input ", axis, " ", size, " with padding (", before, ", ", after,
+        fail(names.output, " ", axis, " is negative: input ", axis, " ", size, " with padding (", before, ", ", after,
              ") is smaller than the window's ", extent, " (", kernel, " taps, dilation ", dilation,
              "); pad more or use a smaller window");
     }
@@ -129,10 +136,12 @@ void set_input(Problem& problem, const char* name, const Dims& dims) {
 }
 
 template <class Problem>
-void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, const Padding& pad) {
+void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, const Padding& pad,
+                 const SpatialNames& names = {}) {
     const Axis y =
-        resolve_axis("height", problem.h, problem.r, strides[0], dilations[0], pad.mode, pad.top, pad.bottom);
-    const Axis x = resolve_axis("width", problem.w, problem.s, strides[1], dilations[1], pad.mode, pad.left, pad.right);
+        resolve_axis("height", problem.h, problem.r, strides[0], dilations[0], pad.mode, pad.top, pad.bottom, names);
+    const Axis x =
+        resolve_axis("width", problem.w, problem.s, strides[1], dilations[1], pad.mode, pad.left, pad.right, names);
     problem.p = y.output;
     problem.q = x.output;
     problem.pad_top = y.before;
@@ -145,8 +154,9 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
     // resolve_axis has added these without overflow.
     const Dims padded =
         in_format(problem.format, problem.n, problem.h + y.before + y.after, problem.w + x.before + x.after, problem.c);
-    check_size("padding: the padded input", padded, problem.dtype, "use less padding or a smaller window");
-    check_size("the output", problem.output_dims(), problem.dtype, "use smaller dimensions");
+    check_size((std::string(names.padding) + ": the padded input").c_str(), padded, problem.dtype,
+               "use less padding or a smaller window");
+    check_size(names.output, problem.output_dims(), problem.dtype, "use smaller dimensions");
 }
 
 } // namespace
@@ -171,39 +181,40 @@ Activation parse_activation(std::string_view text) {
     fail("activation must be None, 'linear' or 'relu', got '", text, "'");
 }
 
-Padding parse_padding(std::string_view text) {
+Padding parse_padding(std::string_view text, const char* name) {
     const std::string word = upper(text);
     Padding padding;
     if (word == "SAME") {
         padding.mode = Padding::Mode::same;
     } else if (word != "VALID") {
-        fail("padding must be 'VALID', 'SAME', an int, (ph, pw), ((top, bottom), (left, right)) or four pairs, got '",
+        fail(name, " must be 'VALID', 'SAME', an int, (ph, pw), ((top, bottom), (left, right)) or four pairs, got '",
              text, "'");
     }
     return padding;
 }
 
-Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t left, std::int64_t right) {
+Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t left, std::int64_t right,
+                         const char* name) {
     for (const std::int64_t v : {top, bottom, left, right}) {
         if (v < 0) {
-            fail("padding must not be negative, got ", v);
+            fail(name, " must not be negative, got ", v);
         }
     }
     return {Padding::Mode::explicit_pads, top, bottom, left, right};
 }
 
-Padding explicit_padding(const Dims& eight, DataFormat format) {
+Padding explicit_padding(const Dims& eight, DataFormat format, const char* name) {
     if (eight.size() != 8) {
-        fail("padding as four pairs must have 8 numbers, got ", eight.size());
+        fail(name, " as four pairs must have 8 numbers, got ", eight.size());
     }
     const std::size_t y = format == DataFormat::nhwc ? 2 : 4;
     const std::size_t channel = format == DataFormat::nhwc ? 6 : 2;
     for (const std::size_t i : {std::size_t{0}, std::size_t{1}, channel, channel + 1}) {
         if (eight[i] != 0) {
-            fail("padding of the batch and channel dimensions must be 0 in ", name_of(format), ", got ", show(eight));
+            fail(name, " of the batch and channel dimensions must be 0 in ", name_of(format), ", got ", show(eight));
         }
     }
-    return explicit_padding(eight[y], eight[y + 1], eight[y + 2], eight[y + 3]);
+    return explicit_padding(eight[y], eight[y + 1], eight[y + 2], eight[y + 3], name);
 }
 
 Pair parse_pair(const char* name, const Dims& values, DataFormat format) {
@@ -302,17 +313,18 @@ PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArgum
     problem.dtype = dtype;
     problem.format = arguments.format;
     check_positive("ksize", arguments.ksize);
-    check_positive("strides", arguments.strides);
+    check_positive(arguments.strides_name, arguments.strides);
     const Padding& pad = arguments.padding;
     if (pad.mode == Padding::Mode::explicit_pads &&
         (std::max(pad.top, pad.bottom) >= arguments.ksize[0] || std::max(pad.left, pad.right) >= arguments.ksize[1])) {
-        fail("padding must be smaller than the window ", show({arguments.ksize[0], arguments.ksize[1]}), ", got ((",
-             pad.top, ", ", pad.bottom, "), (", pad.left, ", ", pad.right, "))");
+        fail(arguments.padding_name, " must be smaller than the window ",
+             show({arguments.ksize[0], arguments.ksize[1]}), ", got ((", pad.top, ", ", pad.bottom, "), (", pad.left,
+             ", ", pad.right, "))");
     }
     set_input(problem, arguments.input_name, input);
     problem.r = arguments.ksize[0];
     problem.s = arguments.ksize[1];
-    set_spatial(problem, arguments.strides, {1, 1}, pad);
+    set_spatial(problem, arguments.strides, {1, 1}, pad, {"ksize", arguments.padding_name, arguments.output_name});
     if ((problem.h == 0 || problem.w == 0) && problem.p > 0 && problem.q > 0) {
         fail(arguments.input_name, " of shape ", show(input), " has no rows or columns, so that the windows, (",
              problem.p, ", ", problem.q, ") of them, would hold padding only; use no padding");

@@ -140,39 +140,38 @@ Activation read_activation(py::handle value) {
 
 DataFormat read_format(py::handle value) { return parse_data_format(word("data_format", "'NHWC' or 'NCHW'", value)); }
 
-constexpr const char* kPaddingForms =
-    "padding must be 'VALID', 'SAME', an int, (ph, pw), ((top, bottom), (left, right)) "
-    "or four pairs in data_format order, got ";
+constexpr const char* kPaddingForms = " must be 'VALID', 'SAME', an int, (ph, pw), ((top, bottom), (left, right)) "
+                                      "or four pairs in data_format order, got ";
 
-Padding read_padding(py::handle value, DataFormat format) {
+Padding read_padding(py::handle value, DataFormat format, const char* name = "padding") {
     if (PyUnicode_Check(value.ptr())) {
-        return parse_padding(text_of(value));
+        return parse_padding(text_of(value), name);
     }
     if (value.is_none() || PyFloat_Check(value.ptr())) {
-        fail<py::type_error>(kPaddingForms, describe(value));
+        fail<py::type_error>(name, kPaddingForms, describe(value));
     }
     if (!is_sequence(value)) {
-        const std::int64_t p = integer("padding", value);
-        return explicit_padding(p, p, p, p);
+        const std::int64_t p = integer(name, value);
+        return explicit_padding(p, p, p, p, name);
     }
     const std::vector<py::object> parts = items(value);
     std::size_t pairs = 0;
     Dims numbers; // those of all parts, in order
     for (const py::object& part : parts) {
-        const Dims some = integers("padding", part);
+        const Dims some = integers(name, part);
         pairs += is_sequence(part) && some.size() == 2 ? 1 : 0;
         numbers.insert(numbers.end(), some.begin(), some.end());
     }
     if (parts.size() == 2 && !is_sequence(parts[0]) && !is_sequence(parts[1])) {
-        return explicit_padding(numbers[0], numbers[0], numbers[1], numbers[1]);
+        return explicit_padding(numbers[0], numbers[0], numbers[1], numbers[1], name);
     }
     if (parts.size() == 2 && pairs == 2) {
-        return explicit_padding(numbers[0], numbers[1], numbers[2], numbers[3]);
+        return explicit_padding(numbers[0], numbers[1], numbers[2], numbers[3], name);
     }
     if (parts.size() == 4 && pairs == 4) {
-        return explicit_padding(numbers, format);
+        return explicit_padding(numbers, format, name);
     }
-    fail<py::value_error>(kPaddingForms, describe(value));
+    fail<py::value_error>(name, kPaddingForms, describe(value));
 }
 
 // ---- Arrays ---------------------------------------------------------------------------------------------------------
@@ -517,14 +516,20 @@ py::dict py_explain(py::handle input_sizes, py::handle filter_sizes, py::handle 
 
 // ---- Pooling --------------------------------------------------------------------------------------------------------
 
-PoolArguments pool_keywords(py::handle ksize, py::handle strides, py::handle padding, py::handle format) {
-    PoolArguments arguments;
-    arguments.format = read_format(format);
-    arguments.ksize = parse_pair("ksize", integers("ksize", ksize), arguments.format);
-    arguments.strides =
-        strides.is_none() ? arguments.ksize : parse_pair("strides", integers("strides", strides), arguments.format);
-    arguments.padding = read_padding(padding, arguments.format);
+/// `arguments` holds their names.
+PoolArguments pool_arguments(PoolArguments arguments, py::handle ksize, py::handle strides, py::handle padding,
+                             DataFormat format) {
+    arguments.format = format;
+    arguments.ksize = parse_pair("ksize", integers("ksize", ksize), format);
+    arguments.strides = strides.is_none()
+                            ? arguments.ksize
+                            : parse_pair(arguments.strides_name, integers(arguments.strides_name, strides), format);
+    arguments.padding = read_padding(padding, format, arguments.padding_name);
     return arguments;
+}
+
+PoolArguments pool_keywords(py::handle ksize, py::handle strides, py::handle padding, py::handle format) {
+    return pool_arguments({}, ksize, strides, padding, read_format(format));
 }
 
 constexpr const char* kPoolOutput = "the output of this pooling";
@@ -621,34 +626,14 @@ py::array py_avg_pool2d_grad(py::handle orig_input_shape, py::handle grad, py::h
 /// In every data format.
 Dims taps_dims(const PoolProblem& pool) { return {pool.n, pool.p, pool.q, pool.c}; }
 
-// What reads the pooling's arguments calls them as pooling functions do.
-std::string renamed(std::string_view what) {
-    const bool keyword = what.rfind("padding", 0) == 0 || what.rfind("strides", 0) == 0;
-    return (keyword ? "pool_" : what.rfind("ksize", 0) == 0 ? "" : "the max-pooling: ") + std::string(what);
-}
-
-template <class Read>
-auto of_the_pooling(Read&& read) {
-    try {
-        return read();
-    } catch (const py::type_error& error) {
-        throw py::type_error(renamed(error.what()));
-    } catch (const py::value_error& error) {
-        throw py::value_error(renamed(error.what()));
-    } catch (const InvalidArgument& error) {
-        throw InvalidArgument(renamed(error.what()));
-    }
-}
-
+// The pooling's own arguments of a call that is a convolution's, too.
 PoolArguments pool_behind(py::handle ksize, py::handle strides, py::handle padding, DataFormat format) {
-    PoolArguments arguments;
-    arguments.format = format;
-    arguments.ksize = parse_pair("ksize", integers("ksize", ksize), format);
-    arguments.strides =
-        strides.is_none() ? arguments.ksize : parse_pair("pool_strides", integers("pool_strides", strides), format);
-    arguments.padding = of_the_pooling([&] { return read_padding(padding, format); });
-    arguments.input_name = "the output of the convolution";
-    return arguments;
+    PoolArguments names;
+    names.input_name = "the output of the convolution";
+    names.strides_name = "pool_strides";
+    names.padding_name = "pool_padding";
+    names.output_name = "the max-pooling's output";
+    return pool_arguments(names, ksize, strides, padding, format);
 }
 
 py::tuple py_conv2d_max_pool2d(py::handle input, py::handle filters, py::handle ksize, py::handle strides,
@@ -663,8 +648,7 @@ py::tuple py_conv2d_max_pool2d(py::handle input, py::handle filters, py::handle 
     const py::array x = arrays.input("input", input);
     const Filters f(arrays, filters);
     const ConvProblem problem = make_conv_problem(arrays.dtype(), dims_of(x), f.dims, keywords.arguments);
-    const PoolProblem pool =
-        of_the_pooling([&] { return make_pool_problem(problem.dtype, problem.output_dims(), windows); });
+    const PoolProblem pool = make_pool_problem(problem.dtype, problem.output_dims(), windows);
     py::array b;
     if (!bias.is_none()) {
         b = arrays.input("bias", bias);
@@ -701,8 +685,7 @@ py::tuple py_conv2d_max_pool2d_backprop(py::handle input, py::handle filters, py
     const py::array t = arrays.bytes("taps", taps);
     const py::array dy = arrays.input("grad", grad);
     const ConvProblem problem = make_conv_problem(arrays.dtype(), dims_of(x), dims_of(w), keywords.arguments);
-    const PoolProblem pool =
-        of_the_pooling([&] { return make_pool_problem(problem.dtype, problem.output_dims(), windows); });
+    const PoolProblem pool = make_pool_problem(problem.dtype, problem.output_dims(), windows);
     check_dims("taps", dims_of(t), taps_dims(pool), "(N, P, Q, K) of the pooling's output, whatever the data_format");
     check_dims("grad", dims_of(dy), pool.output_dims(), kPoolOutput);
     const auto* taps_data = static_cast<const std::uint8_t*>(t.data());

@@ -44,11 +44,13 @@ struct Padding {
 // ----------------------------
 FASTCONV_API DataFormat parse_data_format(std::string_view text); // "NHWC" | "NCHW"
 FASTCONV_API Activation parse_activation(std::string_view text);  // "linear" | "relu"
-FASTCONV_API Padding parse_padding(std::string_view text);        // "VALID" | "SAME", any case
+/// "VALID" | "SAME", any case
+FASTCONV_API Padding parse_padding(std::string_view text, const char* name = "padding");
 /// Eight numbers in the order of the four dimensions, as TensorFlow's `explicit_paddings`.
-FASTCONV_API Padding explicit_padding(const Dims& eight, DataFormat format);
+FASTCONV_API Padding explicit_padding(const Dims& eight, DataFormat format, const char* name = "padding");
 /// (top, bottom, left, right); each at least 0.
-FASTCONV_API Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t left, std::int64_t right);
+FASTCONV_API Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t left, std::int64_t right,
+                                      const char* name = "padding");
 /// 1, 2 or 4 numbers (four: in `format` order, those of batch and channels must be 1), each at least 1.
 FASTCONV_API Pair parse_pair(const char* name, const Dims& values, DataFormat format);
 
@@ -91,7 +93,10 @@ struct PoolArguments {
     Pair strides{1, 1};
     Padding padding;
     DataFormat format = DataFormat::nhwc;
-    const char* input_name = "input";
+    const char* input_name = "input"; // what the caller calls its arguments, and what comes out
+    const char* strides_name = "strides";
+    const char* padding_name = "padding";
+    const char* output_name = "the output";
 };
 
 struct PoolProblem {
