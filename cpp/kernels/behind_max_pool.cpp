@@ -30,6 +30,18 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
+/// Calls Tile<T, Most>::run(a, first value, vectors) for as few tiles as possible, of about the same size.
+template <template <class, int> class Tile, class T, int Most, class Arguments>
+void each_tile(const Arguments& a, int64_t left) {
+    ptrdiff_t at = 0;
+    for (int64_t tiles = (left + Most - 1) / Most; tiles > 0; --tiles) {
+        const int64_t vectors = (left + tiles - 1) / tiles;
+        Tile<T, Most>::run(a, at, vectors);
+        at += vectors * width<T>;
+        left -= vectors;
+    }
+}
+
 constexpr int most_patch_vectors = registers == 32 ? 12 : 8;
 
 // Not inlined into one large function, whose pointers GCC would not keep in registers.
@@ -77,14 +89,7 @@ struct Patches<T, 0> {
 
 template <class T>
 void pooled_patches(const PooledPatches<T>& a) {
-    int64_t left = a.patch / width<T>;
-    ptrdiff_t at = 0;
-    for (int64_t tiles = (left + most_patch_vectors - 1) / most_patch_vectors; tiles > 0; --tiles) {
-        const int64_t vectors = (left + tiles - 1) / tiles;
-        Patches<T, most_patch_vectors>::run(a, at, vectors);
-        at += vectors * width<T>;
-        left -= vectors;
-    }
+    each_tile<Patches, T, most_patch_vectors>(a, a.patch / width<T>);
 }
 
 // A step's three other loads are shared by its vectors, so these come first; of few, more filters hide the latency.
@@ -148,14 +153,7 @@ struct Products<T, 0> {
 
 template <class T>
 void pooled_products(const PooledProducts<T>& a) {
-    int64_t left = a.column / width<T>;
-    ptrdiff_t at = 0;
-    for (int64_t tiles = (left + most_column_vectors - 1) / most_column_vectors; tiles > 0; --tiles) {
-        const int64_t vectors = (left + tiles - 1) / tiles;
-        Products<T, most_column_vectors>::run(a, at, vectors);
-        at += vectors * width<T>;
-        left -= vectors;
-    }
+    each_tile<Products, T, most_column_vectors>(a, a.column / width<T>);
 }
 
 constexpr int most_runs = 6; // in a vector: of 16 lanes, if runs have at least 3
