@@ -365,11 +365,10 @@ def _behind_call(problem: Problem, name: str) -> Call:
             ]
             return [(result, np.zeros(result.shape, result.dtype)) for result in results]
         dy = reference.max_pool2d_grad(maps, grad, pooling)  # sums already, where windows overlap
-        size = np.abs(x), np.abs(w)
         dx = reference.conv2d_backprop_input(w, dy.value, geometry, problem.groups).value
-        dx_size = reference.conv2d_backprop_input(size[1], dy.magnitude, geometry, problem.groups).value
+        dx_size = reference.conv2d_backprop_input(np.abs(w), dy.magnitude, geometry, problem.groups).value
         dw = reference.conv2d_backprop_filter(x, dy.value, geometry, problem.groups).value
-        dw_size = reference.conv2d_backprop_filter(size[0], dy.magnitude, geometry, problem.groups).value
+        dw_size = reference.conv2d_backprop_filter(np.abs(x), dy.magnitude, geometry, problem.groups).value
         db, db_size = (g.astype(np.float64).sum(axis=(0, 1, 2)) for g in (grad, np.abs(grad)))
         return [
             (problem.to_format(dx), problem.to_format(tolerance_of(problem, dx_size))),

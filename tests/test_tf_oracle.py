@@ -65,27 +65,27 @@ def theirs(call: Call) -> list[np.ndarray]:
     x, w = arrays.get("input"), arrays.get("filters")
     dy = arrays.get("out_backprop")
 
-    def conv2d(x: Any, w: Any, b: Any = 0) -> Any:
-        maps = tf.nn.conv2d(x, w, strides, padding, dilations=dilations) + b
-        return tf.nn.relu(maps) if problem.relu else maps
-
-    def max_pool2d(maps: Any) -> Any:
+    def max_pool2d_behind(maps: Any) -> Any:
         assert problem.behind is not None
-        pads = [[0, 0], *(list(pair) for pair in problem.pooling_geometry.pads), [0, 0]]
-        pool_padding = pads if not isinstance(problem.behind.padding, str) else problem.behind.padding
+        pool_pads = [[0, 0], *(list(pair) for pair in problem.pooling_geometry.pads), [0, 0]]
+        pool_padding = problem.behind.padding if isinstance(problem.behind.padding, str) else pool_pads
         return tf.nn.max_pool2d(maps, problem.behind.kernel, problem.behind.strides, pool_padding)
 
-    def taps(maps: Any) -> np.ndarray:
-        return reference.max_pool2d_taps(maps.numpy(), problem.pooling_geometry)
+    def behind() -> list[Any]:
+        maps = tf.nn.conv2d(x, w, strides, padding, dilations=dilations)
+        maps = maps if given["bias"] is None else maps + given["bias"]
+        maps = tf.nn.relu(maps) if problem.relu else maps
+        taps = reference.max_pool2d_taps(maps.numpy(), problem.pooling_geometry)
+        return [max_pool2d_behind(maps), tf.constant(taps)]
 
     def behind_backprop() -> list[Any]:
-        """The gradients of the maps that have their maxima where the call says."""
+        """The gradients of maps that have their maxima where the call says."""
         maps = tf.constant(problem.array("maps", problem.output_shape))
+        bias = tf.zeros(problem.filters, problem.dtype)
         with tf.GradientTape() as tape:
             tape.watch(maps)
-            pooled = max_pool2d(maps)
+            pooled = max_pool2d_behind(maps)
         scattered = tape.gradient(pooled, maps, arrays["grad"])
-        bias = tf.zeros(problem.filters, problem.dtype)
         with tf.GradientTape() as tape:
             tape.watch([x, w, bias])
             y = tf.nn.bias_add(tf.nn.conv2d(x, w, strides, padding, dilations=dilations), bias)
@@ -125,12 +125,9 @@ def theirs(call: Call) -> list[np.ndarray]:
         "avg_pool2d_grad": lambda: tf.raw_ops.AvgPoolGrad(
             **raw(orig_input_shape=problem.input_shape, grad=arrays["grad"], ksize=ksize)
         ),
+        "conv2d_max_pool2d": behind,
+        "conv2d_max_pool2d_backprop": behind_backprop,
     }
-    if name == "conv2d_max_pool2d":
-        maps = conv2d(x, w, 0 if given["bias"] is None else given["bias"])
-        return [max_pool2d(maps).numpy(), taps(maps)]
-    if name == "conv2d_max_pool2d_backprop":
-        return [r.numpy() for r in behind_backprop()]
     results = calls[name]()
     results = [results] if tf.is_tensor(results) else list(results)
     y = results[0].numpy()
