@@ -1,7 +1,7 @@
 // What show_config() tells.
 #include "core/isa.h"
 #include "core/threading.h"
-#include "fastconv/fastconv.h"
+#include "fastconv/threads.h"
 
 namespace fastconv {
 

@@ -1,6 +1,7 @@
 // Validation, and from arguments to fully resolved problems: the one door for every front end.
-#include "core/winograd.h"
-#include "fastconv/fastconv.h"
+#include "algorithms/winograd.h"
+#include "fastconv/convolution.h"
+#include "fastconv/pooling.h"
 
 #include <algorithm>
 #include <sstream>

@@ -1,7 +1,7 @@
 // Picks the instruction set once, at first use. A new one is a row here and a line in CMakeLists.txt.
 #include "core/isa.h"
 
-#include "fastconv/fastconv.h"
+#include "fastconv/types.h"
 
 #include <cstdlib>
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/workspace.h"
-#include "fastconv/fastconv.h"
+#include "fastconv/convolution.h"
 
 #include <array>
 #include <atomic>

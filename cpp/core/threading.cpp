@@ -6,7 +6,7 @@
 #include "core/threading.h"
 
 #include "core/floating_point_state.h"
-#include "fastconv/fastconv.h"
+#include "fastconv/threads.h"
 
 #include <algorithm>
 #include <atomic>

@@ -5,7 +5,8 @@
 // Static shapes then also survive tf.while_loop and SavedModels.
 #pragma once
 
-#include "fastconv/fastconv.h"
+#include "fastconv/convolution.h"
+#include "fastconv/pooling.h"
 
 #include <cstddef>
 #include <initializer_list>

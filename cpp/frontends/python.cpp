@@ -2,7 +2,9 @@
 //
 // What only Python can see is checked here (types, dtypes, memory layout, overlap); every rule about shapes and sizes
 // is the core's. TypeError: an argument of the wrong kind. ValueError: the right kind with a wrong value.
-#include "fastconv/fastconv.h"
+#include "fastconv/convolution.h"
+#include "fastconv/pooling.h"
+#include "fastconv/threads.h"
 #include "geometry_code.h"
 
 #include <pybind11/gil_safe_call_once.h>

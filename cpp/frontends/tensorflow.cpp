@@ -5,7 +5,10 @@
 // stateful ops one after the other. The geometry of a call comes as the shape of an input (see geometry_code.h), so
 // that kernels and shape functions read the same numbers. `like` inputs only lend their shape: a tensor of that shape,
 // or one without elements whose shape is (0, ...the shape).
-#include "fastconv/fastconv.h"
+#include "fastconv/convolution.h"
+#include "fastconv/elementwise.h"
+#include "fastconv/pooling.h"
+#include "fastconv/threads.h"
 #include "geometry_code.h"
 #include "tensorflow_c_api.h"
 

@@ -1,4 +1,4 @@
-#include "core/winograd_tiles.h"
+#include "algorithms/winograd_tiles.h"
 
 namespace fastconv {
 namespace {

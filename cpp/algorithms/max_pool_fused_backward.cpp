@@ -8,12 +8,13 @@
 //
 // - Sparse, from the pooled gradient itself: sums over one value for each filter and pooling window.
 // - Dense: it scatters the gradient into scratch memory and calls the convolution's gradient.
-#include "core/gather.h"
+#include "algorithms/correlation.h"
+#include "algorithms/max_pool_taps.h"
 #include "core/isa.h"
-#include "core/pool.h"
 #include "core/threading.h"
 #include "core/workspace.h"
-#include "fastconv/fastconv.h"
+#include "fastconv/elementwise.h"
+#include "fastconv/pooling.h"
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // What the operations share that tell or read a max-pooling's taps, alone or behind a convolution.
 #pragma once
 
-#include "fastconv/fastconv.h"
+#include "fastconv/pooling.h"
 
 namespace fastconv {
 

@@ -1,11 +1,11 @@
 // Plans depthwise convolution with multiplier 1. Windows that cross the border get the list of their valid taps, so
 // that nothing is copied.
-#include "core/depthwise.h"
+#include "algorithms/depthwise.h"
 
-#include "core/band.h"
-#include "core/gather.h"
+#include "algorithms/correlation.h"
+#include "algorithms/padded_tile.h"
+#include "algorithms/stride_residue.h"
 #include "core/isa.h"
-#include "core/phases.h"
 #include "core/threading.h"
 #include "core/workspace.h"
 

@@ -1,8 +1,8 @@
 // Winograd's algorithm for dense 3x3 and 5x5 windows of stride 1, in all three directions.
 #pragma once
 
-#include "core/gather.h"
-#include "core/sketch.h"
+#include "algorithms/correlation.h"
+#include "algorithms/sketch.h"
 
 namespace fastconv {
 

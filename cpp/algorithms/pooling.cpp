@@ -1,12 +1,12 @@
 // Pooling: cuts the output into rows and blocks of channels, and these into rectangles of windows with the same valid
 // taps.
-#include "core/pool.h"
-#include "core/band.h"
+#include "fastconv/pooling.h"
+#include "algorithms/max_pool_taps.h"
+#include "algorithms/padded_tile.h"
 #include "core/isa.h"
 #include "core/layout.h"
 #include "core/threading.h"
 #include "core/workspace.h"
-#include "fastconv/fastconv.h"
 
 #include <algorithm>
 #include <string>

@@ -2,7 +2,7 @@
 // image's result does not depend on its neighbours.
 #pragma once
 
-#include "fastconv/fastconv.h"
+#include "fastconv/convolution.h"
 
 namespace fastconv {
 

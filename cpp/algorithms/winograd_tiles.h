@@ -1,7 +1,7 @@
 // What both halves of Winograd's algorithm share: the two forms, the grid of tiles, and how tiles become points.
 #pragma once
 
-#include "core/gather.h"
+#include "algorithms/correlation.h"
 #include "core/isa.h"
 
 #include <algorithm>

@@ -1,10 +1,11 @@
 // What a call would do, from the same planning functions that the call uses.
-#include "core/depthwise.h"
-#include "core/direct.h"
+#include "algorithms/depthwise.h"
+#include "algorithms/direct.h"
+#include "algorithms/plan.h"
+#include "algorithms/winograd.h"
 #include "core/isa.h"
-#include "core/plan.h"
 #include "core/threading.h"
-#include "core/winograd.h"
+#include "fastconv/threads.h"
 
 #include <algorithm>
 

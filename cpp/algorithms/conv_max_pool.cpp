@@ -3,11 +3,11 @@
 //
 // A task takes a few images of a small layer through both operations. Of other layers each operation is worth threads
 // of its own, and filters would have to be packed or transformed again and again.
-#include "core/gather.h"
-#include "core/pool.h"
+#include "algorithms/correlation.h"
+#include "algorithms/max_pool_taps.h"
 #include "core/threading.h"
 #include "core/workspace.h"
-#include "fastconv/fastconv.h"
+#include "fastconv/pooling.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,20 +1,16 @@
 // The form that forward pass and input gradient share: every output pixel reads a window of its input.
 #pragma once
 
-#include "core/band.h"
+#include "algorithms/padded_tile.h"
+#include "core/numbers.h"
 #include "core/packed.h"
-#include "fastconv/fastconv.h"
+#include "fastconv/convolution.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
 namespace fastconv {
-
-inline std::int64_t size_of(DataType type) { return type == DataType::float32 ? sizeof(float) : sizeof(double); }
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-/// Where part `i` of `parts` about equal parts of `size` starts.
-inline std::int64_t part_start(std::int64_t i, std::int64_t parts, std::int64_t size) { return i * size / parts; }
 
 /// Into how many parts with sums of their own, for `values` filter values each, the gradient over so many pixels pays
 /// to be cut: clearing and adding the sums costs as much as some 100 pixels, a task as much as 100,000 multiplications.

@@ -1,4 +1,4 @@
-#include "core/flat.h"
+#include "algorithms/small_k_spread.h"
 
 #include "core/isa.h"
 #include "core/threading.h"

@@ -3,9 +3,9 @@
 // Forward and input gradient share one form, the gather: every output pixel reads a window of its input and multiplies
 // it with packed filters. Blocks of input channels are outermost and chosen from the layer's parameters and the ISA
 // only; tiles of pixels and blocks of filters may depend on anything, since they do not change a single rounding.
-#include "core/direct.h"
+#include "algorithms/direct.h"
 
-#include "core/flat.h"
+#include "algorithms/small_k_spread.h"
 #include "core/isa.h"
 #include "core/threading.h"
 #include "core/workspace.h"

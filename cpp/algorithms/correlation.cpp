@@ -1,6 +1,6 @@
-#include "core/gather.h"
+#include "algorithms/correlation.h"
 
-#include "core/phases.h"
+#include "algorithms/stride_residue.h"
 
 #include <algorithm>
 

@@ -1,8 +1,8 @@
-#include "core/plan.h"
+#include "algorithms/plan.h"
 
-#include "core/gather.h"
-#include "core/winograd.h"
-#include "core/winograd_tiles.h"
+#include "algorithms/correlation.h"
+#include "algorithms/winograd.h"
+#include "algorithms/winograd_tiles.h"
 
 #include <cstdlib>
 #include <string>

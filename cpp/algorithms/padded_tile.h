@@ -4,7 +4,7 @@
 // K*R*S multiplications on it.
 #pragma once
 
-#include "fastconv/fastconv.h"
+#include "fastconv/convolution.h"
 
 #include <algorithm>
 #include <cstdint>

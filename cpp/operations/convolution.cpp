@@ -1,9 +1,9 @@
 // The convolution entries of the C++ API: layout, and the choice of the algorithm.
-#include "core/depthwise.h"
-#include "core/direct.h"
+#include "algorithms/depthwise.h"
+#include "algorithms/direct.h"
+#include "algorithms/plan.h"
+#include "algorithms/winograd.h"
 #include "core/layout.h"
-#include "core/plan.h"
-#include "core/winograd.h"
 #include "core/workspace.h"
 
 #include <algorithm>

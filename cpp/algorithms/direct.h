@@ -1,8 +1,8 @@
 // The direct algorithm: any gather, and any filter gradient.
 #pragma once
 
-#include "core/gather.h"
-#include "core/sketch.h"
+#include "algorithms/correlation.h"
+#include "algorithms/sketch.h"
 
 namespace fastconv {
 

@@ -6,7 +6,7 @@
 #include "core/isa.h"
 #include "core/threading.h"
 #include "core/workspace.h"
-#include "fastconv/fastconv.h"
+#include "fastconv/elementwise.h"
 
 #include <algorithm>
 #include <numeric>

@@ -5,10 +5,10 @@
 // streams tiles through them, and the tiles are cut into parts with taps of their own. Many channels: points of a chunk
 // of tiles lie in memory, and a task computes a block of channels x filters at all points, in L2, up to the taps.
 // Either way the order of a sum follows from the problem, not from the threads.
-#include "core/direct.h"
+#include "algorithms/direct.h"
+#include "algorithms/winograd.h"
+#include "algorithms/winograd_tiles.h"
 #include "core/threading.h"
-#include "core/winograd.h"
-#include "core/winograd_tiles.h"
 #include "core/workspace.h"
 
 #include <algorithm>

@@ -5,11 +5,11 @@
 // tiles through all filters. Where tiles are few and filters many, the transformed filters (4 times their size) would
 // come from memory for a few products each: there a task transforms a part of the filters into L2 and multiplies it
 // with many tiles, and they are never stored. The sums over the channels then go on from part to part.
-#include "core/winograd.h"
+#include "algorithms/winograd.h"
 
-#include "core/direct.h"
+#include "algorithms/direct.h"
+#include "algorithms/winograd_tiles.h"
 #include "core/threading.h"
-#include "core/winograd_tiles.h"
 #include "core/workspace.h"
 
 #include <algorithm>

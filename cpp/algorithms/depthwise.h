@@ -1,7 +1,7 @@
 // Depthwise convolution (groups = C) in all three directions, with its own kernels.
 #pragma once
 
-#include "fastconv/fastconv.h"
+#include "fastconv/convolution.h"
 
 namespace fastconv {
 

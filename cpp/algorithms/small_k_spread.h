@@ -1,8 +1,8 @@
 // The direct algorithm for few filters: vectors along the flattened (pixel, filter) axis of an output row.
 #pragma once
 
-#include "core/gather.h"
-#include "core/sketch.h"
+#include "algorithms/correlation.h"
+#include "algorithms/sketch.h"
 
 namespace fastconv {
 

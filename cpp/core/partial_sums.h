@@ -1,0 +1,28 @@
+// The last step of every sum that is cut into parts: adding the parts.
+#pragma once
+
+#include "core/threading.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace fastconv {
+
+/// sums[i] += partials[i] + partials[count + i] + ..., `parts` of them, one after the other, for `count` values.
+///
+/// How many parts there are, each algorithm decides from the problem alone: it is the order of the sum. How the values
+/// are shared among threads changes no bit.
+template <class T>
+void add_partials(std::int64_t parts, std::int64_t count, const T* partials, T* sums) {
+    constexpr std::int64_t block = 4096; // values of a task: they stay in L1 while the parts stream by
+    if (parts <= 0) return;
+    parallel_for((count + block - 1) / block, static_cast<double>(count * (parts + 1)), [&](std::int64_t task) {
+        const std::int64_t first = task * block, last = std::min(count, first + block);
+        for (std::int64_t part = 0; part < parts; ++part) {
+            const T* const from = partials + part * count;
+            for (std::int64_t i = first; i < last; ++i) sums[i] += from[i];
+        }
+    });
+}
+
+} // namespace fastconv

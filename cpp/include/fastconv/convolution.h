@@ -1,0 +1,97 @@
+// Convolution: problems, the three directions, filters that stay packed, and what a call would do.
+#pragma once
+
+#include "fastconv/types.h"
+
+#include <memory>
+
+namespace fastconv {
+
+class PackCache;
+
+struct ConvArguments {
+    Pair strides{1, 1};
+    Pair dilations{1, 1};
+    Padding padding;
+    DataFormat format = DataFormat::nhwc;
+    bool depthwise = false; // filters are (R, S, C, M) instead of (R, S, C/groups, K)
+    std::string_view algorithm = "auto";
+    const char* input_name = "input"; // what the caller calls the argument that holds or gives the input's shape
+    const char* filters_name = "filters";
+};
+
+/// A convolution with every size resolved. Dimension names: input (N,H,W,C), filters (R,S,C/groups,K), output
+/// (N,P,Q,K). A depthwise convolution is the one with groups = C and K = C*M: its (R,S,C,M) filters are (R,S,1,C*M) in
+/// memory.
+struct ConvProblem {
+    DataType dtype = DataType::float32;
+    DataFormat format = DataFormat::nhwc;
+    bool depthwise = false;
+    Algorithm algorithm = Algorithm::auto_choice;
+    std::int64_t n = 0, h = 0, w = 0, c = 0, k = 0, r = 0, s = 0, p = 0, q = 0, groups = 1;
+    std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+    std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
+
+    FASTCONV_API Dims input_dims() const;  // in `format` order
+    FASTCONV_API Dims filter_dims() const; // (R,S,C/groups,K) or (R,S,C,M)
+    FASTCONV_API Dims output_dims() const; // in `format` order
+};
+
+FASTCONV_API ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& filters,
+                                           const ConvArguments& arguments);
+
+/// floor((size + padding - ((kernel-1)*dilation + 1)) / stride) + 1, or ceil(size / stride) for SAME.
+FASTCONV_API std::int64_t conv_output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride,
+                                           const Padding& padding, std::int64_t dilation, bool height_axis = true);
+
+// Pointers to dense buffers of the problem's data type; `bias` (K values) may be null.
+FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const void* filters, const void* bias,
+                         Activation activation, void* output);
+FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const void* filters, const void* out_backprop,
+                                        void* input_backprop);
+FASTCONV_API void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,
+                                         void* filter_backprop);
+
+/// Filters that stay: a copy of the caller's, which each algorithm and geometry packs once, when first used. Since
+/// nobody can change the copy, what is packed never becomes wrong. Any number of threads may use it at once.
+class FASTCONV_API PackedFilters {
+  public:
+    PackedFilters(DataType dtype, const Dims& dims, const void* filters);
+    ~PackedFilters();
+    PackedFilters(const PackedFilters&) = delete;
+    PackedFilters& operator=(const PackedFilters&) = delete;
+
+    DataType dtype() const { return dtype_; }
+    const Dims& dims() const { return dims_; }
+    const void* data() const { return values_.get(); }
+    PackCache* cache() const { return cache_.get(); }
+    std::int64_t forms() const; // how many packed forms there are by now
+
+  private:
+    struct Free {
+        void operator()(void* memory) const noexcept;
+    };
+    DataType dtype_;
+    Dims dims_;
+    std::unique_ptr<void, Free> values_;
+    std::unique_ptr<PackCache> cache_;
+};
+FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters, const void* bias,
+                         Activation activation, void* output);
+FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const PackedFilters& filters,
+                                        const void* out_backprop, void* input_backprop);
+
+enum class Direction : std::uint8_t { forward, input_gradient, filter_gradient };
+
+/// What a call would do, with the threads of now.
+struct Explanation {
+    std::string algorithm;                      // "direct", "winograd" or "depthwise"
+    std::string kernel;                         // the function that does the work, as in cpp/kernels/table.h
+    std::int64_t tile_pixels, tile_filters;     // what one register tile computes: pixels, or in a filter gradient
+                                                // window elements, times filters
+    std::int64_t tasks, threads, scratch_bytes; // scratch memory: an upper bound
+    double multiplications;                     // of the algorithm, without transforms
+};
+FASTCONV_API Explanation explain(const ConvProblem& problem, Direction direction);
+
+} // namespace fastconv

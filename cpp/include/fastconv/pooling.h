@@ -1,0 +1,69 @@
+// Max and average pooling with their gradients, and a convolution together with the max-pooling of its output.
+#pragma once
+
+#include "fastconv/convolution.h"
+
+#include <cstdint>
+
+namespace fastconv {
+
+struct PoolArguments {
+    Pair ksize{1, 1};
+    Pair strides{1, 1};
+    Padding padding;
+    DataFormat format = DataFormat::nhwc;
+    const char* input_name = "input"; // what the caller calls its arguments, and what comes out
+    const char* strides_name = "strides";
+    const char* padding_name = "padding";
+    const char* output_name = "the output";
+};
+
+struct PoolProblem {
+    DataType dtype = DataType::float32;
+    DataFormat format = DataFormat::nhwc;
+    std::int64_t n = 0, h = 0, w = 0, c = 0, r = 0, s = 0, p = 0, q = 0; // window (R,S), output (N,P,Q,C)
+    std::int64_t stride_h = 1, stride_w = 1;
+    std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
+
+    FASTCONV_API Dims input_dims() const;
+    FASTCONV_API Dims output_dims() const;
+};
+
+FASTCONV_API PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArguments& arguments);
+
+/// `argmax` may be null; else it takes (y*W + x)*C + c, or ((n*H + y)*W + x)*C + c with `include_batch`, one int64 an
+/// output, laid out as the output is.
+FASTCONV_API void max_pool2d(const PoolProblem& problem, const void* input, void* output, std::int64_t* argmax,
+                             bool include_batch);
+FASTCONV_API void max_pool2d_grad(const PoolProblem& problem, const void* input, const void* grad, void* input_grad);
+
+constexpr std::int64_t max_pool_taps = 255;
+/// For training: also keeps where each maximum was, one byte an output, for max_pool2d_scatter, which then need not
+/// read the input again, and for max_pool2d_gather, its transpose. In `taps` the order is NHWC always; a byte that
+/// names no tap stands for none. All functions with taps take windows of at most max_pool_taps of them.
+FASTCONV_API void max_pool2d_with_taps(const PoolProblem& problem, const void* input, void* output, std::uint8_t* taps);
+FASTCONV_API void max_pool2d_scatter(const PoolProblem& problem, const std::uint8_t* taps, const void* grad,
+                                     void* input_grad);
+FASTCONV_API void max_pool2d_gather(const PoolProblem& problem, const std::uint8_t* taps, const void* values,
+                                    void* output);
+/// Throws unless each byte names a tap of its window.
+FASTCONV_API void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps);
+
+FASTCONV_API void avg_pool2d(const PoolProblem& problem, const void* input, void* output);
+FASTCONV_API void avg_pool2d_grad(const PoolProblem& problem, const void* grad, void* input_grad);
+
+/// A convolution and the max-pooling `pool` of its output, a few images at a time: what conv2d and max_pool2d_with_taps
+/// give.
+FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
+                                    const PackedFilters& filters, const void* bias, Activation activation, void* output,
+                                    std::uint8_t* taps);
+/// The gradients of a convolution whose output went into the max-pooling `pool` and nowhere else: what
+/// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient
+/// give. Every byte of `taps` must name a tap. Of small layers, which max_pool_backprop_serves tells, whatever the
+/// batch, the gradient of the convolution's output is never in memory as a whole.
+FASTCONV_API bool max_pool_backprop_serves(const ConvProblem& problem);
+FASTCONV_API void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
+                                    const void* filters, const std::uint8_t* taps, const void* grad,
+                                    void* input_backprop, void* filter_backprop, void* bias_backprop);
+
+} // namespace fastconv

@@ -1,0 +1,36 @@
+// Threads and configuration.
+#pragma once
+
+#include "fastconv/types.h"
+
+namespace fastconv {
+
+FASTCONV_API void set_num_threads(std::int64_t count); // InvalidArgument below 1
+FASTCONV_API std::int64_t get_num_threads();
+
+/// For a host with thread settings of its own: calls that prefer the pool take at most `count` threads, however many
+/// set_num_threads allows.
+FASTCONV_API void limit_host_threads(std::int64_t count);
+
+enum class ThreadingBackend : std::uint8_t { openmp, pool };
+
+/// While it lives, calls of this thread run on `backend` unless FASTCONV_THREADING says otherwise.
+class FASTCONV_API PreferBackend {
+  public:
+    explicit PreferBackend(ThreadingBackend backend);
+    ~PreferBackend();
+    PreferBackend(const PreferBackend&) = delete;
+    PreferBackend& operator=(const PreferBackend&) = delete;
+
+  private:
+    ThreadingBackend previous_;
+};
+
+struct Config {
+    std::string version, compiler, isa, threading;
+    std::vector<std::string> isa_available;
+    std::int64_t threads;
+};
+FASTCONV_API Config config();
+
+} // namespace fastconv

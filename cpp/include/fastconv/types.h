@@ -1,0 +1,57 @@
+// The types that all of the C++ API shares, and how they are read from words and lists.
+//
+// A front end turns its framework's arguments into these plain numbers, makes a problem of them (where everything is
+// validated, so that all front ends refuse the same things with the same words) and calls the function that computes.
+// Buffers are dense, in the problem's data format and data type, and never overlap.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#define FASTCONV_API __attribute__((visibility("default")))
+
+namespace fastconv {
+
+/// A wrong argument. The text names the argument, what came, and what would do.
+class FASTCONV_API InvalidArgument : public std::invalid_argument {
+  public:
+    using std::invalid_argument::invalid_argument;
+};
+
+enum class DataType : std::uint8_t { float32, float64 };
+enum class DataFormat : std::uint8_t { nhwc, nchw };
+enum class Activation : std::uint8_t { linear, relu };
+enum class Algorithm : std::uint8_t { auto_choice, direct, winograd, depthwise };
+
+using Dims = std::vector<std::int64_t>;
+using Pair = std::array<std::int64_t, 2>; // (height, width)
+
+/// Padding as the caller says it; `top` ... `right` count only for `explicit_pads`.
+struct Padding {
+    enum class Mode : std::uint8_t { valid, same, explicit_pads };
+    Mode mode = Mode::valid;
+    std::int64_t top = 0, bottom = 0, left = 0, right = 0;
+};
+
+// ---- From words and lists to numbers. `name` is the argument's name for the error message.
+// ----------------------------
+FASTCONV_API DataFormat parse_data_format(std::string_view text); // "NHWC" | "NCHW"
+FASTCONV_API Activation parse_activation(std::string_view text);  // "linear" | "relu"
+/// "VALID" | "SAME", any case
+FASTCONV_API Padding parse_padding(std::string_view text, const char* name = "padding");
+/// Eight numbers in the order of the four dimensions, as TensorFlow's `explicit_paddings`.
+FASTCONV_API Padding explicit_padding(const Dims& eight, DataFormat format, const char* name = "padding");
+/// (top, bottom, left, right); each at least 0.
+FASTCONV_API Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t left, std::int64_t right,
+                                      const char* name = "padding");
+/// 1, 2 or 4 numbers (four: in `format` order, those of batch and channels must be 1), each at least 1.
+FASTCONV_API Pair parse_pair(const char* name, const Dims& values, DataFormat format);
+
+/// Throws unless `dims` is what `problem` says; e.g. the shape of `out_backprop` against output_dims().
+FASTCONV_API void check_dims(const char* name, const Dims& dims, const Dims& expected, const char* why);
+
+} // namespace fastconv
