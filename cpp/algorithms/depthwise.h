@@ -1,16 +1,16 @@
-// Depthwise convolution (groups = C) in all three directions, with its own kernels.
+// Depthwise convolution (groups = C) with multiplier 1, in all three directions, with kernels of its own.
 #pragma once
 
-#include "fastconv/convolution.h"
+#include "algorithms/algorithm.h"
 
 namespace fastconv {
 
 template <class T>
-void depthwise_forward(const ConvProblem& problem, const T* input, const T* filters, const T* bias, bool relu,
-                       T* output);
+const Algorithm<T>& depthwise();
 template <class T>
-void depthwise_input_gradient(const ConvProblem& problem, const T* filters, const T* dy, T* dx);
-template <class T>
-void depthwise_filter_gradient(const ConvProblem& problem, const T* input, const T* dy, T* dw);
+const Algorithm<T>& depthwise_filter_gradient();
+
+/// Whether a layer is one, whether written with groups or not: the memory is the same.
+inline bool is_depthwise(const ConvProblem& layer) { return layer.groups == layer.c && layer.k == layer.c; }
 
 } // namespace fastconv

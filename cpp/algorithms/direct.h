@@ -1,27 +1,38 @@
-// The direct algorithm: any gather, and any filter gradient.
+// The direct algorithm: sums of products in plain order, for any correlation and any filter gradient.
+//
+// Three ways to the same sums and more: direct packs all filters beforehand, direct_streamed packs them block by block,
+// small_k_reduce and small_k_spread are for few filters.
 #pragma once
 
-#include "algorithms/correlation.h"
-#include "algorithms/sketch.h"
+#include "algorithms/algorithm.h"
 
 namespace fastconv {
 
-/// A tile of one image.
-struct ImageTile {
-    std::int64_t image;
-    Tile tile;
-};
+/// Any correlation, with all filters packed beforehand.
+template <class T>
+const Algorithm<T>& direct();
 
-/// Computes all of the output, or the given tiles only.
+/// Correlations of 1x1 windows with many filters and few pixels, whose filters are packed block by block.
 template <class T>
-void run_direct(const Gather<T>& gather, const std::vector<ImageTile>* only = nullptr);
+const Algorithm<T>& direct_streamed();
 
+/// Any filter gradient: outer products of input values and output gradients.
 template <class T>
-void direct_filter_gradient(const ConvProblem& problem, const T* input, const T* dy, T* dw);
+const Algorithm<T>& direct_filter_gradient();
 
+/// Few filters, vectors along the values of a window.
 template <class T>
-Sketch sketch_direct(const Gather<T>& gather);
+const Algorithm<T>& small_k_reduce();
+
+/// Few filters, vectors along the flattened axis of pixels and filters: correlations and filter gradients.
 template <class T>
-Sketch sketch_direct_filter_gradient(const ConvProblem& problem);
+const Algorithm<T>& small_k_spread();
+template <class T>
+const Algorithm<T>& small_k_spread_filter_gradient();
+
+/// Plans a correlation in two halves where it is too large for one pass: its packed filters, or the length of a sum.
+/// Returns whether it did. `packed_values`: of all packed filters.
+template <class T>
+bool plan_halves(const Request& request, std::int64_t packed_values, bool splits_filters, ConvPlan<T>& plan);
 
 } // namespace fastconv

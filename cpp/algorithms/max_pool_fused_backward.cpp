@@ -50,7 +50,7 @@ class Sparse {
     Sparse(const ConvProblem& problem, const PoolProblem& windows)
         : o(problem), pool(windows), kernel(kernels<T>()), width(kernel.width), taps_count(pool.r * pool.s),
           padded(o.pad_top != 0 || o.pad_left != 0 || o.pad_bottom != 0 || o.pad_right != 0) {
-        if (o.format != DataFormat::nhwc || o.groups != 1 || o.algorithm != Algorithm::auto_choice) return;
+        if (o.format != DataFormat::nhwc || o.groups != 1 || o.algorithm != kAutoAlgorithm) return;
         if (o.stride_h != 1 || o.stride_w != 1 || o.dilation_h != 1 || o.dilation_w != 1) return;
         if (pool.pad_top != 0 || pool.pad_bottom != 0 || pool.pad_left != 0 || pool.pad_right != 0) return;
         if (o.n * pool.p * pool.q * filter_values(o) == 0) return;
@@ -137,7 +137,7 @@ class Sparse {
         const bool in_place = !padded && following >= behind;
         const Scratch<T> band(in_place ? 0 : lines * line + behind);
         if (!in_place) {
-            fill_band(windows_of(o), covered, input, o.c, o.c, band.get());
+            fill_padded_tile(windows_of(o), covered, input, o.c, o.c, band.get());
             std::fill_n(band.get() + lines * line, behind, T{});
         }
         const T* const x = in_place ? input : band.get();

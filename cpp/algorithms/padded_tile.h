@@ -1,7 +1,7 @@
-// A band: the part of an input that a tile of output pixels reads, copied with its padding made explicit.
+// A padded tile: the part of an input that a tile of output pixels reads, copied with its padding made explicit.
 //
-// Only tiles of padded problems need one; the copy costs a store per input value, while the convolution then spends
-// K*R*S multiplications on it.
+// Only tiles that reach into the padding need a copy. It costs one store per input value; the convolution then spends
+// K*R*S multiplications on that value.
 #pragma once
 
 #include "fastconv/convolution.h"
@@ -22,7 +22,7 @@ struct Windows {
 
     bool crosses_columns() const { return base_w < 0 || base_w + (q - 1) * stride_w + (s - 1) * dilation_w >= w; }
     bool crosses_rows() const { return base_h < 0 || base_h + (p - 1) * stride_h + (r - 1) * dilation_h >= h; }
-    /// One copy of an input value serves all windows, so that the band is a smaller image...
+    /// One copy of an input value serves all windows, so that the copy is a smaller image...
     bool overlapping() const { return dilation_h == 1 && dilation_w == 1 && stride_h <= r && stride_w <= s; }
     /// ... else each window is copied on its own: [pixel row][i][j][pixel][channel].
 };
@@ -36,13 +36,13 @@ struct Tile {
     std::int64_t y0, rows, x0, columns;
 };
 
-/// How to read a band, or the input itself, in elements: pixel (y0 + y, x0 + x) and window element (i, j) sit at
+/// How to read a padded tile, or the input itself, in elements: pixel (y0 + y, x0 + x) and window element (i, j) sit at
 /// y*row + x*step + i*window_row + j*window_column.
-struct BandLayout {
+struct PaddedTileLayout {
     std::int64_t row, step, window_row, window_column;
 };
 
-inline BandLayout band_layout(const Windows& a, std::int64_t columns, std::int64_t channels) {
+inline PaddedTileLayout padded_tile_layout(const Windows& a, std::int64_t columns, std::int64_t channels) {
     if (a.overlapping()) {
         const std::int64_t line = ((columns - 1) * a.stride_w + a.s) * channels;
         return {a.stride_h * line, a.stride_w * channels, line, channels};
@@ -51,7 +51,7 @@ inline BandLayout band_layout(const Windows& a, std::int64_t columns, std::int64
     return {a.r * a.s * plane, channels, a.s * plane, plane};
 }
 
-inline std::int64_t band_size(const Windows& a, std::int64_t rows, std::int64_t columns, std::int64_t channels) {
+inline std::int64_t padded_tile_size(const Windows& a, std::int64_t rows, std::int64_t columns, std::int64_t channels) {
     if (a.overlapping()) return ((rows - 1) * a.stride_h + a.r) * ((columns - 1) * a.stride_w + a.s) * channels;
     return rows * columns * a.r * a.s * channels;
 }
@@ -75,9 +75,11 @@ void copy_pixels(T* to, const T* from, std::int64_t from_step, std::int64_t x, s
     std::fill(to + last * channels, to + count * channels, T{});
 }
 
-/// Fills `to` (band_size values) from one image; `input` points at its first wanted channel, pixels `pixel` apart.
+/// Fills `to` (padded_tile_size values) from one image; `input` points at its first wanted channel, pixels `pixel`
+/// apart.
 template <class T>
-void fill_band(const Windows& a, const Tile& tile, const T* input, std::int64_t pixel, std::int64_t channels, T* to) {
+void fill_padded_tile(const Windows& a, const Tile& tile, const T* input, std::int64_t pixel, std::int64_t channels,
+                      T* to) {
     const std::int64_t y = a.base_h + tile.y0 * a.stride_h, x = a.base_w + tile.x0 * a.stride_w;
     const auto line = [&](std::int64_t at, std::int64_t column, std::int64_t stride, std::int64_t count) {
         if (at < 0 || at >= a.h)

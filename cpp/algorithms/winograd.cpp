@@ -1,5 +1,5 @@
-// Plans Winograd's algorithm, forward and input gradient: transform tiles of the input, multiply at each of the 36
-// points, transform back. The products are conv_row over tiles.
+// Winograd's algorithm, forward and input gradient: transform tiles of the input, multiply at each of the 36 points,
+// transform back. The products are conv_row over tiles.
 //
 // Two orders of work, of the same bits. Usually transformed filters are packed once, and each task takes a block of
 // tiles through all filters. Where tiles are few and filters many, the transformed filters (4 times their size) would
@@ -7,12 +7,13 @@
 // with many tiles, and they are never stored. The sums over the channels then go on from part to part.
 #include "algorithms/winograd.h"
 
-#include "algorithms/direct.h"
-#include "algorithms/winograd_tiles.h"
+#include "algorithms/algorithms.h"
+#include "algorithms/winograd_filters.h"
+#include "core/environment.h"
 #include "core/threading.h"
 #include "core/workspace.h"
 
-#include <algorithm>
+#include <limits>
 #include <vector>
 
 namespace fastconv {
@@ -22,25 +23,41 @@ constexpr std::int64_t kBlockBytes = 640 << 10; // points of a block of tiles, i
 constexpr std::int64_t kThreadBytes = 2 << 20;  // bound on the scratch memory of a thread
 constexpr std::int64_t kLeastTiles = 12;        // fewer would read the transformed filters for too few products
 constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
-
-constexpr std::size_t kTilesAgain = 1 << 14; // tiles listed at once to be computed directly
-
-constexpr std::int64_t kAhead = 4; // channels whose taps are fetched before their turn
-
-// Filters that are not stored:
-constexpr std::int64_t kPartBytes = 320 << 10; // a part of the transformed filters
-// Tiles that one part serves: the fewer, the more often filters are transformed and read. 200 take 2 MB for a thread's
-// points of the output, which the bound allows 16 threads.
+constexpr std::size_t kTilesAgain = 1 << 14;    // tiles listed at once to be computed directly
+// Tiles that one part of filters that are not stored serves: the fewer, the more often filters are transformed and
+// read. 200 take 2 MB for a thread's points of the output, which the bound allows 16 threads.
 constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
-constexpr std::int64_t kChunkBytes = 16 << 20;  // points of the input
-constexpr std::int64_t kStoredBytes = 10 << 20; // transformed filters larger than this leave the caches
-constexpr std::int64_t kTilesOfFewPixels = 64;  // tiles of an image, up to which they would be read for too few of them
-// Smaller ones, too, are not worth storing for so few tiles of the whole batch: 14x14x256 takes 0.67 instead of 0.86 ms
-// for one image and as long for eight; filters of 128 channels (2.4 MB) gain nothing.
-constexpr std::int64_t kFewTiles = 100, kStoredForFewBytes = 4 << 20;
+constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input
 
 template <class T>
 constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
+
+struct WinogradDecisions : Decisions {
+    explicit WinogradDecisions(const Request& request)
+        : layer(request.layer), direction(request.direction), threads(request.threads),
+          filters_stay(request.filters_stay), g(request.part), form(g.windows.r), grid(form, g.windows.p, g.windows.q),
+          tiles(g.n * grid.image()) {}
+
+    /// For tiles that must be computed again.
+    Request again() const {
+        Request request{layer, direction, g, threads, filters_stay};
+        request.again = request.single = true;
+        return request;
+    }
+
+    ConvProblem layer;
+    Direction direction;
+    std::int64_t threads;
+    bool filters_stay;
+    Correlation g;
+    WinogradForm form;
+    TileGrid grid;
+    std::int64_t tiles;
+    WinogradFilters filters{};
+    std::int64_t block = 0; // tiles of a task
+    std::int64_t chunk = 0; // filters not stored: tiles whose input is transformed at once
+    PackKey key{};
+};
 
 template <class T>
 std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
@@ -49,86 +66,24 @@ std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
     return kPoints * (c + lanes) * value_bytes<T>;
 }
 
-/// How filters are cut, and which order of work a layer has for so many tiles.
-template <class T>
-struct FilterBlocks {
-    std::int64_t vectors, k_blocks, widest; // widest: filters of a block
-    bool stored;
-    std::int64_t c_parts; // not stored: parts of the channels of a block
-
-    explicit FilterBlocks(const Gather<T>& g) {
-        const KernelsOf<T>& kernel = kernels<T>();
-        vectors = ceil_div(g.k, kernel.width);
-        k_blocks = ceil_div(vectors, kernel.max_vectors);
-        widest = ceil_div(vectors, k_blocks) * kernel.width;
-        const TileGrid grid(WinogradForm(g.windows.r), g.windows.p, g.windows.q);
-        const std::int64_t bytes = kPoints * g.c * g.k * value_bytes<T>;
-        const bool few = g.cache == nullptr && g.n * grid.image() <= kFewTiles && bytes > kStoredForFewBytes;
-        stored = (bytes <= kStoredBytes && !few) || grid.image() > kTilesOfFewPixels;
-        const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * widest * value_bytes<T>));
-        c_parts = stored ? 1 : ceil_div(g.c, most);
-    }
-    /// Block b has the filters [first(b), first(b) + lanes(b)), the last ones beyond k.
-    std::int64_t first(std::int64_t b) const { return part_start(b, k_blocks, vectors) * kernels<T>().width; }
-    std::int64_t lanes(std::int64_t b) const { return first(b + 1) - first(b); }
-};
-
 /// Tiles of a block: whole register tiles of 12 (6 and 4 divide it), and enough blocks for all threads; of few tiles,
 /// one or two equal blocks for each thread.
 template <class T>
-std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k) {
+std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k, std::int64_t threads) {
     const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
-    const std::int64_t threads = threads_for_tasks();
     for (const std::int64_t blocks : {threads, 2 * threads})
         if (ceil_div(tiles, blocks) <= fit) return ceil_div(tiles, blocks);
     const std::int64_t share = ceil_div(ceil_div(tiles, 2 * threads), 12) * 12;
     return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
 }
 
-/// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane], planes `plane` apart.
+/// Tiles whose input is transformed at once, and of these the tiles of one task.
 template <class T>
-void transform_filters(const Gather<T>& g, const WinogradForm& form, std::int64_t c0, std::int64_t c1, std::int64_t k0,
-                       std::int64_t lanes, T* to, std::int64_t plane) {
-    const KernelsOf<T>& kernel = kernels<T>();
-    constexpr std::int64_t strip = 16; // channels whose taps are turned at once
-    const std::int64_t valid = std::min(g.k - k0, lanes), window = form.window;
-    const bool in_place = g.f_k == 1 && valid == lanes;
-    const Scratch<T> taps(in_place ? 0 : window * window * strip * lanes);
-    WinogradTile<T> tile{};
-    tile.row1 = tile.column1 = window;
-    tile.channels = lanes;
-    tile.plane = plane;
-    for (std::int64_t first = c0; first < c1; first += strip) {
-        const std::int64_t count = std::min(strip, c1 - first);
-        const T* from = g.filters + first * g.f_c + k0 * g.f_k;
-        if (!in_place) {
-            if (valid < lanes) std::fill_n(taps.get(), window * window * strip * lanes, T{});
-            for (std::int64_t i = 0; i < window; ++i) {
-                for (std::int64_t j = 0; j < window; ++j) {
-                    T* tap = taps.get() + (i * window + j) * strip * lanes;
-                    const T* source = from + i * g.f_i + j * g.f_j;
-                    if (g.f_c == 1)
-                        kernel.transpose(source, g.f_k, tap, lanes, valid, count);
-                    else // f_k is 1
-                        for (std::int64_t c = 0; c < count; ++c)
-                            std::copy_n(source + c * g.f_c, valid, tap + c * lanes);
-                }
-            }
-        }
-        for (std::int64_t c = 0; c < count; ++c) {
-            // Runs of a few lines, one for each tap and channel, are too short for the hardware to see where they go.
-            for (std::int64_t tap = 0; in_place && c + kAhead < c1 - first && tap < window * window; ++tap) {
-                const T* ahead = from + (c + kAhead) * g.f_c + tap / window * g.f_i + tap % window * g.f_j;
-                for (std::int64_t lane = 0; lane < lanes; lane += 64 / value_bytes<T>)
-                    __builtin_prefetch(ahead + lane, 0, 2);
-            }
-            tile.pixels = in_place ? from + c * g.f_c : taps.get() + c * lanes;
-            tile.row = in_place ? g.f_i : window * strip * lanes;
-            tile.pixel = in_place ? g.f_j : strip * lanes;
-            tile.points = to + (first - c0 + c) * lanes;
-            kernel.winograd_filter[form.index](tile);
-        }
-    }
+void choose_chunk(WinogradDecisions& d) {
+    d.chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * d.g.c * value_bytes<T>), 1, d.tiles);
+    const std::int64_t most = d.threads <= 16 ? kPartTiles : kPartTilesOfManyThreads;
+    const std::int64_t enough = ceil_div(2 * d.threads, d.filters.k_blocks); // tasks for all threads
+    d.block = ceil_div(d.chunk, std::min(d.chunk, std::max(ceil_div(d.chunk, most), enough)));
 }
 
 /// Multiplies `tiles` tiles of points at `in` with the points of a part of the filters, [point][c][lanes].
@@ -156,108 +111,180 @@ void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int
 
 /// Transforms tiles [first, last) back to filters [k0, k0 + lanes) of the output, and notes those not finite.
 template <class T>
-void transform_outputs(const Gather<T>& g, const WinogradForm& form, const TileGrid& grid, std::int64_t first,
-                       std::int64_t last, std::int64_t k0, std::int64_t lanes, const T* points, std::int64_t plane,
+void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, std::int64_t first, std::int64_t last,
+                       std::int64_t k0, std::int64_t lanes, const T* points, std::int64_t plane,
                        std::vector<unsigned char>& finite) {
+    const Correlation& g = d.g;
     WinogradOutput<T> tile{};
     tile.plane = plane;
-    tile.bias = g.bias ? g.bias + k0 : nullptr;
-    tile.relu = g.relu;
+    tile.bias = operands.bias ? operands.bias + g.bias + k0 : nullptr;
+    tile.relu = operands.relu;
     tile.row = g.out_row;
     tile.pixel = g.out_pixel;
     tile.channels = std::min(lanes, g.k - k0);
     for (std::int64_t t = first; t < last; ++t) {
-        const std::int64_t y = grid.y(t), x = grid.x(t);
+        const std::int64_t y = d.grid.y(t), x = d.grid.x(t);
         tile.points = points + (t - first) * lanes;
-        tile.y = g.output + grid.n(t) * g.out_image + y * g.out_row + x * g.out_pixel + k0;
-        tile.rows = std::min(form.tile, g.windows.p - y);
-        tile.columns = std::min(form.tile, g.windows.q - x);
+        tile.y = operands.output + g.output + d.grid.n(t) * g.out_image + y * g.out_row + x * g.out_pixel + k0;
+        tile.rows = std::min(d.form.tile, g.windows.p - y);
+        tile.columns = std::min(d.form.tile, g.windows.q - x);
         // Several tasks may compute filters of one tile: all that write, write 0.
-        if (!kernels<T>().winograd_output[form.index](tile))
+        if (!kernels<T>().winograd_output[d.form.index](tile))
             __atomic_store_n(&finite[static_cast<std::size_t>(t)], static_cast<unsigned char>(0), __ATOMIC_RELAXED);
     }
 }
 
 template <class T>
-void with_stored_filters(const Gather<T>& g, const WinogradForm& form, const TileGrid& grid,
-                         const FilterBlocks<T>& blocks, std::int64_t tiles, std::vector<unsigned char>& finite) {
-    const Packed<T> filters(
-        g.cache, pack_key(g, Algorithm::winograd, {blocks.k_blocks}),
-        kPoints * g.c * blocks.vectors * kernels<T>().width, [&](T* to) {
-            constexpr std::int64_t strip = 16; // channels of one task
-            const std::int64_t strips = ceil_div(g.c, strip);
-            parallel_for(blocks.k_blocks * strips, static_cast<double>(kPoints * g.c * g.k), [&](std::int64_t task) {
-                const std::int64_t kb = task / strips, c0 = task % strips * strip, lanes = blocks.lanes(kb);
-                transform_filters(g, form, c0, std::min(g.c, c0 + strip), blocks.first(kb), lanes,
-                                  to + kPoints * g.c * blocks.first(kb) + c0 * lanes, g.c * lanes);
-            });
+void run_stored(const WinogradDecisions& d, const Operands<T>& operands, std::vector<unsigned char>& finite) {
+    const Correlation& g = d.g;
+    const WinogradFilters& f = d.filters;
+    const Packed<T> filters(operands.cache, d.key, f.total(g.c), [&](T* to) {
+        constexpr std::int64_t strip = 16; // channels of one task
+        const std::int64_t strips = ceil_div(g.c, strip);
+        parallel_for(f.k_blocks * strips, static_cast<double>(kPoints * g.c * g.k), [&](std::int64_t task) {
+            const std::int64_t kb = task / strips, c0 = task % strips * strip, lanes = f.lanes(kb);
+            transform_filters(g, d.form, operands.filters, c0, std::min(g.c, c0 + strip), f.first(kb), lanes,
+                              to + kPoints * g.c * f.first(kb) + c0 * lanes, g.c * lanes);
         });
-    const std::int64_t block = choose_block<T>(tiles, g.c, g.k);
-    const std::int64_t in_plane = block * g.c + plane_padding<T>, out_plane = block * blocks.widest + plane_padding<T>;
-    const double work = 2.0 * static_cast<double>(kPoints * tiles * g.c) * static_cast<double>(g.k);
-    parallel_for(ceil_div(tiles, block), work, [&](std::int64_t task) {
-        const std::int64_t first = task * block, last = std::min(tiles, first + block);
+    });
+    const std::int64_t block = d.block;
+    const std::int64_t in_plane = block * g.c + plane_padding<T>, out_plane = block * f.widest + plane_padding<T>;
+    const double work = 2.0 * static_cast<double>(kPoints * d.tiles * g.c) * static_cast<double>(g.k);
+    parallel_for(ceil_div(d.tiles, block), work, [&](std::int64_t task) {
+        const std::int64_t first = task * block, last = std::min(d.tiles, first + block);
         const Scratch<T> in(kPoints * in_plane), out(kPoints * out_plane);
-        transform_inputs(g.windows, grid, g.input, g.image, g.pixel, g.c, first, last, in.get(), in_plane);
-        for (std::int64_t kb = 0; kb < blocks.k_blocks; ++kb) {
-            const std::int64_t k0 = blocks.first(kb), lanes = blocks.lanes(kb);
+        transform_inputs(g.windows, d.grid, operands.input + g.input, g.image, g.pixel, g.c, first, last, in.get(),
+                         in_plane);
+        for (std::int64_t kb = 0; kb < f.k_blocks; ++kb) {
+            const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
             multiply(in.get(), in_plane, g.c, last - first, filters.get() + kPoints * g.c * k0, g.c, lanes, out.get(),
                      out_plane, false);
-            transform_outputs(g, form, grid, first, last, k0, lanes, out.get(), out_plane, finite);
+            transform_outputs(d, operands, first, last, k0, lanes, out.get(), out_plane, finite);
         }
     });
 }
 
-/// Tiles whose input is transformed at once, and of these the tiles of one task.
 template <class T>
-void choose_chunk(const Gather<T>& g, std::int64_t tiles, std::int64_t k_blocks, std::int64_t& chunk,
-                  std::int64_t& block) {
-    chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * g.c * value_bytes<T>), 1, tiles);
-    const std::int64_t threads = threads_for_tasks(), most = threads <= 16 ? kPartTiles : kPartTilesOfManyThreads;
-    const std::int64_t enough = ceil_div(2 * threads, k_blocks); // tasks for all threads
-    block = ceil_div(chunk, std::min(chunk, std::max(ceil_div(chunk, most), enough)));
-}
-
-template <class T>
-void with_streamed_filters(const Gather<T>& g, const WinogradForm& form, const TileGrid& grid,
-                           const FilterBlocks<T>& blocks, std::int64_t tiles, std::vector<unsigned char>& finite) {
-    std::int64_t chunk = 0, block = 0;
-    choose_chunk(g, tiles, blocks.k_blocks, chunk, block);
+void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::vector<unsigned char>& finite) {
+    const Correlation& g = d.g;
+    const WinogradFilters& f = d.filters;
+    const std::int64_t chunk = d.chunk, block = d.block, out_plane = block * f.widest + plane_padding<T>;
     // Points of the input lie as [part of the channels][point][tile][channel]: a product reads one run of memory.
-    const std::int64_t out_plane = block * blocks.widest + plane_padding<T>;
     const auto in_offset = [&](std::int64_t part) {
-        return kPoints * (chunk * part_start(part, blocks.c_parts, g.c) + part * plane_padding<T>);
+        return kPoints * (chunk * f.part(part, g.c) + part * plane_padding<T>);
     };
-    const Scratch<T> in(in_offset(blocks.c_parts));
-    for (std::int64_t start = 0; start < tiles; start += chunk) {
-        const std::int64_t count = std::min(chunk, tiles - start), tile_blocks = ceil_div(count, block);
+    const Scratch<T> in(in_offset(f.c_parts));
+    for (std::int64_t start = 0; start < d.tiles; start += chunk) {
+        const std::int64_t count = std::min(chunk, d.tiles - start), tile_blocks = ceil_div(count, block);
         constexpr std::int64_t few = 4; // tiles of one task
         parallel_for(ceil_div(count, few), static_cast<double>(count * kPoints * g.c), [&](std::int64_t task) {
             const std::int64_t first = task * few, last = std::min(count, first + few);
-            for (std::int64_t part = 0; part < blocks.c_parts; ++part) {
-                const std::int64_t c0 = part_start(part, blocks.c_parts, g.c);
-                const std::int64_t channels = part_start(part + 1, blocks.c_parts, g.c) - c0;
-                transform_inputs(g.windows, grid, g.input + c0, g.image, g.pixel, channels, start + first, start + last,
-                                 in.get() + in_offset(part) + first * channels, chunk * channels + plane_padding<T>);
+            for (std::int64_t part = 0; part < f.c_parts; ++part) {
+                const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
+                transform_inputs(g.windows, d.grid, operands.input + g.input + c0, g.image, g.pixel, channels,
+                                 start + first, start + last, in.get() + in_offset(part) + first * channels,
+                                 chunk * channels + plane_padding<T>);
             }
         });
         const double work = 2.0 * static_cast<double>(kPoints * count * g.c) * static_cast<double>(g.k);
-        parallel_for(tile_blocks * blocks.k_blocks, work, [&](std::int64_t task) {
+        parallel_for(tile_blocks * f.k_blocks, work, [&](std::int64_t task) {
             const std::int64_t kb = task / tile_blocks, first = task % tile_blocks * block;
             const std::int64_t last = std::min(count, first + block);
-            const std::int64_t k0 = blocks.first(kb), lanes = blocks.lanes(kb);
-            const std::int64_t most = ceil_div(g.c, blocks.c_parts);
-            const Scratch<T> filters(kPoints * most * lanes), out(kPoints * out_plane);
-            for (std::int64_t part = 0; part < blocks.c_parts; ++part) {
-                const std::int64_t c0 = part_start(part, blocks.c_parts, g.c);
-                const std::int64_t channels = part_start(part + 1, blocks.c_parts, g.c) - c0;
-                transform_filters(g, form, c0, c0 + channels, k0, lanes, filters.get(), channels * lanes);
+            const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
+            const Scratch<T> filters(kPoints * ceil_div(g.c, f.c_parts) * lanes), out(kPoints * out_plane);
+            for (std::int64_t part = 0; part < f.c_parts; ++part) {
+                const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
+                transform_filters(g, d.form, operands.filters, c0, c0 + channels, k0, lanes, filters.get(),
+                                  channels * lanes);
                 multiply(in.get() + in_offset(part) + first * channels, chunk * channels + plane_padding<T>, channels,
                          last - first, filters.get(), channels, lanes, out.get(), out_plane, part > 0);
             }
-            transform_outputs(g, form, grid, start + first, start + last, k0, lanes, out.get(), out_plane, finite);
+            transform_outputs(d, operands, start + first, start + last, k0, lanes, out.get(), out_plane, finite);
         });
     }
+}
+
+/// Computes the tiles that are not finite by the direct algorithm.
+template <class T>
+void compute_again(const WinogradDecisions& d, Operands<T> operands, const std::vector<unsigned char>& finite) {
+    const Windows& a = d.g.windows;
+    std::vector<ImageTile> again;
+    ConvPlan<T> plan;
+    const auto compute = [&] {
+        if (plan.empty()) plan_cheapest(d.again(), plan);
+        operands.only = &again;
+        plan.run(operands);
+        again.clear();
+    };
+    for (std::int64_t t = 0; t < d.tiles; ++t) {
+        if (finite[static_cast<std::size_t>(t)]) continue;
+        const std::int64_t y = d.grid.y(t), x = d.grid.x(t);
+        again.push_back({d.grid.n(t), {y, std::min(d.form.tile, a.p - y), x, std::min(d.form.tile, a.q - x)}});
+        if (again.size() == kTilesAgain) compute();
+    }
+    if (!again.empty()) compute();
+}
+
+template <class T>
+void run(const Decisions& decisions, const Operands<T>& operands) {
+    const auto& d = static_cast<const WinogradDecisions&>(decisions);
+    std::vector<unsigned char> finite(static_cast<std::size_t>(d.tiles), 1);
+    if (d.filters.stored)
+        run_stored(d, operands, finite);
+    else
+        run_streamed(d, operands, finite);
+    compute_again(d, operands, finite);
+}
+
+/// The transformed filters do not fit: half of the filters after the other.
+template <class T>
+void plan(const Request& request, ConvPlan<T>& plan);
+
+template <class T>
+void plan_filter_halves(const Request& request, std::int64_t first_half, ConvPlan<T>& plan_of_both) {
+    Correlation half = request.part;
+    half.k = first_half;
+    plan(request.with(half), plan_of_both);
+    half.k = request.part.k - first_half;
+    half.filters += first_half * half.f_k;
+    half.output += first_half;
+    half.bias += first_half;
+    plan(request.with(half), plan_of_both);
+}
+
+template <class T>
+void plan(const Request& request, ConvPlan<T>& plan) {
+    const Correlation& g = request.part;
+    if (g.window() == 0) { // nothing to multiply
+        Request zeros = request;
+        zeros.again = true;
+        return plan_cheapest(zeros, plan);
+    }
+    const WinogradFilters f = choose_winograd_filters<T>(g, request.filters_stay);
+    if (f.stored && f.k_blocks > 1 && f.total(g.c) * value_bytes<T> > kFilterBytes)
+        return plan_filter_halves(request, f.first(f.k_blocks / 2), plan);
+    auto decisions = std::make_unique<WinogradDecisions>(request);
+    WinogradDecisions& d = *decisions;
+    d.filters = f;
+    d.key = pack_key(g, PackForm::winograd, {f.k_blocks, 0, 0, 0});
+    PlanSummary& summary = d.summary;
+    summary.kernel = d.form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
+    summary.tile_filters = f.widest;
+    summary.multiplications = static_cast<double>(kPoints * d.tiles) * static_cast<double>(g.c * g.k);
+    if (f.stored) {
+        d.block = choose_block<T>(d.tiles, g.c, g.k, request.threads);
+        summary.tasks = ceil_div(d.tiles, d.block);
+        summary.shared_bytes = f.total(g.c) * value_bytes<T> + d.tiles;
+        summary.thread_bytes = kPoints * (d.block * (g.c + f.widest) + 2 * plane_padding<T>)*value_bytes<T>;
+    } else {
+        choose_chunk<T>(d);
+        summary.tasks = ceil_div(d.chunk, d.block) * f.k_blocks;
+        summary.shared_bytes = kPoints * (d.chunk * g.c + f.c_parts * plane_padding<T>)*value_bytes<T> + d.tiles;
+        summary.thread_bytes =
+            kPoints * (d.block + ceil_div(g.c, f.c_parts) + 1) * (f.widest + plane_padding<T>)*value_bytes<T>;
+    }
+    summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[f.widest / f.width - 1]);
+    plan.add(winograd<T>(), std::move(decisions));
 }
 
 } // namespace
@@ -271,79 +298,40 @@ bool winograd_serves(const ConvProblem& o) {
 }
 
 template <class T>
-void run_winograd(const Gather<T>& g) {
-    const Windows& a = g.windows;
-    if (g.n == 0 || a.p == 0 || a.q == 0) return;
-    if (a.r == 0 || a.s == 0) return run_direct(g); // nothing to multiply
-    const FilterBlocks<T> blocks(g);
-    if (blocks.stored && blocks.k_blocks > 1 &&
-        kPoints * g.c * blocks.vectors * kernels<T>().width * value_bytes<T> > kFilterBytes) {
-        Gather<T> half = g;
-        half.k = blocks.first(blocks.k_blocks / 2);
-        run_winograd(half);
-        const std::int64_t done = half.k;
-        half.k = g.k - done;
-        half.filters += done * g.f_k;
-        half.output += done;
-        if (half.bias) half.bias += done;
-        return run_winograd(half);
-    }
-    const WinogradForm form(a.r);
-    const TileGrid grid(form, a.p, a.q);
-    const std::int64_t tiles = g.n * grid.image();
-    std::vector<unsigned char> finite(static_cast<std::size_t>(tiles), 1);
-    if (blocks.stored)
-        with_stored_filters(g, form, grid, blocks, tiles, finite);
-    else
-        with_streamed_filters(g, form, grid, blocks, tiles, finite);
-    // A NaN or infinity, given or made by the transform, spreads over its tile: these tiles are computed directly.
-    std::vector<ImageTile> again;
-    for (std::int64_t t = 0; t < tiles; ++t) {
-        if (finite[static_cast<std::size_t>(t)]) continue;
-        const std::int64_t y = grid.y(t), x = grid.x(t);
-        again.push_back({grid.n(t), {y, std::min(form.tile, a.p - y), x, std::min(form.tile, a.q - x)}});
-        if (again.size() == kTilesAgain) {
-            run_direct(g, &again);
-            again.clear();
-        }
-    }
-    if (!again.empty()) run_direct(g, &again);
+double winograd_cost(const ConvProblem& o) {
+    constexpr double never = std::numeric_limits<double>::infinity();
+    if (!winograd_enabled()) return never;
+    // Transforms cost about 36*(C + K) operations a tile against 36*C*K multiplications: they pay from some 32
+    // channels. Images of less than 6x6 have too few tiles for the transformed filters.
+    if (o.c < 32 || o.k < 32 || o.p * o.q < 36) return never;
+    // 36 products a tile instead of the window's for each of its pixels, of which those over the edge are wasted. The
+    // transforms take half as long again where channels are few: a product counts twice.
+    const std::int64_t tiles = TileGrid(WinogradForm(o.r), o.p, o.q).image();
+    return static_cast<double>(2 * kPoints * tiles) / static_cast<double>(o.p * o.q);
 }
 
 template <class T>
-Sketch sketch_winograd(const Gather<T>& g) {
-    const KernelsOf<T>& kernel = kernels<T>();
-    const WinogradForm form(g.windows.r);
-    const std::int64_t tiles = g.n * TileGrid(form, g.windows.p, g.windows.q).image();
-    const FilterBlocks<T> blocks(g);
-    Sketch sketch;
-    sketch.kernel = form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
-    sketch.tile_filters = blocks.widest;
-    sketch.multiplications = static_cast<double>(kPoints * tiles) * static_cast<double>(g.c * g.k);
-    std::int64_t block = 0;
-    if (blocks.stored) {
-        block = choose_block<T>(tiles, g.c, g.k);
-        sketch.tasks = ceil_div(tiles, block);
-        sketch.shared_bytes =
-            std::min(kPoints * g.c * blocks.vectors * kernel.width * value_bytes<T>, kFilterBytes) + tiles;
-        sketch.thread_bytes = kPoints * (block * (g.c + blocks.widest) + 2 * plane_padding<T>)*value_bytes<T>;
-    } else {
-        std::int64_t chunk = 0;
-        choose_chunk(g, tiles, blocks.k_blocks, chunk, block);
-        sketch.tasks = ceil_div(chunk, block) * blocks.k_blocks;
-        sketch.shared_bytes = kPoints * (chunk * g.c + blocks.c_parts * plane_padding<T>)*value_bytes<T> + tiles;
-        sketch.thread_bytes =
-            kPoints * (block + ceil_div(g.c, blocks.c_parts) + 1) * (blocks.widest + plane_padding<T>)*value_bytes<T>;
-    }
-    sketch.tile_pixels = std::min(block, kernel.conv_row_pixels[blocks.widest / kernel.width - 1]);
-    return sketch;
+const Algorithm<T>& winograd() {
+    static constexpr Algorithm<T> algorithm{
+        "winograd",
+        "winograd",
+        true,
+        kWinogradLimits,
+        [](const Request& request) { return request.is_correlation() && winograd_serves<T>(request.layer); },
+        [](const Request& request) {
+            const Correlation& g = request.part;
+            return winograd_cost<T>(request.layer) * static_cast<double>(g.c * ceil_div(g.k, kernels<T>().width));
+        },
+        plan<T>,
+        run<T>};
+    return algorithm;
 }
 
-template bool winograd_serves<float>(const ConvProblem&);
-template bool winograd_serves<double>(const ConvProblem&);
-template void run_winograd(const Gather<float>&);
-template void run_winograd(const Gather<double>&);
-template Sketch sketch_winograd(const Gather<float>&);
-template Sketch sketch_winograd(const Gather<double>&);
+#define FASTCONV_WINOGRAD(T)                                                                                           \
+    template bool winograd_serves<T>(const ConvProblem&);                                                              \
+    template double winograd_cost<T>(const ConvProblem&);                                                              \
+    template const Algorithm<T>& winograd();
+FASTCONV_WINOGRAD(float)
+FASTCONV_WINOGRAD(double)
 
 } // namespace fastconv

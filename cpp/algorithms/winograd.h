@@ -1,25 +1,25 @@
 // Winograd's algorithm for dense 3x3 and 5x5 windows of stride 1, in all three directions.
+//
+// A NaN or infinity, given or made by the transforms, spreads over its whole tile. What comes out not finite is
+// therefore computed again by the direct algorithm (Request::again).
 #pragma once
 
-#include "algorithms/correlation.h"
-#include "algorithms/sketch.h"
+#include "algorithms/algorithm.h"
 
 namespace fastconv {
 
-/// Whether the algorithm can compute this at all: the window, and scratch memory within bounds.
 template <class T>
-bool winograd_serves(const ConvProblem& problem);
+const Algorithm<T>& winograd();
+template <class T>
+const Algorithm<T>& winograd_filter_gradient();
 
-/// One group, 3x3 or 5x5 windows, stride and dilation 1.
+constexpr const char* kWinogradLimits =
+    "3x3 and 5x5 filters with strides 1, dilations 1, one group and at most some 1000 channels";
+/// Whether the algorithm can compute a layer at all: the window, and scratch memory within bounds.
 template <class T>
-void run_winograd(const Gather<T>& gather);
-
+bool winograd_serves(const ConvProblem& layer);
+/// In vectors multiplied per output pixel; infinity where it does not pay, or FASTCONV_WINOGRAD=0 switches it off.
 template <class T>
-void winograd_filter_gradient(const ConvProblem& problem, const T* input, const T* dy, T* dw);
-
-template <class T>
-Sketch sketch_winograd(const Gather<T>& gather);
-template <class T>
-Sketch sketch_winograd_filter_gradient(const ConvProblem& problem);
+double winograd_cost(const ConvProblem& layer);
 
 } // namespace fastconv

@@ -1,17 +1,17 @@
-// Plans Winograd's filter gradient: transform tiles of x and of dy, sum their products at each of the 36 points, and
+// Winograd's filter gradient: transform tiles of x and of dy, sum their products at each of the 36 points, and
 // transform the sums to filter taps.
 //
 // The 36*C*K sums are what costs memory traffic. Few channels: all of them stay in the L2 cache of the thread that
 // streams tiles through them, and the tiles are cut into parts with taps of their own. Many channels: points of a chunk
 // of tiles lie in memory, and a task computes a block of channels x filters at all points, in L2, up to the taps.
 // Either way the order of a sum follows from the problem, not from the threads.
-#include "algorithms/direct.h"
+#include "algorithms/algorithms.h"
 #include "algorithms/winograd.h"
 #include "algorithms/winograd_tiles.h"
+#include "core/partial_sums.h"
 #include "core/threading.h"
 #include "core/workspace.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <iterator>
@@ -25,47 +25,35 @@ constexpr std::int64_t kChunkBytes = 8 << 20;   // points of a chunk of tiles, m
 constexpr std::int64_t kDirectBytes = 36 << 20; // taps computed again directly, beside those that stay
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, since it decides the order of the sum
 
-struct Plan {
+struct WinogradGradientDecisions : Decisions {
+    explicit WinogradGradientDecisions(const Request& request)
+        : o(request.layer), threads(request.threads), form(o.r), grid(form, o.p, o.q), tiles(o.n * grid.image()) {}
+
+    /// For the gradient of channels and filters that must be computed again.
+    Request again() const {
+        Request request{o, Direction::filter_gradient, {}, threads, false};
+        request.again = true;
+        return request;
+    }
+
+    ConvProblem o;
+    std::int64_t threads;
     WinogradForm form;
     TileGrid grid;
-    std::int64_t tiles, vectors, k_blocks;
-    bool resident;           // all sums of a task at once: few channels
-    std::int64_t parts;      // resident: of the tiles
-    std::int64_t chunk;      // tiles that are transformed at once, by a task or by all
-    std::int64_t c_blocks;   // not resident: tasks are c_blocks x k_blocks
-    std::int64_t widest;     // filters of a block
-    std::int64_t block_sums; // sums of a task
+    std::int64_t tiles, width = 0, vectors = 0, k_blocks = 0;
+    bool resident = false;       // all sums of a task at once: few channels
+    std::int64_t parts = 1;      // resident: of the tiles
+    std::int64_t chunk = 0;      // tiles that are transformed at once, by a task or by all
+    std::int64_t c_blocks = 1;   // not resident: tasks are c_blocks x k_blocks
+    std::int64_t widest = 0;     // filters of a block
+    std::int64_t block_sums = 0; // sums of a task
 };
-
-template <class T>
-Plan make_plan(const ConvProblem& o) {
-    const KernelsOf<T>& kernel = kernels<T>();
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-    const WinogradForm form(o.r);
-    Plan plan{form, TileGrid(form, o.p, o.q), 0, 0, 0, false, 1, 0, 1, 0, 0};
-    plan.tiles = o.n * plan.grid.image();
-    plan.vectors = ceil_div(o.k, kernel.width);
-    plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
-    plan.widest = ceil_div(plan.vectors, plan.k_blocks) * kernel.width;
-    plan.resident = kPoints * o.c * o.k * size <= kSumBytes;
-    const std::int64_t tile_bytes = kPoints * (o.c + o.k) * size;
-    if (plan.resident) {
-        plan.parts = std::clamp<std::int64_t>(plan.tiles / 8, 1, kParts);
-        plan.chunk = std::clamp<std::int64_t>(kTileBytes / tile_bytes, 1, ceil_div(plan.tiles, plan.parts));
-        plan.block_sums = o.c * o.k;
-    } else {
-        plan.chunk = std::clamp<std::int64_t>(kChunkBytes / tile_bytes, 1, std::max<std::int64_t>(1, plan.tiles));
-        const std::int64_t most = std::max<std::int64_t>(1, kSumBytes / (kPoints * plan.widest * size));
-        plan.c_blocks = ceil_div(o.c, std::min<std::int64_t>(most, 48));
-        plan.block_sums = ceil_div(o.c, plan.c_blocks) * plan.widest;
-    }
-    return plan;
-}
 
 /// As transform_inputs for filters [k0, k0 + filters) of dy.
 template <class T>
-void transform_gradients(const ConvProblem& o, const Plan& plan, const T* dy, std::int64_t k0, std::int64_t filters,
+void transform_gradients(const WinogradGradientDecisions& plan, const T* dy, std::int64_t k0, std::int64_t filters,
                          std::int64_t first, std::int64_t last, T* points, std::int64_t plane) {
+    const ConvProblem& o = plan.o;
     for (std::int64_t t = first; t < last; ++t) {
         const std::int64_t y = plan.grid.y(t), x = plan.grid.x(t);
         WinogradTile<T> tile{};
@@ -111,8 +99,9 @@ void add_products(const T* x, std::int64_t x_step, std::int64_t channels, const 
 /// The taps of channels [c0, c1) x filters [k0, k0 + filters), from their sums or added to what `to` has. Returns
 /// whether all are finite.
 template <class T>
-bool finish_taps(const ConvProblem& o, const Plan& plan, const T* sums, std::int64_t plane, std::int64_t step,
+bool finish_taps(const WinogradGradientDecisions& plan, const T* sums, std::int64_t plane, std::int64_t step,
                  std::int64_t c0, std::int64_t c1, std::int64_t k0, std::int64_t filters, bool accumulate, T* to) {
+    const ConvProblem& o = plan.o;
     WinogradOutput<T> taps{};
     taps.plane = plane;
     taps.row = plan.form.window * o.c * o.k;
@@ -129,7 +118,8 @@ bool finish_taps(const ConvProblem& o, const Plan& plan, const T* sums, std::int
 }
 
 template <class T>
-bool sum_resident(const ConvProblem& o, const Plan& plan, const T* input, const T* dy, T* dw) {
+bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T* dy, T* dw) {
+    const ConvProblem& o = plan.o;
     std::atomic<bool> finite{true};
     const KernelsOf<T>& kernel = kernels<T>();
     const Windows a = windows_of(o);
@@ -145,7 +135,7 @@ bool sum_resident(const ConvProblem& o, const Plan& plan, const T* input, const 
         for (std::int64_t t = part_start(part, plan.parts, plan.tiles); t < end; t += plan.chunk) {
             const std::int64_t last = std::min(end, t + plan.chunk);
             transform_inputs(a, plan.grid, input, o.h * o.w * o.c, o.c, o.c, t, last, x_points.get(), x_plane);
-            transform_gradients(o, plan, dy, 0, o.k, t, last, dy_points.get(), dy_plane);
+            transform_gradients(plan, dy, 0, o.k, t, last, dy_points.get(), dy_plane);
             for (std::int64_t point = 0; point < kPoints; ++point) {
                 for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
                     const std::int64_t vector = part_start(kb, plan.k_blocks, plan.vectors);
@@ -158,22 +148,15 @@ bool sum_resident(const ConvProblem& o, const Plan& plan, const T* input, const 
             }
         }
         T* const to = part == 0 ? dw : partial.get() + (part - 1) * total;
-        if (!finish_taps(o, plan, sums.get(), sum_plane, o.k, 0, o.c, 0, o.k, false, to)) finite = false;
+        if (!finish_taps(plan, sums.get(), sum_plane, o.k, 0, o.c, 0, o.k, false, to)) finite = false;
     });
-    constexpr std::int64_t block = 4096;
-    parallel_for(ceil_div(total, block), static_cast<double>(total * plan.parts), [&](std::int64_t task) {
-        const std::int64_t first = task * block, last = std::min(total, first + block);
-        for (std::int64_t part = 1; part < plan.parts; ++part) {
-            const T* from = partial.get() + (part - 1) * total;
-            for (std::int64_t i = first; i < last; ++i) dw[i] += from[i];
-        }
-    });
+    add_partials(plan.parts - 1, total, partial.get(), dw);
     return finite;
 }
 
 /// One axis of the blocks, of channels or filters, and where the points of a block lie: [block][point][tile][channel],
 /// so that a product reads both sides from one run of memory.
-struct Blocks {
+struct PointBlocks {
     std::int64_t count, units, unit, size, chunk, padding; // `units` of `unit` channels make `size` or more
 
     std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
@@ -184,12 +167,13 @@ struct Blocks {
 };
 
 template <class T>
-bool sum_blocks(const ConvProblem& o, const Plan& plan, const T* input, const T* dy, T* dw) {
+bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* dy, T* dw) {
+    const ConvProblem& o = plan.o;
     std::atomic<bool> finite{true};
     const KernelsOf<T>& kernel = kernels<T>();
     const Windows a = windows_of(o);
-    const Blocks c_blocks{plan.c_blocks, o.c, 1, o.c, plan.chunk, plane_padding<T>};
-    const Blocks k_blocks{plan.k_blocks, plan.vectors, kernel.width, o.k, plan.chunk, plane_padding<T>};
+    const PointBlocks c_blocks{plan.c_blocks, o.c, 1, o.c, plan.chunk, plane_padding<T>};
+    const PointBlocks k_blocks{plan.k_blocks, plan.vectors, kernel.width, o.k, plan.chunk, plane_padding<T>};
     const Scratch<T> x_points(c_blocks.total()), dy_points(k_blocks.total());
     for (std::int64_t start = 0; start < plan.tiles; start += plan.chunk) {
         const std::int64_t count = std::min(plan.chunk, plan.tiles - start);
@@ -201,7 +185,7 @@ bool sum_blocks(const ConvProblem& o, const Plan& plan, const T* input, const T*
                                  start + first, start + last,
                                  x_points.get() + c_blocks.offset(b) + first * c_blocks.channels(b), c_blocks.plane(b));
             for (std::int64_t b = 0; b < k_blocks.count; ++b)
-                transform_gradients(o, plan, dy, k_blocks.first(b), k_blocks.channels(b), start + first, start + last,
+                transform_gradients(plan, dy, k_blocks.first(b), k_blocks.channels(b), start + first, start + last,
                                     dy_points.get() + k_blocks.offset(b) + first * k_blocks.channels(b),
                                     k_blocks.plane(b));
         });
@@ -217,26 +201,27 @@ bool sum_blocks(const ConvProblem& o, const Plan& plan, const T* input, const T*
                 add_products(x_points.get() + c_blocks.offset(cb) + point * c_blocks.plane(cb), channels, channels,
                              dy_points.get() + k_blocks.offset(kb) + point * k_blocks.plane(kb), filters, count, wide,
                              filters, sums.get() + point * plane, step);
-            if (!finish_taps(o, plan, sums.get(), plane, step, c0, c0 + channels, k_blocks.first(kb), filters,
-                             start > 0, dw))
+            if (!finish_taps(plan, sums.get(), plane, step, c0, c0 + channels, k_blocks.first(kb), filters, start > 0,
+                             dw))
                 finite = false;
         });
     }
     return finite;
 }
 
-} // namespace
-
+/// A NaN or infinity spreads over all taps of its (c, k): these are computed directly.
 template <class T>
-void winograd_filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
-    const Plan plan = make_plan<T>(o);
-    if (plan.resident ? sum_resident(o, plan, input, dy, dw) : sum_blocks(o, plan, input, dy, dw)) return;
-    // A NaN or infinity spreads over all taps of its (c, k): these are computed directly.
+void compute_again(const WinogradGradientDecisions& plan, Operands<T> operands) {
+    const ConvProblem& o = plan.o;
+    T* const dw = operands.output;
     const std::int64_t taps = o.r * o.s, pairs = o.c * o.k;
+    ConvPlan<T> directly;
+    plan_cheapest(plan.again(), directly);
     if (taps * pairs * static_cast<std::int64_t>(sizeof(T)) > kDirectBytes)
-        return direct_filter_gradient(o, input, dy, dw); // all of them, where a second copy would be too large
+        return directly.run(operands); // all of them, where a second copy would be too large
     const Scratch<T> direct(taps * pairs);
-    direct_filter_gradient(o, input, dy, direct.get());
+    operands.output = direct.get();
+    directly.run(operands);
     for (std::int64_t pair = 0; pair < pairs; ++pair) {
         bool finite = true;
         for (std::int64_t tap = 0; tap < taps; ++tap) finite &= std::isfinite(dw[tap * pairs + pair]);
@@ -246,27 +231,69 @@ void winograd_filter_gradient(const ConvProblem& o, const T* input, const T* dy,
 }
 
 template <class T>
-Sketch sketch_winograd_filter_gradient(const ConvProblem& o) {
-    const KernelsOf<T>& kernel = kernels<T>();
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-    const Plan plan = make_plan<T>(o);
-    const std::int64_t points =
-        kPoints * (plan.chunk * (o.c + o.k) + (plan.c_blocks + plan.k_blocks) * plane_padding<T>)*size;
-    const std::int64_t sums = kPoints * (plan.block_sums + plane_padding<T>)*size;
-    Sketch sketch;
-    sketch.kernel = o.r == 3 ? "outer_products on 36 points of 4x4 tiles" : "outer_products on 36 points of 2x2 tiles";
-    sketch.tile_pixels = std::min(o.c, kernel.outer_products_count[plan.widest / kernel.width - 1]);
-    sketch.tile_filters = plan.widest;
-    sketch.tasks = plan.resident ? plan.parts : plan.c_blocks * plan.k_blocks;
-    sketch.shared_bytes = plan.resident ? (plan.parts - 1) * o.r * o.s * o.c * o.k * size : points;
-    sketch.thread_bytes = plan.resident ? points + sums : sums;
-    sketch.multiplications = static_cast<double>(kPoints * plan.tiles) * static_cast<double>(o.c * o.k);
-    return sketch;
+void run(const Decisions& decisions, const Operands<T>& operands) {
+    const auto& plan = static_cast<const WinogradGradientDecisions&>(decisions);
+    const auto sum = plan.resident ? sum_resident<T> : sum_blocks<T>;
+    if (!sum(plan, operands.input, operands.out_backprop, operands.output)) compute_again(plan, operands);
 }
 
-template void winograd_filter_gradient(const ConvProblem&, const float*, const float*, float*);
-template void winograd_filter_gradient(const ConvProblem&, const double*, const double*, double*);
-template Sketch sketch_winograd_filter_gradient<float>(const ConvProblem&);
-template Sketch sketch_winograd_filter_gradient<double>(const ConvProblem&);
+template <class T>
+void plan(const Request& request, ConvPlan<T>& into) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    auto decisions = std::make_unique<WinogradGradientDecisions>(request);
+    WinogradGradientDecisions& plan = *decisions;
+    const ConvProblem& o = plan.o;
+    plan.width = kernel.width;
+    plan.vectors = ceil_div(o.k, kernel.width);
+    plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
+    plan.widest = ceil_div(plan.vectors, plan.k_blocks) * kernel.width;
+    plan.resident = kPoints * o.c * o.k * size <= kSumBytes;
+    const std::int64_t tile_bytes = kPoints * (o.c + o.k) * size;
+    if (plan.resident) {
+        plan.parts = std::clamp<std::int64_t>(plan.tiles / 8, 1, kParts);
+        plan.chunk = std::clamp<std::int64_t>(kTileBytes / tile_bytes, 1, ceil_div(plan.tiles, plan.parts));
+        plan.block_sums = o.c * o.k;
+    } else {
+        plan.chunk = std::clamp<std::int64_t>(kChunkBytes / tile_bytes, 1, std::max<std::int64_t>(1, plan.tiles));
+        const std::int64_t most = std::max<std::int64_t>(1, kSumBytes / (kPoints * plan.widest * size));
+        plan.c_blocks = ceil_div(o.c, std::min<std::int64_t>(most, 48));
+        plan.block_sums = ceil_div(o.c, plan.c_blocks) * plan.widest;
+    }
+    const std::int64_t padding = plane_padding<T>;
+    const std::int64_t points = kPoints * (plan.chunk * (o.c + o.k) + (plan.c_blocks + plan.k_blocks) * padding) * size;
+    const std::int64_t sums = kPoints * (plan.block_sums + padding) * size;
+    PlanSummary& summary = plan.summary;
+    summary.kernel = o.r == 3 ? "outer_products on 36 points of 4x4 tiles" : "outer_products on 36 points of 2x2 tiles";
+    summary.tile_pixels = std::min(o.c, kernel.outer_products_count[plan.widest / kernel.width - 1]);
+    summary.tile_filters = plan.widest;
+    summary.tasks = plan.resident ? plan.parts : plan.c_blocks * plan.k_blocks;
+    summary.shared_bytes = plan.resident ? (plan.parts - 1) * o.r * o.s * o.c * o.k * size : points;
+    summary.thread_bytes = plan.resident ? points + sums : sums;
+    summary.multiplications = static_cast<double>(kPoints * plan.tiles) * static_cast<double>(o.c * o.k);
+    into.add(winograd_filter_gradient<T>(), std::move(decisions));
+}
+
+} // namespace
+
+template <class T>
+const Algorithm<T>& winograd_filter_gradient() {
+    static constexpr Algorithm<T> algorithm{
+        "winograd_filter_gradient",
+        "winograd",
+        true,
+        kWinogradLimits,
+        [](const Request& request) { return !request.is_correlation() && winograd_serves<T>(request.layer); },
+        [](const Request& request) {
+            const ConvProblem& o = request.layer;
+            return winograd_cost<T>(o) * static_cast<double>(o.c * ceil_div(o.k, kernels<T>().width));
+        },
+        plan<T>,
+        run<T>};
+    return algorithm;
+}
+
+template const Algorithm<float>& winograd_filter_gradient();
+template const Algorithm<double>& winograd_filter_gradient();
 
 } // namespace fastconv

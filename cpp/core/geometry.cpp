@@ -1,30 +1,14 @@
 // Validation, and from arguments to fully resolved problems: the one door for every front end.
-#include "algorithms/winograd.h"
+#include "core/geometry.h"
+
+#include "core/errors.h"
 #include "fastconv/convolution.h"
 #include "fastconv/pooling.h"
 
 #include <algorithm>
-#include <sstream>
 
 namespace fastconv {
 namespace {
-
-template <class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
-    std::ostringstream text;
-    (text << ... << parts);
-    throw InvalidArgument(text.str());
-}
-
-std::string show(const Dims& dims) {
-    std::ostringstream text;
-    text << '(';
-    for (std::size_t i = 0; i < dims.size(); ++i) {
-        text << (i ? ", " : "") << dims[i];
-    }
-    text << (dims.size() == 1 ? ",)" : ")");
-    return text.str();
-}
 
 std::string upper(std::string_view text) {
     std::string result(text);
@@ -162,6 +146,16 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
 
 } // namespace
 
+std::string show(const Dims& dims) {
+    std::ostringstream text;
+    text << '(';
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+        text << (i ? ", " : "") << dims[i];
+    }
+    text << (dims.size() == 1 ? ",)" : ")");
+    return text.str();
+}
+
 DataFormat parse_data_format(std::string_view text) {
     if (text == "NHWC") {
         return DataFormat::nhwc;
@@ -249,20 +243,14 @@ void check_dims(const char* name, const Dims& dims, const Dims& expected, const 
     }
 }
 
-ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& filters, const ConvArguments& arguments) {
+ConvProblem resolve_convolution(DataType dtype, const Dims& input, const Dims& filters,
+                                const ConvArguments& arguments) {
     ConvProblem problem;
     problem.dtype = dtype;
     problem.format = arguments.format;
     problem.depthwise = arguments.depthwise;
     check_positive("strides", arguments.strides);
     check_positive("dilations", arguments.dilations);
-    if (arguments.algorithm == "direct") {
-        problem.algorithm = Algorithm::direct;
-    } else if (arguments.algorithm == "winograd") {
-        problem.algorithm = Algorithm::winograd;
-    } else if (arguments.algorithm != "auto") {
-        fail("algorithm must be 'auto', 'direct' or 'winograd', got '", arguments.algorithm, "'");
-    }
     set_input(problem, arguments.input_name, input);
     check_rank4(arguments.filters_name, filters, arguments.depthwise ? "(R, S, C, multiplier)" : "(R, S, C/groups, K)");
     for (const std::int64_t d : filters) {
@@ -297,15 +285,6 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
     problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // one tap: the dilation is never taken
     problem.dilation_w = problem.s > 1 ? arguments.dilations[1] : 1;
     set_spatial(problem, arguments.strides, arguments.dilations, arguments.padding);
-    if (problem.algorithm == Algorithm::winograd &&
-        !(dtype == DataType::float32 ? winograd_serves<float>(problem) : winograd_serves<double>(problem))) {
-        fail("algorithm 'winograd' serves 3x3 and 5x5 filters with strides 1, dilations 1, one group and at most some "
-             "1000 "
-             "channels; ",
-             arguments.filters_name, " ", show(filters), " with strides ", show({problem.stride_h, problem.stride_w}),
-             ", dilations ", show({problem.dilation_h, problem.dilation_w}), " and ", problem.groups,
-             " groups need 'direct'");
-    }
     return problem;
 }
 

@@ -1,6 +1,7 @@
 // Filters in the order in which a kernel reads them: packed for one call, or once for filters that stay.
 #pragma once
 
+#include "core/plan_cache.h"
 #include "core/workspace.h"
 #include "fastconv/convolution.h"
 
@@ -10,7 +11,7 @@
 
 namespace fastconv {
 
-/// All that decides how filters are packed: where they start, sizes, strides, blocks. Equal keys, equal packed values.
+/// All that decides how filters are packed: where they start, sizes, strides, blocks. Equal keys give equal values.
 using PackKey = std::array<std::int64_t, 16>;
 
 /// The packed forms of filters whose values never change. A list that only grows, without a lock that fork() could
@@ -26,6 +27,8 @@ class PackCache {
     /// Takes the memory (of take_memory) and returns it, or what another thread added first.
     void* add(const PackKey& key, void* memory);
     std::int64_t count() const noexcept;
+    /// The plan of the last call with these filters, of each direction that takes some.
+    KeptPlan forward, input_gradient;
 
   private:
     struct Node;

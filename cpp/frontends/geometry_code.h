@@ -8,9 +8,9 @@
 #include "fastconv/convolution.h"
 #include "fastconv/pooling.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <initializer_list>
-#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -26,17 +26,13 @@ struct PoolCode {
     bool include_batch = false; // in the arg max
 };
 
-constexpr std::string_view kAlgorithms[] = {"auto", "direct", "winograd"};
 constexpr std::size_t kConvCodeSize = 14, kPoolCodeSize = 12;
 
 inline Dims encode(const ConvCode& code) {
     const ConvArguments& a = code.arguments;
-    std::int64_t algorithm = 0;
-    for (const std::string_view name : kAlgorithms) {
-        if (name == a.algorithm) break;
-        ++algorithm;
-    }
-    if (algorithm == std::int64_t{std::size(kAlgorithms)}) {
+    const std::vector<std::string>& names = algorithm_names();
+    const auto algorithm = std::find(names.begin(), names.end(), a.algorithm) - names.begin();
+    if (algorithm == static_cast<std::ptrdiff_t>(names.size())) {
         throw InvalidArgument("algorithm must be 'auto', 'direct' or 'winograd', got '" + std::string(a.algorithm) +
                               "'");
     }
@@ -99,7 +95,7 @@ inline ConvCode decode_conv(const Dims& dims) {
     a.format = static_cast<DataFormat>(dims[1]);
     a.depthwise = dims[2] != 0;
     code.activation = static_cast<Activation>(dims[3]);
-    a.algorithm = kAlgorithms[dims[4]];
+    a.algorithm = algorithm_names()[static_cast<std::size_t>(dims[4])];
     a.strides = {dims[6], dims[7]};
     a.dilations = {dims[8], dims[9]};
     a.padding = decode_padding(dims[5], &dims[10]);

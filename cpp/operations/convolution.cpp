@@ -1,52 +1,68 @@
-// The convolution entries of the C++ API: layout, and the choice of the algorithm.
-#include "algorithms/depthwise.h"
-#include "algorithms/direct.h"
-#include "algorithms/plan.h"
-#include "algorithms/winograd.h"
+// The convolution entries of the C++ API: the plan, from the cache, and the conversion of NCHW.
+#include "fastconv/convolution.h"
+
+#include "algorithms/algorithms.h"
+#include "core/environment.h"
+#include "core/for_type.h"
+#include "core/geometry.h"
+#include "core/isa.h"
 #include "core/layout.h"
+#include "core/threading.h"
 #include "core/workspace.h"
+#include "operations/conv_plan.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace fastconv {
+
+namespace {
+
+PlanKey plan_key(const ConvProblem& o, Direction direction, bool filters_stay, std::int64_t threads) {
+    PlanKey key;
+    key.add(direction, filters_stay, threads, environment_switches(), reinterpret_cast<std::intptr_t>(&kernel_table()));
+    add_problem(key, o);
+    return key;
+}
+
+template <class T>
+PlanPointer make_plan(const ConvProblem& o, Direction direction, bool filters_stay, std::int64_t threads) {
+    auto plan = std::make_shared<ConvPlan<T>>();
+    Request request{o, direction, {}, threads, filters_stay};
+    if (direction == Direction::filter_gradient) {
+        plan_cheapest(request, *plan);
+    } else if (direction == Direction::forward) {
+        plan_cheapest(request.with(forward_correlation(o)), *plan);
+    } else {
+        for (const Correlation& part : input_gradient_correlations(o)) plan_cheapest(request.with(part), *plan);
+    }
+    return plan;
+}
+
+} // namespace
+
+void add_problem(PlanKey& key, const ConvProblem& o) {
+    key.add(o.dtype, o.depthwise, o.algorithm, o.n, o.h, o.w, o.c, o.k, o.r, o.s, o.p, o.q, o.groups);
+    key.add(o.stride_h, o.stride_w, o.dilation_h, o.dilation_w, o.pad_top, o.pad_bottom, o.pad_left, o.pad_right);
+}
+
+template <class T>
+std::shared_ptr<const ConvPlan<T>> conv_plan(const ConvProblem& o, Direction direction, bool filters_stay,
+                                             KeptPlan* kept) {
+    const std::int64_t threads = threads_for_tasks();
+    const PlanKey key = plan_key(o, direction, filters_stay, threads);
+    const auto make = [&] { return make_plan<T>(o, direction, filters_stay, threads); };
+    return std::static_pointer_cast<const ConvPlan<T>>(kept ? kept->get(key, make) : cached_plan(key, make));
+}
+
+template std::shared_ptr<const ConvPlan<float>> conv_plan(const ConvProblem&, Direction, bool, KeptPlan*);
+template std::shared_ptr<const ConvPlan<double>> conv_plan(const ConvProblem&, Direction, bool, KeptPlan*);
+
 namespace {
 
 template <class T>
-void forward(const ConvProblem& o, const T* input, const T* filters, PackCache* cache, const T* bias, bool relu,
-             T* output) {
-    const Algorithm algorithm = choose_algorithm<T>(o, Direction::forward);
-    if (algorithm == Algorithm::depthwise) return depthwise_forward(o, input, filters, bias, relu, output);
-    Gather<T> gather = forward_gather(o, input, filters, bias, relu, output);
-    gather.cache = cache;
-    if (algorithm == Algorithm::winograd)
-        run_winograd(gather);
-    else
-        run_direct(gather);
-}
-
-template <class T>
-void input_gradient(const ConvProblem& o, const T* filters, PackCache* cache, const T* dy, T* dx) {
-    const Algorithm algorithm = choose_algorithm<T>(o, Direction::input_gradient);
-    if (algorithm == Algorithm::depthwise) return depthwise_input_gradient(o, filters, dy, dx);
-    for (Gather<T>& gather : input_gradient_gathers(o, filters, dy, dx)) {
-        gather.cache = cache;
-        if (algorithm == Algorithm::winograd)
-            run_winograd(gather);
-        else
-            run_direct(gather);
-    }
-}
-
-template <class T>
-void filter_gradient(const ConvProblem& o, const T* input, const T* dy, T* dw) {
-    switch (choose_algorithm<T>(o, Direction::filter_gradient)) {
-    case Algorithm::depthwise:
-        return depthwise_filter_gradient(o, input, dy, dw);
-    case Algorithm::winograd:
-        return winograd_filter_gradient(o, input, dy, dw);
-    default:
-        return direct_filter_gradient(o, input, dy, dw);
-    }
+void run(const ConvProblem& o, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
+    conv_plan<T>(o, direction, operands.cache != nullptr, kept)->run(operands);
 }
 
 /// Calls body(images of this part, offset of its first image) so that the NHWC copies of a part stay small.
@@ -63,94 +79,122 @@ void in_parts(const ConvProblem& o, std::int64_t size, Body&& body) {
     }
 }
 
+/// Forward pass and input gradient: `in` and `out` values of an image, in channels of so many pixels.
+struct Images {
+    std::int64_t pixels, channels;
+    std::int64_t values() const { return pixels * channels; }
+};
+
 template <class T>
-void forward_any_layout(const ConvProblem& o, const void* input_data, const void* filter_data, PackCache* cache,
-                        const void* bias_data, bool relu, void* output_data) {
-    const auto *input = static_cast<const T*>(input_data), *filters = static_cast<const T*>(filter_data);
-    const auto* bias = static_cast<const T*>(bias_data);
-    auto* output = static_cast<T*>(output_data);
-    if (o.format == DataFormat::nhwc) return forward(o, input, filters, cache, bias, relu, output);
+void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
+    if (o.n == 0) return;
+    if (o.format == DataFormat::nhwc) return run(o, direction, operands, kept);
+    Images from{o.h * o.w, o.c}, to{o.p * o.q, o.k};
+    if (direction == Direction::input_gradient) std::swap(from, to);
     in_parts(o, sizeof(T), [&](const ConvProblem& part, std::int64_t n) {
-        const Scratch<T> x(part.n * o.h * o.w * o.c), y(part.n * o.p * o.q * o.k);
-        transpose_images(part.n, o.c, o.h * o.w, input + n * o.h * o.w * o.c, x.get());
-        forward(part, x.get(), filters, cache, bias, relu, y.get());
-        transpose_images(part.n, o.p * o.q, o.k, y.get(), output + n * o.p * o.q * o.k);
+        const Scratch<T> x(part.n * from.values()), y(part.n * to.values());
+        transpose_images(part.n, from.channels, from.pixels, operands.input + n * from.values(), x.get());
+        Operands<T> nhwc = operands;
+        nhwc.input = x.get();
+        nhwc.output = y.get();
+        run(part, direction, nhwc, kept);
+        transpose_images(part.n, to.pixels, to.channels, y.get(), operands.output + n * to.values());
     });
 }
 
 template <class T>
-void input_gradient_any_layout(const ConvProblem& o, const void* filter_data, PackCache* cache, const void* dy_data,
-                               void* dx_data) {
-    const auto *filters = static_cast<const T*>(filter_data), *dy = static_cast<const T*>(dy_data);
-    auto* dx = static_cast<T*>(dx_data);
-    if (o.format == DataFormat::nhwc) return input_gradient(o, filters, cache, dy, dx);
-    in_parts(o, sizeof(T), [&](const ConvProblem& part, std::int64_t n) {
-        const Scratch<T> x(part.n * o.h * o.w * o.c), y(part.n * o.p * o.q * o.k);
-        transpose_images(part.n, o.k, o.p * o.q, dy + n * o.p * o.q * o.k, y.get());
-        input_gradient(part, filters, cache, y.get(), x.get());
-        transpose_images(part.n, o.h * o.w, o.c, x.get(), dx + n * o.h * o.w * o.c);
-    });
-}
-
-template <class T>
-void filter_gradient_any_layout(const ConvProblem& o, const T* input, const T* dy, T* dw) {
+void run_filter_gradient(const ConvProblem& o, const Operands<T>& operands, KeptPlan* kept) {
     if (o.n == 0 || o.p == 0 || o.q == 0) {
-        std::fill_n(dw, o.r * o.s * (o.c / o.groups) * o.k, T{});
+        std::fill_n(operands.output, o.r * o.s * (o.c / o.groups) * o.k, T{});
         return;
     }
-    if (o.format == DataFormat::nhwc) return filter_gradient(o, input, dy, dw);
+    if (o.format == DataFormat::nhwc) return run(o, Direction::filter_gradient, operands, kept);
     const Scratch<T> x(o.n * o.h * o.w * o.c), y(o.n * o.p * o.q * o.k);
-    transpose_images(o.n, o.c, o.h * o.w, input, x.get());
-    transpose_images(o.n, o.k, o.p * o.q, dy, y.get());
-    ConvProblem nhwc = o;
-    nhwc.format = DataFormat::nhwc;
-    filter_gradient(nhwc, x.get(), y.get(), dw);
+    transpose_images(o.n, o.c, o.h * o.w, operands.input, x.get());
+    transpose_images(o.n, o.k, o.p * o.q, operands.out_backprop, y.get());
+    Operands<T> nhwc = operands;
+    nhwc.input = x.get();
+    nhwc.out_backprop = y.get();
+    ConvProblem problem = o;
+    problem.format = DataFormat::nhwc;
+    run(problem, Direction::filter_gradient, nhwc, kept);
 }
+
+void forward(const ConvProblem& problem, const void* input, const void* filters, PackCache* cache, const void* bias,
+             Activation activation, void* output, KeptPlan* kept) {
+    for_type(problem.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+        Operands<T> operands{};
+        operands.input = static_cast<const T*>(input);
+        operands.filters = static_cast<const T*>(filters);
+        operands.bias = static_cast<const T*>(bias);
+        operands.relu = activation == Activation::relu;
+        operands.output = static_cast<T*>(output);
+        operands.cache = cache;
+        run_any_layout(problem, Direction::forward, operands, kept);
+    });
+}
+
+void input_gradient(const ConvProblem& problem, const void* filters, PackCache* cache, const void* out_backprop,
+                    void* input_backprop, KeptPlan* kept) {
+    for_type(problem.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+        Operands<T> operands{};
+        operands.input = static_cast<const T*>(out_backprop);
+        operands.filters = static_cast<const T*>(filters);
+        operands.output = static_cast<T*>(input_backprop);
+        operands.cache = cache;
+        run_any_layout(problem, Direction::input_gradient, operands, kept);
+    });
+}
+
+KeptPlan* kept_by(const PlanHolder* holder) { return holder ? holder->get() : nullptr; }
 
 } // namespace
 
+PlanHolder::PlanHolder() : kept_(std::make_unique<KeptPlan>()) {}
+PlanHolder::~PlanHolder() = default;
+
+ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& filters, const ConvArguments& arguments) {
+    const std::int64_t algorithm =
+        arguments.algorithm == "auto" ? kAutoAlgorithm : algorithm_index(arguments.algorithm);
+    ConvProblem problem = resolve_convolution(dtype, input, filters, arguments);
+    problem.algorithm = algorithm;
+    check_named_algorithm(problem, arguments.filters_name);
+    return problem;
+}
+
 void conv2d(const ConvProblem& problem, const void* input, const void* filters, const void* bias, Activation activation,
-            void* output) {
-    const bool relu = activation == Activation::relu;
-    if (problem.dtype == DataType::float32)
-        forward_any_layout<float>(problem, input, filters, nullptr, bias, relu, output);
-    else
-        forward_any_layout<double>(problem, input, filters, nullptr, bias, relu, output);
+            void* output, const PlanHolder* holder) {
+    forward(problem, input, filters, nullptr, bias, activation, output, kept_by(holder));
 }
 
 void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters, const void* bias,
             Activation activation, void* output) {
-    const bool relu = activation == Activation::relu;
-    if (problem.dtype == DataType::float32)
-        forward_any_layout<float>(problem, input, filters.data(), filters.cache(), bias, relu, output);
-    else
-        forward_any_layout<double>(problem, input, filters.data(), filters.cache(), bias, relu, output);
+    forward(problem, input, filters.data(), filters.cache(), bias, activation, output, &filters.cache()->forward);
 }
 
 void conv2d_backprop_input(const ConvProblem& problem, const void* filters, const void* out_backprop,
-                           void* input_backprop) {
-    if (problem.dtype == DataType::float32)
-        input_gradient_any_layout<float>(problem, filters, nullptr, out_backprop, input_backprop);
-    else
-        input_gradient_any_layout<double>(problem, filters, nullptr, out_backprop, input_backprop);
+                           void* input_backprop, const PlanHolder* holder) {
+    input_gradient(problem, filters, nullptr, out_backprop, input_backprop, kept_by(holder));
 }
 
 void conv2d_backprop_input(const ConvProblem& problem, const PackedFilters& filters, const void* out_backprop,
                            void* input_backprop) {
-    if (problem.dtype == DataType::float32)
-        input_gradient_any_layout<float>(problem, filters.data(), filters.cache(), out_backprop, input_backprop);
-    else
-        input_gradient_any_layout<double>(problem, filters.data(), filters.cache(), out_backprop, input_backprop);
+    input_gradient(problem, filters.data(), filters.cache(), out_backprop, input_backprop,
+                   &filters.cache()->input_gradient);
 }
 
 void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,
-                            void* filter_backprop) {
-    if (problem.dtype == DataType::float32)
-        filter_gradient_any_layout(problem, static_cast<const float*>(input), static_cast<const float*>(out_backprop),
-                                   static_cast<float*>(filter_backprop));
-    else
-        filter_gradient_any_layout(problem, static_cast<const double*>(input), static_cast<const double*>(out_backprop),
-                                   static_cast<double*>(filter_backprop));
+                            void* filter_backprop, const PlanHolder* holder) {
+    for_type(problem.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+        Operands<T> operands{};
+        operands.input = static_cast<const T*>(input);
+        operands.out_backprop = static_cast<const T*>(out_backprop);
+        operands.output = static_cast<T*>(filter_backprop);
+        run_filter_gradient(problem, operands, kept_by(holder));
+    });
 }
 
 } // namespace fastconv

@@ -8,6 +8,11 @@
 namespace fastconv {
 
 class PackCache;
+class KeptPlan;
+
+/// The algorithms that a caller may name, "auto" first. An algorithm keeps its index: saved graphs hold it.
+FASTCONV_API const std::vector<std::string>& algorithm_names();
+constexpr std::int64_t kAutoAlgorithm = 0;
 
 struct ConvArguments {
     Pair strides{1, 1};
@@ -27,7 +32,7 @@ struct ConvProblem {
     DataType dtype = DataType::float32;
     DataFormat format = DataFormat::nhwc;
     bool depthwise = false;
-    Algorithm algorithm = Algorithm::auto_choice;
+    std::int64_t algorithm = kAutoAlgorithm; // index of a name
     std::int64_t n = 0, h = 0, w = 0, c = 0, k = 0, r = 0, s = 0, p = 0, q = 0, groups = 1;
     std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
     std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
@@ -44,13 +49,28 @@ FASTCONV_API ConvProblem make_conv_problem(DataType dtype, const Dims& input, co
 FASTCONV_API std::int64_t conv_output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride,
                                            const Padding& padding, std::int64_t dilation, bool height_axis = true);
 
-// Pointers to dense buffers of the problem's data type; `bias` (K values) may be null.
+/// Holds the plan of the last call, for who computes the same again and again. Any number of threads may use it at
+/// once.
+class FASTCONV_API PlanHolder {
+  public:
+    PlanHolder();
+    ~PlanHolder();
+    PlanHolder(const PlanHolder&) = delete;
+    PlanHolder& operator=(const PlanHolder&) = delete;
+
+    KeptPlan* get() const { return kept_.get(); }
+
+  private:
+    std::unique_ptr<KeptPlan> kept_;
+};
+
+// Pointers to dense buffers of the problem's data type; `bias` (K values) and `holder` may be null.
 FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const void* filters, const void* bias,
-                         Activation activation, void* output);
+                         Activation activation, void* output, const PlanHolder* holder = nullptr);
 FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const void* filters, const void* out_backprop,
-                                        void* input_backprop);
+                                        void* input_backprop, const PlanHolder* holder = nullptr);
 FASTCONV_API void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,
-                                         void* filter_backprop);
+                                         void* filter_backprop, const PlanHolder* holder = nullptr);
 
 /// Filters that stay: a copy of the caller's, which each algorithm and geometry packs once, when first used. Since
 /// nobody can change the copy, what is packed never becomes wrong. Any number of threads may use it at once.

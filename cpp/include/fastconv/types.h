@@ -25,7 +25,6 @@ class FASTCONV_API InvalidArgument : public std::invalid_argument {
 enum class DataType : std::uint8_t { float32, float64 };
 enum class DataFormat : std::uint8_t { nhwc, nchw };
 enum class Activation : std::uint8_t { linear, relu };
-enum class Algorithm : std::uint8_t { auto_choice, direct, winograd, depthwise };
 
 using Dims = std::vector<std::int64_t>;
 using Pair = std::array<std::int64_t, 2>; // (height, width)

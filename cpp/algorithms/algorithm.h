@@ -1,0 +1,108 @@
+// What an algorithm is: an object that says what it serves and what that costs, plans it, and runs the plan.
+#pragma once
+
+#include "algorithms/correlation.h"
+#include "core/plan_cache.h"
+#include "fastconv/convolution.h"
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace fastconv {
+
+/// What an algorithm is asked to compute: a filter gradient, or one correlation of the other two directions.
+struct Request {
+    const ConvProblem& layer; // NHWC
+    Direction direction;
+    Correlation part; // not in filter gradients
+    std::int64_t threads;
+    bool filters_stay; // and are packed once
+    // Winograd's algorithm has what it could not compute (see winograd.h) computed again:
+    bool again = false;  // by algorithms of the family "direct" only
+    bool single = false; // for single tiles, Operands::only
+
+    bool is_correlation() const { return direction != Direction::filter_gradient; }
+    Request with(const Correlation& other) const {
+        Request request = *this;
+        request.part = other;
+        return request;
+    }
+};
+
+/// What a plan is made of, for explain().
+struct PlanSummary {
+    const char* kernel = "";
+    std::int64_t tile_pixels = 0, tile_filters = 0, tasks = 0;
+    std::int64_t shared_bytes = 0, thread_bytes = 0; // scratch memory of the call, and of each of its threads
+    double multiplications = 0;
+};
+
+/// What an algorithm decided: blocks, tiles, tasks. Each algorithm has its own kind.
+struct Decisions {
+    Decisions() = default;
+    virtual ~Decisions() = default;
+    Decisions(const Decisions&) = delete;
+    Decisions& operator=(const Decisions&) = delete;
+
+    PlanSummary summary;
+};
+
+template <class T>
+class ConvPlan;
+
+template <class T>
+struct Algorithm {
+    const char* name;
+    const char* family; // what a caller of conv2d(algorithm=...) names, and what explain() says
+    bool by_name;       // callers may name the family; one that they cannot name stands in for "direct"
+    const char* limits; // what the family serves, for the error message; null if everything
+    /// Whether it can compute this at all.
+    bool (*serves)(const Request& request);
+    /// In vectors multiplied per output pixel, from the layer and the ISA alone, with nominal cache sizes: what this
+    /// answers decides about bits. Infinity where it never pays.
+    double (*cost)(const Request& request);
+    /// Adds one pass to the plan, or several where the whole does not fit.
+    void (*plan)(const Request& request, ConvPlan<T>& plan);
+    void (*run)(const Decisions& decisions, const Operands<T>& operands);
+};
+
+/// All that was decided about one direction of a layer: the passes that compute it, one after the other.
+template <class T>
+class ConvPlan : public Plan {
+  public:
+    bool empty() const { return passes_.empty(); }
+    void add(const Algorithm<T>& algorithm, std::unique_ptr<const Decisions> decisions) {
+        passes_.push_back({&algorithm, std::move(decisions)});
+    }
+    void run(const Operands<T>& operands) const {
+        for (const Pass& pass : passes_) pass.algorithm->run(*pass.decisions, operands);
+    }
+    /// Passes run one after the other: their work adds up, their memory does not.
+    PlanSummary summary() const {
+        PlanSummary all;
+        for (const Pass& pass : passes_) {
+            const PlanSummary& one = pass.decisions->summary;
+            if (*all.kernel == '\0') {
+                all.kernel = one.kernel;
+                all.tile_pixels = one.tile_pixels;
+                all.tile_filters = one.tile_filters;
+            }
+            all.tasks += one.tasks;
+            all.shared_bytes = std::max(all.shared_bytes, one.shared_bytes);
+            all.thread_bytes = std::max(all.thread_bytes, one.thread_bytes);
+            all.multiplications += one.multiplications;
+        }
+        return all;
+    }
+
+  private:
+    struct Pass {
+        const Algorithm<T>* algorithm;
+        std::unique_ptr<const Decisions> decisions;
+    };
+    std::vector<Pass> passes_;
+};
+
+} // namespace fastconv

@@ -1,0 +1,120 @@
+// The one ordered list of convolution algorithms. Of equal cost, the first is taken.
+#include "algorithms/algorithms.h"
+
+#include "algorithms/depthwise.h"
+#include "algorithms/direct.h"
+#include "algorithms/winograd.h"
+#include "core/errors.h"
+#include "core/for_type.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fastconv {
+namespace {
+
+template <class T>
+const std::vector<const Algorithm<T>*>& algorithms() {
+    static const auto* const list = new std::vector<const Algorithm<T>*>{
+        // Forward passes and input gradients
+        &depthwise<T>(),
+        &direct_streamed<T>(),
+        &direct<T>(),
+        &small_k_reduce<T>(),
+        &small_k_spread<T>(),
+        &winograd<T>(),
+        // Filter gradients
+        &depthwise_filter_gradient<T>(),
+        &direct_filter_gradient<T>(),
+        &small_k_spread_filter_gradient<T>(),
+        &winograd_filter_gradient<T>(),
+    }; // never destroyed: operations may run while the process ends
+    return *list;
+}
+
+/// Whether the algorithm may be taken where the caller named one, or where something must be computed again.
+template <class T>
+bool may_be_taken(const Algorithm<T>& algorithm, const Request& request) {
+    if (request.again) return std::string_view(algorithm.family) == "direct";
+    const std::string& named = algorithm_names()[static_cast<std::size_t>(request.layer.algorithm)];
+    if (request.layer.algorithm == kAutoAlgorithm) return true;
+    // What cannot be named stands for the direct sum.
+    return named == (algorithm.by_name ? algorithm.family : "direct");
+}
+
+template <class T>
+const Algorithm<T>& cheapest(const Request& request) {
+    const Algorithm<T>* best = nullptr;
+    double least = 0;
+    for (const Algorithm<T>* algorithm : algorithms<T>()) {
+        if (!may_be_taken(*algorithm, request) || !algorithm->serves(request)) continue;
+        const double cost = algorithm->cost(request);
+        if (best != nullptr && cost >= least) continue;
+        best = algorithm;
+        least = cost;
+    }
+    if (best == nullptr) throw InvalidArgument("no algorithm serves this convolution"); // the door lets none through
+    return *best;
+}
+
+} // namespace
+
+const std::vector<std::string>& algorithm_names() {
+    static const auto* const names = [] {
+        auto* list = new std::vector<std::string>{"auto"};
+        for (const Algorithm<float>* algorithm : algorithms<float>())
+            if (algorithm->by_name && std::find(list->begin(), list->end(), algorithm->family) == list->end())
+                list->emplace_back(algorithm->family);
+        return list;
+    }();
+    return *names;
+}
+
+std::int64_t algorithm_index(std::string_view name) {
+    const std::vector<std::string>& names = algorithm_names();
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found != names.end()) return found - names.begin();
+    std::string all;
+    for (std::size_t i = 0; i < names.size(); ++i)
+        all += (i == 0 ? "'" : i + 1 == names.size() ? " or '" : ", '") + names[i] + "'";
+    fail("algorithm must be ", all, ", got '", name, "'");
+}
+
+void check_named_algorithm(const ConvProblem& problem, const char* filters_name) {
+    if (problem.algorithm == kAutoAlgorithm) return;
+    for_type(problem.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+        const Request request{problem, Direction::forward, forward_correlation(problem), 1, false};
+        const char* limits = nullptr;
+        for (const Algorithm<T>* algorithm : algorithms<T>()) {
+            if (!may_be_taken(*algorithm, request)) continue;
+            if (algorithm->serves(request)) return;
+            if (algorithm->limits != nullptr) limits = algorithm->limits;
+        }
+        fail("algorithm '", algorithm_names()[static_cast<std::size_t>(problem.algorithm)], "' serves ", limits, "; ",
+             filters_name, " ", show(problem.filter_dims()), " with strides ",
+             show({problem.stride_h, problem.stride_w}), ", dilations ", show({problem.dilation_h, problem.dilation_w}),
+             " and ", problem.groups, " groups need 'direct'");
+    });
+}
+
+const char* algorithm_family(const ConvProblem& layer, Direction direction) {
+    return for_type(layer.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+        const Request request{layer, direction, forward_correlation(layer), 1, false};
+        return cheapest<T>(request).family;
+    });
+}
+
+template <class T>
+void plan_cheapest(const Request& request, ConvPlan<T>& plan) {
+    if (request.is_correlation() && request.part.empty()) return;
+    cheapest<T>(request).plan(request, plan);
+}
+
+template void plan_cheapest(const Request&, ConvPlan<float>&);
+template void plan_cheapest(const Request&, ConvPlan<double>&);
+
+} // namespace fastconv

@@ -1,0 +1,226 @@
+// The filter gradient of a depthwise convolution. Two ways: the input in place, or, where channels are so many that
+// pixels lie far apart, planes of one vector of channels each (see kernels/depthwise.cpp).
+#include "algorithms/depthwise.h"
+
+#include "algorithms/depthwise_runs.h"
+#include "core/isa.h"
+#include "core/partial_sums.h"
+#include "core/threading.h"
+#include "core/workspace.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kFarBytes = 2048;         // from pixel to pixel, from which on planes pay
+constexpr std::int64_t kPlaneBytes = 24 << 10;   // x of a plane: fits L1
+constexpr std::int64_t kBlockVectors = 4;        // planes of a task: memory is read in runs of as many vectors
+constexpr std::int64_t kLongest = 16;            // rows of one sum: bounds its length
+constexpr std::int64_t kParts = 32;              // tasks for 16 threads; fixed, since it decides the order of the sum
+constexpr std::int64_t kPartialBytes = 16 << 20; // all partial sums
+
+struct DepthwiseGradientDecisions : Decisions {
+    ConvProblem o;
+    Windows a;
+    bool planes;
+    std::vector<Run> runs;      // in place
+    std::int64_t rows;          // planes: output rows of a plane
+    std::int64_t block;         // planes: channels of a task
+    std::int64_t parts, splits; // what is cut into splits with sums of their own: output rows, or planes
+
+    std::int64_t window() const { return o.r * o.s; }
+    std::int64_t total() const { return window() * o.c; }
+};
+
+/// Some input rows with their padding, as planes.
+template <class T>
+struct Planes {
+    std::int64_t lines, columns, plane;
+
+    Planes(const Windows& a, std::int64_t rows)
+        : lines((rows - 1) * a.stride_h + (a.r - 1) * a.dilation_h + 1),
+          columns((a.q - 1) * a.stride_w + (a.s - 1) * a.dilation_w + 1),
+          plane((lines * columns + 1) * kernels<T>().width) {} // one more: no power of two apart
+    std::int64_t line() const { return columns * kernels<T>().width; }
+
+    void fill(const Windows& a, std::int64_t y0, const T* image, std::int64_t pixel, std::int64_t channels,
+              T* to) const {
+        const std::int64_t top = a.base_h + y0 * a.stride_h;
+        const std::int64_t first = std::clamp<std::int64_t>(-top, 0, lines);
+        const std::int64_t last = std::clamp<std::int64_t>(a.h - top, first, lines);
+        const std::int64_t left = std::clamp<std::int64_t>(-a.base_w, 0, columns);
+        const std::int64_t right = std::clamp<std::int64_t>(a.w - a.base_w, left, columns);
+        if (first > 0 || last < lines || left > 0 || right < columns) std::fill_n(to, kBlockVectors * plane, T{});
+        for (std::int64_t t = first; t < last; ++t)
+            kernels<T>().split_channels(image + ((top + t) * a.w + a.base_w + left) * pixel, pixel, right - left,
+                                        channels, to + t * line() + left * kernels<T>().width, plane);
+    }
+};
+
+/// One task of planes: a block of channels, a split of the planes.
+template <class T>
+void sum_planes(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split,
+                std::int64_t c0, T* to) {
+    const ConvProblem& o = plan.o;
+    const Windows& a = plan.a;
+    const KernelsOf<T>& kernel = kernels<T>();
+    const std::int64_t width = kernel.width, window = plan.window(), channels = std::min(plan.block, o.c - c0);
+    const std::int64_t tiles = ceil_div(a.p, plan.rows), dy_plane = (plan.rows * o.q + 1) * width;
+    const Scratch<T> x_planes(kBlockVectors * Planes<T>(a, plan.rows).plane), gradient(kBlockVectors * dy_plane);
+    const Scratch<T> sums(window * plan.block);
+    const Scratch<std::ptrdiff_t> offsets(2 * window);
+    std::fill_n(sums.get(), window * plan.block, T{});
+    const std::int64_t end = part_start(split + 1, plan.splits, plan.parts);
+    for (std::int64_t at = part_start(split, plan.splits, plan.parts); at < end; ++at) {
+        const std::int64_t n = at / tiles, y0 = at % tiles * plan.rows, count = std::min(plan.rows, o.p - y0);
+        const Planes<T> planes(a, count);
+        planes.fill(a, y0, operands.input + n * o.h * o.w * o.c + c0, o.c, channels, x_planes.get());
+        kernel.split_channels(operands.out_backprop + (n * o.p + y0) * o.q * o.c + c0, o.c, count * o.q, channels,
+                              gradient.get(), dy_plane);
+        for (std::int64_t t = 0; t < window; ++t) {
+            offsets.get()[t] = t / o.s * o.dilation_h * planes.line() + t % o.s * o.dilation_w * width;
+            offsets.get()[window + t] = t * width;
+        }
+        DepthwiseFilterRows<T> products{};
+        products.x_row = a.stride_h * planes.line();
+        products.x_step = a.stride_w * width;
+        products.offsets = offsets.get();
+        products.out_offsets = offsets.get() + window;
+        products.taps = window;
+        products.dy_row = o.q * width;
+        products.dy_step = width;
+        products.rows = count;
+        products.pixels = o.q;
+        products.channels = width; // the lanes beyond the last channel are zeros
+        products.sliding = a.stride_w == 1 && a.dilation_w == 1 && o.s == 3;
+        for (std::int64_t v = 0; v < ceil_div(channels, width); ++v) {
+            products.x = x_planes.get() + v * planes.plane;
+            products.dy = gradient.get() + v * dy_plane;
+            products.out = sums.get() + v * window * width;
+            kernel.depthwise_filter_rows(products);
+        }
+    }
+    for (std::int64_t t = 0; t < window; ++t)
+        kernel.join_channels(sums.get() + t * width, window * width, 1, channels, to + t * o.c + c0, 0);
+}
+
+/// One task in place: a split of the output rows.
+template <class T>
+void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split, T* to) {
+    const ConvProblem& o = plan.o;
+    const Windows& a = plan.a;
+    std::fill_n(to, plan.total(), T{});
+    std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * plan.window()));
+    const std::int64_t end = part_start(split + 1, plan.splits, plan.parts);
+    for (std::int64_t at = part_start(split, plan.splits, plan.parts), taken = 0; at < end; at += taken) {
+        // Rows of one image with the same valid taps.
+        const std::int64_t n = at / o.p, y = at % o.p, top = a.base_h + y * a.stride_h;
+        std::int64_t i0 = 0, i1 = 0;
+        valid_taps(top, a.dilation_h, a.r, a.h, i0, i1);
+        taken = rows_alike(a, y, std::min({o.p, y + end - at, y + kLongest}));
+        for (const Run& run : plan.runs) {
+            const std::int64_t left = a.base_w + run.x0 * a.stride_w;
+            std::ptrdiff_t *offset = offsets.data(), *out = offset + plan.window();
+            for (std::int64_t i = i0; i < i1; ++i) {
+                for (std::int64_t j = run.j0; j < run.j1; ++j) {
+                    *offset++ = ((top + i * a.dilation_h) * a.w + left + j * a.dilation_w) * o.c;
+                    *out++ = (i * o.s + j) * o.c;
+                }
+            }
+            DepthwiseFilterRows<T> products{};
+            products.x = operands.input + n * o.h * o.w * o.c;
+            products.x_row = a.stride_h * a.w * o.c;
+            products.x_step = a.stride_w * o.c;
+            products.offsets = offsets.data();
+            products.out_offsets = offsets.data() + plan.window();
+            products.taps = (i1 - i0) * (run.j1 - run.j0);
+            products.dy = operands.out_backprop + (at * o.q + run.x0) * o.c;
+            products.dy_row = o.q * o.c;
+            products.dy_step = o.c;
+            products.out = to;
+            products.rows = taken;
+            products.pixels = run.pixels;
+            products.channels = o.c;
+            products.sliding = a.stride_w == 1 && a.dilation_w == 1 && run.j1 - run.j0 == 3;
+            kernels<T>().depthwise_filter_rows(products);
+        }
+    }
+}
+
+template <class T>
+void run(const Decisions& decisions, const Operands<T>& operands) {
+    const auto& plan = static_cast<const DepthwiseGradientDecisions&>(decisions);
+    const ConvProblem& o = plan.o;
+    const std::int64_t total = plan.total();
+    const Scratch<T> partial((plan.splits - 1) * total); // the first split sums into the output itself
+    const auto sum_of = [&](std::int64_t split) {
+        return split == 0 ? operands.output : partial.get() + (split - 1) * total;
+    };
+    const double work = 2.0 * static_cast<double>(o.n * o.p * o.q) * static_cast<double>(total);
+    if (plan.planes) {
+        const std::int64_t blocks = ceil_div(o.c, plan.block);
+        parallel_for(plan.splits * blocks, work, [&](std::int64_t task) {
+            const std::int64_t split = task / blocks;
+            sum_planes(plan, operands, split, task % blocks * plan.block, sum_of(split));
+        });
+    } else {
+        parallel_for(plan.splits, work, [&](std::int64_t split) { sum_rows(plan, operands, split, sum_of(split)); });
+    }
+    add_partials(plan.splits - 1, total, partial.get(), operands.output);
+}
+
+template <class T>
+void plan(const Request& request, ConvPlan<T>& into) {
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    auto decisions = std::make_unique<DepthwiseGradientDecisions>();
+    DepthwiseGradientDecisions& plan = *decisions;
+    const ConvProblem& o = plan.o = request.layer;
+    const Windows& a = plan.a = windows_of(o);
+    // The order of the sum is fixed by the problem: `splits` parts, each summed on its own.
+    plan.planes = o.c * size >= kFarBytes && a.r > 0 && a.s > 0 && Planes<T>(a, 1).plane * size <= kPlaneBytes;
+    if (plan.planes) {
+        plan.rows = 1;
+        while (plan.rows < std::min(a.p, kLongest) && Planes<T>(a, plan.rows + 1).plane * size <= kPlaneBytes)
+            ++plan.rows;
+        plan.block = kBlockVectors * kernels<T>().width;
+        plan.parts = o.n * ceil_div(a.p, plan.rows);
+        plan.splits = std::min(ceil_div(kParts, ceil_div(o.c, plan.block)), plan.parts);
+    } else {
+        plan.runs = runs_of(a);
+        plan.parts = o.n * o.p;
+        const std::int64_t fit = kPartialBytes / (plan.total() * size);
+        plan.splits = std::clamp<std::int64_t>(std::min(fit, plan.parts), 1, kParts);
+    }
+    PlanSummary& summary = plan.summary;
+    summary.kernel = "depthwise_filter_rows";
+    summary.tile_pixels = 1;
+    summary.tile_filters = kernels<T>().width;
+    summary.tasks = plan.planes ? plan.splits * ceil_div(o.c, plan.block) : plan.splits;
+    summary.shared_bytes = (plan.splits - 1) * plan.total() * size;
+    summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(plan.total());
+    into.add(depthwise_filter_gradient<T>(), std::move(decisions));
+}
+
+} // namespace
+
+template <class T>
+const Algorithm<T>& depthwise_filter_gradient() {
+    static constexpr Algorithm<T> algorithm{
+        "depthwise_filter_gradient",
+        "depthwise",
+        false,
+        nullptr,
+        [](const Request& request) { return !request.is_correlation() && is_depthwise(request.layer); },
+        [](const Request&) { return 0.0; }, // no other reads its input as seldom
+        plan<T>,
+        run<T>};
+    return algorithm;
+}
+
+template const Algorithm<float>& depthwise_filter_gradient();
+template const Algorithm<double>& depthwise_filter_gradient();
+
+} // namespace fastconv

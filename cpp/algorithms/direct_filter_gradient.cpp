@@ -1,0 +1,245 @@
+// The direct filter gradient: outer products of input values and output gradients, summed over tiles of pixels.
+//
+// Tiles are cut into parts with sums of their own, and filters and channels into blocks. Nothing of that depends on the
+// number of threads: it decides the order of the sums.
+#include "algorithms/direct.h"
+
+#include "algorithms/gradient_parts.h"
+#include "algorithms/tiled_correlation.h"
+#include "core/isa.h"
+#include "core/partial_sums.h"
+#include "core/threading.h"
+#include "core/workspace.h"
+
+#include <cstddef>
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kTileBytes = 192 << 10;
+constexpr std::int64_t kPartialBytes = 24 << 20; // all partial sums
+constexpr std::int64_t kLargeSumBytes = 4 << 20;
+constexpr std::int64_t kTasks = 32;            // enough for 16 threads; fixed, since it decides the order of the sum
+constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
+constexpr std::int64_t kBlockBytes = 64 << 10; // the x of a tile: near L1, while dy streams by from L2
+constexpr std::int64_t kLeastChannels = 24;    // of a block: x is then read in runs of a cache line or more
+
+struct GradientDecisions : Decisions {
+    ConvProblem o;
+    Windows a;
+    std::int64_t images, c, k; // c, k: of one group
+    bool copies;               // tiles are copied with their padding
+    // Blocks of filters and of channels; each (group, channel block, filter part) is summed on its own.
+    std::int64_t width, vectors, k_blocks, c_blocks, k_parts;
+    Tiling tiling;
+    std::int64_t tiles, splits; // the tiles are cut into `splits` parts with sums of their own
+
+    std::int64_t total() const { return o.r * o.s * c * o.k; }
+    std::int64_t tasks() const { return splits * o.groups * c_blocks * k_parts; }
+    std::int64_t first_filter(std::int64_t kb) const { return part_start(kb, k_blocks, vectors) * width; }
+};
+
+Tiling choose_tiling(const Windows& a, std::int64_t channels, std::int64_t size) {
+    Tiling tiling{};
+    const auto bytes = [&](std::int64_t rows, std::int64_t columns) {
+        return padded_tile_size(a, rows, columns, channels) * size;
+    };
+    tiling.columns = a.q;
+    while (tiling.columns > 1 && (tiling.columns > kTilePixels || bytes(1, tiling.columns) > 2 * kTileBytes))
+        tiling.columns = ceil_div(tiling.columns, 2);
+    tiling.column_tiles = ceil_div(a.q, tiling.columns);
+    tiling.rows = 1;
+    while (tiling.rows < a.p && (tiling.rows + 1) * tiling.columns <= kTilePixels &&
+           bytes(tiling.rows + 1, tiling.columns) <= kTileBytes)
+        ++tiling.rows;
+    tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    tiling.rows = ceil_div(a.p, tiling.row_tiles);
+    tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    return tiling;
+}
+
+/// Sets the blocks and parts, of a gradient whose windows, vectors and blocks of filters are set.
+void choose_blocks(GradientDecisions& d, std::int64_t size) {
+    const Windows& a = d.a;
+    const std::int64_t total = d.total(), groups = d.o.groups;
+    // Many channels lie so far apart from pixel to pixel that each is on a page of its own, and all fall into the same
+    // sets of L1: blocks of them are copied together, which pays from two blocks of filters on.
+    const std::int64_t columns = std::min(a.q, kTilePixels);
+    const std::int64_t rows = std::min(a.p, ceil_div(kTilePixels, columns));
+    const std::int64_t fit = std::max(kLeastChannels, kBlockBytes / (padded_tile_size(a, rows, columns, 1) * size));
+    d.c_blocks = d.k_blocks > 1 ? ceil_div(d.c, fit) : 1;
+    while (d.c_blocks < d.c &&
+           padded_tile_size(a, 1, std::min<std::int64_t>(a.q, 16), ceil_div(d.c, d.c_blocks)) * size > kTileBytes)
+        ++d.c_blocks;
+    d.copies = d.c_blocks > 1 || a.crosses_columns() || a.crosses_rows();
+    // Pixels are cut into parts with partial sums of their own, if these fit; then filters and channels are. Sums that
+    // would leave L2 are not doubled where cutting filters, whose parts each read all of x, gives as many tasks.
+    d.k_parts = 1;
+    if (total * size > kLargeSumBytes) d.k_parts = std::min(d.k_blocks, ceil_div(kTasks, groups * d.c_blocks));
+    const std::int64_t splits_that_fit = std::clamp<std::int64_t>(kPartialBytes / (total * size), 1, kTasks);
+    const auto tasks_now = [&] { return splits_that_fit * groups * d.c_blocks * d.k_parts; };
+    if (tasks_now() < kTasks) d.k_parts = std::min(d.k_blocks, d.k_parts * ceil_div(kTasks, tasks_now()));
+    if (tasks_now() < kTasks) d.c_blocks = std::min(d.c, d.c_blocks * ceil_div(kTasks, tasks_now()));
+    d.tiling = choose_tiling(a, ceil_div(d.c, d.c_blocks), size);
+    d.tiles = d.images * d.tiling.tiles();
+    const std::int64_t wanted = ceil_div(kTasks, groups * d.c_blocks * d.k_parts);
+    const std::int64_t pays = gradient_parts_that_pay(d.images * a.p * a.q, total);
+    d.splits = std::clamp<std::int64_t>(std::min(d.tiles, pays), 1, std::min(splits_that_fit, wanted));
+}
+
+/// What one task sums: a block of channels and a part of the filter blocks of one group, over a split of the tiles.
+template <class T>
+struct GradientTask {
+    std::int64_t group, split, c0, channels, kb0, kb1;
+    T* sum;                                // all filters
+    std::ptrdiff_t *offsets, *out_offsets; // of the window's elements, in x and in the sum
+};
+
+template <class T>
+void clear(const GradientDecisions& d, const GradientTask<T>& task) {
+    const std::int64_t first = d.first_filter(task.kb0), last = std::min(d.k, d.first_filter(task.kb1));
+    for (std::int64_t tap = 0; tap < d.o.r * d.o.s; ++tap) {
+        for (std::int64_t i = task.c0; i < task.c0 + task.channels; ++i) {
+            T* const filters = task.sum + (tap * d.c + i) * d.o.k + task.group * d.k;
+            std::fill(filters + first, filters + last, T{});
+        }
+    }
+}
+
+/// Adds the products of one tile.
+template <class T>
+void add_tile(const GradientDecisions& d, const Operands<T>& operands, const GradientTask<T>& task, std::int64_t n,
+              const Tile& tile, T* copy) {
+    const ConvProblem& o = d.o;
+    const Windows& a = d.a;
+    const T* const input = operands.input + n * o.h * o.w * o.c + task.group * d.c + task.c0;
+    const TileSource<T> source(a, o.c, input, tile, task.channels, copy);
+    std::ptrdiff_t* offset = task.offsets;
+    for (std::int64_t i = 0; i < o.r; ++i)
+        for (std::int64_t j = 0; j < o.s; ++j)
+            for (std::int64_t channel = 0; channel < task.channels; ++channel)
+                *offset++ = i * source.layout.window_row + j * source.layout.window_column + channel;
+    OuterProducts<T> products{};
+    products.x = source.x;
+    products.x_row = source.layout.row;
+    products.x_step = source.layout.step;
+    products.dy_row = a.q * o.k;
+    products.dy_step = o.k;
+    products.rows = tile.rows;
+    products.pixels = tile.columns;
+    const std::int64_t window = o.r * o.s * task.channels;
+    const T* gradient =
+        operands.out_backprop + n * o.p * o.q * o.k + (tile.y0 * a.q + tile.x0) * o.k + task.group * d.k;
+    for (std::int64_t kb = task.kb0; kb < task.kb1; ++kb) {
+        const std::int64_t k0 = d.first_filter(kb), vectors = (d.first_filter(kb + 1) - k0) / d.width;
+        const std::int64_t most = kernels<T>().outer_products_count[vectors - 1];
+        products.dy = gradient + k0;
+        products.channels = std::min(d.k - k0, vectors * d.width);
+        products.out = task.sum + k0;
+        // One vector of filters: neighbours in a row of the window need one pointer, not one for each.
+        const bool runs = vectors == 1 && source.layout.window_column == task.channels && window / o.r >= most / 2;
+        const std::int64_t parts = runs ? o.r : 1, calls = parts * ceil_div(window / parts, most);
+        for (std::int64_t call = 0; call < calls; ++call) {
+            const std::int64_t m = part_start(call, calls, window);
+            products.count = part_start(call + 1, calls, window) - m;
+            products.offsets = task.offsets + m;
+            products.out_offsets = task.out_offsets + m;
+            kernels<T>().outer_products[vectors - 1](products);
+        }
+    }
+}
+
+template <class T>
+void run(const Decisions& decisions, const Operands<T>& operands) {
+    const auto& d = static_cast<const GradientDecisions&>(decisions);
+    const ConvProblem& o = d.o;
+    const Tiling& tiling = d.tiling;
+    const std::int64_t total = d.total();
+    T* const dw = operands.output;
+    const Scratch<T> partial((d.splits - 1) * total); // the first split sums into dw itself
+    const double work = 2.0 * static_cast<double>(d.images * d.a.p * d.a.q) * static_cast<double>(total);
+    parallel_for(d.tasks(), work, [&](std::int64_t at) {
+        const std::int64_t k_part = at % d.k_parts, cb = at / d.k_parts % d.c_blocks;
+        GradientTask<T> task{};
+        task.group = at / d.k_parts / d.c_blocks % o.groups;
+        task.split = at / d.k_parts / d.c_blocks / o.groups;
+        task.kb0 = part_start(k_part, d.k_parts, d.k_blocks);
+        task.kb1 = part_start(k_part + 1, d.k_parts, d.k_blocks);
+        task.c0 = part_start(cb, d.c_blocks, d.c);
+        task.channels = part_start(cb + 1, d.c_blocks, d.c) - task.c0;
+        task.sum = task.split == 0 ? dw : partial.get() + (task.split - 1) * total;
+        clear(d, task);
+        const std::int64_t window = o.r * o.s * task.channels;
+        const Scratch<T> copy(d.copies ? padded_tile_size(d.a, tiling.rows, tiling.columns, task.channels) : 0);
+        const Scratch<std::ptrdiff_t> offsets(window), out_offsets(window);
+        task.offsets = offsets.get();
+        task.out_offsets = out_offsets.get();
+        for (std::int64_t m = 0; m < window; ++m)
+            task.out_offsets[m] = (m / task.channels * d.c + task.c0 + m % task.channels) * o.k + task.group * d.k;
+        const std::int64_t end = part_start(task.split + 1, d.splits, d.tiles);
+        for (std::int64_t tile = part_start(task.split, d.splits, d.tiles); tile < end; ++tile)
+            add_tile(d, operands, task, tile / tiling.tiles(), tiling.tile(tile % tiling.tiles(), d.a),
+                     d.copies ? copy.get() : nullptr);
+    });
+    add_partials(d.splits - 1, total, partial.get(), dw);
+}
+
+template <class T>
+void plan(const Request& request, ConvPlan<T>& plan) {
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const KernelsOf<T>& kernel = kernels<T>();
+    auto decisions = std::make_unique<GradientDecisions>();
+    GradientDecisions& d = *decisions;
+    const ConvProblem& o = d.o = request.layer;
+    d.a = windows_of(o);
+    d.images = o.n;
+    d.c = o.c / o.groups;
+    d.k = o.k / o.groups;
+    if (o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w && o.pad_top == 0 &&
+        o.pad_left == 0) { // one long row of pixels
+        d.a.w = d.a.q = o.n * o.p * o.q;
+        d.a.h = d.a.p = 1;
+        d.images = std::min<std::int64_t>(o.n, 1);
+    }
+    d.width = kernel.width;
+    d.vectors = ceil_div(d.k, kernel.width);
+    d.k_blocks = ceil_div(d.vectors, kernel.max_vectors);
+    choose_blocks(d, size);
+    const std::int64_t channels = ceil_div(d.c, d.c_blocks), vectors = ceil_div(d.vectors, d.k_blocks);
+    PlanSummary& summary = decisions->summary;
+    summary.kernel = "outer_products";
+    summary.tile_pixels = std::min(o.r * o.s * d.c, kernel.outer_products_count[vectors - 1]);
+    summary.tile_filters = vectors * kernel.width;
+    summary.tasks = d.tasks();
+    summary.shared_bytes = (d.splits - 1) * d.total() * size;
+    summary.thread_bytes = 2 * o.r * o.s * channels * std::int64_t{sizeof(std::ptrdiff_t)};
+    if (d.copies) summary.thread_bytes += padded_tile_size(d.a, d.tiling.rows, d.tiling.columns, channels) * size;
+    summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(d.total());
+    plan.add(direct_filter_gradient<T>(), std::move(decisions));
+}
+
+template <class T>
+double cost(const Request& request) {
+    const ConvProblem& o = request.layer;
+    return static_cast<double>(o.r * o.s * (o.c / o.groups) * ceil_div(o.k / o.groups, kernels<T>().width));
+}
+
+} // namespace
+
+template <class T>
+const Algorithm<T>& direct_filter_gradient() {
+    static constexpr Algorithm<T> algorithm{"direct_filter_gradient",
+                                            "direct",
+                                            true,
+                                            nullptr,
+                                            [](const Request& request) { return !request.is_correlation(); },
+                                            cost<T>,
+                                            plan<T>,
+                                            run<T>};
+    return algorithm;
+}
+
+template const Algorithm<float>& direct_filter_gradient();
+template const Algorithm<double>& direct_filter_gradient();
+
+} // namespace fastconv

@@ -1,0 +1,84 @@
+#include "algorithms/filter_blocks.h"
+
+#include "core/isa.h"
+#include "core/threading.h"
+
+namespace fastconv {
+namespace {
+
+// One (filter block, channel block): stays in L2 beside the pixels.
+constexpr std::int64_t kFilterBlockBytes = 256 << 10;
+
+} // namespace
+
+template <class T>
+FilterBlocks choose_filter_blocks(const Correlation& g) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    FilterBlocks blocks{};
+    blocks.width = kernel.width;
+    blocks.vectors = ceil_div(g.k, kernel.width);
+    blocks.k_blocks = ceil_div(blocks.vectors, kernel.max_vectors);
+    const std::int64_t wide = std::min(blocks.vectors, kernel.max_vectors) * kernel.width;
+    const std::int64_t most = std::min(kSumLength, kFilterBlockBytes / (wide * static_cast<std::int64_t>(sizeof(T))));
+    blocks.c_blocks = ceil_div(g.c, std::max<std::int64_t>(1, most / std::max<std::int64_t>(1, g.window())));
+    return blocks;
+}
+
+std::int64_t packed_filter_size(const Correlation& g, const FilterBlocks& blocks) {
+    return g.window() * g.c * blocks.vectors * blocks.width;
+}
+
+template <class T>
+void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T* filters, std::int64_t group,
+                       std::int64_t cb, std::int64_t kb, T* to) {
+    const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
+    const std::int64_t k0 = blocks.first_vector(kb) * blocks.width, lanes = blocks.vectors_of(kb) * blocks.width;
+    const std::int64_t valid = std::min(g.k, k0 + lanes) - k0;
+    const T* from = filters + g.filters + group * g.f_group + c0 * g.f_c + k0 * g.f_k;
+    for (std::int64_t i = 0; i < g.windows.r; ++i) {
+        for (std::int64_t j = 0; j < g.windows.s; ++j) {
+            const T* tap = from + i * g.f_i + j * g.f_j;
+            if (g.f_c == 1) { // an input gradient's
+                if (valid < lanes) std::fill_n(to, channels * lanes, T{});
+                kernels<T>().transpose(tap, g.f_k, to, lanes, valid, channels);
+                to += channels * lanes;
+                continue;
+            }
+            for (std::int64_t c = 0; c < channels; ++c) {
+                std::copy_n(tap + c * g.f_c, valid, to); // a forward pass's: f_k is 1
+                std::fill(to + valid, to + lanes, T{});
+                to += lanes;
+            }
+        }
+    }
+}
+
+template <class T>
+void pack_filters(const Correlation& g, const FilterBlocks& blocks, const T* filters, T* to) {
+    const std::int64_t padded = blocks.vectors * blocks.width, group_size = packed_filter_size(g, blocks);
+    parallel_for(g.groups * blocks.c_blocks * blocks.k_blocks, static_cast<double>(g.groups * group_size),
+                 [&](std::int64_t task) {
+                     const std::int64_t kb = task % blocks.k_blocks, cb = task / blocks.k_blocks % blocks.c_blocks;
+                     const std::int64_t group = task / blocks.k_blocks / blocks.c_blocks;
+                     const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
+                     const std::int64_t k0 = blocks.first_vector(kb) * blocks.width;
+                     pack_filter_block(g, blocks, filters, group, cb, kb,
+                                       to + group * group_size + g.window() * (c0 * padded + channels * k0));
+                 });
+}
+
+template <class T>
+double direct_cost(const Correlation& g) {
+    return static_cast<double>(g.window() * g.c * ceil_div(g.k, kernels<T>().width));
+}
+
+#define FASTCONV_FILTER_BLOCKS(T)                                                                                      \
+    template FilterBlocks choose_filter_blocks<T>(const Correlation&);                                                 \
+    template void pack_filter_block(const Correlation&, const FilterBlocks&, const T*, std::int64_t, std::int64_t,     \
+                                    std::int64_t, T*);                                                                 \
+    template void pack_filters(const Correlation&, const FilterBlocks&, const T*, T*);                                 \
+    template double direct_cost<T>(const Correlation&);
+FASTCONV_FILTER_BLOCKS(float)
+FASTCONV_FILTER_BLOCKS(double)
+
+} // namespace fastconv

@@ -1,0 +1,45 @@
+// How the direct algorithm cuts and packs filters: blocks of channels and of filters, [i][j][c][lane] in each.
+#pragma once
+
+#include "algorithms/correlation.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace fastconv {
+
+constexpr std::int64_t kSumLength = 1024;       // longest chain of additions: bounds the rounding error
+constexpr std::int64_t kPackedBytes = 32 << 20; // of all packed filters of one pass
+
+/// Blocks of input channels follow from the layer and the ISA only, since they decide the order of a sum.
+struct FilterBlocks {
+    std::int64_t vectors, k_blocks, c_blocks, width;
+
+    /// Filter block b covers vectors [first_vector(b), first_vector(b + 1)).
+    std::int64_t first_vector(std::int64_t b) const { return part_start(b, k_blocks, vectors); }
+    std::int64_t vectors_of(std::int64_t b) const { return first_vector(b + 1) - first_vector(b); }
+    std::int64_t channel(std::int64_t b, std::int64_t c) const { return part_start(b, c_blocks, c); }
+    std::int64_t channels_of(std::int64_t b, std::int64_t c) const { return channel(b + 1, c) - channel(b, c); }
+    std::int64_t widest(std::int64_t c) const { return ceil_div(c, c_blocks); }
+};
+
+template <class T>
+FilterBlocks choose_filter_blocks(const Correlation& g);
+
+/// Values of the packed filters of one group.
+std::int64_t packed_filter_size(const Correlation& g, const FilterBlocks& blocks);
+
+/// Packs one block of channels and filters, zero-padded to whole vectors.
+template <class T>
+void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T* filters, std::int64_t group,
+                       std::int64_t cb, std::int64_t kb, T* to);
+
+/// Packs all blocks, [group][channel block][filter block].
+template <class T>
+void pack_filters(const Correlation& g, const FilterBlocks& blocks, const T* filters, T* to);
+
+/// In vectors multiplied per output pixel.
+template <class T>
+double direct_cost(const Correlation& g);
+
+} // namespace fastconv

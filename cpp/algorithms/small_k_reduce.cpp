@@ -1,0 +1,153 @@
+// The direct algorithm for few filters (a small K): vectors along the values of a window, which are reduced at its end.
+#include "algorithms/direct.h"
+
+#include "algorithms/filter_blocks.h"
+#include "algorithms/tiled_correlation.h"
+#include "core/isa.h"
+
+namespace fastconv {
+namespace {
+
+/// The runs of a window, each rounded up to whole vectors.
+struct Runs {
+    bool whole_rows; // a run is a row of the window, else one of its elements
+    std::int64_t per_row, length, steps;
+
+    std::int64_t of_window(const Windows& a) const { return a.r * per_row * length; }
+};
+
+struct ReduceDecisions : Decisions {
+    Correlation g;
+    Runs runs;
+    TilePlan tiles;
+    PackKey key;
+};
+
+template <class T>
+Runs choose_runs(const Correlation& g) {
+    const Windows& a = g.windows;
+    const std::int64_t width = kernels<T>().width;
+    const bool in_place = a.dilation_w == 1 && g.pixel == g.c;
+    Runs runs{};
+    runs.whole_rows = in_place && (!a.crosses_columns() || a.overlapping());
+    runs.per_row = runs.whole_rows ? 1 : a.s;
+    const std::int64_t count = a.r * runs.per_row;
+    runs.length = ceil_div(g.window() * g.c / std::max<std::int64_t>(1, count), width) * width;
+    runs.steps = count * runs.length / width;
+    return runs;
+}
+
+/// Packs [group][filter][run], zero-padded to whole vectors.
+template <class T>
+void pack(const Correlation& g, const Runs& runs, const T* filters, T* packed) {
+    const Windows& a = g.windows;
+    parallel_for(g.groups * g.k, static_cast<double>(g.groups * g.k * g.window() * g.c), [&](std::int64_t task) {
+        const std::int64_t taps = a.s / runs.per_row;
+        T* to = packed + task * runs.of_window(a);
+        const T* from = filters + g.filters + task / g.k * g.f_group + task % g.k * g.f_k;
+        for (std::int64_t run = 0; run < a.r * runs.per_row; ++run) {
+            std::fill_n(to + taps * g.c, runs.length - taps * g.c, T{});
+            for (std::int64_t j = 0; j < taps; ++j) {
+                const T* tap = from + run / runs.per_row * g.f_i + (run % runs.per_row + j) * g.f_j;
+                for (std::int64_t c = 0; c < g.c; ++c) to[j * g.c + c] = tap[c * g.f_c];
+            }
+            to += runs.length;
+        }
+    });
+}
+
+template <class T>
+void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, const T* packed, const TileTask& task,
+                  T* copy, std::ptrdiff_t* segments) {
+    const Correlation& g = plan.g;
+    const Windows& a = g.windows;
+    const Runs& runs = plan.runs;
+    const Tile& tile = task.tile;
+    const T* const input = operands.input + g.input + task.image * g.image + task.group * g.group_in;
+    T* const output = operands.output + g.output + task.image * g.out_image + task.group * g.out_group;
+    const TileSource<T> source(a, g.pixel, input, tile, g.c, copy);
+    const bool whole_rows = runs.whole_rows && source.layout.window_column == g.c;
+    const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments);
+    DotRow<T> row{};
+    row.x_step = source.layout.step;
+    row.segment_length = whole_rows ? a.s * g.c : g.c;
+    row.filter_step = a.r * per_row * runs.length;
+    row.filter_count = g.k;
+    row.bias = g.finish && operands.bias ? operands.bias + g.bias + task.group * g.k : nullptr;
+    row.y_step = g.out_pixel;
+    row.pixels = tile.columns;
+    row.accumulate = g.accumulate;
+    row.relu = g.finish && operands.relu;
+    const bool rows_cross = a.crosses_rows(); // spares short rows the divisions
+    for (std::int64_t y = 0; y < tile.rows; ++y) {
+        // Filter rows over the top or bottom padding are left out.
+        std::int64_t first = 0, last = a.r;
+        if (rows_cross) valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
+        row.x = source.x + y * source.layout.row;
+        row.segments = segments + first * per_row;
+        row.segment_count = (last - first) * per_row;
+        row.filters = packed + task.group * g.k * row.filter_step + first * per_row * runs.length;
+        row.y = output + (tile.y0 + y) * g.out_row + tile.x0 * g.out_pixel;
+        kernels<T>().dot_row(row);
+    }
+}
+
+template <class T>
+void run(const Decisions& decisions, const Operands<T>& operands) {
+    const auto& plan = static_cast<const ReduceDecisions&>(decisions);
+    const Correlation& g = plan.g;
+    const Packed<T> packed(operands.cache, plan.key, g.k * plan.runs.of_window(g.windows) * g.groups,
+                           [&](T* to) { pack(g, plan.runs, operands.filters, to); });
+    for_each_tile<T>(g, plan.tiles, operands.only, [&](const TileTask& task, T* copy, std::ptrdiff_t* segments) {
+        compute_tile(plan, operands, packed.get(), task, copy, segments);
+    });
+}
+
+template <class T>
+bool serves(const Request& request) {
+    const Correlation& g = request.part;
+    return request.is_correlation() && g.window() > 0 && g.k <= kernels<T>().max_dots &&
+           choose_runs<T>(g).steps <= kSumLength;
+}
+
+/// A step takes a vector of a run for each filter. Adding the lanes of a sum takes as long as some 4 steps.
+template <class T>
+double cost(const Request& request) {
+    const Correlation& g = request.part;
+    return static_cast<double>((choose_runs<T>(g).steps + 4) * g.k);
+}
+
+template <class T>
+void plan(const Request& request, ConvPlan<T>& plan) {
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    auto decisions = std::make_unique<ReduceDecisions>();
+    const Correlation& g = decisions->g = request.single ? request.part : as_one_row(request.part);
+    const Runs& runs = decisions->runs = choose_runs<T>(g);
+    const std::int64_t packed = g.k * runs.of_window(g.windows) * g.groups;
+    if (plan_halves(request, packed, false, plan)) return;
+    decisions->key = pack_key(g, PackForm::small_k_reduce, {runs.length, runs.whole_rows, 0, 0});
+    decisions->tiles = plan_tiles(g, 1, g.c, request.threads, size);
+    PlanSummary& summary = decisions->summary;
+    summary.kernel = "dot_row";
+    summary.tile_pixels = 1;
+    summary.tile_filters = g.k;
+    summary.tasks = decisions->tiles.tasks(g);
+    summary.shared_bytes = packed * size;
+    summary.thread_bytes = decisions->tiles.thread_bytes(g, size);
+    summary.multiplications = g.multiplications();
+    plan.add(small_k_reduce<T>(), std::move(decisions));
+}
+
+} // namespace
+
+template <class T>
+const Algorithm<T>& small_k_reduce() {
+    static constexpr Algorithm<T> algorithm{"small_k_reduce", "direct", true,    nullptr,
+                                            serves<T>,        cost<T>,  plan<T>, run<T>};
+    return algorithm;
+}
+
+template const Algorithm<float>& small_k_reduce();
+template const Algorithm<double>& small_k_reduce();
+
+} // namespace fastconv

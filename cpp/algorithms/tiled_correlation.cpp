@@ -1,0 +1,60 @@
+#include "algorithms/tiled_correlation.h"
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kTileBytes = 192 << 10; // of the input of a tile: stays in L2 beside a block of filters
+static_assert(kMostCopyBytes == 8 * kTileBytes);
+
+Tiling choose_tiling(const Correlation& g, const TilePlan& plan, std::int64_t threads, std::int64_t size) {
+    const Windows& a = g.windows;
+    const auto bytes = [&](std::int64_t rows, std::int64_t columns) {
+        const std::int64_t values = plan.copy_all ? padded_tile_size(a, rows, columns, plan.widest)
+                                                  : rows * columns * a.stride_h * a.stride_w * g.c;
+        return values * size;
+    };
+    Tiling tiling{};
+    tiling.columns = a.q;
+    while (tiling.columns > 24 && bytes(1, tiling.columns) > kTileBytes) tiling.columns = ceil_div(tiling.columns, 2);
+    while (tiling.columns > 1 && bytes(1, tiling.columns) > 8 * kTileBytes)
+        tiling.columns = ceil_div(tiling.columns, 2);
+    if (tiling.columns < a.q && tiling.columns > 24) tiling.columns = tiling.columns / 24 * 24; // whole register tiles
+    tiling.column_tiles = ceil_div(a.q, tiling.columns);
+    // Enough tasks for an even share of each thread, but not so small that filters stream from L2 for a few pixels
+    // only.
+    const std::int64_t wanted = 4 * threads;
+    tiling.rows = 1;
+    const auto tasks = [&](std::int64_t rows) { return g.n * g.groups * tiling.column_tiles * ceil_div(a.p, rows); };
+    while (tiling.rows < a.p && bytes(2 * tiling.rows, tiling.columns) <= kTileBytes &&
+           (tasks(2 * tiling.rows) >= wanted || tiling.rows * tiling.columns < 48))
+        tiling.rows = std::min(a.p, 2 * tiling.rows);
+    tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    tiling.rows = ceil_div(a.p, tiling.row_tiles);
+    tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    tiling.k_parts = std::clamp<std::int64_t>(ceil_div(wanted, tasks(tiling.rows)), 1, plan.k_blocks);
+    return tiling;
+}
+
+} // namespace
+
+TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest, std::int64_t threads,
+                    std::int64_t size) {
+    const Windows& a = g.windows;
+    TilePlan plan{};
+    plan.k_blocks = k_blocks;
+    plan.widest = widest;
+    // Copying costs little beside the multiplications with many filters, and single pixels at the border cost much
+    // where rows are short.
+    plan.copy_all = a.crosses_columns() && a.q < 48;
+    plan.copy_borders = a.crosses_columns() && !plan.copy_all;
+    plan.tiling = choose_tiling(g, plan, threads, size);
+    return plan;
+}
+
+std::int64_t TilePlan::thread_bytes(const Correlation& g, std::int64_t size) const {
+    const bool copies = copy_all || copy_borders;
+    const std::int64_t copy = copies ? padded_tile_size(g.windows, tiling.rows, tiling.columns, widest) * size : 0;
+    return std::min(copy, kMostCopyBytes) + g.window() * std::int64_t{sizeof(std::ptrdiff_t)};
+}
+
+} // namespace fastconv

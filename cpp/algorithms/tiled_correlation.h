@@ -1,0 +1,128 @@
+// A correlation cut into tiles of output pixels, which tasks take one by one: what direct and small_k_reduce share.
+#pragma once
+
+#include "algorithms/algorithm.h"
+#include "core/threading.h"
+#include "core/workspace.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+namespace fastconv {
+
+/// How the output is cut into tasks: parts of rows, of columns and of filter blocks.
+struct Tiling {
+    std::int64_t rows, columns, row_tiles, column_tiles, k_parts;
+
+    std::int64_t tiles() const { return row_tiles * column_tiles; }
+    Tile tile(std::int64_t at, const Windows& a) const {
+        const std::int64_t y0 = at / column_tiles * rows, x0 = at % column_tiles * columns;
+        return {y0, std::min(rows, a.p - y0), x0, std::min(columns, a.q - x0)};
+    }
+};
+
+struct TilePlan {
+    Tiling tiling;
+    bool copy_all, copy_borders; // which tiles are copied with their padding: those of padded problems, or only borders
+    std::int64_t k_blocks, widest; // blocks of filters; most channels that are copied at once
+
+    std::int64_t tasks(const Correlation& g) const { return g.n * g.groups * tiling.tiles() * tiling.k_parts; }
+    /// Scratch memory of a task.
+    std::int64_t thread_bytes(const Correlation& g, std::int64_t size) const;
+};
+
+TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest, std::int64_t threads,
+                    std::int64_t size);
+
+/// Most bytes of a copied tile.
+constexpr std::int64_t kMostCopyBytes = 8 * (192 << 10);
+
+/// What a task computes: a tile of one group of one image, with some blocks of filters.
+struct TileTask {
+    std::int64_t image, group;
+    Tile tile;
+    std::int64_t first_block, last_block;
+};
+
+/// Where a tile reads its windows, in place or from a copy with its padding.
+template <class T>
+struct TileSource {
+    const T* x;
+    PaddedTileLayout layout;
+
+    /// `input`: the first wanted channel of the image, whose pixels are `pixel` apart; `copy`: memory for a copy, or
+    /// null.
+    TileSource(const Windows& a, std::int64_t pixel, const T* input, const Tile& tile, std::int64_t channels, T* copy) {
+        if (copy != nullptr) {
+            layout = padded_tile_layout(a, tile.columns, channels);
+            fill_padded_tile(a, tile, input, pixel, channels, copy);
+            x = copy;
+        } else {
+            const std::int64_t line = a.w * pixel;
+            layout = {a.stride_h * line, a.stride_w * pixel, a.dilation_h * line, a.dilation_w * pixel};
+            x = input + (a.base_h + tile.y0 * a.stride_h) * line + (a.base_w + tile.x0 * a.stride_w) * pixel;
+        }
+    }
+};
+
+/// The offsets of a window's contiguous runs: whole rows, or element by element. Returns how many a row has.
+inline std::int64_t window_segments(const Windows& a, const PaddedTileLayout& layout, bool whole_rows,
+                                    std::ptrdiff_t* segments) {
+    const std::int64_t per_row = whole_rows ? 1 : a.s;
+    for (std::int64_t i = 0; i < a.r; ++i)
+        for (std::int64_t j = 0; j < per_row; ++j)
+            segments[i * per_row + j] = i * layout.window_row + j * layout.window_column;
+    return per_row;
+}
+
+/// Calls body(task, copy, segments) for all tiles, or for those of `only`, in parallel. `copy` is memory for a copy of
+/// the tile's input, null where it is read in place; `segments` has room for a window's offsets.
+template <class T, class Body>
+void for_each_tile(const Correlation& g, const TilePlan& plan, const std::vector<ImageTile>* only, Body body) {
+    const Windows& a = g.windows;
+    const auto compute = [&](const TileTask& task) {
+        const Scratch<std::ptrdiff_t> segments(g.window());
+        const auto part = [&](std::int64_t x0, std::int64_t x1, bool copied) {
+            TileTask columns = task;
+            Tile& tile = columns.tile;
+            tile.x0 = std::max(x0, task.tile.x0);
+            const std::int64_t end = std::min(x1, task.tile.x0 + task.tile.columns);
+            const auto size = [&] { return padded_tile_size(a, tile.rows, tile.columns, plan.widest); };
+            while (tile.x0 < end) {
+                tile.columns = end - tile.x0;
+                while (copied && tile.columns > 1 && size() * std::int64_t{sizeof(T)} > kMostCopyBytes)
+                    tile.columns = ceil_div(tile.columns, 2);
+                const Scratch<T> copy(copied ? size() : 0);
+                body(columns, copied ? copy.get() : nullptr, segments.get());
+                tile.x0 += tile.columns;
+            }
+        };
+        if (!plan.copy_borders) return part(0, a.q, plan.copy_all);
+        std::int64_t first = 0, last = 0;
+        inner_columns(a, first, last);
+        part(0, first, true);
+        part(first, last, false);
+        part(last, a.q, true);
+    };
+    if (only != nullptr) {
+        const auto count = static_cast<std::int64_t>(only->size());
+        parallel_for(count * g.groups, g.pixel_work() * static_cast<double>(16 * count), [&](std::int64_t task) {
+            const ImageTile& at = (*only)[static_cast<std::size_t>(task / g.groups)];
+            compute({at.image, task % g.groups, at.tile, 0, plan.k_blocks});
+        });
+        return;
+    }
+    const Tiling& tiling = plan.tiling;
+    const std::int64_t tiles = tiling.tiles();
+    const double work = g.pixel_work() * static_cast<double>(g.n * a.p * a.q);
+    parallel_for(plan.tasks(g), work, [&](std::int64_t task) {
+        const std::int64_t k_part = task % tiling.k_parts, at = task / tiling.k_parts % tiles;
+        const std::int64_t image_group = task / tiling.k_parts / tiles;
+        compute({image_group / g.groups, image_group % g.groups, tiling.tile(at, a),
+                 part_start(k_part, tiling.k_parts, plan.k_blocks),
+                 part_start(k_part + 1, tiling.k_parts, plan.k_blocks)});
+    });
+}
+
+} // namespace fastconv

@@ -1,0 +1,93 @@
+// The filters of Winograd's algorithm: how they are cut, and how they become points.
+#include "algorithms/winograd_filters.h"
+
+#include "core/isa.h"
+#include "core/workspace.h"
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kAhead = 4; // channels whose taps are fetched before their turn
+
+// Filters that are not stored:
+constexpr std::int64_t kPartBytes = 320 << 10;  // a part of the transformed filters
+constexpr std::int64_t kStoredBytes = 10 << 20; // transformed filters larger than this leave the caches
+constexpr std::int64_t kTilesOfFewPixels = 64;  // tiles of an image, up to which they would be read for too few of them
+// Smaller ones, too, are not worth storing for so few tiles of the whole batch: 14x14x256 takes 0.67 instead of 0.86 ms
+// for one image and as long for eight; filters of 128 channels (2.4 MB) gain nothing.
+constexpr std::int64_t kFewTiles = 100, kStoredForFewBytes = 4 << 20;
+
+} // namespace
+
+template <class T>
+WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay) {
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const KernelsOf<T>& kernel = kernels<T>();
+    WinogradFilters f{};
+    f.width = kernel.width;
+    f.vectors = ceil_div(g.k, kernel.width);
+    f.k_blocks = ceil_div(f.vectors, kernel.max_vectors);
+    f.widest = ceil_div(f.vectors, f.k_blocks) * kernel.width;
+    const TileGrid grid(WinogradForm(g.windows.r), g.windows.p, g.windows.q);
+    const std::int64_t bytes = kPoints * g.c * g.k * size;
+    const bool few = !filters_stay && g.n * grid.image() <= kFewTiles && bytes > kStoredForFewBytes;
+    f.stored = (bytes <= kStoredBytes && !few) || grid.image() > kTilesOfFewPixels;
+    const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * f.widest * size));
+    f.c_parts = f.stored ? 1 : ceil_div(g.c, most);
+    return f;
+}
+
+/// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane], planes `plane` apart.
+template <class T>
+void transform_filters(const Correlation& g, const WinogradForm& form, const T* filters, std::int64_t c0,
+                       std::int64_t c1, std::int64_t k0, std::int64_t lanes, T* to, std::int64_t plane) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    constexpr std::int64_t strip = 16; // channels whose taps are turned at once
+    const std::int64_t valid = std::min(g.k - k0, lanes), window = form.window;
+    const bool in_place = g.f_k == 1 && valid == lanes;
+    const Scratch<T> taps(in_place ? 0 : window * window * strip * lanes);
+    WinogradTile<T> tile{};
+    tile.row1 = tile.column1 = window;
+    tile.channels = lanes;
+    tile.plane = plane;
+    for (std::int64_t first = c0; first < c1; first += strip) {
+        const std::int64_t count = std::min(strip, c1 - first);
+        const T* from = filters + g.filters + first * g.f_c + k0 * g.f_k;
+        if (!in_place) {
+            if (valid < lanes) std::fill_n(taps.get(), window * window * strip * lanes, T{});
+            for (std::int64_t i = 0; i < window; ++i) {
+                for (std::int64_t j = 0; j < window; ++j) {
+                    T* tap = taps.get() + (i * window + j) * strip * lanes;
+                    const T* source = from + i * g.f_i + j * g.f_j;
+                    if (g.f_c == 1)
+                        kernel.transpose(source, g.f_k, tap, lanes, valid, count);
+                    else // f_k is 1
+                        for (std::int64_t c = 0; c < count; ++c)
+                            std::copy_n(source + c * g.f_c, valid, tap + c * lanes);
+                }
+            }
+        }
+        for (std::int64_t c = 0; c < count; ++c) {
+            // Runs of a few lines, one for each tap and channel, are too short for the hardware to see where they go.
+            for (std::int64_t tap = 0; in_place && c + kAhead < c1 - first && tap < window * window; ++tap) {
+                const T* ahead = from + (c + kAhead) * g.f_c + tap / window * g.f_i + tap % window * g.f_j;
+                for (std::int64_t lane = 0; lane < lanes; lane += 64 / static_cast<std::int64_t>(sizeof(T)))
+                    __builtin_prefetch(ahead + lane, 0, 2);
+            }
+            tile.pixels = in_place ? from + c * g.f_c : taps.get() + c * lanes;
+            tile.row = in_place ? g.f_i : window * strip * lanes;
+            tile.pixel = in_place ? g.f_j : strip * lanes;
+            tile.points = to + (first - c0 + c) * lanes;
+            kernel.winograd_filter[form.index](tile);
+        }
+    }
+}
+
+#define FASTCONV_WINOGRAD_FILTERS(T)                                                                                   \
+    template WinogradFilters choose_winograd_filters<T>(const Correlation&, bool);                                     \
+    template void transform_filters(const Correlation&, const WinogradForm&, const T*, std::int64_t, std::int64_t,     \
+                                    std::int64_t, std::int64_t, T*, std::int64_t);
+FASTCONV_WINOGRAD_FILTERS(float)
+FASTCONV_WINOGRAD_FILTERS(double)
+
+} // namespace fastconv

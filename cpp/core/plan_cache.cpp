@@ -1,0 +1,112 @@
+// A table of plans, in sets of a few. A set's lock is held for as long as it takes to compare a few keys.
+#include "core/plan_cache.h"
+
+#include <atomic>
+#include <utility>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+namespace fastconv {
+namespace {
+
+constexpr std::size_t kSets = 64, kWays = 8; // 512 plans of about a kilobyte
+
+struct Entry {
+    std::uint64_t hash = 0, used = 0; // used: the set's clock when it was last asked for
+    PlanKey key;
+    PlanPointer plan;
+};
+
+class Set {
+  public:
+    PlanPointer find(std::uint64_t hash, const PlanKey& key) {
+        const Lock lock(busy_);
+        for (Entry& entry : entries_) {
+            if (entry.hash != hash || entry.plan == nullptr || !(entry.key == key)) continue;
+            entry.used = ++clock_;
+            return entry.plan;
+        }
+        return nullptr;
+    }
+
+    void keep(std::uint64_t hash, const PlanKey& key, PlanPointer plan) {
+        const Lock lock(busy_);
+        Entry* oldest = entries_;
+        for (Entry& entry : entries_)
+            if (entry.used < oldest->used) oldest = &entry;
+        oldest->hash = hash;
+        oldest->used = ++clock_;
+        oldest->key = key;
+        oldest->plan.swap(plan); // the old one is let go after the lock
+    }
+
+  private:
+    class Lock {
+      public:
+        explicit Lock(std::atomic_flag& busy) : busy_(busy) {
+            while (busy_.test_and_set(std::memory_order_acquire)) {
+            }
+        }
+        ~Lock() { busy_.clear(std::memory_order_release); }
+        Lock(const Lock&) = delete;
+        Lock& operator=(const Lock&) = delete;
+
+      private:
+        std::atomic_flag& busy_;
+    };
+
+    std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+    std::uint64_t clock_ = 0;
+    Entry entries_[kWays];
+};
+
+struct Cache {
+    Set sets[kSets];
+    Set& set_of(std::uint64_t hash) { return sets[hash % kSets]; }
+};
+
+// Never destroyed: operations may run while the process ends. A forked child may inherit a lock that nobody will open,
+// so it starts with a new table; the old one is left as it is.
+std::atomic<Cache*> g_cache{nullptr};
+
+#if defined(__unix__) || defined(__APPLE__)
+const int g_registered = pthread_atfork(nullptr, nullptr, [] { g_cache = nullptr; });
+#endif
+
+Cache& cache() {
+    Cache* current = g_cache.load(std::memory_order_acquire);
+    if (current != nullptr) return *current;
+    auto fresh = std::make_unique<Cache>();
+    if (g_cache.compare_exchange_strong(current, fresh.get())) return *fresh.release();
+    return *current;
+}
+
+} // namespace
+
+std::uint64_t PlanKey::hash() const {
+    // Two chains of multiplications, as in wyhash; only their speed and spread matter, the keys are compared.
+    std::uint64_t a = 0x9E3779B97F4A7C15u, b = 0xC2B2AE3D27D4EB4Fu;
+    for (std::size_t i = 0; i + 1 < count_; i += 2) {
+        a = (a ^ static_cast<std::uint64_t>(values_[i])) * 0xFF51AFD7ED558CCDu;
+        b = (b ^ static_cast<std::uint64_t>(values_[i + 1])) * 0xC4CEB9FE1A85EC53u;
+        a ^= a >> 32;
+        b ^= b >> 32;
+    }
+    if (count_ % 2 != 0) a = (a ^ static_cast<std::uint64_t>(values_[count_ - 1])) * 0xFF51AFD7ED558CCDu;
+    const std::uint64_t sum = (a ^ (b + (a << 6))) * 0x9FB21C651E98DF25u;
+    return sum ^ (sum >> 29);
+}
+
+PlanPointer find_plan(const PlanKey& key) {
+    const std::uint64_t hash = key.hash();
+    return cache().set_of(hash).find(hash, key);
+}
+
+void keep_plan(const PlanKey& key, const PlanPointer& plan) {
+    const std::uint64_t hash = key.hash();
+    cache().set_of(hash).keep(hash, key, plan);
+}
+
+} // namespace fastconv

@@ -1,0 +1,82 @@
+// Plans that were made before: every decision about a call, kept for the next call of the same kind.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+namespace fastconv {
+
+/// All that was decided about a call. It never changes, and any number of threads may run it at once.
+class Plan {
+  public:
+    Plan() = default;
+    virtual ~Plan() = default;
+    Plan(const Plan&) = delete;
+    Plan& operator=(const Plan&) = delete;
+};
+using PlanPointer = std::shared_ptr<const Plan>;
+
+/// All that decisions depend on, as numbers.
+class PlanKey {
+  public:
+    template <class... Numbers>
+    void add(Numbers... numbers) {
+        static_assert(sizeof...(numbers) <= kMost);
+        ((values_[count_++] = static_cast<std::int64_t>(numbers)), ...);
+    }
+    bool operator==(const PlanKey& other) const {
+        return count_ == other.count_ && std::memcmp(values_, other.values_, count_ * sizeof values_[0]) == 0;
+    }
+    std::uint64_t hash() const;
+
+  private:
+    static constexpr std::size_t kMost = 40;
+    std::size_t count_ = 0;
+    std::int64_t values_[kMost];
+};
+
+/// The plan of this key, or null. The cache is bounded: what was not used for long may be gone.
+PlanPointer find_plan(const PlanKey& key);
+void keep_plan(const PlanKey& key, const PlanPointer& plan);
+
+/// The plan of this key, made by `make` unless it is there already. Two threads may make the same plan at once.
+template <class Make>
+PlanPointer cached_plan(const PlanKey& key, Make&& make) {
+    PlanPointer plan = find_plan(key);
+    if (plan == nullptr) {
+        plan = make();
+        keep_plan(key, plan);
+    }
+    return plan;
+}
+
+/// The plan of the last call, held by what is called again and again: packed filters, TensorFlow's kernels. Any number
+/// of threads may use it at once; one that meets another asks the cache instead.
+class KeptPlan {
+  public:
+    template <class Make>
+    PlanPointer get(const PlanKey& key, Make&& make) {
+        if (busy_.test_and_set(std::memory_order_acquire)) return cached_plan(key, make);
+        PlanPointer plan = key == key_ ? plan_ : nullptr; // a key has the thread count, which may have changed
+        busy_.clear(std::memory_order_release);
+        if (plan != nullptr) return plan;
+        plan = cached_plan(key, make);
+        PlanPointer old = plan; // is let go outside the lock
+        if (!busy_.test_and_set(std::memory_order_acquire)) {
+            key_ = key;
+            plan_.swap(old);
+            busy_.clear(std::memory_order_release);
+        }
+        return plan;
+    }
+
+  private:
+    std::atomic_flag busy_ = ATOMIC_FLAG_INIT; // a fork may leave it set in the child, which then asks the cache
+    PlanKey key_;
+    PlanPointer plan_;
+};
+
+} // namespace fastconv
