@@ -5,7 +5,7 @@
 // of its own, and filters would have to be packed or transformed again and again.
 #include "core/gather.h"
 #include "core/pool.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 #include "fastconv/fastconv.h"
 

@@ -6,7 +6,7 @@
 #include "core/gather.h"
 #include "core/isa.h"
 #include "core/phases.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <algorithm>

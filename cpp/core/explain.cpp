@@ -3,7 +3,7 @@
 #include "core/direct.h"
 #include "core/isa.h"
 #include "core/plan.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/winograd.h"
 
 #include <algorithm>

@@ -11,7 +11,7 @@
 #include "core/gather.h"
 #include "core/isa.h"
 #include "core/pool.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 #include "fastconv/fastconv.h"
 

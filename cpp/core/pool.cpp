@@ -4,7 +4,7 @@
 #include "core/band.h"
 #include "core/isa.h"
 #include "core/layout.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 #include "fastconv/fastconv.h"
 

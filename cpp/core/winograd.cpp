@@ -8,7 +8,7 @@
 #include "core/winograd.h"
 
 #include "core/direct.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/winograd_tiles.h"
 #include "core/workspace.h"
 

@@ -6,7 +6,7 @@
 // of tiles lie in memory, and a task computes a block of channels x filters at all points, in L2, up to the taps.
 // Either way the order of a sum follows from the problem, not from the threads.
 #include "core/direct.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/winograd.h"
 #include "core/winograd_tiles.h"
 #include "core/workspace.h"
