@@ -4,7 +4,7 @@
 
 #include "algorithms/depthwise_runs.h"
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -8,7 +8,7 @@
 #include "algorithms/tiled_correlation.h"
 #include "core/isa.h"
 #include "core/partial_sums.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <cstddef>

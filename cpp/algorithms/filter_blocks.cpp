@@ -1,7 +1,7 @@
 #include "algorithms/filter_blocks.h"
 
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 
 namespace fastconv {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "algorithms/small_k_planar.h"
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <cstddef>

@@ -5,7 +5,7 @@
 #include "algorithms/small_k_planar.h"
 #include "core/isa.h"
 #include "core/partial_sums.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 namespace fastconv {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "algorithms/algorithm.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <algorithm>

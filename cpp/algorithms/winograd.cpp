@@ -10,7 +10,7 @@
 #include "algorithms/algorithms.h"
 #include "algorithms/winograd_filters.h"
 #include "core/environment.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <limits>

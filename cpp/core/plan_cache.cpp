@@ -1,12 +1,12 @@
 // A table of plans, in sets of a few. A set's lock is held for as long as it takes to compare a few keys.
 #include "core/plan_cache.h"
 
-#include <atomic>
-#include <utility>
+#include "core/threads/fork.h"
+#include "core/threads/spin.h"
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
+#include <atomic>
+#include <mutex>
+#include <utility>
 
 namespace fastconv {
 namespace {
@@ -22,7 +22,7 @@ struct Entry {
 class Set {
   public:
     PlanPointer find(std::uint64_t hash, const PlanKey& key) {
-        const Lock lock(busy_);
+        const std::lock_guard<SpinLock> guard(lock_);
         for (Entry& entry : entries_) {
             if (entry.hash != hash || entry.plan == nullptr || !(entry.key == key)) continue;
             entry.used = ++clock_;
@@ -32,7 +32,7 @@ class Set {
     }
 
     void keep(std::uint64_t hash, const PlanKey& key, PlanPointer plan) {
-        const Lock lock(busy_);
+        const std::lock_guard<SpinLock> guard(lock_);
         Entry* oldest = entries_;
         for (Entry& entry : entries_)
             if (entry.used < oldest->used) oldest = &entry;
@@ -43,21 +43,7 @@ class Set {
     }
 
   private:
-    class Lock {
-      public:
-        explicit Lock(std::atomic_flag& busy) : busy_(busy) {
-            while (busy_.test_and_set(std::memory_order_acquire)) {
-            }
-        }
-        ~Lock() { busy_.clear(std::memory_order_release); }
-        Lock(const Lock&) = delete;
-        Lock& operator=(const Lock&) = delete;
-
-      private:
-        std::atomic_flag& busy_;
-    };
-
-    std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+    SpinLock lock_;
     std::uint64_t clock_ = 0;
     Entry entries_[kWays];
 };
@@ -71,9 +57,7 @@ struct Cache {
 // so it starts with a new table; the old one is left as it is.
 std::atomic<Cache*> g_cache{nullptr};
 
-#if defined(__unix__) || defined(__APPLE__)
-const int g_registered = pthread_atfork(nullptr, nullptr, [] { g_cache = nullptr; });
-#endif
+const bool g_registered = on_fork_in_child([] { g_cache = nullptr; });
 
 Cache& cache() {
     Cache* current = g_cache.load(std::memory_order_acquire);

@@ -7,7 +7,7 @@
 #include "core/geometry.h"
 #include "core/isa.h"
 #include "core/layout.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 #include "operations/conv_plan.h"
 
