@@ -941,6 +941,27 @@ def test_import_twice() -> None:
     )
 
 
+def test_import_anew() -> None:
+    """TensorFlow keeps the gradients of the modules that were loaded before."""
+    run_python(
+        """
+        import sys
+        import tensorflow as tf
+        import fastconv.tensorflow as before
+
+        for name in [name for name in sys.modules if name.startswith("fastconv.tensorflow")]:
+            del sys.modules[name]
+        import fastconv.tensorflow as fc
+
+        assert fc.conv2d is not before.conv2d
+        x = tf.Variable(tf.ones((1, 4, 4, 1)))
+        with tf.GradientTape() as tape:
+            y = fc.max_pool2d(fc.conv2d(x, tf.ones((3, 3, 1, 1)), activation="relu"), 2)
+        assert tf.reduce_sum(tape.gradient(y, x)) == 9
+        """
+    )
+
+
 def test_names() -> None:
     """Ops are in a scope of the given name, or of the function's."""
 

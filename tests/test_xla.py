@@ -93,6 +93,6 @@ def test_global_pooling_is_compiled() -> None:
 
 def test_without_tensorflow_s_hook(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow's own error, which names the op."""
-    monkeypatch.setattr(fc, "_is_for_xla", lambda graph: False)
+    monkeypatch.setattr("fastconv.tensorflow._arguments.is_for_xla", lambda graph: False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="FastconvConv2D"):
         tf.function(lambda x: fc.conv2d(x, FILTERS), jit_compile=True)(IMAGES)

@@ -1,13 +1,10 @@
-# The compiled module. Its functions take positional arguments only, in the order of the public functions' calls.
-from typing import Any, SupportsIndex, TypeVar
+# The compiled module. Its functions are private and take positional arguments only: their types stand in _functions.py.
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastconv._config import Config
-
-_Float = TypeVar("_Float", bound=np.floating[Any])
-_Array = npt.NDArray[_Float]
 
 class PackedFilters:
     def __init__(self, filters: npt.NDArray[np.floating[Any]]) -> None: ...
@@ -17,162 +14,22 @@ class PackedFilters:
     def dtype(self) -> np.dtype[np.floating[Any]]: ...
     def _forms(self) -> int: ...
 
-def explain(
-    input_sizes: object,
-    filter_sizes: object,
-    strides: object,
-    padding: object,
-    data_format: str,
-    dilations: object,
-    algorithm: str,
-    double_precision: bool,
-    direction: str,
-    depthwise: bool,
-    /,
-) -> dict[str, Any]: ...
-def conv2d(
-    input: _Array[_Float],
-    filters: _Array[_Float] | PackedFilters,
-    strides: object,
-    padding: object,
-    data_format: str,
-    dilations: object,
-    algorithm: str,
-    bias: _Array[_Float] | None,
-    activation: str | None,
-    out: _Array[_Float] | None,
-    depthwise: bool,
-    /,
-) -> _Array[_Float]: ...
-def conv2d_backprop_input(
-    input_sizes: object,
-    filters: _Array[_Float] | PackedFilters,
-    out_backprop: _Array[_Float],
-    strides: object,
-    padding: object,
-    data_format: str,
-    dilations: object,
-    algorithm: str,
-    out: _Array[_Float] | None,
-    depthwise: bool,
-    transpose: bool,
-    /,
-) -> _Array[_Float]: ...
-def conv2d_backprop_filter(
-    input: _Array[_Float],
-    filter_sizes: object,
-    out_backprop: _Array[_Float],
-    strides: object,
-    padding: object,
-    data_format: str,
-    dilations: object,
-    algorithm: str,
-    out: _Array[_Float] | None,
-    depthwise: bool,
-    /,
-) -> _Array[_Float]: ...
-def max_pool2d(
-    input: _Array[_Float],
-    ksize: object,
-    strides: object,
-    padding: object,
-    data_format: str,
-    out: _Array[_Float] | None,
-    /,
-) -> _Array[_Float]: ...
-def max_pool2d_with_argmax(
-    input: _Array[_Float],
-    ksize: object,
-    strides: object,
-    padding: object,
-    data_format: str,
-    include_batch_in_index: bool,
-    out: tuple[_Array[_Float], npt.NDArray[np.int64]] | None,
-    /,
-) -> tuple[_Array[_Float], npt.NDArray[np.int64]]: ...
-def max_pool2d_grad(
-    orig_input: _Array[_Float],
-    orig_output: _Array[_Float],
-    grad: _Array[_Float],
-    ksize: object,
-    strides: object,
-    padding: object,
-    data_format: str,
-    out: _Array[_Float] | None,
-    /,
-) -> _Array[_Float]: ...
-def avg_pool2d(
-    input: _Array[_Float],
-    ksize: object,
-    strides: object,
-    padding: object,
-    data_format: str,
-    out: _Array[_Float] | None,
-    /,
-) -> _Array[_Float]: ...
-def avg_pool2d_grad(
-    orig_input_shape: object,
-    grad: _Array[_Float],
-    ksize: object,
-    strides: object,
-    padding: object,
-    data_format: str,
-    out: _Array[_Float] | None,
-    /,
-) -> _Array[_Float]: ...
-def conv2d_max_pool2d(
-    input: _Array[_Float],
-    filters: _Array[_Float] | PackedFilters,
-    ksize: object,
-    strides: object,
-    padding: object,
-    data_format: str,
-    dilations: object,
-    pool_strides: object,
-    pool_padding: object,
-    algorithm: str,
-    bias: _Array[_Float] | None,
-    activation: str | None,
-    out: tuple[_Array[_Float] | None, npt.NDArray[np.uint8] | None] | None,
-    /,
-) -> tuple[_Array[_Float], npt.NDArray[np.uint8]]: ...
-def conv2d_max_pool2d_backprop(
-    input: _Array[_Float],
-    filters: _Array[_Float],
-    taps: npt.NDArray[np.uint8],
-    grad: _Array[_Float],
-    ksize: object,
-    strides: object,
-    padding: object,
-    data_format: str,
-    dilations: object,
-    pool_strides: object,
-    pool_padding: object,
-    algorithm: str,
-    input_gradient: bool,
-    out: tuple[_Array[_Float] | None, _Array[_Float] | None, _Array[_Float] | None] | None,
-    /,
-) -> tuple[_Array[_Float] | None, _Array[_Float], _Array[_Float]]: ...
-def conv_output_size(
-    size: SupportsIndex, kernel: SupportsIndex, stride: SupportsIndex, padding: object, dilation: SupportsIndex, /
-) -> int: ...
-def conv_geometry(
-    strides: object,
-    padding: object,
-    data_format: str,
-    dilations: object,
-    algorithm: str,
-    activation: str | None,
-    depthwise: bool,
-    /,
-) -> list[int]: ...
-def pool_geometry(
-    ksize: object, strides: object, padding: object, data_format: str, include_batch_in_index: bool, /
-) -> list[int]: ...
-def max_pool_backprop_serves(
-    geometry: list[int], input: list[int], filters: list[int], double_precision: bool, /
-) -> bool: ...
-def set_num_threads(n: SupportsIndex, /) -> None: ...
+def conv2d(*args: Any) -> npt.NDArray[Any]: ...
+def conv2d_backprop_input(*args: Any) -> npt.NDArray[Any]: ...
+def conv2d_backprop_filter(*args: Any) -> npt.NDArray[Any]: ...
+def conv2d_max_pool2d(*args: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]: ...
+def conv2d_max_pool2d_backprop(*args: Any) -> tuple[npt.NDArray[Any] | None, npt.NDArray[Any], npt.NDArray[Any]]: ...
+def max_pool2d(*args: Any) -> npt.NDArray[Any]: ...
+def max_pool2d_with_argmax(*args: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
+def max_pool2d_grad(*args: Any) -> npt.NDArray[Any]: ...
+def avg_pool2d(*args: Any) -> npt.NDArray[Any]: ...
+def avg_pool2d_grad(*args: Any) -> npt.NDArray[Any]: ...
+def conv_output_size(*args: Any) -> int: ...
+def conv_geometry(*args: Any) -> list[int]: ...
+def pool_geometry(*args: Any) -> list[int]: ...
+def max_pool_backprop_serves(*args: Any) -> bool: ...
+def explain(*args: Any) -> dict[str, Any]: ...
+def set_num_threads(*args: Any) -> None: ...
 def get_num_threads() -> int: ...
-def limit_host_threads(n: SupportsIndex, /) -> None: ...
+def limit_host_threads(*args: Any) -> None: ...
 def config() -> Config: ...

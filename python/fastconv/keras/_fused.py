@@ -6,11 +6,9 @@ weights, which go by the names of classes.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional
 
 from fastconv.keras import convolutional
 
@@ -54,42 +52,3 @@ FUSED: dict[type[keras.Layer], type[keras.Layer]] = {
     keras.layers.Conv2D: Conv2D,
     keras.layers.ReLU: ReLU,
 }
-
-
-def fusible(model: Any) -> list[tuple[Any, Any]]:
-    """Convolutions and the ReLU layers after them, both used once in all of the model, of which nobody sees between."""
-    pairs = []
-    uses: Counter[int] = Counter()
-    for part in model._flatten_layers():
-        if type(part) is keras.Sequential:
-            uses.update(map(id, part.layers))
-            pairs += list(zip(part.layers, part.layers[1:], strict=False))
-        elif isinstance(part, Functional) and type(part).call is Functional.call:
-            nodes = [node for depth in part._nodes_by_depth.values() for node in depth]
-            uses.update(id(node.operation) for node in nodes)
-            seen = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
-            seen.update(id(tensor) for tensor in part.outputs)
-            for node in nodes:
-                if len(node.input_tensors) == 1 and seen[id(node.input_tensors[0])] == 1:
-                    pairs.append((node.input_tensors[0]._keras_history.operation, node.operation))
-    return [
-        (conv, relu)
-        for conv, relu in pairs
-        if _is_linear(conv) and _is_relu(relu) and conv.compute_dtype == relu.compute_dtype
-        if uses[id(conv)] == uses[id(relu)] == 1
-    ]
-
-
-def _is_linear(layer: Any) -> bool:
-    """Whether it is a convolution whose outputs nobody has changed, nor looks at for a loss."""
-    return (
-        type(layer) in (keras.layers.Conv2D, convolutional.Conv2D)
-        and layer.activation is keras.activations.linear
-        and layer.activity_regularizer is None
-    )
-
-
-def _is_relu(layer: Any) -> bool:
-    if type(layer) is keras.layers.Activation:
-        return layer.activation is keras.activations.relu
-    return type(layer) is keras.layers.ReLU and (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-import weakref
-from collections import Counter
 from typing import Any
 
 import keras
-
-import fastconv.keras
-from fastconv.keras._classes import change_class, stock_class
-from fastconv.keras._copying import copy_model
-from fastconv.keras._fused import FUSED, fusible
-from fastconv.keras._serving import OnCPU, why_stock
-
-_changed_in_place: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse: bool = False) -> Any:
@@ -46,6 +35,8 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
         If `model` is not a Keras model.
     ValueError
         If it cannot be copied.
+    ImportError
+        If Keras is a version whose models fastconv cannot change.
 
     Notes
     -----
@@ -64,22 +55,9 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     `restore` is the way back.
     """
     _check_model(model)
-    if not inplace:
-        model = copy_model(model)
-    fates = _fates(model)
-    for conv, relu in fusible(model) if fuse else ():
-        if fates[conv][0] or type(conv) is fastconv.keras.Conv2D:
-            fates[conv] = FUSED[keras.layers.Conv2D], f"is fastconv's now, and computes {relu.name}"
-            fates[relu] = FUSED[type(relu)], f"is computed by {conv.name}"
-    for layer, (ours, _) in fates.items():
-        if ours:
-            change_class(layer, ours)
-    _compile_functions_anew(model)
-    if inplace:
-        _changed_in_place.add(model)
-    if verbose:
-        print(_report(model, fates))
-    return model
+    from fastconv.keras import _conversion  # here, as it needs private names of Keras
+
+    return _conversion.accelerate(model, inplace, verbose, fuse)
 
 
 def restore(model: Any) -> Any:
@@ -101,82 +79,16 @@ def restore(model: Any) -> Any:
         If `model` is not a Keras model.
     ValueError
         If it cannot be copied.
+    ImportError
+        If Keras is a version whose models fastconv cannot change.
     """
     _check_model(model)
-    if model not in _changed_in_place:
-        model = copy_model(model)
-    _changed_in_place.discard(model)
-    for layer in model._flatten_layers():
-        cls = type(layer)
-        stock = stock_class(cls)
-        if stock is not cls:
-            change_class(layer, stock)
-        elif issubclass(cls, tuple(fastconv.keras.LAYERS.values())):
-            warnings.warn(
-                f"fastconv.keras.restore: layer {layer.name!r} stays, as {cls.__name__} is a subclass of a "
-                "layer of fastconv",
-                stacklevel=2,
-            )
-    _compile_functions_anew(model)
-    return model
+    from fastconv.keras import _conversion  # here, as it needs private names of Keras
+
+    return _conversion.restore(model)
 
 
 def _check_model(model: Any) -> None:
     if not isinstance(model, keras.Model):
         hint = "; put the layer into a keras.Sequential" if isinstance(model, keras.Layer) else ""
         raise TypeError(f"model must be a keras.Model, got {type(model).__name__}{hint}")
-
-
-def _fates(model: Any) -> dict[Any, tuple[type | None, str]]:
-    """What each layer becomes, if anything, and why."""
-    layers = model._flatten_layers(include_self=False)
-    mapped_over_time = {
-        inner
-        for layer in layers
-        if isinstance(layer, keras.layers.TimeDistributed)
-        for inner in layer.layer._flatten_layers()
-    }
-    return {layer: _fate(layer, layer in mapped_over_time) for layer in layers}
-
-
-def _fate(layer: Any, mapped_over_time: bool) -> tuple[type | None, str]:
-    ours = fastconv.keras.LAYERS.get(type(layer))
-    if ours is None:
-        if stock_class(type(layer)) is not type(layer):
-            return None, f"is fastconv's already{_stock_op(layer)}"
-        for stock in fastconv.keras.LAYERS:
-            if isinstance(layer, stock):
-                return None, f"stays: a subclass of {stock.__name__}"
-        return None, ""
-    if not issubclass(ours, OnCPU):
-        return None, "stays: TensorFlow reduces as fast"
-    if mapped_over_time:
-        return None, "stays: inside of a TimeDistributed"
-    return ours, f"is fastconv's now{_stock_op(layer)}"
-
-
-def _stock_op(layer: Any) -> str:
-    why = why_stock(layer)
-    return f", but calls TensorFlow's own op: {why}" if why else ""
-
-
-def _report(model: Any, fates: dict[Any, tuple[type | None, str]]) -> str:
-    told = [(layer.name, type(layer).__name__, why) for layer, (_, why) in fates.items() if why]
-    names, classes = (max((len(row[i]) for row in told), default=0) for i in (0, 1))
-    lines = [f"{name:{names}}  {cls:{classes}}  {why}" for name, cls, why in told]
-    others = Counter(type(layer).__name__ for layer, (_, why) in fates.items() if not why)
-    if others:
-        kinds = ", ".join(f"{count} {name}" for name, count in others.most_common())
-        lines.append(f"not of a kind that fastconv has: {kinds}")
-    served = sum(stock_class(type(layer)) is not type(layer) for layer in fates)
-    return "\n".join([*lines, f"{model.name}: {served} of {len(fates)} layers are fastconv's"])
-
-
-def _compile_functions_anew(model: Any) -> None:
-    """Forget functions traced with other layers, and whether XLA compiles them."""
-    for part in model._flatten_layers():
-        if isinstance(part, keras.Model):
-            part.train_function = part.test_function = part.predict_function = None
-            if part.compiled and hasattr(part, "_compile_config"):
-                part.jit_compile = None  # TensorFlow skips the setter for a value that is there already
-                part.jit_compile = part._compile_config.config["jit_compile"]

@@ -1,0 +1,77 @@
+"""From Python's arguments to the inputs of the ops."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import fastconv._core as _core
+from fastconv.tensorflow._geometry_code import no_elements
+from fastconv.tensorflow._tensorflow_internals import is_for_xla
+
+
+@cache
+def _limit_threads() -> None:
+    """As TensorFlow was told, which it can't be any more once there are tensors."""
+    if threads := tf.config.threading.get_intra_op_parallelism_threads():
+        _core.limit_host_threads(threads)
+
+
+def no_bias(dtype: tf.DType) -> tf.Tensor:
+    """Of another rank than a bias, so that one with too few numbers is not taken for none."""
+    return no_elements([0, 0], dtype)
+
+
+def lent_shape(name: str, sizes: Any) -> tf.Tensor:
+    """A tensor of shape (0, *sizes), from which an op takes the sizes."""
+    if sizes is None:
+        raise TypeError(f"{name} must be 4 integers, got None")
+    if isinstance(sizes, tf.TensorShape):
+        sizes = sizes.as_list()
+    if isinstance(sizes, (list, tuple)) and not any(tf.is_tensor(size) for size in sizes):
+        for size in sizes:
+            if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
+                raise TypeError(f"{name}: expected an integer, got {size!r}")
+            if size < 0:
+                raise ValueError(f"{name} must not be negative, got {list(sizes)}")
+    sizes = tf.convert_to_tensor(sizes)
+    if not sizes.dtype.is_integer:
+        raise TypeError(f"{name} must be integers, got {sizes.dtype.name}")
+    if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in (None, 4):
+        raise ValueError(f"{name} must be 4 numbers, got shape {sizes.shape}")
+    # No cast of the usual integers: the constant folding of TensorFlow 2.21 then breaks other ops of the graph.
+    sizes = sizes if sizes.dtype in (tf.int32, tf.int64) else tf.cast(sizes, tf.int64)
+    return tf.fill(tf.concat([tf.constant([0], sizes.dtype), sizes], 0), tf.zeros((), tf.uint8))
+
+
+def _refuse_xla() -> None:
+    if not tf.executing_eagerly() and is_for_xla(tf.compat.v1.get_default_graph()):
+        raise NotImplementedError(
+            "XLA cannot compile fastconv's ops, which are compiled already: use tf.function without jit_compile=True "
+            "around them, or the functions of tf.nn and the layers of keras.layers inside it"
+        )
+
+
+def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -> tf.Tensor:
+    """`value` as a floating-point tensor, of the dtype of the call's first tensor, `other`."""
+    if value is None:
+        raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
+    hint = other[1].dtype if other else tf.float32
+    if isinstance(value, (np.ndarray, np.generic)):
+        hint = None  # TensorFlow would cast it
+    result = tf.convert_to_tensor(value, dtype_hint=hint)
+    _limit_threads()
+    _refuse_xla()
+    if result.dtype not in (tf.float32, tf.float64):
+        raise TypeError(
+            f"{name} must be float32 or float64, got {result.dtype.name}; cast it with tf.cast({name}, tf.float32)"
+        )
+    if other and result.dtype != other[1].dtype:
+        raise TypeError(
+            f"{name} is {result.dtype.name} but {other[0]} is {other[1].dtype.name}; cast one of them, for example "
+            f"with tf.cast({name}, tf.{other[1].dtype.name})"
+        )
+    return result

@@ -1,0 +1,69 @@
+"""The numbers of a geometry, which an op reads from the shape of a tensor (see cpp/frontends/geometry_code.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import tensorflow as tf
+
+# Where a number stands.
+_DATA_FORMAT = 1
+_CONV_ACTIVATION = 3
+_POOL_BATCH_IN_ARGMAX = 2
+_POOL_HEIGHT, _POOL_WIDTH = 4, 5
+# What it can be.
+_NCHW = 1
+_LINEAR, _RELU = 0, 1
+
+
+@cache
+def _eager_zeros(shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
+    return tf.fill(shape, tf.zeros((), dtype))
+
+
+def no_elements(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    """A tensor without elements, whose shape is the message (tf.fill: NumPy has no arrays of some of these shapes)."""
+    if tf.executing_eagerly():
+        return _eager_zeros(tuple(shape), dtype)
+    return tf.fill(tf.constant(shape, tf.int64), tf.zeros((), dtype))
+
+
+def encode(numbers: Sequence[int]) -> tf.Tensor:
+    """The input `geometry` of an op, of what `_core.conv_geometry` or `_core.pool_geometry` gave."""
+    return no_elements(numbers, tf.uint8)
+
+
+def decode(geometry: tf.Tensor) -> list[int]:
+    numbers: list[int] = geometry.shape.as_list()
+    return numbers
+
+
+def is_nchw(geometry: tf.Tensor) -> bool:
+    return decode(geometry)[_DATA_FORMAT] == _NCHW
+
+
+def has_relu(geometry: tf.Tensor) -> bool:
+    """Whether a convolution applies a ReLU."""
+    return decode(geometry)[_CONV_ACTIVATION] == _RELU
+
+
+def without_relu(geometry: tf.Tensor) -> tf.Tensor:
+    return _with(geometry, _CONV_ACTIVATION, _LINEAR)
+
+
+def with_batch_in_argmax(geometry: tf.Tensor, included: bool) -> tf.Tensor:
+    """The geometry of a pooling whose argmax counts the images of the batch, or does not."""
+    return _with(geometry, _POOL_BATCH_IN_ARGMAX, int(included))
+
+
+def window_elements(pooling: Sequence[int]) -> int:
+    """How many elements the window has, from the numbers of a pooling's geometry."""
+    return pooling[_POOL_HEIGHT] * pooling[_POOL_WIDTH]
+
+
+def _with(geometry: tf.Tensor, index: int, value: int) -> tf.Tensor:
+    numbers = decode(geometry)
+    if numbers[index] == value:
+        return geometry
+    return encode([*numbers[:index], value, *numbers[index + 1 :]])

@@ -1,0 +1,62 @@
+"""The gradient of a small convolution that went into a max-pooling, computed by one op.
+
+A gradient function sees only the op whose gradient is asked for, here the convolution, and the gradient that comes
+back to it. That gradient tells whether a max-pooling followed: then it is the output of the op that scatters the
+pooled gradient to the maxima, and the fused op can take its inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+import fastconv._core as _core
+from fastconv.tensorflow._geometry_code import decode, has_relu, is_nchw, without_relu
+from fastconv.tensorflow._library import ops
+from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped
+
+
+def max_pool_scatter(op: Any, dy: tf.Tensor) -> Any:
+    """The op that gave `dy`, if it is the gradient of a max-pooling of a small layer's output, in a graph."""
+    if tf.executing_eagerly() or hasattr(dy, "numpy"):  # an eager tensor has no op, not even inside a graph
+        return None
+    if not is_from_tape(op):  # of the fused op, a graph could not prune the outputs that nobody wants
+        return None
+    if dy.op.type != "FastconvMaxPool2DScatter":
+        return None
+    input, filters, _, geometry = op.inputs
+    _, taps, _, pool_geometry = dy.op.inputs
+    if is_nchw(pool_geometry) != is_nchw(geometry):
+        return None
+    if not (input.shape[1:].is_fully_defined() and filters.shape.is_fully_defined()):
+        return None
+    # The batch does not matter. A ReLU's mask is where the pooling's output is not positive, if that is in this graph.
+    sizes = [1, *input.shape[1:].as_list()], filters.shape.as_list()
+    if not _core.max_pool_backprop_serves(decode(geometry), *sizes, input.dtype == tf.float64):
+        return None
+    pool = taps.op
+    in_graph = pool.type == "FastconvMaxPool2DWithTaps" and pool.inputs[0] is op.outputs[0]
+    return dy.op if in_graph or not has_relu(geometry) else None
+
+
+def pooled_conv2d_gradient(op: Any, scatter: Any) -> list[tf.Tensor | None]:
+    """The gradients of all inputs of the convolution `op`, from the inputs of `scatter` instead of its output."""
+    input, filters, bias, geometry = op.inputs
+    _, taps, grad, pool_geometry = scatter.inputs
+    if has_relu(geometry):
+        grad = tf.raw_ops.ReluGrad(gradients=grad, features=taps.op.outputs[0])
+    given = {
+        "input": input,
+        "filters": filters,
+        "taps": taps,
+        "grad": grad,
+        "geometry": without_relu(geometry),
+        "pool_geometry": pool_geometry,
+    }
+    d_bias = d_input = None
+    if is_skipped(op, 0):
+        d_filters, d_bias = ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(**given)
+    else:
+        d_filters, d_bias, d_input = ops.fastconv_conv2d_max_pool2d_backprop(**given)
+    return [d_input, d_filters, d_bias if bias.shape.rank in (None, 1) else None, None]

@@ -1,0 +1,169 @@
+"""The registered gradients of the ops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from fastconv.tensorflow._arguments import no_bias
+from fastconv.tensorflow._geometry_code import has_relu, is_nchw, with_batch_in_argmax, without_relu
+from fastconv.tensorflow._library import ops
+from fastconv.tensorflow._tensorflow_internals import is_skipped
+from fastconv.tensorflow.fusion import max_pool_scatter, pooled_conv2d_gradient
+
+
+def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
+    input, filters, bias, geometry = op.inputs
+    relu = has_relu(geometry)
+    d_input = d_filters = d_bias = None
+    with_filters = not is_skipped(op, 1)
+    with_bias = bias.shape.rank in (None, 1) and not is_skipped(op, 2)
+    if with_filters and (scatter := max_pool_scatter(op, dy)) is not None:
+        return pooled_conv2d_gradient(op, scatter)
+    geometry = without_relu(geometry)
+    if relu and with_bias:
+        dy, d_bias = ops.fastconv_relu_bias_grad(gradients=dy, features=op.outputs[0], geometry=geometry)
+    elif relu:
+        dy = tf.raw_ops.ReluGrad(gradients=dy, features=op.outputs[0])
+    elif with_bias and with_filters:
+        d_filters, d_bias = ops.fastconv_conv2d_backprop_filter_bias(
+            input=input, like=filters, out_backprop=dy, geometry=geometry
+        )
+    elif with_bias:
+        d_bias = tf.raw_ops.BiasAddGrad(out_backprop=dy, data_format="NCHW" if is_nchw(geometry) else "NHWC")
+    if with_filters and d_filters is None:
+        d_filters = ops.fastconv_conv2d_backprop_filter(input=input, like=filters, out_backprop=dy, geometry=geometry)
+    if not is_skipped(op, 0):
+        d_input = ops.fastconv_conv2d_backprop_input(like=input, filters=filters, out_backprop=dy, geometry=geometry)
+    return [d_input, d_filters, d_bias, None]
+
+
+def _relu_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[tf.Tensor | None]:
+    """Each gradient that passed the ReLU is in the output, and in its channel's sum."""
+    _, features, geometry = op.inputs
+    if is_nchw(geometry):
+        grad_bias = tf.reshape(grad_bias, [-1, 1, 1])
+    return [tf.raw_ops.ReluGrad(gradients=grad + grad_bias, features=features), None, None]
+
+
+def _backprop_input_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    _, filters, dy, geometry = op.inputs
+    bias = no_bias(grad.dtype)
+    return [
+        None,
+        ops.fastconv_conv2d_backprop_filter(input=grad, like=filters, out_backprop=dy, geometry=geometry),
+        ops.fastconv_conv2d(input=grad, filters=filters, bias=bias, geometry=geometry),
+        None,
+    ]
+
+
+def _backprop_filter_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    input, _, dy, geometry = op.inputs
+    bias = no_bias(grad.dtype)
+    return [
+        ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
+        None,
+        ops.fastconv_conv2d(input=input, filters=grad, bias=bias, geometry=geometry),
+        None,
+    ]
+
+
+def _backprop_filter_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[tf.Tensor | None]:
+    input, _, dy, geometry = op.inputs
+    return [
+        ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
+        None,
+        ops.fastconv_conv2d(input=input, filters=grad, bias=grad_bias, geometry=geometry),
+        None,
+    ]
+
+
+def _conv2d_max_pool2d_backprop_gradient(
+    op: Any, grad: tf.Tensor, grad_bias: tf.Tensor, grad_input: tf.Tensor | None = None
+) -> list[tf.Tensor | None]:
+    """All of these gradients are linear in what the pooling scatters, of which `scattered` is the gradient."""
+    input, filters, taps, pooled, geometry, pool_geometry = op.inputs
+    scattered = ops.fastconv_conv2d(input=input, filters=grad, bias=grad_bias, geometry=geometry)
+    if grad_input is not None:
+        bias = no_bias(grad.dtype)
+        scattered += ops.fastconv_conv2d(input=grad_input, filters=filters, bias=bias, geometry=geometry)
+    dy = ops.fastconv_max_pool2d_scatter(like=scattered, taps=taps, grad=pooled, geometry=pool_geometry)
+    d_filters = None
+    if grad_input is not None:
+        d_filters = ops.fastconv_conv2d_backprop_filter(
+            input=grad_input, like=filters, out_backprop=dy, geometry=geometry
+        )
+    return [
+        ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
+        d_filters,
+        None,
+        ops.fastconv_max_pool2d_gather(values=scattered, taps=taps, geometry=pool_geometry),
+        None,
+        None,
+    ]
+
+
+def _max_pool2d_with_taps_gradient(op: Any, grad: tf.Tensor, _: Any) -> list[tf.Tensor | None]:
+    input, geometry = op.inputs
+    return [ops.fastconv_max_pool2d_scatter(like=input, taps=op.outputs[1], grad=grad, geometry=geometry), None]
+
+
+def _max_pool2d_scatter_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    _, taps, _, geometry = op.inputs
+    return [None, None, ops.fastconv_max_pool2d_gather(values=grad, taps=taps, geometry=geometry), None]
+
+
+def _max_pool2d_gather_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    values, taps, geometry = op.inputs
+    return [ops.fastconv_max_pool2d_scatter(like=values, taps=taps, grad=grad, geometry=geometry), None, None]
+
+
+def _max_pool2d_gradient(op: Any, grad: tf.Tensor, *_: Any) -> list[tf.Tensor | None]:
+    input, geometry = op.inputs
+    result = ops.fastconv_max_pool2d_grad(
+        orig_input=input, orig_output=op.outputs[0], grad=grad, geometry=with_batch_in_argmax(geometry, False)
+    )
+    return [result, None]
+
+
+def _max_pool2d_grad_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    """The transpose of scattering to the maxima is gathering from them."""
+    input, geometry = op.inputs[0], op.inputs[3]
+    where = ops.fastconv_max_pool2d_with_argmax(input=input, geometry=with_batch_in_argmax(geometry, True)).argmax
+    values = tf.transpose(grad, [0, 2, 3, 1]) if is_nchw(geometry) else grad  # the arg max counts as NHWC
+    return [None, None, tf.gather(tf.reshape(values, [-1]), where), None]
+
+
+def _avg_pool2d_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    input, geometry = op.inputs
+    return [ops.fastconv_avg_pool2d_grad(like=input, grad=grad, geometry=geometry), None]
+
+
+def _avg_pool2d_grad_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    return [None, ops.fastconv_avg_pool2d(input=grad, geometry=op.inputs[2]), None]
+
+
+def register() -> None:
+    """Tell TensorFlow the gradient of each op."""
+    for op, gradient in {
+        "FastconvConv2D": _conv2d_gradient,
+        "FastconvConv2DBackpropInput": _backprop_input_gradient,
+        "FastconvConv2DBackpropFilter": _backprop_filter_gradient,
+        "FastconvConv2DBackpropFilterBias": _backprop_filter_bias_gradient,
+        "FastconvConv2DMaxPool2DBackprop": _conv2d_max_pool2d_backprop_gradient,
+        "FastconvConv2DMaxPool2DBackpropFilterBias": _conv2d_max_pool2d_backprop_gradient,
+        "FastconvReluBiasGrad": _relu_bias_gradient,
+        "FastconvMaxPool2D": _max_pool2d_gradient,
+        "FastconvMaxPool2DWithTaps": _max_pool2d_with_taps_gradient,
+        "FastconvMaxPool2DScatter": _max_pool2d_scatter_gradient,
+        "FastconvMaxPool2DGather": _max_pool2d_gather_gradient,
+        "FastconvMaxPool2DWithArgmax": _max_pool2d_gradient,
+        "FastconvMaxPool2DGrad": _max_pool2d_grad_gradient,
+        "FastconvAvgPool2D": _avg_pool2d_gradient,
+        "FastconvAvgPool2DGrad": _avg_pool2d_grad_gradient,
+    }.items():
+        try:
+            tf.RegisterGradient(op)(gradient)
+        except KeyError:  # this module was loaded before, and TensorFlow keeps its registry
+            return
