@@ -30,9 +30,7 @@ def _collect_all(
 ) -> tuple[dict[str, list[list[Any]]], list[str]]:
     """The answers of both builds for each instruction set, and the processes that died."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        running = {
-            isa: [pool.submit(_collect, build, command, arguments, isa) for build in builds] for isa in isas
-        }  # fmt: skip
+        running = {isa: [pool.submit(_collect, build, command, arguments, isa) for build in builds] for isa in isas}
         done = {isa: [future.result() for future in pair] for isa, pair in running.items()}
     answers = {isa: [found for found, _ in pair] for isa, pair in done.items()}
     return answers, [trouble for pair in done.values() for _, trouble in pair if trouble]
@@ -45,32 +43,37 @@ def common_isas(builds: tuple[Build, Build]) -> list[str]:
 
 
 def compare_bits(builds: tuple[Build, Build], isas: Sequence[str], seed: int, indices: Sequence[int]) -> list[str]:
-    """One text for each problem and instruction set whose results differ."""
+    """One text for each problem whose results differ, and for each process that died."""
     answers, differences = _collect_all(builds, isas, "bits", [seed, *indices])
     for isa, (before, after) in answers.items():
         results = dict(after)
         for index, expected in before:
-            found = results.get(index, {})
-            for variant in expected.keys() | found.keys():
-                if index in results and expected.get(variant) != found.get(variant):
-                    differences.append(
-                        f"{isa}, {variant}, {draw(seed, index)}\n"
-                        f"    before: {expected.get(variant)}\n    after:  {found.get(variant)}"
-                    )
+            if index in results and results[index] != expected:
+                differences.append(f"{isa}, {draw(seed, index)}{_difference(expected, results[index])}")
     return differences
 
 
+def _difference(before: dict[str, str], after: dict[str, str]) -> str:
+    """Lines for the variants of one problem that differ."""
+    return "".join(
+        f"\n    {variant}: {before.get(variant)} became {after.get(variant)}"
+        for variant in dict.fromkeys([*before, *after])
+        if before.get(variant) != after.get(variant)
+    )
+
+
+def same_name(before: str, after: str, renames: Renames) -> bool:
+    return before == after or after in renames.get(before, ())
+
+
 def compare_choices(builds: tuple[Build, Build], isas: Sequence[str], renames: Renames) -> list[str]:
-    """One text for each layer of the suites whose algorithm or kernel differs."""
-
-    def same(before: str, after: str) -> bool:
-        return before == after or after in renames.get(before, ())
-
+    """One text for each layer of the suites whose algorithm or kernel differs, and for each process that died."""
     answers, differences = _collect_all(builds, isas, "explain", [])
     for isa, (before, after) in answers.items():
         found = {what: names for what, *names in after}
         for what, *expected in before:
             names = found.get(what, ["nothing", ""])
-            if not all(same(*pair) for pair in zip(expected, names, strict=True)):
-                differences.append(f"{isa}, {what}: {' '.join(expected)} became {' '.join(names)}")
+            if not all(same_name(*pair, renames) for pair in zip(expected, names, strict=True)):
+                (algorithm, kernel), (new_algorithm, new_kernel) = expected, names
+                differences.append(f"{isa}, {what}: {algorithm} ({kernel}) became {new_algorithm} ({new_kernel})")
     return differences

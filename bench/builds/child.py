@@ -18,7 +18,7 @@ from typing import Any
 import fastconv
 import numpy as np
 
-from bench.builds.problems import TAKE_PACKED, Problem, draw
+from bench.builds.problems import Problem, draw
 from bench.layers import EXTRA, read_suite, suites
 
 THREADS = (1, 2)
@@ -58,7 +58,7 @@ def variants(problem: Problem) -> dict[str, str]:
         return result
 
     packed: Any = None
-    if problem.function in TAKE_PACKED:
+    if "filters" in arguments and problem.function != "conv2d_max_pool2d_backprop":
         try:
             packed = fastconv.PackedFilters(arguments["filters"])
         except Exception as error:
