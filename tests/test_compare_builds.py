@@ -58,3 +58,12 @@ def test_problems_repeat(index: int) -> None:
 
 def test_every_function_has_its_share() -> None:
     assert {draw(1, index).function for index in range(200)} == set(FUNCTIONS)
+
+
+def test_speed() -> None:
+    """One layer of which both builds have the same bits; the figures depend on the machine."""
+    done = compare("--speed", "--rounds", "1", "--suite", "lenet", "--layer", "lenet pool2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for what in ("lenet pool2, max-pool ", "lenet pool2, max-pool-gradient", "the smallest call", "import fastconv"):
+        assert what in done.stdout
+    assert "all: geometric mean" in done.stdout and "DIFFERENT" not in done.stdout

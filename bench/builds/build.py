@@ -9,9 +9,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+
+
+def check_home(package: ModuleType, folder: str) -> None:
+    """BuildError if Python has found another fastconv than the build's."""
+    home = Path(str(package.__file__)).resolve().parent
+    if Path(folder).resolve() not in home.parents:
+        raise BuildError(f"Python imports {home} in place of the package in {folder}")
 
 
 class BuildError(RuntimeError):

@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import fastconv
 import numpy as np
 
+from bench.builds.build import check_home
 from bench.builds.problems import Problem, draw
 from bench.layers import EXTRA, read_suite, suites
 
@@ -99,9 +99,7 @@ def answer(value: Any) -> None:
 
 
 def main(folder: str, command: str, *arguments: str) -> None:
-    home = Path(fastconv.__file__).resolve()
-    if Path(folder).resolve() not in home.parents:
-        raise SystemExit(f"Python imports {home.parent} in place of the build in {folder}")
+    check_home(fastconv, folder)
     if command == "config":
         answer(fastconv.show_config("dicts"))
     elif command == "bits":
