@@ -22,7 +22,7 @@ from bench.builds.problems import Problem, draw
 from bench.layers import EXTRA, read_suite, suites
 
 THREADS = (1, 2)
-DIRECTIONS = ("forward", "input gradient", "filter gradient")
+DIRECTIONS: tuple[Any, ...] = ("forward", "input gradient", "filter gradient")
 
 
 def digest_array(array: Any) -> str:
@@ -88,7 +88,7 @@ def explanations() -> None:
             for direction in DIRECTIONS:
                 for dtype in ("float32", "float64"):
                     told = fastconv.explain(
-                        layer.input_shape, layer.filter_shape, layer.stride, layer.pad, direction=direction,  # type: ignore[arg-type]
+                        layer.input_shape, layer.filter_shape, layer.stride, layer.pad, direction=direction,
                         depthwise=layer.depthwise, dtype=dtype,
                     )  # fmt: skip
                     answer([f"{suite} {layer.name}, {direction}, {dtype}", told.algorithm, told.kernel])

@@ -62,7 +62,8 @@ def start(build: Build, threads: int, cpus: list[int]) -> Library:
 
 
 def time_case(case: Case, libraries: tuple[Library, Library], rounds: int) -> Timing:
-    results, samples = [], ([], [])
+    results: list[bytes] = []
+    samples: tuple[list[float], list[float]] = [], []
     with shared_arrays(case, make_arrays(case)) as (handles, result):
         for library in libraries:
             result.array.fill(np.nan)
