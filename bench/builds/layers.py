@@ -89,9 +89,13 @@ class Layer:
         return *self.window.kernel, self.channels // self.groups, self.filters
 
     @property
+    def exists(self) -> bool:
+        return min(self.window.output) >= 0
+
+    @property
     def fits(self) -> bool:
-        """Whether it has an output and is not too much work."""
-        if min(self.window.output) < 0:
+        """Whether it exists and is not too much work."""
+        if not self.exists:
             return False
         values = max(int(np.prod(shape)) for shape in (self.input_shape, self.output_shape))
         products = int(np.prod(self.output_shape)) * int(np.prod(self.filter_shape[:3]))
@@ -204,6 +208,21 @@ def strided(dice: Dice) -> Layer:
     return Layer(dice.pick(1, 1, 2), window, dice.between(1, 100), dice.between(1, 100))
 
 
+def many_channels(dice: Dice) -> Layer:
+    """Rows that must be cut although they are short."""
+    window = Window((dice.between(1, 3), dice.between(4, 40)), dice.pair(1, 3), dice.pair(1, 5))
+    return Layer(1, window, dice.between(3000, 7000), dice.between(1, 20))
+
+
+def giant(dice: Dice) -> Layer:
+    """Filters that are packed or transformed in parts, since memory has bounds."""
+    shapes = (  # size, kernel, channels, filters, groups
+        (3, 3, 1000, 1000, 1), (3, 3, 1400, 1400, 2), (30, 30, 160, 60, 1), (18, 5, 310, 310, 1), (34, 3, 440, 440, 1)
+    )  # fmt: skip
+    size, kernel, channels, filters, groups = dice.pick(*shapes)
+    return Layer(1, Window((size, size), (kernel, kernel)), channels, filters, groups)
+
+
 def depthwise(dice: Dice) -> Layer:
     """Filters as a convolution of C groups has them."""
     channels = dice.pick(1, 3, 6, 8, 16, 17, 31, 33, 64, 100, 140, 520, 640)
@@ -214,8 +233,11 @@ def depthwise(dice: Dice) -> Layer:
 
 Families = Sequence[Callable[[Dice], Layer]]
 FAMILIES: Families = (
-    tiny, tiny, mixed, mixed, mixed, small_k, small_k, small_k, dot_products, winograd, winograd, winograd_streamed,
-    pointwise, pointwise_streamed, large_window, huge_window, wide, strided, strided,
+    *3 * (
+        tiny, tiny, mixed, mixed, mixed, small_k, small_k, small_k, dot_products, winograd, winograd,
+        winograd_streamed, pointwise, pointwise_streamed, large_window, huge_window, wide, strided, strided,
+    ),
+    many_channels, giant,
 )  # fmt: skip
 BEFORE_POOL: Families = (tiny, small_k, small_k, small_k, mixed, winograd, strided)
 
@@ -228,5 +250,5 @@ def draw_layer(dice: Dice, families: Families, data_format: str, inward: bool = 
         if inward and layer.groups == 1 and dice.chance(0.5):
             layer = replace(layer, channels=layer.filters, filters=layer.channels)
         layer = replace(layer, window=pad(dice, layer.window, data_format))
-        if layer.fits:
+        if layer.fits or (family is giant and layer.exists):
             return layer
