@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from bench.cases import Case, make_arrays
-from bench.reference import Disagreement, error_in_eps, reference_and_bound
-from bench.workers import Library, LibraryError, SharedArray
+from bench.reference import Array, Disagreement, error_in_eps, reference_and_bound
+from bench.workers import SHARED, Library, LibraryError, SharedArray
 
 OURS = "fastconv"
+
+
+@contextlib.contextmanager
+def shared_arrays(case: Case, arrays: dict[str, Array]) -> Iterator[tuple[dict[str, SHARED], SharedArray]]:
+    """The case's arrays where all processes find them, and room for a result."""
+    shared = {key: SharedArray(array.shape, case.dtype) for key, array in arrays.items()}
+    result = SharedArray(case.result_shape, case.dtype)
+    try:
+        for key, array in arrays.items():
+            shared[key].array[...] = array
+        yield {key: memory.handle for key, memory in shared.items()}, result
+    finally:
+        for memory in (*shared.values(), result):
+            memory.close()
 
 
 def measure(case: Case, libraries: list[Library], rounds: int) -> dict[str, Any]:
     """One result of the JSON file, without the ratios; see README.md for its fields."""
     arrays = make_arrays(case)
     reference, bound = reference_and_bound(case.layer, case.direction, arrays)
-    shared = {key: SharedArray(array.shape, case.dtype) for key, array in arrays.items()}
-    result = SharedArray(case.result_shape, case.dtype)
     chosen: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
     wrong: list[str] = []
     by_name = {name: library for library in libraries for name in library.names}
-    try:
-        for key, array in arrays.items():
-            shared[key].array[...] = array
-        handles = {key: memory.handle for key, memory in shared.items()}
+    with shared_arrays(case, arrays) as (handles, result):
         for name, library in by_name.items():
             result.array.fill(np.nan)
             try:
@@ -45,9 +56,6 @@ def measure(case: Case, libraries: list[Library], rounds: int) -> dict[str, Any]
                 entry["samples"].append(by_name[name].command("sample", name))
         for library in libraries:
             library.command("forget")
-    finally:
-        for memory in (*shared.values(), result):
-            memory.close()
     for name, entry in chosen.items():
         entry["direct"] = _direct(case, name)
         _summarise(case, entry)

@@ -18,10 +18,12 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -80,7 +82,7 @@ def copy_arrays(handles: dict[str, SHARED]) -> dict[str, Array]:
     return arrays
 
 
-class _Server:
+class Server:
     """The commands, in the library's process. A module may bring a `Server` of its own."""
 
     def __init__(self, module: ModuleType) -> None:
@@ -133,10 +135,15 @@ def _quiet() -> Iterator[None]:
         os.close(stderr)
 
 
-def _serve(module_name: str, threads: int, cpus: list[int], pipe: Connection) -> None:
+def _serve(
+    module_name: str, threads: int, cpus: list[int], pipe: Connection, folder: Path | None, environment: dict[str, str]
+) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody would wake us up again
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.sched_setaffinity(0, cpus)
+    os.environ.update(environment)
+    if folder is not None:
+        sys.path.insert(0, str(folder))
     try:
         with _quiet():
             module = importlib.import_module(module_name)
@@ -144,7 +151,7 @@ def _serve(module_name: str, threads: int, cpus: list[int], pipe: Connection) ->
     except Exception as error:
         pipe.send((error_text(error), None))
         return
-    server = getattr(module, "Server", _Server)(module)
+    server = getattr(module, "Server", Server)(module)
     while True:
         command, *arguments = pipe.recv()
         try:
@@ -164,13 +171,26 @@ class LibraryError(RuntimeError):
 
 
 class Library:
-    """A library's process, seen from the benchmark's; `module` is what it imports and runs."""
+    """A library's process, seen from the benchmark's.
 
-    def __init__(self, library: str, threads: int, cpus: list[int], module: str | None = None) -> None:
+    `module` is what it imports and runs; `folder` is where the library is, if not where Python finds it anyway;
+    `environment` is set before it loads.
+    """
+
+    def __init__(
+        self,
+        library: str,
+        threads: int,
+        cpus: list[int],
+        module: str | None = None,
+        folder: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         module = module or f"bench.contestants.{MODULES[library]}"
         context = multiprocessing.get_context("spawn")  # a forked child would inherit threads' locks without threads
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(module, threads, cpus, theirs), daemon=True)
+        arguments = module, threads, cpus, theirs, folder, environment or {}
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
         self.library = library

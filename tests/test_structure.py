@@ -1,0 +1,134 @@
+"""The shape of the sources: no file and no function is too long to be read at once."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MOST_LINES_OF_A_FILE = 500
+MOST_LINES_OF_A_FUNCTION = 80
+EXCEPTION = "python/fastconv/_functions.py"  # mostly NumPy docstrings, which users look for in one place
+
+# Where braces and parentheses mean nothing: comments, strings, characters, preprocessor lines, macros on their own.
+OPAQUE = re.compile(
+    r"//[^\n]*|/\*.*?\*/"
+    r'|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"'
+    r"|(?<!\w)'(?:\\.|[^'\\\n])+'"
+    r"|^[ \t]*#(?:[^\n]*\\\n)*[^\n]*"
+    r"|^[ \t]*[A-Z][A-Z0-9_]*\([^()\n]*\)$",
+    re.DOTALL | re.MULTILINE,
+)
+ATTRIBUTES = re.compile(r"\balignas\s*\([^()]*\)|__attribute__\s*\(\(.*?\)\)", re.DOTALL)
+
+Function = tuple[str, int]  # name and number of lines
+
+
+def sources(*endings: str) -> Iterator[tuple[str, str]]:
+    """Path and text of each source file, tests left out."""
+    for folder in ("cpp", "python", "bench"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in endings:
+                yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+def opened_by(header: str) -> str:
+    """What a brace after this text opens, if clang-format has laid it out: a function, a scope or an initialiser."""
+    before = header.rstrip()
+    if before and (before == header or before[-1] in "=,("):
+        return "initialiser"
+    return "function" if "(" in ATTRIBUTES.sub("", before) else "scope"
+
+
+def closing_brace(text: str, opening: int) -> int:
+    depth = 0
+    for match in re.compile("[{}]").finditer(text, opening):
+        depth += 1 if match[0] == "{" else -1
+        if depth == 0:
+            return match.start()
+    raise ValueError("a brace is never closed")
+
+
+def cpp_functions(text: str) -> Iterator[Function]:
+    """All function definitions. What is inside one, a lambda for example, belongs to it."""
+    text = OPAQUE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    statement = at = 0  # where the statement starts that a brace belongs to, and where to look on
+    while match := re.compile("[{};]").search(text, at):
+        at = match.end()
+        header = text[statement : match.start()]
+        kind = opened_by(header) if match[0] == "{" else "end"
+        if kind in ("function", "initialiser"):
+            at = closing_brace(text, match.start()) + 1
+        if kind == "function":
+            name = re.search(r"(operator\W+|[\w:~]+)(?:<[\w:, ]*>)?\s*\(", ATTRIBUTES.sub("", header))
+            yield name[1] if name else "?", (header.lstrip() + text[match.start() : at]).count("\n") + 1
+        if kind != "initialiser":
+            statement = at
+
+
+def python_functions(text: str) -> Iterator[Function]:
+    """All functions; lines of docstrings do not count."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            documented = ast.get_docstring(node) is not None
+            docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+            yield node.name, (node.end_lineno or 0) - node.lineno + 1 - docstring
+
+
+def test_files_are_short() -> None:
+    lengths = {path: len(text.splitlines()) for path, text in sources(".cpp", ".h", ".py", ".pyi")}
+    assert lengths.pop(EXCEPTION) > MOST_LINES_OF_A_FILE, "no exception any more"
+    long = {path: lines for path, lines in lengths.items() if lines > MOST_LINES_OF_A_FILE}
+    assert not long, f"files of more than {MOST_LINES_OF_A_FILE} lines: {long}"
+
+
+def test_functions_are_short() -> None:
+    found = [(path, *function) for path, text in sources(".cpp", ".h") for function in cpp_functions(text)]
+    found += [(path, *function) for path, text in sources(".py") for function in python_functions(text)]
+    long = [f"{path}: {name}, {lines}" for path, name, lines in found if lines > MOST_LINES_OF_A_FUNCTION]
+    assert not long, f"functions of more than {MOST_LINES_OF_A_FUNCTION} lines:\n" + "\n".join(long)
+
+
+def test_functions_are_found() -> None:
+    text = """
+        #define NOT_ONE(T) \\
+            void no(T) { return; }
+        DECLARE(a)
+        namespace a { // {
+        struct alignas(64) S {
+            int x{}, y = 1'000;
+            S(int i) : x(i), y{i} {
+                f('{');
+            }
+            bool operator==(const S& other) const { return true; }
+        };
+        constexpr int list[] = {1, 2};
+        template <>
+        A<int> two<int>(T t) {
+            const auto lambda = [&] {
+                return t;
+            };
+            return lambda() + "}";
+        }
+        } // namespace a
+        extern "C" {
+        void three(
+            int) noexcept {
+            if (x) { y(); }
+        }
+        }
+    """
+    assert list(cpp_functions(text)) == [("S", 3), ("operator==", 1), ("two", 7), ("three", 4)]
+    python = '''
+def one():
+    """Some
+    lines."""
+
+    def two():
+        return 1
+    return two
+'''
+    assert list(python_functions(python)) == [("one", 5), ("two", 2)]
