@@ -1,4 +1,4 @@
-"""Draws architecture.png for architecture.md: front ends, core and kernels, and the way of one call through them.
+"""Draws architecture.png for architecture.md: front ends, operations and kernels, and the way of one call.
 
 Run in an environment with matplotlib: ``python docs/make_architecture.py [folder for architecture.png]``
 """
@@ -22,13 +22,13 @@ INK, CALL, OTHER = "#222222", "#b03a2e", "#666666"
 FRONT_ENDS, CORE, KERNELS = "#dbe9f6", "#fdebd0", "#dff0d8"
 
 STEPS = [
-    ("1  problem", "validated, all\nsizes resolved", "geometry.cpp"),
-    ("2  planner", "picks the\nalgorithm", "plan.cpp"),
-    ("3  packing", "where the\nalgorithm wants it", "direct.cpp,\nwinograd.cpp"),
-    ("4  parallel_for", "over tiles of\nthe output", "threads/"),
-    ("5  kernel table", "the best ISA that\nthe CPU has", "isa.cpp"),
+    ("1  problem", "validated, all\nsizes resolved", "operations/,\ncore/geometry.cpp"),
+    ("2  plan", "from the cache, or\nof the cheapest\nalgorithm", "algorithms/"),
+    ("3  packing", "where the\nplan wants it", "algorithms/"),
+    ("4  parallel_for", "over the tasks\nof the plan", "core/threads/"),
+    ("5  kernel table", "the best ISA that\nthe CPU has", "core/isa.cpp"),
 ]
-SOURCES = "direct, dot, filter_gradient,\ndepthwise, winograd, pooling"
+SOURCES = "direct, small_k_reduce,\ndepthwise, winograd, pooling, ..."
 ISAS = {"baseline": "128-bit vectors", "avx2": "256-bit vectors", "avx512": "512-bit vectors"}
 
 
@@ -37,7 +37,8 @@ def band(axes: Any, bottom: float, height: float, color: str, name: str, folder:
     axes.add_patch(FancyBboxPatch((0.5, bottom), WIDTH - 1, height, boxstyle=shape, fc=color, ec="none"))
     line = bottom + height - 1.8
     axes.text(3, line, name, fontsize=11, weight="bold", va="center", color=INK)
-    axes.text(14, line, folder, fontsize=9, family="monospace", va="center", color=INK)
+    face = {"fontsize": 9, "family": "monospace"} if name else {"fontsize": 11, "weight": "bold"}
+    axes.text(14, line, folder, va="center", color=INK, **face)
 
 
 def box(axes: Any, left: float, bottom: float, width: float, height: float, *texts: str) -> None:
@@ -67,11 +68,12 @@ def main(folder: Path) -> None:
     axes.axis("off")
 
     band(axes, 46.5, 16, FRONT_ENDS, "front ends", "cpp/frontends/")
-    box(axes, 3, 48.5, 22, 10, "NumPy", "fastconv", "python.cpp")
-    box(axes, 30, 48.5, 34, 10, "TensorFlow and Keras", "fastconv.tensorflow, fastconv.keras", "tensorflow.cpp")
-    box(axes, 77, 48.5, 16, 10, "output", "an array or tensor\nof the caller")
+    box(axes, 3, 48.5, 22, 10, "NumPy", "fastconv", "numpy/")
+    box(axes, 30, 48.5, 34, 10, "TensorFlow and Keras", "fastconv.tensorflow, fastconv.keras", "tensorflow/")
+    box(axes, 68, 48.5, 7, 10, "C", "c_api.h", "c/")
+    box(axes, 79, 48.5, 14, 10, "output", "an array or tensor\nof the caller")
 
-    band(axes, 22.5, 20, CORE, "core", "cpp/core/")
+    band(axes, 22.5, 20, CORE, "", "operations, algorithms, core")
     width, step = 15.6, 18.6
     lefts = [3 + i * step for i in range(len(STEPS))]
     for left, texts in zip(lefts, STEPS, strict=True):
@@ -80,12 +82,13 @@ def main(folder: Path) -> None:
         arrow(axes, (left + width, 31.5), (following, 31.5))
 
     band(axes, 0.5, 18, KERNELS, "kernels", "cpp/kernels/")
-    axes.text(40, 16.7, "one source per algorithm, compiled once per ISA", fontsize=9, va="center", color=INK)
+    axes.text(40, 16.7, "one source per family, compiled once per ISA", fontsize=9, va="center", color=INK)
     for i, (isa, vectors) in enumerate(ISAS.items()):
         box(axes, 3 + i * 31, 2.2, 28, 12, isa, vectors, SOURCES)
 
     arrow(axes, (9, 48.5), (9, 38))
-    arrow(axes, (47, 48.5), (47, 44.5), (9, 44.5))
+    for front_end in (47, 71.5):
+        arrow(axes, (front_end, 48.5), (front_end, 44.5), (9, 44.5))
     arrow(axes, (85.2, 24.5), (85.2, 14.2))
     arrow(axes, (93, 8), (96.5, 8), (96.5, 53.5), (93, 53.5))
     arrow(axes, (80, 24.5), (80, 19.7), (26, 19.7), (26, 14.2), color=OTHER, style="--")
