@@ -1,0 +1,80 @@
+"""Replays the worked examples of CONTRIBUTING.md, so that they cannot rot.
+
+    python docs/contributing/replay.py [example ...]
+
+Each example is a patch in this folder. It is applied to a copy of the sources, which is built, installed into a folder
+of its own and tested with the tests that the patch brings. It must touch at most three files that were there before,
+tests and documentation not counted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+WORK = ROOT / "build" / "contributing"
+MOST_TOUCHED = 3
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """What the command prints; shown, and the end of the replay, if it fails."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env={**os.environ, **environment}, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1800,
+    )  # fmt: skip
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout}")
+    return done.stdout
+
+
+def copy_sources(to: Path) -> None:
+    """The files that git tracks or would, as they are in the working tree, in a repository of their own."""
+    shutil.rmtree(to, ignore_errors=True)
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    for name in listed.splitlines():
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    run("git", "init", "--quiet", cwd=to)
+    run("git", "add", "--all", cwd=to)
+
+
+def replay(patch: Path) -> None:
+    tree, site = WORK / patch.stem / "sources", WORK / patch.stem / "site"
+    copy_sources(tree)
+    run("git", "apply", "--index", patch, cwd=tree)
+    changed = [line.split("\t") for line in run("git", "apply", "--numstat", patch, cwd=tree).splitlines()]
+    names = [name for _, _, name in changed]
+    old = [name for name in names if (ROOT / name).exists() and not name.startswith(("tests/", "docs/"))]
+    tests = [name for name in names if name.startswith("tests/test_")]
+    print(f"{patch.stem}: touches {', '.join(old)}; brings {', '.join(sorted(set(names) - set(old)))}", flush=True)
+    if len(old) > MOST_TOUCHED:
+        sys.exit(f"{patch.stem} touches {len(old)} files that were there before; at most {MOST_TOUCHED} may be needed")
+    if not tests:
+        sys.exit(f"{patch.stem} brings no test")
+    shutil.rmtree(site, ignore_errors=True)
+    run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site, tree,
+        "-C", f"build-dir={WORK / 'cmake'}", "-C", "cmake.define.FASTCONV_WERROR=ON", cwd=tree,
+    )  # fmt: skip
+    said = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=tree, PYTHONPATH=str(site))
+    print(f"{patch.stem}: {said.strip().splitlines()[-1]}", flush=True)
+
+
+def main(names: list[str]) -> None:
+    patches = {patch.stem: patch for patch in sorted(HERE.glob("*.patch"))}
+    unknown = sorted(set(names) - set(patches))
+    if unknown:
+        sys.exit(f"no such example: {', '.join(unknown)}; there are {', '.join(patches)}")
+    for name, patch in patches.items():
+        if not names or name in names:
+            replay(patch)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
