@@ -60,8 +60,8 @@ def develop(session: nox.Session) -> None:
         "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", ".",
         "-C", f"build-dir={BUILD / 'develop-cmake'}",
     )  # fmt: skip
-    python = shutil.which("python", path=session.bin) if session.bin else "python"
-    session.log(f"installed; test with: {python} -m pytest tests/test_against_reference.py --problems 50")
+    python = session.run("python", "-c", "import sys; print(sys.executable)", silent=True)
+    session.log(f"Test with: {str(python).strip()} -m pytest tests/test_against_reference.py --problems 50")
 
 
 @nox.session
