@@ -135,3 +135,10 @@ def same_bits(session: nox.Session) -> None:
         str(BUILD / "site"),
         *(options or ["--bits", "2000"]),
     )
+
+
+@nox.session
+def contributing(session: nox.Session) -> None:
+    """Replay the worked examples of CONTRIBUTING.md on copies of the sources."""
+    install(session, "numpy", *BUILD_REQUIRES, *EXTRAS["test"])
+    session.run("python", "docs/contributing/replay.py", *session.posargs)
