@@ -25,7 +25,7 @@ STEPS = [
     ("1  problem", "validated, all\nsizes resolved", "geometry.cpp"),
     ("2  planner", "picks the\nalgorithm", "plan.cpp"),
     ("3  packing", "where the\nalgorithm wants it", "direct.cpp,\nwinograd.cpp"),
-    ("4  parallel_for", "over tiles of\nthe output", "threading.cpp"),
+    ("4  parallel_for", "over tiles of\nthe output", "threads/"),
     ("5  kernel table", "the best ISA that\nthe CPU has", "isa.cpp"),
 ]
 SOURCES = "direct, dot, filter_gradient,\ndepthwise, winograd, pooling"

@@ -4,7 +4,7 @@
 // chunks of these which the kernel sums in the data type, follow from the problem alone; what they give is added in
 // double. So the bits do not depend on the number of threads, nor does the error grow with the number of pixels.
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 #include "fastconv/elementwise.h"
 

@@ -5,7 +5,7 @@
 // of its own, and filters would have to be packed or transformed again and again.
 #include "algorithms/correlation.h"
 #include "algorithms/max_pool_taps.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 #include "fastconv/pooling.h"
 

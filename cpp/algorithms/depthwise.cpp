@@ -6,7 +6,7 @@
 #include "algorithms/padded_tile.h"
 #include "algorithms/stride_residue.h"
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <algorithm>

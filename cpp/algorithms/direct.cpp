@@ -7,7 +7,7 @@
 
 #include "algorithms/small_k_spread.h"
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <algorithm>

@@ -11,7 +11,7 @@
 #include "algorithms/correlation.h"
 #include "algorithms/max_pool_taps.h"
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 #include "fastconv/elementwise.h"
 #include "fastconv/pooling.h"

@@ -5,7 +5,7 @@
 #include "algorithms/padded_tile.h"
 #include "core/isa.h"
 #include "core/layout.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <algorithm>

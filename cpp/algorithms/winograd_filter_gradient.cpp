@@ -8,7 +8,7 @@
 #include "algorithms/direct.h"
 #include "algorithms/winograd.h"
 #include "algorithms/winograd_tiles.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
 #include <algorithm>

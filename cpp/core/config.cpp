@@ -1,6 +1,6 @@
 // What show_config() tells.
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "fastconv/threads.h"
 
 namespace fastconv {

@@ -1,7 +1,7 @@
 #include "core/layout.h"
 
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 
 #include <algorithm>
 #include <type_traits>

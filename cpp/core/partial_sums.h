@@ -1,7 +1,7 @@
 // The last step of every sum that is cut into parts: adding the parts.
 #pragma once
 
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -4,7 +4,7 @@
 #include "algorithms/plan.h"
 #include "algorithms/winograd.h"
 #include "core/isa.h"
-#include "core/threading.h"
+#include "core/threads/parallel_for.h"
 #include "fastconv/threads.h"
 
 #include <algorithm>

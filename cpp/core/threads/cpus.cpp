@@ -1,0 +1,120 @@
+#include "core/threads/cpus.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace fastconv {
+namespace {
+
+/// The value of an environment variable; 0 if it is not a positive number. Of a list, as OMP_NUM_THREADS may be, the
+/// first number counts.
+std::int64_t positive_number(const char* variable) {
+    const char* text = std::getenv(variable);
+    if (text == nullptr) {
+        return 0;
+    }
+    char* end = nullptr;
+    const long value = std::strtol(text, &end, 10);
+    return end != text && (*end == '\0' || *end == ',') && value > 0 ? value : 0;
+}
+
+/// The CPUs that the affinity mask allows.
+std::int64_t cpus_in_mask() {
+#if defined(__linux__)
+    cpu_set_t mask;
+    if (sched_getaffinity(0, sizeof mask, &mask) == 0) {
+        return std::max(1, CPU_COUNT(&mask));
+    }
+#endif
+    return std::max(1u, std::thread::hardware_concurrency());
+}
+
+/// The CPU time that a control group may use, in CPUs and rounded up; 0 if it has no limit. Version 2 writes "max" for
+/// no limit, version 1 writes -1.
+std::int64_t group_quota(const std::string& directory, bool v2) {
+    std::string quota;
+    double period = 0;
+    if (v2) {
+        std::ifstream(directory + "/cpu.max") >> quota >> period;
+    } else {
+        std::ifstream(directory + "/cpu.cfs_quota_us") >> quota;
+        std::ifstream(directory + "/cpu.cfs_period_us") >> period;
+    }
+    const double cpus = period > 0 ? std::ceil(std::strtod(quota.c_str(), nullptr) / period) : 0;
+    return cpus >= 1 && cpus < 1e6 ? static_cast<std::int64_t>(cpus) : 0;
+}
+
+/// The smaller of two quotas, where 0 means no limit.
+std::int64_t tighter(std::int64_t a, std::int64_t b) { return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b); }
+
+/// The tightest CPU quota of this process's control group and of the groups that contain it; 0 if there is none. Inside
+/// a container, the path of the group may not exist. The top directory is then that of the container.
+std::int64_t cpu_quota() {
+    std::int64_t tightest = 0;
+    std::ifstream groups("/proc/self/cgroup"); // lines "0::/path" (version 2) and "4:cpu,cpuacct:/path" (version 1)
+    for (std::string line; std::getline(groups, line);) {
+        const std::size_t first = line.find(':');
+        const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+        if (second == std::string::npos) {
+            continue;
+        }
+        const std::string controllers = ',' + line.substr(first + 1, second - first - 1) + ',';
+        const bool v2 = controllers == ",,";
+        if (!v2 && controllers.find(",cpu,") == std::string::npos) {
+            continue;
+        }
+        const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+        for (std::string path = line.substr(second + 1);; path.resize(path.rfind('/'))) {
+            tightest = tighter(tightest, group_quota(root + path, v2));
+            if (path.find('/') == std::string::npos) {
+                break;
+            }
+        }
+    }
+    return tightest;
+}
+
+} // namespace
+
+std::int64_t default_num_threads() {
+    for (const char* variable : {"FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"}) {
+        if (const std::int64_t value = positive_number(variable)) {
+            return value;
+        }
+    }
+    return tighter(cpus_in_mask(), cpu_quota());
+}
+
+int current_cpu() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+void leave_cpu(int cpu) {
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        return;
+    }
+    cpu_set_t others = allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
+        sched_setaffinity(0, sizeof allowed, &allowed);
+    }
+#else
+    (void)cpu;
+#endif
+}
+
+} // namespace fastconv

@@ -1,0 +1,23 @@
+// The OpenMP backend of parallel_for.
+#pragma once
+
+#include <cstdint>
+
+namespace fastconv {
+
+class Job;
+
+#if defined(_OPENMP)
+inline constexpr bool kHasOpenmp = true;
+#else
+inline constexpr bool kHasOpenmp = false;
+#endif
+
+/// Runs the job on `threads` threads of OpenMP, and returns when all of them have left it.
+void run_on_openmp(Job& job, std::int64_t threads);
+
+/// Whether OpenMP's threads came too late lately, so that the pool should run the next jobs. Without OpenMP always
+/// true.
+bool openmp_was_late();
+
+} // namespace fastconv

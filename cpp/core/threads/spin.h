@@ -1,0 +1,62 @@
+// Waiting awake, for moments that are shorter than it takes to sleep and wake up.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace fastconv {
+
+/// Pauses between two looks at the clock, or between two yields.
+inline constexpr int kPausesInARow = 32;
+
+inline void pause() {
+#if defined(__SSE2__)
+    _mm_pause();
+#endif
+}
+
+/// Waits for at most `limit` until `ready` returns true, and returns what it returned last. With `yields`, other
+/// threads may have the CPU meanwhile, such as a thread of the framework that starts a matrix product after our
+/// operation.
+template <class Ready>
+bool spin_until(std::chrono::microseconds limit, bool yields, Ready ready) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    do {
+        for (int i = 0; i < kPausesInARow; ++i) {
+            if (ready()) {
+                return true;
+            }
+            pause();
+        }
+        if (yields) {
+            std::this_thread::yield();
+        }
+    } while (std::chrono::steady_clock::now() < end);
+    return ready();
+}
+
+/// A lock to hold for a few instructions. A thread that waits for a mutex goes to sleep. If a framework's threads are
+/// waiting for a CPU, it wakes up hundreds of microseconds later.
+class SpinLock {
+  public:
+    void lock() {
+        for (int tries = 1; taken_.test_and_set(std::memory_order_acquire); ++tries) {
+            if (tries % kPausesInARow == 0) {
+                std::this_thread::yield(); // the thread that holds the lock may need this CPU
+            } else {
+                pause();
+            }
+        }
+    }
+    void unlock() { taken_.clear(std::memory_order_release); }
+
+  private:
+    std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
+};
+
+} // namespace fastconv
