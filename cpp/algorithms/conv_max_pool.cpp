@@ -25,7 +25,7 @@ constexpr std::int64_t kChunkBytes = 4 << 20;    // of the output of layers too 
 void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                        const PackedFilters& filters, const void* bias, Activation activation, void* output,
                        std::uint8_t* taps) {
-    check_behind(problem, pool);
+    check_pool_of_output(problem, pool);
     const std::int64_t size = size_of(problem.dtype), image = problem.h * problem.w * problem.c * size;
     const std::int64_t between = problem.p * problem.q * problem.k * size, pooled = pool.p * pool.q * pool.c;
     const std::int64_t window = problem.r * problem.s * (problem.c / problem.groups);

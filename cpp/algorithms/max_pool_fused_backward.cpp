@@ -290,7 +290,7 @@ bool max_pool_backprop_serves(const ConvProblem& o) {
 void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input, const void* filters,
                        const std::uint8_t* taps, const void* grad, void* input_backprop, void* filter_backprop,
                        void* bias_backprop) {
-    check_behind(problem, pool);
+    check_pool_of_output(problem, pool);
     if (problem.n == 0 || pool.p == 0 || pool.q == 0) { // of any number of images
         const auto zeros = [&](void* to, std::int64_t count) {
             std::fill_n(static_cast<std::byte*>(to), count * size_of(problem.dtype), std::byte{});
