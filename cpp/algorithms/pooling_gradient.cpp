@@ -20,14 +20,14 @@ namespace {
 /// How an image's gradient is divided into tasks.
 struct Division {
     std::int64_t row_tiles = 1, channel_blocks = 1;
-    std::int64_t channels; // of a block; the last blocks may have fewer, or none
+    std::int64_t channels = 0; // of a block; the last blocks may have fewer, or none
 };
 
 Division divide(const PoolProblem& o) {
     constexpr std::int64_t fewest_channels = 16;
     const bool rows_overlap = o.stride_h < o.r;
     const std::int64_t wanted = 4 * threads_for_tasks();
-    Division result{};
+    Division result;
     if (o.n < wanted && o.n > 0) {
         if (rows_overlap)
             result.channel_blocks = std::clamp<std::int64_t>(wanted / o.n, 1, ceil_div(o.c, fewest_channels));
@@ -38,11 +38,11 @@ Division divide(const PoolProblem& o) {
     return result;
 }
 
-/// Writes zeros to `channels` channels of input rows [h0, h1) of an image, except to values that the windows above
-/// output row y1 write and do not add to.
+/// Writes zeros to `channels` channels of input rows [h0, h1) of an image. It leaves out what the windows of output
+/// rows below y1 overwrite.
 template <class T>
 void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t y1, std::int64_t channels, T* to) {
-    // Windows that neither overlap nor leave a gap write every value up to the end of the last window.
+    // Windows without overlaps and gaps overwrite every value up to the end of the last window; others may add.
     const bool gapless = o.stride_h == o.r && o.stride_w == o.s;
     const std::int64_t covered = gapless ? std::clamp<std::int64_t>(y1 * o.r - o.pad_top, h0, h1) : h0;
     const std::int64_t covered_columns = std::clamp<std::int64_t>(o.q * o.s - o.pad_left, 0, o.w);
