@@ -1,10 +1,10 @@
-// A convolution and the max-pooling behind it, a few images at a time, so that what lies between them is read from the
-// caches: it is four times as large as the pooled output of 2x2 windows, and read but once.
+// A convolution and the max pooling of its output, a few images at a time. With 2x2 windows, the convolution's output
+// is four times as large as the pooled one, and it is read only once: a few images of it stay in the caches.
 //
-// A task takes a few images of a small layer through both operations. Of other layers each operation is worth threads
-// of its own, and filters would have to be packed or transformed again and again.
-#include "algorithms/correlation.h"
+// If the layer is small, a task takes a few images through both operations. If not, each operation uses all threads:
+// every task would have to pack or transform the filters again.
 #include "algorithms/max_pool_taps.h"
+#include "core/numbers.h"
 #include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 #include "fastconv/pooling.h"
@@ -15,43 +15,45 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kTaskBytes = 64 << 10;    // of the convolution's output of one task: of L2, or of L1 nearly
-constexpr std::int64_t kFilterBytes = 128 << 10; // which each task reads, and may have to transform
+constexpr std::int64_t kTaskBytes = 64 << 10;    // of the convolution's output in one task: in L2, or nearly in L1
+constexpr std::int64_t kFilterBytes = 128 << 10; // that each task reads, and may have to transform
 constexpr std::int64_t kTasks = 32;              // at least, if there are as many images
-constexpr std::int64_t kChunkBytes = 4 << 20;    // of the output of layers too large for that: of L3
+constexpr std::int64_t kChunkBytes = 4 << 20;    // of the convolution's output of a large layer: in L3
 
 } // namespace
 
 void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                        const PackedFilters& filters, const void* bias, Activation activation, void* output,
                        std::uint8_t* taps) {
-    check_behind(problem, pool);
-    const std::int64_t size = size_of(problem.dtype), image = problem.h * problem.w * problem.c * size;
-    const std::int64_t between = problem.p * problem.q * problem.k * size, pooled = pool.p * pool.q * pool.c;
+    check_pool_of_output(problem, pool);
+    const std::int64_t size = size_of(problem.dtype), input_bytes = problem.h * problem.w * problem.c * size;
+    const std::int64_t conv_bytes = problem.p * problem.q * problem.k * size, pooled = pool.p * pool.q * pool.c;
     const std::int64_t window = problem.r * problem.s * (problem.c / problem.groups);
     if (problem.n == 0 || pooled == 0) return;
-    const auto some_images = [&](std::int64_t first, std::int64_t count) {
-        ConvProblem conv = problem;
+    const auto compute_images = [&](std::int64_t first, std::int64_t count) {
+        ConvProblem images = problem;
         PoolProblem windows = pool;
-        conv.n = windows.n = count;
-        const Scratch<std::byte> maps(count * between);
-        conv2d(conv, static_cast<const std::byte*>(input) + first * image, filters, bias, activation, maps.get());
-        max_pool2d_with_taps(windows, maps.get(), static_cast<std::byte*>(output) + first * pooled * size,
+        images.n = windows.n = count;
+        const Scratch<std::byte> between(count * conv_bytes);
+        conv2d(images, static_cast<const std::byte*>(input) + first * input_bytes, filters, bias, activation,
+               between.get());
+        max_pool2d_with_taps(windows, between.get(), static_cast<std::byte*>(output) + first * pooled * size,
                              taps + first * pooled);
     };
-    if (between <= kTaskBytes && window * problem.k * size <= kFilterBytes && problem.n > 1) {
-        const std::int64_t few = std::clamp<std::int64_t>(problem.n / kTasks, 1, kTaskBytes / between);
-        const std::int64_t tasks = ceil_div(problem.n, few);
+    if (conv_bytes <= kTaskBytes && window * problem.k * size <= kFilterBytes && problem.n > 1) {
+        const std::int64_t at_once = std::clamp<std::int64_t>(problem.n / kTasks, 1, kTaskBytes / conv_bytes);
+        const std::int64_t tasks = ceil_div(problem.n, at_once);
         const double work =
             2.0 * static_cast<double>(problem.n * problem.p * problem.q * problem.k) * static_cast<double>(window);
         parallel_for(tasks, work, [&](std::int64_t task) {
             const std::int64_t first = part_start(task, tasks, problem.n);
-            some_images(first, part_start(task + 1, tasks, problem.n) - first);
+            compute_images(first, part_start(task + 1, tasks, problem.n) - first);
         });
         return;
     }
-    const std::int64_t few = std::max<std::int64_t>(1, kChunkBytes / between);
-    for (std::int64_t first = 0; first < problem.n; first += few) some_images(first, std::min(few, problem.n - first));
+    const std::int64_t at_once = std::max<std::int64_t>(1, kChunkBytes / conv_bytes);
+    for (std::int64_t first = 0; first < problem.n; first += at_once)
+        compute_images(first, std::min(at_once, problem.n - first));
 }
 
 } // namespace fastconv

@@ -1,14 +1,14 @@
-// What the operations share that tell or read a max-pooling's taps, alone or behind a convolution.
+// The taps of a max pool's maxima, one byte an output: what every operation checks that writes or reads them.
 #pragma once
 
 #include "fastconv/pooling.h"
 
 namespace fastconv {
 
-/// Throws InvalidArgument for windows of more than max_pool_taps taps.
+/// Throws InvalidArgument if a window has more than max_pool_taps taps.
 void check_taps(const PoolProblem& problem);
 
-/// And unless the max-pooling takes what the convolution gives.
-void check_behind(const ConvProblem& problem, const PoolProblem& pool);
+/// Also throws if the input of the pool is not the output of the convolution.
+void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool);
 
 } // namespace fastconv

@@ -1,6 +1,9 @@
-// NCHW at the door: the kernels compute NHWC, so tensors of the other format are turned on the way in and out.
+// The kernels compute NHWC. Tensors in NCHW are transposed on the way in and on the way out.
 #pragma once
 
+#include "fastconv/types.h"
+
+#include <algorithm>
 #include <cstdint>
 
 namespace fastconv {
@@ -8,5 +11,19 @@ namespace fastconv {
 /// images x rows x columns -> images x columns x rows. NCHW -> NHWC: rows = C, columns = H*W; back: the other way.
 template <class T>
 void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t columns, const T* from, T* to);
+
+/// Calls body(part, n) for consecutive parts of an NCHW problem. `part` is the problem in NHWC, with the images from
+/// image n on. Its NHWC copies take image_bytes an image and 16 MB at most, unless a single image takes more.
+template <class Problem, class Body>
+void each_nhwc_part(const Problem& problem, std::int64_t image_bytes, Body&& body) {
+    constexpr std::int64_t most_bytes = 16 << 20;
+    const std::int64_t images = std::max<std::int64_t>(1, most_bytes / std::max<std::int64_t>(1, image_bytes));
+    Problem part = problem;
+    part.format = DataFormat::nhwc;
+    for (std::int64_t n = 0; n < problem.n; n += images) {
+        part.n = std::min(images, problem.n - n);
+        body(static_cast<const Problem&>(part), n);
+    }
+}
 
 } // namespace fastconv

@@ -25,4 +25,14 @@ void add_partials(std::int64_t parts, std::int64_t count, const T* partials, T* 
     });
 }
 
+/// sums[i] = partials[i] + partials[count + i] + ..., as add_partials, but for few values and added in double.
+template <class From, class To>
+void sum_in_double(std::int64_t parts, std::int64_t count, const From* partials, To* sums) {
+    for (std::int64_t i = 0; i < count; ++i) {
+        double total = 0;
+        for (std::int64_t part = 0; part < parts; ++part) total += static_cast<double>(partials[part * count + i]);
+        sums[i] = static_cast<To>(total);
+    }
+}
+
 } // namespace fastconv

@@ -65,21 +65,7 @@ void run(const ConvProblem& o, Direction direction, const Operands<T>& operands,
     conv_plan<T>(o, direction, operands.cache != nullptr, kept)->run(operands);
 }
 
-/// Calls body(images of this part, offset of its first image) so that the NHWC copies of a part stay small.
-template <class Body>
-void in_parts(const ConvProblem& o, std::int64_t size, Body&& body) {
-    constexpr std::int64_t bytes = 16 << 20;
-    const std::int64_t image = (o.h * o.w * o.c + o.p * o.q * o.k) * size;
-    const std::int64_t most = std::max<std::int64_t>(1, bytes / std::max<std::int64_t>(1, image));
-    for (std::int64_t n = 0; n < o.n; n += most) {
-        ConvProblem part = o;
-        part.format = DataFormat::nhwc;
-        part.n = std::min(most, o.n - n);
-        body(part, n);
-    }
-}
-
-/// Forward pass and input gradient: `in` and `out` values of an image, in channels of so many pixels.
+/// The images that a correlation reads or writes.
 struct Images {
     std::int64_t pixels, channels;
     std::int64_t values() const { return pixels * channels; }
@@ -91,7 +77,8 @@ void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>
     if (o.format == DataFormat::nhwc) return run(o, direction, operands, kept);
     Images from{o.h * o.w, o.c}, to{o.p * o.q, o.k};
     if (direction == Direction::input_gradient) std::swap(from, to);
-    in_parts(o, sizeof(T), [&](const ConvProblem& part, std::int64_t n) {
+    const std::int64_t image_bytes = (from.values() + to.values()) * static_cast<std::int64_t>(sizeof(T));
+    each_nhwc_part(o, image_bytes, [&](const ConvProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * from.values()), y(part.n * to.values());
         transpose_images(part.n, from.channels, from.pixels, operands.input + n * from.values(), x.get());
         Operands<T> nhwc = operands;
