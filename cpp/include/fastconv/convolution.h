@@ -81,6 +81,9 @@ FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const Pa
 FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const PackedFilters& filters,
                                         const void* out_backprop, void* input_backprop);
 
+/// The names that a caller may give as `algorithm`. Saved TensorFlow graphs hold their indices.
+FASTCONV_API const std::vector<std::string>& algorithm_names();
+
 enum class Direction : std::uint8_t { forward, input_gradient, filter_gradient };
 
 /// What a call would do, with the threads of now.
