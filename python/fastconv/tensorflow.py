@@ -432,7 +432,7 @@ def avg_pool2d_grad(
 
 
 # ---- Gradients -------------------------------------------------------------------------------------------------------
-# The numbers of a geometry (see geometry_code.h): 1 is the data format; 3 the activation of a convolution; 2 of a
+# The numbers of a geometry (see attributes.h): 1 is the data format; 3 the activation of a convolution; 2 of a
 # pooling says whether the arg max counts the batch.
 
 
@@ -492,7 +492,7 @@ def _pooled_conv2d_gradient(op: Any, scatter: Any) -> list[tf.Tensor | None]:
     if _skips(op, 0):
         d_filters, d_bias = _ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(**given)
     else:
-        d_filters, d_bias, d_input = _ops.fastconv_conv2d_max_pool2d_backprop(**given)
+        d_input, d_filters, d_bias = _ops.fastconv_conv2d_max_pool2d_backprop(**given)
     return [d_input, d_filters, d_bias if bias.shape.rank in (None, 1) else None, None]
 
 
@@ -562,10 +562,10 @@ def _backprop_filter_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tenso
     ]
 
 
-def _conv2d_max_pool2d_backprop_gradient(
-    op: Any, grad: tf.Tensor, grad_bias: tf.Tensor, grad_input: tf.Tensor | None = None
-) -> list[tf.Tensor | None]:
+def _conv2d_max_pool2d_backprop_gradient(op: Any, *grads: tf.Tensor) -> list[tf.Tensor | None]:
     """All of these gradients are linear in what the pooling scatters, of which `scattered` is the gradient."""
+    grad_input = grads[0] if len(grads) == 3 else None
+    grad, grad_bias = grads[-2:]
     input, filters, taps, pooled, geometry, pool_geometry = op.inputs
     scattered = _ops.fastconv_conv2d(input=input, filters=grad, bias=grad_bias, geometry=geometry)
     if grad_input is not None:
