@@ -67,8 +67,8 @@ def main(folder: Path) -> None:
     axes.axis("off")
 
     band(axes, 46.5, 16, FRONT_ENDS, "front ends", "cpp/frontends/")
-    box(axes, 3, 48.5, 22, 10, "NumPy", "fastconv", "python.cpp")
-    box(axes, 30, 48.5, 34, 10, "TensorFlow and Keras", "fastconv.tensorflow, fastconv.keras", "tensorflow.cpp")
+    box(axes, 3, 48.5, 22, 10, "NumPy", "fastconv", "numpy/")
+    box(axes, 30, 48.5, 34, 10, "TensorFlow and Keras", "fastconv.tensorflow, fastconv.keras", "tensorflow/")
     box(axes, 77, 48.5, 16, 10, "output", "an array or tensor\nof the caller")
 
     band(axes, 22.5, 20, CORE, "core", "cpp/core/")

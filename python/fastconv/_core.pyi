@@ -1,4 +1,5 @@
-# The compiled module. Its functions take positional arguments only, in the order of the public functions' calls.
+# The compiled module. Its functions take positional arguments only. Those of operations: the inputs, the attributes
+# and the outputs, in the order of operations(), which lists more of them than are declared here.
 from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
@@ -8,6 +9,8 @@ from fastconv._config import Config
 
 _Float = TypeVar("_Float", bound=np.floating[Any])
 _Array = npt.NDArray[_Float]
+
+def operations() -> list[dict[str, Any]]: ...
 
 class PackedFilters:
     def __init__(self, filters: npt.NDArray[np.floating[Any]]) -> None: ...
@@ -33,15 +36,15 @@ def explain(
 def conv2d(
     input: _Array[_Float],
     filters: _Array[_Float] | PackedFilters,
+    bias: _Array[_Float] | None,
     strides: object,
     padding: object,
     data_format: str,
     dilations: object,
     algorithm: str,
-    bias: _Array[_Float] | None,
     activation: str | None,
-    out: _Array[_Float] | None,
     depthwise: bool,
+    out: _Array[_Float] | None,
     /,
 ) -> _Array[_Float]: ...
 def conv2d_backprop_input(
@@ -53,9 +56,21 @@ def conv2d_backprop_input(
     data_format: str,
     dilations: object,
     algorithm: str,
-    out: _Array[_Float] | None,
     depthwise: bool,
-    transpose: bool,
+    out: _Array[_Float] | None,
+    /,
+) -> _Array[_Float]: ...
+def conv2d_transpose(
+    input: _Array[_Float],
+    filters: _Array[_Float] | PackedFilters,
+    output_shape: object,
+    strides: object,
+    padding: object,
+    data_format: str,
+    dilations: object,
+    algorithm: str,
+    depthwise: bool,
+    out: _Array[_Float] | None,
     /,
 ) -> _Array[_Float]: ...
 def conv2d_backprop_filter(
@@ -67,8 +82,8 @@ def conv2d_backprop_filter(
     data_format: str,
     dilations: object,
     algorithm: str,
-    out: _Array[_Float] | None,
     depthwise: bool,
+    out: _Array[_Float] | None,
     /,
 ) -> _Array[_Float]: ...
 def max_pool2d(
@@ -123,6 +138,7 @@ def avg_pool2d_grad(
 def conv2d_max_pool2d(
     input: _Array[_Float],
     filters: _Array[_Float] | PackedFilters,
+    bias: _Array[_Float] | None,
     ksize: object,
     strides: object,
     padding: object,
@@ -131,8 +147,8 @@ def conv2d_max_pool2d(
     pool_strides: object,
     pool_padding: object,
     algorithm: str,
-    bias: _Array[_Float] | None,
     activation: str | None,
+    depthwise: bool,
     out: tuple[_Array[_Float] | None, npt.NDArray[np.uint8] | None] | None,
     /,
 ) -> tuple[_Array[_Float], npt.NDArray[np.uint8]]: ...
@@ -149,6 +165,7 @@ def conv2d_max_pool2d_backprop(
     pool_strides: object,
     pool_padding: object,
     algorithm: str,
+    depthwise: bool,
     input_gradient: bool,
     out: tuple[_Array[_Float] | None, _Array[_Float] | None, _Array[_Float] | None] | None,
     /,

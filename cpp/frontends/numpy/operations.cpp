@@ -34,10 +34,6 @@ std::array<py::handle, most_outputs> read_out(const Operation& operation, py::ha
 void read_array(Call& call, std::size_t index, py::handle value, Arrays& arrays, Buffers& buffers, Objects& alive) {
     const Input& input = call.operation->inputs[index];
     Shape& shape = call.inputs[index];
-    if (input.kind == InputKind::optional_tensor && value.is_none()) {
-        shape.given = false;
-        return;
-    }
     if (input.kind == InputKind::filters && !py::isinstance<py::array>(value) && py::isinstance<PackedFilters>(value)) {
         buffers.packed = &value.cast<const PackedFilters&>();
         arrays.expect(input.name, buffers.packed->dtype());
@@ -51,13 +47,26 @@ void read_array(Call& call, std::size_t index, py::handle value, Arrays& arrays,
     alive[index] = std::move(array);
 }
 
+/// In the order in which inputs are refused: arrays, sizes, what all of these are together, and what is optional.
 void read_inputs(Call& call, PyObject* const* values, Arrays& arrays, Buffers& buffers, Objects& alive) {
     const std::vector<Input>& inputs = call.operation->inputs;
     for (std::size_t i = 0; i < inputs.size(); ++i)
-        if (inputs[i].kind != InputKind::sizes) read_array(call, i, values[i], arrays, buffers, alive);
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-        if (inputs[i].kind == InputKind::sizes) call.inputs[i].dims = shape(inputs[i].name, values[i]);
+        if (inputs[i].kind != InputKind::sizes && inputs[i].kind != InputKind::optional_tensor)
+            read_array(call, i, values[i], arrays, buffers, alive);
     call.dtype = arrays.dtype();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        if (inputs[i].kind == InputKind::sizes) call.inputs[i].dims = shape(inputs[i].name, values[i]);
+        if (inputs[i].kind != InputKind::optional_tensor) continue;
+        call.inputs[i].given = !py::handle(values[i]).is_none();
+        if (!call.inputs[i].given) continue;
+        try {
+            read_array(call, i, values[i], arrays, buffers, alive);
+        } catch (...) {
+            call.inputs[i].given = false;
+            call.operation->infer(call);
+            throw;
+        }
+    }
 }
 
 void make_outputs(const Call& call, py::handle out, Arrays& arrays, Buffers& buffers,
