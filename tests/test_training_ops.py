@@ -237,9 +237,9 @@ for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, n
         both = fc._ops.fastconv_conv2d_max_pool2d_backprop(**given)
         one = fc._ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(**given)
         results.append([np.asarray(part) for part in (*both, *one)])
-    d_filters, d_bias, d_input = results[0][:3]
+    d_input, d_filters, d_bias = results[0][:3]
     for result in results:
-        for part, expected in zip(result, (d_filters, d_bias, d_input, d_filters, d_bias)):
+        for part, expected in zip(result, (d_input, d_filters, d_bias, d_filters, d_bias)):
             assert part.shape == expected.shape and part.tobytes() == expected.tobytes()
     exact_dy = fastconv.max_pool2d_grad(y.astype(np.float64), np.asarray(pooled, np.float64), grad.astype(np.float64),
                                         **pool, **more)
@@ -289,8 +289,8 @@ for (shape, window, padding), dtype, where in itertools.product(layers, (np.floa
         dy = np.asarray(fc._ops.fastconv_max_pool2d_scatter(
             like=y, taps=taps, grad=grad, geometry=pool_geometry))
         options = dict(padding=padding, algorithm="direct")
-        expected = (fastconv.conv2d_backprop_filter(x, w.shape, dy, **options), dy.sum((0, 1, 2)),
-                    fastconv.conv2d_backprop_input(x.shape, w, dy, **options))
+        expected = (fastconv.conv2d_backprop_input(x.shape, w, dy, **options),
+                    fastconv.conv2d_backprop_filter(x, w.shape, dy, **options), dy.sum((0, 1, 2)))
         for result, wanted in zip(ours, expected):
             np.testing.assert_allclose(result, wanted, rtol=1e-3, atol=1e-3)
         of[...] = kept
@@ -316,7 +316,7 @@ for (shape, window), images in itertools.product(layers, (8, 2048)):
     x, w = np.full((images, *shape), 0.7, np.float32), np.ones(window, np.float32)
     p, q = (shape[0] - 2) // 2, (shape[1] - 2) // 2
     grad = np.full((images, p, q, window[3]), 0.3, np.float32)
-    d_filters, d_bias, d_input = (np.asarray(part) for part in fc._ops.fastconv_conv2d_max_pool2d_backprop(
+    d_input, d_filters, d_bias = (np.asarray(part) for part in fc._ops.fastconv_conv2d_max_pool2d_backprop(
         input=x, filters=w, taps=np.zeros(grad.shape, np.uint8), grad=grad, geometry=geometry,
         pool_geometry=pool_geometry))
     count, eps = images * p * q, np.finfo(np.float32).eps

@@ -243,8 +243,8 @@ void check_dims(const char* name, const Dims& dims, const Dims& expected, const 
     }
 }
 
-ConvProblem resolve_convolution(DataType dtype, const Dims& input, const Dims& filters,
-                                const ConvArguments& arguments) {
+ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& filters,
+                                 const ConvArguments& arguments) {
     ConvProblem problem;
     problem.dtype = dtype;
     problem.format = arguments.format;

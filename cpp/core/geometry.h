@@ -6,6 +6,7 @@
 namespace fastconv {
 
 /// Everything of a convolution but its algorithm, validated.
-ConvProblem resolve_convolution(DataType dtype, const Dims& input, const Dims& filters, const ConvArguments& arguments);
+ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& filters,
+                                 const ConvArguments& arguments);
 
 } // namespace fastconv

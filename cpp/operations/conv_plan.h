@@ -12,7 +12,11 @@ template <class T>
 std::shared_ptr<const ConvPlan<T>> conv_plan(const ConvProblem& problem, Direction direction, bool filters_stay,
                                              KeptPlan* kept = nullptr);
 
-/// What decisions about a layer depend on.
+/// What a plan is for: the directions of a convolution, and what joins several operations.
+enum class PlanKind : std::uint8_t { forward, input_gradient, filter_gradient, max_pool_fused_backward };
+
+/// Adds what all decisions depend on beside the problem: the kind, the ISA, the environment's switches.
+void add_setting(PlanKey& key, PlanKind kind);
 void add_problem(PlanKey& key, const ConvProblem& problem);
 
 } // namespace fastconv

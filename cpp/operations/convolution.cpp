@@ -20,7 +20,8 @@ namespace {
 
 PlanKey plan_key(const ConvProblem& o, Direction direction, bool filters_stay, std::int64_t threads) {
     PlanKey key;
-    key.add(direction, filters_stay, threads, environment_switches(), reinterpret_cast<std::intptr_t>(&kernel_table()));
+    add_setting(key, static_cast<PlanKind>(direction));
+    key.add(filters_stay, threads);
     add_problem(key, o);
     return key;
 }
@@ -41,8 +42,12 @@ PlanPointer make_plan(const ConvProblem& o, Direction direction, bool filters_st
 
 } // namespace
 
+void add_setting(PlanKey& key, PlanKind kind) {
+    key.add(kind, reinterpret_cast<std::intptr_t>(&kernel_table()), environment_switches());
+}
+
 void add_problem(PlanKey& key, const ConvProblem& o) {
-    key.add(o.dtype, o.depthwise, o.algorithm, o.n, o.h, o.w, o.c, o.k, o.r, o.s, o.p, o.q, o.groups);
+    key.add(o.dtype, o.format, o.depthwise, o.algorithm, o.n, o.h, o.w, o.c, o.k, o.r, o.s, o.p, o.q, o.groups);
     key.add(o.stride_h, o.stride_w, o.dilation_h, o.dilation_w, o.pad_top, o.pad_bottom, o.pad_left, o.pad_right);
 }
 
@@ -145,7 +150,7 @@ PlanHolder::~PlanHolder() = default;
 ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& filters, const ConvArguments& arguments) {
     const std::int64_t algorithm =
         arguments.algorithm == "auto" ? kAutoAlgorithm : algorithm_index(arguments.algorithm);
-    ConvProblem problem = resolve_convolution(dtype, input, filters, arguments);
+    ConvProblem problem = resolve_conv_problem(dtype, input, filters, arguments);
     problem.algorithm = algorithm;
     check_named_algorithm(problem, arguments.filters_name);
     return problem;

@@ -115,7 +115,7 @@ def conv2d(
     array([4., 6., 6.], dtype=float32)
     """
     return _core.conv2d(
-        input, filters, strides, padding, data_format, dilations, algorithm, bias, activation, out, False
+        input, filters, bias, strides, padding, data_format, dilations, algorithm, activation, False, out
     )
 
 
@@ -173,7 +173,7 @@ def conv2d_backprop_input(
     array([ 6., 12., 18., 18.], dtype=float32)
     """
     return _core.conv2d_backprop_input(
-        input_sizes, filters, out_backprop, strides, padding, data_format, dilations, algorithm, out, False, False
+        input_sizes, filters, out_backprop, strides, padding, data_format, dilations, algorithm, False, out
     )
 
 
@@ -228,7 +228,7 @@ def conv2d_backprop_filter(
     array([676., 676.], dtype=float32)
     """
     return _core.conv2d_backprop_filter(
-        input, filter_sizes, out_backprop, strides, padding, data_format, dilations, algorithm, out, False
+        input, filter_sizes, out_backprop, strides, padding, data_format, dilations, algorithm, False, out
     )
 
 
@@ -285,7 +285,7 @@ def depthwise_conv2d(
     (1, 6, 6, 6)
     """
     return _core.conv2d(
-        input, filters, strides, padding, data_format, dilations, algorithm, bias, activation, out, True
+        input, filters, bias, strides, padding, data_format, dilations, algorithm, activation, True, out
     )
 
 
@@ -330,7 +330,7 @@ def depthwise_conv2d_backprop_input(
     Defined as ``tf.nn.depthwise_conv2d_backprop_input``, except that strides along the height and the width may differ.
     """
     return _core.conv2d_backprop_input(
-        input_sizes, filters, out_backprop, strides, padding, data_format, dilations, algorithm, out, True, False
+        input_sizes, filters, out_backprop, strides, padding, data_format, dilations, algorithm, True, out
     )
 
 
@@ -377,7 +377,7 @@ def depthwise_conv2d_backprop_filter(
     differ.
     """
     return _core.conv2d_backprop_filter(
-        input, filter_sizes, out_backprop, strides, padding, data_format, dilations, algorithm, out, True
+        input, filter_sizes, out_backprop, strides, padding, data_format, dilations, algorithm, True, out
     )
 
 
@@ -432,8 +432,8 @@ def conv2d_transpose(
     >>> fastconv.conv2d_transpose(maps, np.ones((3, 3, 6, 16), np.float32), (10, 10), strides=2).shape
     (1, 10, 10, 6)
     """
-    return _core.conv2d_backprop_input(
-        output_shape, filters, input, strides, padding, data_format, dilations, algorithm, out, False, True
+    return _core.conv2d_transpose(
+        input, filters, output_shape, strides, padding, data_format, dilations, algorithm, False, out
     )
 
 
@@ -752,8 +752,8 @@ def conv2d_max_pool2d(
            [3, 3]], dtype=uint8)
     """
     return _core.conv2d_max_pool2d(
-        input, filters, ksize, strides, padding, data_format, dilations, pool_strides, pool_padding, algorithm, bias,
-        activation, out,
+        input, filters, bias, ksize, strides, padding, data_format, dilations, pool_strides, pool_padding, algorithm,
+        activation, False, out,
     )  # fmt: skip
 
 
@@ -834,7 +834,7 @@ def conv2d_max_pool2d_backprop(
     """
     return _core.conv2d_max_pool2d_backprop(
         input, filters, taps, grad, ksize, strides, padding, data_format, dilations, pool_strides, pool_padding,
-        algorithm, input_gradient, out,
+        algorithm, False, input_gradient, out,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a geometry, which an op reads from the shape of a tensor (see cpp/frontends/geometry_code.h)."""
+"""The numbers of a geometry, which an op reads from the shape of a tensor (see cpp/include/fastconv/attributes.h)."""
 
 from __future__ import annotations
 

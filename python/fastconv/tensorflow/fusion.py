@@ -58,5 +58,5 @@ def pooled_conv2d_gradient(op: Any, scatter: Any) -> list[tf.Tensor | None]:
     if is_skipped(op, 0):
         d_filters, d_bias = ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(**given)
     else:
-        d_filters, d_bias, d_input = ops.fastconv_conv2d_max_pool2d_backprop(**given)
+        d_input, d_filters, d_bias = ops.fastconv_conv2d_max_pool2d_backprop(**given)
     return [d_input, d_filters, d_bias if bias.shape.rank in (None, 1) else None, None]

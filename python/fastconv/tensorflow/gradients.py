@@ -79,10 +79,10 @@ def _backprop_filter_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tenso
     ]
 
 
-def _conv2d_max_pool2d_backprop_gradient(
-    op: Any, grad: tf.Tensor, grad_bias: tf.Tensor, grad_input: tf.Tensor | None = None
-) -> list[tf.Tensor | None]:
+def _conv2d_max_pool2d_backprop_gradient(op: Any, *grads: tf.Tensor) -> list[tf.Tensor | None]:
     """All of these gradients are linear in what the pooling scatters, of which `scattered` is the gradient."""
+    grad_input = grads[0] if len(grads) == 3 else None
+    grad, grad_bias = grads[-2:]
     input, filters, taps, pooled, geometry, pool_geometry = op.inputs
     scattered = ops.fastconv_conv2d(input=input, filters=grad, bias=grad_bias, geometry=geometry)
     if grad_input is not None:

@@ -18,9 +18,11 @@
 #include "core/workspace.h"
 #include "fastconv/elementwise.h"
 #include "fastconv/pooling.h"
+#include "operations/conv_plan.h"
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 
 namespace fastconv {
 namespace {
@@ -172,6 +174,20 @@ Tensors<T> typed(const Tensors<void>& tensors) {
             static_cast<T*>(tensors.bias_backprop)};
 }
 
+struct CachedPlan : Plan {
+    explicit CachedPlan(const MaxPoolFusedPlan& made) : decisions(made) {}
+    const MaxPoolFusedPlan decisions;
+};
+
+PlanPointer cached_max_pool_plan(const ConvProblem& problem, const PoolProblem& pool) {
+    PlanKey key;
+    add_setting(key, PlanKind::max_pool_fused_backward);
+    add_problem(key, problem);
+    key.add(pool.r, pool.s, pool.p, pool.q, pool.stride_h, pool.stride_w, pool.pad_top, pool.pad_bottom, pool.pad_left,
+            pool.pad_right);
+    return cached_plan(key, [&] { return std::make_shared<CachedPlan>(plan_max_pool_fused(problem, pool)); });
+}
+
 } // namespace
 
 void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input, const void* filters,
@@ -180,7 +196,8 @@ void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, cons
     check_pool_of_output(problem, pool);
     const Tensors<void> tensors{input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop};
     if (problem.n == 0 || pool.p == 0 || pool.q == 0) return all_zeros(problem, tensors); // of any number of images
-    const MaxPoolFusedPlan plan = plan_max_pool_fused(problem, pool);
+    const PlanPointer cached = cached_max_pool_plan(problem, pool);
+    const MaxPoolFusedPlan& plan = static_cast<const CachedPlan&>(*cached).decisions;
     if (!plan.fused) return one_by_one(problem, pool, tensors);
     for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;

@@ -1,4 +1,4 @@
-#include "tensorflow_c_api.h"
+#include "c_api.h"
 
 #include <dlfcn.h>
 

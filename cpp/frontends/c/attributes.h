@@ -1,0 +1,38 @@
+// Attributes by name as those of the C++ API.
+#pragma once
+
+#include "fastconv/c_api.h"
+#include "fastconv/operations.h"
+
+#include <array>
+#include <sstream>
+
+namespace fastconv::c {
+
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+    std::ostringstream text;
+    (text << ... << parts);
+    throw InvalidArgument(text.str());
+}
+
+/// A source for read_attributes. Refuses attributes that the operation does not have.
+class NamedAttributes {
+  public:
+    NamedAttributes(const Operation& operation, const fastconv_attribute* attributes, std::size_t count);
+
+    bool given(Attribute attribute) const { return value(attribute) != nullptr; }
+    std::string_view word(Attribute attribute) const;
+    Pair pair(Attribute attribute, DataFormat format) const;
+    Padding padding(Attribute attribute, DataFormat format) const;
+    bool boolean(Attribute attribute, bool otherwise) const;
+
+  private:
+    const fastconv_attribute* value(Attribute attribute) const { return values_[static_cast<std::size_t>(attribute)]; }
+    /// The numbers of an attribute that is given.
+    Dims numbers(Attribute attribute) const;
+
+    std::array<const fastconv_attribute*, attribute_count> values_{}; // null if not given
+};
+
+} // namespace fastconv::c

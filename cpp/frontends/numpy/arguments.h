@@ -1,0 +1,60 @@
+// Python's words and numbers as those of the C++ API. TypeError: of the wrong kind. ValueError: a wrong value.
+#pragma once
+
+#include "fastconv/attributes.h"
+
+#include <pybind11/pybind11.h>
+
+#include <sstream>
+#include <string>
+#include <string_view>
+
+namespace fastconv {
+
+namespace py = pybind11;
+
+template <class Error, class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+    std::ostringstream text;
+    (text << ... << parts);
+    throw Error(text.str());
+}
+
+std::string type_name(py::handle value);
+/// What an error message says of a wrong value: its repr, unless that is long or fails.
+std::string describe(py::handle value);
+
+std::int64_t integer(const char* name, py::handle value);
+bool boolean(const char* name, py::handle value);
+/// An int, or a sequence of ints.
+Dims integers(const char* name, py::handle value);
+/// A shape given as an argument. How many numbers it must have, the core knows.
+Dims shape(const char* name, py::handle value);
+/// A view of the object's own memory.
+std::string_view text_of(py::handle value);
+Pair read_pair(const char* name, py::handle value, DataFormat format);
+Padding read_padding(const char* name, py::handle value, DataFormat format);
+
+/// The attributes of a call by position, in the order of the enumeration: a source for read_attributes.
+class PositionalAttributes {
+  public:
+    PositionalAttributes(const AttributeSet& set, PyObject* const* values) : set_(set), values_(values) {}
+
+    bool given(Attribute attribute) const { return !value(attribute).is_none(); }
+    std::string_view word(Attribute attribute) const;
+    Pair pair(Attribute attribute, DataFormat format) const {
+        return read_pair(name_of(attribute), value(attribute), format);
+    }
+    Padding padding(Attribute attribute, DataFormat format) const {
+        return read_padding(name_of(attribute), value(attribute), format);
+    }
+    bool boolean(Attribute attribute, bool) const { return fastconv::boolean(name_of(attribute), value(attribute)); }
+
+  private:
+    py::handle value(Attribute attribute) const { return values_[set_.position(attribute)]; }
+
+    AttributeSet set_;
+    PyObject* const* values_;
+};
+
+} // namespace fastconv

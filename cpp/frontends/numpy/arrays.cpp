@@ -1,0 +1,120 @@
+#include "arrays.h"
+
+#include <pybind11/gil_safe_call_once.h>
+
+#include <utility>
+
+namespace fastconv {
+namespace {
+
+std::string name_of(const py::dtype& dtype) { return py::str(dtype).cast<std::string>(); }
+
+bool is_aligned(const py::array& array) {
+    return reinterpret_cast<std::uintptr_t>(array.data()) % static_cast<std::uintptr_t>(array.itemsize()) == 0;
+}
+
+bool is_dense(const py::array& array) { return (array.flags() & py::array::c_style) != 0 && is_aligned(array); }
+
+py::array dense(const py::array& array) { return is_dense(array) ? array : py::array(array.attr("copy")("C")); }
+
+/// The bytes from an array's lowest element to its highest.
+std::pair<std::uintptr_t, std::uintptr_t> extent(const py::array& array) {
+    auto low = reinterpret_cast<std::uintptr_t>(array.data());
+    auto high = low + static_cast<std::uintptr_t>(array.itemsize());
+    for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+        const py::ssize_t span = (array.shape(i) - 1) * array.strides(i);
+        (span < 0 ? low : high) += static_cast<std::uintptr_t>(span);
+    }
+    return {low, high};
+}
+
+bool may_overlap(const py::array& a, const py::array& b) {
+    const auto [a_low, a_high] = extent(a);
+    const auto [b_low, b_high] = extent(b);
+    return a.size() > 0 && b.size() > 0 && a_low < b_high && b_low < a_high;
+}
+
+py::array check_array(const char* name, py::handle value, const char* kind) {
+    if (!py::isinstance<py::array>(value))
+        fail<py::type_error>(name, " must be a NumPy array of ", kind, ", got ",
+                             value.is_none() ? "None" : type_name(value), "; np.asarray makes one");
+    // Most arrays are no subclass, and numpy.ma is imported only for one that is.
+    PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> ndarray;
+    const py::object& plain =
+        ndarray.call_once_and_store_result([] { return py::module_::import("numpy").attr("ndarray"); }).get_stored();
+    if (!py::type::handle_of(value).is(plain) &&
+        py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray")))
+        fail<py::type_error>(name, " must have no mask, got a masked array; ", name, ".filled(value) has none");
+    return py::reinterpret_borrow<py::array>(value);
+}
+
+py::dtype output_dtype(OutputKind kind, DataType type) {
+    switch (kind) {
+    case OutputKind::bytes:
+        return py::dtype::of<std::uint8_t>();
+    case OutputKind::int64:
+        return py::dtype::of<std::int64_t>();
+    default:
+        return type == DataType::float32 ? py::dtype::of<float>() : py::dtype::of<double>();
+    }
+}
+
+} // namespace
+
+Dims dims_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
+
+py::array Arrays::input(const char* name, py::handle value) {
+    const py::array array = check_array(name, value, "float32 or float64");
+    const py::dtype dtype = array.dtype();
+    const bool is_float32 = dtype.num() == py::dtype::num_of<float>();
+    if (!is_float32 && dtype.num() != py::dtype::num_of<double>())
+        fail<py::type_error>(name, " must be float32 or float64, got ", name_of(dtype), "; cast it with ", name,
+                             ".astype(np.float32)");
+    const DataType type = is_float32 ? DataType::float32 : DataType::float64;
+    if (dtype.byteorder() != '=')
+        fail<py::type_error>(name, " must have the machine's byte order, got dtype ", name_of(dtype), "; cast it with ",
+                             name, ".astype(np.", fastconv::name_of(type), ")");
+    expect(name, type);
+    keep(name, array);
+    return dense(array);
+}
+
+py::array Arrays::bytes(const char* name, py::handle value) {
+    const py::array array = check_array(name, value, "uint8");
+    if (array.dtype().num() != py::dtype::num_of<std::uint8_t>())
+        fail<py::type_error>(name, " must be uint8, got ", name_of(array.dtype()));
+    keep(name, array);
+    return dense(array);
+}
+
+void Arrays::expect(const char* name, DataType type) {
+    if (!first_.empty() && type != dtype_)
+        fail<py::type_error>(name, " is ", fastconv::name_of(type), " but ", first_, " is ", fastconv::name_of(dtype_),
+                             "; cast one of them, for example with ", name, ".astype(np.", fastconv::name_of(dtype_),
+                             ")");
+    if (first_.empty()) first_ = name;
+    dtype_ = type;
+}
+
+py::array Arrays::output(const char* name, py::handle value, const Dims& dims, OutputKind kind) {
+    const py::dtype dtype = output_dtype(kind, dtype_);
+    if (value.is_none()) return py::array(dtype, dims);
+    const py::array array = check_array(name, value, "the result's shape and dtype");
+    check_output(name, array, dims, dtype);
+    keep(name, array); // a second output must not overlap the first
+    return array;
+}
+
+void Arrays::check_output(const char* name, const py::array& array, const Dims& dims, const py::dtype& dtype) const {
+    if (!array.dtype().is(dtype) && !array.dtype().equal(dtype))
+        fail<py::type_error>(name, " must have dtype ", name_of(dtype), ", got ", name_of(array.dtype()));
+    check_dims(name, dims_of(array), dims, "that of the result");
+    if (!array.writeable()) fail<py::value_error>(name, " must be writable, got a read-only array");
+    if (!is_dense(array))
+        fail<py::value_error>(name, " must be C-contiguous and aligned; np.empty makes such an array");
+    for (std::size_t i = 0; i < count_; ++i)
+        if (may_overlap(array, py::reinterpret_borrow<py::array>(kept_[i].array)))
+            fail<py::value_error>(name, " must not overlap ", kept_[i].name, " in memory");
+}
+
+} // namespace fastconv

@@ -1,0 +1,142 @@
+// The NumPy front end: from Python objects to the numbers and pointers of the C++ API, and back. No arithmetic.
+//
+// What only Python can see is checked here (types, dtypes, memory layout, overlap); every rule about shapes and sizes
+// is the core's. TypeError: an argument of the wrong kind. ValueError: the right kind with a wrong value.
+#include "arrays.h"
+#include "fastconv/threads.h"
+#include "operations.h"
+
+#include <pybind11/stl.h>
+
+#include <memory>
+
+namespace fastconv {
+namespace {
+
+constexpr const char* kPackedFilters = R"(Filters that stay, packed once instead of in every call.
+
+Give it to `conv2d`, `conv2d_backprop_input`, `conv2d_transpose` or `depthwise_conv2d` in place of the filters: the
+first call of each geometry packs (for Winograd's algorithm: transforms) them, later ones reuse that. It holds a copy,
+so that changing the array afterwards changes nothing here: make a new one then. Any number of threads may use it.
+
+Parameters
+----------
+filters : ndarray of shape (R, S, C/groups, K), float32 or float64
+
+Attributes
+----------
+shape : tuple of four ints
+dtype : numpy.dtype
+
+Raises
+------
+TypeError, ValueError
+    As `conv2d` does for its filters.
+
+Examples
+--------
+>>> import numpy as np
+>>> import fastconv
+>>> filters = fastconv.PackedFilters(np.ones((3, 3, 64, 64), np.float32))
+>>> images = np.ones((1, 28, 28, 64), np.float32)
+>>> fastconv.conv2d(images, filters, padding="SAME").shape
+(1, 28, 28, 64)
+)";
+
+std::unique_ptr<PackedFilters> pack_filters(py::handle filters) {
+    Arrays arrays;
+    const py::array array = arrays.input("filters", filters);
+    if (array.ndim() != 4) fail<py::value_error>("filters must have 4 dimensions, got ", array.ndim());
+    return std::make_unique<PackedFilters>(arrays.dtype(), dims_of(array), array.data());
+}
+
+py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handle strides, py::handle padding,
+                      py::handle format, py::handle dilations, py::handle algorithm, bool double_precision,
+                      const std::string& direction, py::handle depthwise) {
+    PyObject* const values[] = {strides.ptr(),   padding.ptr(),   format.ptr(),
+                                dilations.ptr(), algorithm.ptr(), depthwise.ptr()};
+    Attributes attributes;
+    read_attributes(convolution_attributes, PositionalAttributes(convolution_attributes, values), attributes);
+    attributes.convolution.input_name = "input_sizes";
+    attributes.convolution.filters_name = "filter_sizes";
+    const ConvProblem problem =
+        make_conv_problem(double_precision ? DataType::float64 : DataType::float32, shape("input_sizes", input_sizes),
+                          shape("filter_sizes", filter_sizes), attributes.convolution);
+    const Direction way = direction == "forward"          ? Direction::forward
+                          : direction == "input gradient" ? Direction::input_gradient
+                                                          : Direction::filter_gradient;
+    const Explanation found = explain(problem, way);
+    py::dict result;
+    result["algorithm"] = found.algorithm;
+    result["kernel"] = found.kernel;
+    result["isa"] = config().isa;
+    result["tile"] = py::make_tuple(found.tile_pixels, found.tile_filters);
+    result["tasks"] = found.tasks;
+    result["threads"] = found.threads;
+    result["scratch_bytes"] = found.scratch_bytes;
+    result["multiplications"] = found.multiplications;
+    return result;
+}
+
+/// Padding of the one axis: "VALID", "SAME", p on both sides, or (before, after).
+std::int64_t output_size(py::handle size, py::handle kernel, py::handle stride, py::handle padding,
+                         py::handle dilation) {
+    Padding pad;
+    if (PyUnicode_Check(padding.ptr())) {
+        pad = parse_padding(text_of(padding));
+    } else {
+        const Dims numbers = integers("padding", padding);
+        if (numbers.empty() || numbers.size() > 2)
+            fail<py::value_error>("padding must be 'VALID', 'SAME', an int or (before, after), got ",
+                                  describe(padding));
+        pad = explicit_padding(numbers.front(), numbers.back(), 0, 0);
+    }
+    return conv_output_size(integer("size", size), integer("kernel", kernel), integer("stride", stride), pad,
+                            integer("dilation", dilation));
+}
+
+bool serves_max_pool_backprop(const Dims& geometry, const Dims& input, const Dims& filters, bool double_precision) {
+    Attributes attributes;
+    decode_convolution(geometry, attributes);
+    return max_pool_backprop_serves(make_conv_problem(double_precision ? DataType::float64 : DataType::float32, input,
+                                                      filters, attributes.convolution));
+}
+
+py::dict show_config() {
+    const Config values = config();
+    py::dict result;
+    result["version"] = values.version;
+    result["compiler"] = values.compiler;
+    result["isa"] = values.isa;
+    result["isa_available"] = values.isa_available;
+    result["threads"] = values.threads;
+    result["threading"] = values.threading;
+    return result;
+}
+
+} // namespace
+
+PYBIND11_MODULE(_core, module) {
+    module.doc() = "The compiled core of fastconv. Use the functions of the package: they say what they take.";
+    py::class_<PackedFilters> packed(module, "PackedFilters", kPackedFilters);
+    packed.attr("__module__") = "fastconv";
+    packed.def(py::init(&pack_filters), py::arg("filters"))
+        .def_property_readonly("shape", [](const PackedFilters& self) { return py::tuple(py::cast(self.dims())); })
+        .def_property_readonly("dtype",
+                               [](const PackedFilters& self) {
+                                   return self.dtype() == DataType::float32 ? py::dtype::of<float>()
+                                                                            : py::dtype::of<double>();
+                               })
+        .def("_forms", &PackedFilters::forms);
+    add_operations(module);
+    add_geometries(module);
+    module.def("explain", explain_call);
+    module.def("conv_output_size", output_size);
+    module.def("max_pool_backprop_serves", serves_max_pool_backprop);
+    module.def("set_num_threads", [](py::handle n) { set_num_threads(integer("n", n)); });
+    module.def("get_num_threads", get_num_threads);
+    module.def("limit_host_threads", [](py::handle n) { limit_host_threads(integer("n", n)); });
+    module.def("config", show_config);
+}
+
+} // namespace fastconv

@@ -1,0 +1,14 @@
+// The operations of the table as functions of Python, and what their ops in TensorFlow are given.
+#pragma once
+
+#include "arguments.h"
+
+namespace fastconv {
+
+/// Adds a function for each operation: (*inputs, *attributes, out). And operations(), the table itself.
+void add_operations(py::module_& module);
+
+/// Adds conv_geometry(*attributes of conv2d) and pool_geometry(*attributes of max_pool2d_with_argmax).
+void add_geometries(py::module_& module);
+
+} // namespace fastconv

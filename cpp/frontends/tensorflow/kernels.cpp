@@ -1,0 +1,161 @@
+// Kernels: from TensorFlow's tensors to the pointers of an operation. No arithmetic.
+#include "fastconv/threads.h"
+#include "front_end.h"
+
+#include <array>
+#include <new>
+#include <utility>
+
+namespace fastconv::tf {
+namespace {
+
+/// What TensorFlow keeps for one node of a graph.
+struct Kernel {
+    explicit Kernel(const Operation& which) : operation(which) {}
+    const Operation& operation;
+    const PlanHolder holder;
+};
+
+class Tensor {
+  public:
+    Tensor() = default;
+    explicit Tensor(TF_Tensor* tensor) : tensor_(tensor) {}
+    ~Tensor() {
+        if (tensor_ != nullptr) TF_DeleteTensor(tensor_);
+    }
+    Tensor(Tensor&& other) noexcept : tensor_(std::exchange(other.tensor_, nullptr)) {}
+    Tensor& operator=(Tensor&& other) noexcept {
+        std::swap(tensor_, other.tensor_);
+        return *this;
+    }
+
+    void* data() const { return TF_TensorData(tensor_); }
+    int type() const { return TF_TensorType(tensor_); }
+    Dims dims() const {
+        Dims dims(static_cast<std::size_t>(TF_NumDims(tensor_)));
+        for (std::size_t i = 0; i < dims.size(); ++i) dims[i] = TF_Dim(tensor_, static_cast<int>(i));
+        return dims;
+    }
+
+  private:
+    TF_Tensor* tensor_ = nullptr;
+};
+
+struct Context {
+    TF_OpKernelContext* context;
+    Status status;
+
+    Tensor input(std::size_t i) const {
+        TF_Tensor* tensor = nullptr;
+        TF_GetInput(context, static_cast<int>(i), &tensor, status.get());
+        status.check();
+        return Tensor(tensor);
+    }
+    Tensor output(std::size_t i, int type, const Dims& dims) const {
+        std::size_t bytes = type == kUInt8 ? 1 : type == kFloat ? 4 : 8;
+        for (const std::int64_t d : dims) bytes *= static_cast<std::size_t>(d);
+        TF_Tensor* tensor = TF_AllocateOutput(context, static_cast<int>(i), type, dims.data(),
+                                              static_cast<int>(dims.size()), bytes, status.get());
+        status.check();
+        return Tensor(tensor);
+    }
+    /// An output in the memory of an input of the same type and shape that nobody else needs, or in memory of its own.
+    Tensor output_in_place(std::size_t i, int from, const Dims& dims) const {
+        int taken = -1;
+        TF_Tensor* tensor = TF_ForwardInputOrAllocateOutput(context, &from, 1, static_cast<int>(i), dims.data(),
+                                                            static_cast<int>(dims.size()), &taken, status.get());
+        status.check();
+        return Tensor(tensor);
+    }
+};
+
+using Tensors = std::array<Tensor, most_inputs>;
+
+void read_inputs(const Context& context, Call& call, Tensors& tensors) {
+    const std::vector<Input>& inputs = call.operation->inputs;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        tensors[i] = context.input(i);
+        Shape& shape = call.inputs[i];
+        shape.dims = tensors[i].dims();
+        if (inputs[i].kind == InputKind::sizes)
+            take_lent(shape.dims);
+        else if (inputs[i].kind == InputKind::optional_tensor)
+            shape.given = !is_left_out(shape.dims);
+        else if (inputs[i].kind != InputKind::bytes)
+            call.dtype = tensors[i].type() == kFloat ? DataType::float32 : DataType::float64;
+    }
+    for_each_geometry(*call.operation, [&](std::size_t i, std::size_t, auto decode) {
+        decode(context.input(i).dims(), call.attributes);
+    });
+    from_op_taps(call);
+}
+
+Tensor make_output(const Context& context, const Call& call, std::size_t i, Tensors& inputs) {
+    const Output& output = call.operation->outputs[i];
+    Dims dims = call.outputs[i].dims;
+    if (output.kind == OutputKind::bytes) to_op_taps(call, dims);
+    if (output.may_overwrite >= 0) {
+        const auto from = static_cast<std::size_t>(output.may_overwrite);
+        inputs[from] = Tensor(); // while anything holds it, its memory can't be taken
+        Tensor made = context.output_in_place(i, output.may_overwrite, dims);
+        inputs[from] = context.input(from);
+        return made;
+    }
+    const int real = call.dtype == DataType::float32 ? kFloat : kDouble;
+    return context.output(i,
+                          output.kind == OutputKind::bytes   ? kUInt8
+                          : output.kind == OutputKind::int64 ? kInt64
+                                                             : real,
+                          dims);
+}
+
+void run(const Context& context, const Kernel& kernel) {
+    const Operation& operation = kernel.operation;
+    Call call(operation);
+    Tensors inputs;
+    read_inputs(context, call, inputs);
+    operation.infer(call);
+    std::array<Tensor, most_outputs> outputs;
+    Buffers buffers;
+    for (std::size_t i = 0; i < operation.outputs.size(); ++i) {
+        outputs[i] = make_output(context, call, i, inputs);
+        buffers.outputs[i] = outputs[i].data();
+    }
+    for (std::size_t i = 0; i < operation.inputs.size(); ++i)
+        if (operation.inputs[i].kind != InputKind::sizes && call.inputs[i].given) buffers.inputs[i] = inputs[i].data();
+    buffers.holder = &kernel.holder;
+    operation.run(call, buffers);
+}
+
+template <std::size_t I>
+void* create(TF_OpKernelConstruction*) {
+    try {
+        return new Kernel(operations()[I]);
+    } catch (const std::bad_alloc&) {
+        return nullptr; // which means failure
+    }
+}
+
+template <std::size_t... I>
+CreateFunction create_at(std::size_t operation, std::index_sequence<I...>) {
+    static constexpr CreateFunction all[] = {create<I>...};
+    return all[operation];
+}
+
+} // namespace
+
+CreateFunction create_kernel(std::size_t operation) {
+    return create_at(operation, std::make_index_sequence<most_operations>());
+}
+
+void destroy_kernel(void* kernel) { delete static_cast<Kernel*>(kernel); }
+
+void compute(void* kernel, TF_OpKernelContext* tensorflow) {
+    // TensorFlow calls ops from many threads: one pool for the process, where OpenMP would start one for each of them.
+    const PreferBackend pool(ThreadingBackend::pool);
+    const Context context{tensorflow, {}};
+    if (!guarded(context.status.get(), [&] { run(context, *static_cast<const Kernel*>(kernel)); }))
+        TF_OpKernelContext_Failure(tensorflow, context.status.get());
+}
+
+} // namespace fastconv::tf

@@ -1,0 +1,93 @@
+// The operations of the table as native ops, through TensorFlow's C API alone.
+//
+// Ops and kernels are registered in the library's constructor, during the dlopen by tf.load_op_library, which then
+// makes their Python wrappers. One binary serves all TensorFlow versions. No op is stateful: TensorFlow would run
+// stateful ops one after the other. The attributes come as the shapes of inputs (see attributes.h), so that kernels and
+// shape functions read the same numbers.
+#include "front_end.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+namespace fastconv::tf {
+namespace {
+
+/// "conv2d_max_pool2d" is FastconvConv2DMaxPool2D.
+std::string op_name(const Operation& operation) {
+    std::string name = "Fastconv";
+    bool starts_word = true;
+    for (const char* c = operation.name; *c != '\0'; ++c) {
+        const bool is_letter = *c >= 'a' && *c <= 'z';
+        const bool after_digit = name.back() >= '0' && name.back() <= '9';
+        if (*c != '_') name += is_letter && (starts_word || after_digit) ? static_cast<char>(*c - 'a' + 'A') : *c;
+        starts_word = *c == '_';
+    }
+    return name;
+}
+
+std::string described(const Input& input) {
+    switch (input.kind) {
+    case InputKind::sizes:
+        return "like: U";
+    case InputKind::bytes:
+        return std::string(input.name) + ": uint8";
+    default:
+        return std::string(input.name) + ": T";
+    }
+}
+
+std::string described(const Output& output) {
+    const char* type = output.kind == OutputKind::bytes   ? ": uint8"
+                       : output.kind == OutputKind::int64 ? ": int64"
+                                                          : ": T";
+    return output.name + std::string(type);
+}
+
+void register_op(std::size_t index, const Status& status) {
+    const Operation& operation = operations()[index];
+    const std::string name = op_name(operation);
+    TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(name.c_str());
+    TF_OpDefinitionBuilderAddAttr(op, "T: {float, double}");
+    const auto lends = [](const Input& input) { return input.kind == InputKind::sizes; };
+    if (std::any_of(operation.inputs.begin(), operation.inputs.end(), lends))
+        TF_OpDefinitionBuilderAddAttr(op, "U: {uint8, float, double}");
+    for (const Input& input : operation.inputs) TF_OpDefinitionBuilderAddInput(op, described(input).c_str());
+    TF_OpDefinitionBuilderAddInput(op, "geometry: uint8");
+    if (operation.geometry == Geometry::both) TF_OpDefinitionBuilderAddInput(op, "pool_geometry: uint8");
+    for (const Output& output : operation.outputs) TF_OpDefinitionBuilderAddOutput(op, described(output).c_str());
+    TF_OpDefinitionBuilderSetShapeInferenceFunction(op, shape_function(index));
+    TF_RegisterOpDefinition(op, status.get()); // takes the builder
+    for (const int type : {kFloat, kDouble}) {
+        status.check();
+        TF_KernelBuilder* kernel =
+            TF_NewKernelBuilder(name.c_str(), "CPU", create_kernel(index), compute, destroy_kernel);
+        TF_KernelBuilder_TypeConstraint(kernel, "T", type, status.get());
+        status.check();
+        TF_RegisterKernelBuilder(name.c_str(), kernel, status.get());
+    }
+    status.check();
+}
+
+/// Runs in the dlopen of this library. Errors go to stderr: tf.load_op_library then finds no op, and says so.
+__attribute__((constructor)) void register_all() {
+    if (const char* missing = find_functions()) {
+        std::fprintf(stderr, "fastconv: %s was not found; import tensorflow (2.16 or later) first\n", missing);
+        return;
+    }
+    const std::size_t count = operations().size();
+    if (count > most_operations) {
+        std::fprintf(stderr, "fastconv: %zu operations are more than TensorFlow's front end serves\n", count);
+        return;
+    }
+    const Status status;
+    for (std::size_t i = 0; i < count; ++i) {
+        if (guarded(status.get(), [&] { register_op(i, status); })) continue;
+        std::fprintf(stderr, "fastconv: registering %s failed: %s\n", op_name(operations()[i]).c_str(),
+                     TF_Message(status.get()));
+        return;
+    }
+}
+
+} // namespace
+} // namespace fastconv::tf

@@ -1,0 +1,121 @@
+// What a caller says of an operation beside its tensors: strides, padding, formats, names.
+#pragma once
+
+#include "fastconv/convolution.h"
+#include "fastconv/pooling.h"
+
+#include <cstddef>
+#include <initializer_list>
+
+namespace fastconv {
+
+/// In the order of their values in a call that gives them by position.
+enum class Attribute : std::uint8_t {
+    ksize,
+    strides,
+    padding,
+    data_format,
+    dilations,
+    pool_strides, // of a convolution and the pooling after it: there, `strides` and `padding` are the convolution's
+    pool_padding,
+    algorithm,
+    activation,
+    depthwise,
+    include_batch_in_index,
+    input_gradient,
+};
+constexpr std::size_t attribute_count = 12;
+
+FASTCONV_API const char* name_of(Attribute attribute);
+
+class AttributeSet {
+  public:
+    constexpr AttributeSet(std::initializer_list<Attribute> attributes) {
+        for (const Attribute attribute : attributes) bits_ |= bit(attribute);
+    }
+    constexpr AttributeSet operator|(const AttributeSet& other) const {
+        AttributeSet both = *this;
+        both.bits_ |= other.bits_;
+        return both;
+    }
+    constexpr bool has(Attribute attribute) const { return (bits_ & bit(attribute)) != 0; }
+    /// How many attributes of the set come before this one.
+    constexpr std::size_t position(Attribute attribute) const { return count(bits_ & (bit(attribute) - 1)); }
+    constexpr std::size_t size() const { return count(bits_); }
+
+  private:
+    static constexpr std::uint32_t bit(Attribute attribute) { return std::uint32_t{1} << static_cast<int>(attribute); }
+    static constexpr std::size_t count(std::uint32_t bits) {
+        return static_cast<std::size_t>(__builtin_popcount(bits));
+    }
+    std::uint32_t bits_ = 0;
+};
+
+constexpr AttributeSet convolution_attributes{Attribute::strides,   Attribute::padding,   Attribute::data_format,
+                                              Attribute::dilations, Attribute::algorithm, Attribute::depthwise};
+constexpr AttributeSet pooling_attributes{Attribute::ksize, Attribute::strides, Attribute::padding,
+                                          Attribute::data_format};
+constexpr AttributeSet pooled_convolution_attributes =
+    convolution_attributes | AttributeSet{Attribute::ksize, Attribute::pool_strides, Attribute::pool_padding};
+
+/// The values. `convolution.algorithm` is a view of a text that must outlive them. The names of arguments inside
+/// `convolution` and `pooling` are set by the operation.
+struct Attributes {
+    ConvArguments convolution;
+    PoolArguments pooling;
+    Activation activation = Activation::linear;
+    bool include_batch_in_index = false;
+    bool input_gradient = true; // whether the output that depends on it is wanted
+};
+
+/// Reads the attributes of a set. Their order decides which of two wrong values is refused. `source` is what a front
+/// end has of them:
+///
+///     std::string_view word(Attribute)
+///     Pair pair(Attribute, DataFormat)
+///     Padding padding(Attribute, DataFormat)
+///     bool boolean(Attribute, bool otherwise)
+///     bool given(Attribute)   // asked of those that may be left out everywhere
+template <class Source>
+void read_attributes(const AttributeSet& set, const Source& source, Attributes& result) {
+    ConvArguments& convolution = result.convolution;
+    PoolArguments& pooling = result.pooling;
+    if (set.has(Attribute::algorithm)) convolution.algorithm = source.word(Attribute::algorithm);
+    const DataFormat format = parse_data_format(source.word(Attribute::data_format));
+    convolution.format = pooling.format = format;
+    if (set.has(Attribute::dilations)) {
+        convolution.strides = source.pair(Attribute::strides, format);
+        convolution.dilations = source.pair(Attribute::dilations, format);
+        convolution.padding = source.padding(Attribute::padding, format);
+    }
+    if (set.has(Attribute::ksize)) {
+        const bool after_convolution = set.has(Attribute::pool_strides);
+        const Attribute strides = after_convolution ? Attribute::pool_strides : Attribute::strides;
+        pooling.ksize = source.pair(Attribute::ksize, format);
+        pooling.strides = source.given(strides) ? source.pair(strides, format) : pooling.ksize;
+        pooling.padding = source.padding(after_convolution ? Attribute::pool_padding : Attribute::padding, format);
+    }
+    if (set.has(Attribute::activation) && source.given(Attribute::activation))
+        result.activation = parse_activation(source.word(Attribute::activation));
+    const auto read_boolean = [&](Attribute attribute, bool& value) {
+        if (set.has(attribute)) value = source.boolean(attribute, value);
+    };
+    read_boolean(Attribute::depthwise, convolution.depthwise);
+    read_boolean(Attribute::include_batch_in_index, result.include_batch_in_index);
+    read_boolean(Attribute::input_gradient, result.input_gradient);
+}
+
+// ---- As numbers --------------------------------------------------------------------------------------------------
+// A code is the shape (0, ...) of a tensor without elements. TensorFlow's C API lets a shape function read no
+// attribute, but it can read the shape of an input. Static shapes then survive tf.while_loop and SavedModels, too.
+// Saved graphs hold these numbers: their places and meanings stay.
+
+constexpr std::size_t convolution_code_size = 14, pooling_code_size = 12;
+
+FASTCONV_API Dims encode_convolution(const Attributes& attributes);
+FASTCONV_API Dims encode_pooling(const Attributes& attributes);
+/// Anyone can call an op of TensorFlow, so these check every number again.
+FASTCONV_API void decode_convolution(const Dims& code, Attributes& attributes);
+FASTCONV_API void decode_pooling(const Dims& code, Attributes& attributes);
+
+} // namespace fastconv

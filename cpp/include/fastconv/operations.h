@@ -1,0 +1,102 @@
+// All operations as one table, so that a front end serves each of them with the same code.
+//
+// A front end adapts tensors: it reads attributes (attributes.h) and the shapes of the inputs into a Call, has `infer`
+// validate them and work out the shapes of the outputs, brings memory for these, and has `run` compute.
+#pragma once
+
+#include "fastconv/attributes.h"
+
+#include <array>
+
+namespace fastconv {
+
+constexpr std::size_t most_inputs = 4, most_outputs = 3;
+
+enum class InputKind : std::uint8_t {
+    tensor,          // of the call's data type
+    filters,         // such a tensor, or PackedFilters
+    optional_tensor, // such a tensor, or nothing
+    sizes,           // a shape: numbers without memory
+    bytes,           // uint8
+};
+
+struct Input {
+    const char* name;
+    InputKind kind = InputKind::tensor;
+};
+
+enum class OutputKind : std::uint8_t { tensor, bytes, int64 };
+
+struct Output {
+    const char* name;
+    OutputKind kind = OutputKind::tensor;
+    int may_overwrite = -1;                // an input of the same shape, whose memory may be this output's, too
+    bool only_with_input_gradient = false; // left out if the attribute input_gradient is false
+};
+
+constexpr std::int64_t unknown_size = -1;
+
+struct Shape {
+    Dims dims;         // in a partial call, unknown_size where a size is not known
+    bool known = true; // the rank; false in partial calls only
+    bool given = true; // false for an optional input that is left out
+
+    FASTCONV_API bool complete() const;
+};
+
+struct Operation;
+
+/// One call: what came, and after `infer`, what it means.
+struct Call {
+    explicit Call(const Operation& which) : operation(&which) {}
+
+    const Operation* operation;
+    DataType dtype = DataType::float32;
+    Attributes attributes;
+    std::array<Shape, most_inputs> inputs;
+    /// Partial calls are inferred, but not run. In them, sizes may be unknown.
+    bool partial = false;
+    bool attributes_known = true; // false in partial calls only
+
+    std::array<Shape, most_outputs> outputs;
+    ConvProblem convolution; // if the operation is or contains a convolution, and the call is complete
+    PoolProblem pooling;
+
+    FASTCONV_API bool complete() const;
+    bool wants(const Output& output) const { return attributes.input_gradient || !output.only_with_input_gradient; }
+};
+
+/// Pointers to dense memory, as the inferred shapes say. Outputs overlap nothing, except where they may overwrite.
+struct Buffers {
+    std::array<const void*, most_inputs> inputs{}; // null for sizes, and for what was left out or is packed
+    std::array<void*, most_outputs> outputs{};     // null for what is not wanted
+    const PackedFilters* packed = nullptr;         // in place of the input of kind `filters`
+    const PlanHolder* holder = nullptr;            // of a caller that computes the same again and again
+};
+
+enum class Geometry : std::uint8_t { convolution, pooling, both }; // which codes of attributes.h say everything
+
+struct Operation {
+    const char* name;
+    std::vector<Input> inputs;
+    Geometry geometry;
+    AttributeSet attributes;
+    std::vector<Output> outputs;
+    /// Validates the call and fills in its problems and outputs. Of a partial call it validates what is known, and
+    /// fills in the outputs alone. Throws InvalidArgument.
+    void (*infer)(Call& call);
+    void (*run)(const Call& call, const Buffers& buffers);
+    /// Validates what only the values of the inputs tell, or null. `run` relies on it: a front end calls it unless the
+    /// values are an operation's results.
+    void (*check)(const Call& call, const Buffers& buffers) = nullptr;
+};
+
+FASTCONV_API const std::vector<Operation>& operations();
+/// Null if there is none of this name.
+FASTCONV_API const Operation* find_operation(std::string_view name);
+
+FASTCONV_API const char* name_of(InputKind kind);
+FASTCONV_API const char* name_of(OutputKind kind);
+FASTCONV_API const char* name_of(DataType type); // as NumPy's
+
+} // namespace fastconv

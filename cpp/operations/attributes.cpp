@@ -1,0 +1,125 @@
+#include "fastconv/attributes.h"
+
+#include <algorithm>
+#include <string>
+
+namespace fastconv {
+namespace {
+
+/// 'a', 'b' or 'c'
+std::string alternatives(const std::vector<std::string>& names) {
+    std::string text;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        if (i > 0) text += i + 1 < names.size() ? ", " : " or ";
+        text += "'" + names[i] + "'";
+    }
+    return text;
+}
+
+std::int64_t algorithm_index(std::string_view name) {
+    const std::vector<std::string>& names = algorithm_names();
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end())
+        throw InvalidArgument("algorithm must be " + alternatives(names) + ", got '" + std::string(name) + "'");
+    return found - names.begin();
+}
+
+/// The leading numbers after the 0 lie below `limits`, and none is negative.
+void check_code(const Dims& code, std::size_t size, std::initializer_list<std::int64_t> limits) {
+    bool good = code.size() == size && code[0] == 0;
+    std::size_t i = 1;
+    for (const std::int64_t limit : limits) {
+        good = good && code[i] >= 0 && code[i] < limit;
+        ++i;
+    }
+    for (; good && i < code.size(); ++i) good = code[i] >= 0;
+    if (!good)
+        throw InvalidArgument("geometry is not what fastconv.tensorflow passes; call its functions instead of the op");
+}
+
+Padding decode_padding(std::int64_t mode, const std::int64_t* pads) {
+    Padding padding;
+    padding.mode = static_cast<Padding::Mode>(mode);
+    padding.top = pads[0];
+    padding.bottom = pads[1];
+    padding.left = pads[2];
+    padding.right = pads[3];
+    return padding;
+}
+
+} // namespace
+
+const char* name_of(Attribute attribute) {
+    static constexpr const char* names[attribute_count] = {"ksize",
+                                                           "strides",
+                                                           "padding",
+                                                           "data_format",
+                                                           "dilations",
+                                                           "pool_strides",
+                                                           "pool_padding",
+                                                           "algorithm",
+                                                           "activation",
+                                                           "depthwise",
+                                                           "include_batch_in_index",
+                                                           "input_gradient"};
+    return names[static_cast<std::size_t>(attribute)];
+}
+
+Dims encode_convolution(const Attributes& attributes) {
+    const ConvArguments& a = attributes.convolution;
+    return {0,
+            static_cast<std::int64_t>(a.format),
+            a.depthwise ? 1 : 0,
+            static_cast<std::int64_t>(attributes.activation),
+            algorithm_index(a.algorithm),
+            static_cast<std::int64_t>(a.padding.mode),
+            a.strides[0],
+            a.strides[1],
+            a.dilations[0],
+            a.dilations[1],
+            a.padding.top,
+            a.padding.bottom,
+            a.padding.left,
+            a.padding.right};
+}
+
+Dims encode_pooling(const Attributes& attributes) {
+    const PoolArguments& a = attributes.pooling;
+    return {0,
+            static_cast<std::int64_t>(a.format),
+            attributes.include_batch_in_index ? 1 : 0,
+            static_cast<std::int64_t>(a.padding.mode),
+            a.ksize[0],
+            a.ksize[1],
+            a.strides[0],
+            a.strides[1],
+            a.padding.top,
+            a.padding.bottom,
+            a.padding.left,
+            a.padding.right};
+}
+
+void decode_convolution(const Dims& code, Attributes& attributes) {
+    const std::vector<std::string>& algorithms = algorithm_names();
+    check_code(code, convolution_code_size, {2, 2, 2, static_cast<std::int64_t>(algorithms.size()), 3});
+    ConvArguments& a = attributes.convolution;
+    a.format = static_cast<DataFormat>(code[1]);
+    a.depthwise = code[2] != 0;
+    attributes.activation = static_cast<Activation>(code[3]);
+    a.algorithm = algorithms[static_cast<std::size_t>(code[4])];
+    a.strides = {code[6], code[7]};
+    a.dilations = {code[8], code[9]};
+    a.padding = decode_padding(code[5], &code[10]);
+}
+
+void decode_pooling(const Dims& code, Attributes& attributes) {
+    check_code(code, pooling_code_size, {2, 2, 3});
+    PoolArguments& a = attributes.pooling;
+    a.format = static_cast<DataFormat>(code[1]);
+    attributes.include_batch_in_index = code[2] != 0;
+    a.ksize = {code[4], code[5]};
+    a.strides = {code[6], code[7]};
+    a.padding = decode_padding(code[3], &code[8]);
+}
+
+} // namespace fastconv

@@ -1,0 +1,46 @@
+// What the entries of the table share: from a call's shapes to problems, whole or in part.
+#pragma once
+
+#include "fastconv/operations.h"
+
+namespace fastconv {
+
+// The entries by topic, in the table's order.
+std::vector<Operation> convolution_entries();
+std::vector<Operation> pooling_entries();
+std::vector<Operation> pooled_convolution_entries();
+
+constexpr const char* pooling_output_text = "the output of this pooling";
+
+/// Which inputs give the shapes of a convolution.
+struct ConvInputs {
+    std::size_t input, filters;
+};
+
+/// Sets call.convolution. The inputs' names in the table are those of the error messages.
+void resolve_convolution(Call& call, ConvInputs from);
+void resolve_convolution(Call& call, ConvInputs from, const Dims& input);
+/// Sets call.pooling, from an input of the call or from the convolution before it.
+void resolve_pooling(Call& call, std::size_t input);
+void resolve_pooling_of_convolution(Call& call);
+
+/// Throws unless this input of the call has the expected shape.
+void check_input(const Call& call, std::size_t index, const Dims& expected, const char* why);
+void check_bias(const Call& call, std::size_t index);
+
+/// In every data format.
+Dims taps_dims(const PoolProblem& pooling);
+
+/// The place of the channels among four dimensions.
+inline std::size_t channel_axis(DataFormat format) { return format == DataFormat::nhwc ? 3 : 1; }
+
+// Of partial calls. What is known is validated, with the words of complete calls; what depends on an unknown size is
+// unknown in the result.
+
+Shape partial_convolution_output(const Call& call, const Shape& input, const Shape& filters);
+Shape partial_pooling_output(const Call& call, const Shape& input);
+/// (K), from a tensor that has the channels of the convolution's output.
+Shape partial_bias(const Call& call, const Shape& output);
+Shape partial_taps(const Call& call, const Shape& pooled);
+
+} // namespace fastconv

@@ -1,0 +1,45 @@
+#include "operations/entries.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace fastconv {
+
+bool Shape::complete() const { return known && std::find(dims.begin(), dims.end(), unknown_size) == dims.end(); }
+
+bool Call::complete() const {
+    if (!partial) return true;
+    bool all = attributes_known;
+    for (std::size_t i = 0; i < operation->inputs.size(); ++i) all = all && inputs[i].complete();
+    return all;
+}
+
+const std::vector<Operation>& operations() {
+    static const std::vector<Operation> all = [] {
+        std::vector<Operation> table;
+        for (std::vector<Operation> some : {convolution_entries(), pooling_entries(), pooled_convolution_entries()})
+            std::move(some.begin(), some.end(), std::back_inserter(table));
+        return table;
+    }();
+    return all;
+}
+
+const Operation* find_operation(std::string_view name) {
+    for (const Operation& operation : operations())
+        if (operation.name == name) return &operation;
+    return nullptr;
+}
+
+const char* name_of(InputKind kind) {
+    static constexpr const char* names[] = {"tensor", "filters", "optional tensor", "sizes", "bytes"};
+    return names[static_cast<std::size_t>(kind)];
+}
+
+const char* name_of(OutputKind kind) {
+    static constexpr const char* names[] = {"tensor", "bytes", "int64"};
+    return names[static_cast<std::size_t>(kind)];
+}
+
+const char* name_of(DataType type) { return type == DataType::float32 ? "float32" : "float64"; }
+
+} // namespace fastconv
