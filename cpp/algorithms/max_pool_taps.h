@@ -1,4 +1,4 @@
-// The taps of a max pool's maxima, one byte an output: what every operation checks that writes or reads them.
+// Checks for all operations that write or read the taps of a max pool's maxima, one byte an output.
 #pragma once
 
 #include "fastconv/pooling.h"
