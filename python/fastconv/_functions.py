@@ -305,16 +305,12 @@ def depthwise_conv2d_backprop_input(
 
     Parameters
     ----------
-    input_sizes : four ints
-        The shape of the convolution's input, in the order of `data_format`.
+    input_sizes, strides, padding, data_format, dilations, algorithm, out
+        As of `conv2d_backprop_input`.
     filters : ndarray of shape (R, S, C, M), float32 or float64
         The convolution's filters.
     out_backprop : ndarray of shape (N, P, Q, C*M), same dtype
         The gradient with respect to the convolution's output; (N, C*M, P, Q) with ``data_format="NCHW"``.
-    strides, padding, data_format, dilations, algorithm
-        Those of the convolution, see `conv2d`.
-    out : ndarray of the result's shape and dtype, optional
-        Receives the result. Must be C-contiguous and writable and overlap no other argument.
 
     Returns
     -------
@@ -323,7 +319,7 @@ def depthwise_conv2d_backprop_input(
     Raises
     ------
     TypeError, ValueError
-        As `conv2d`; ValueError also if `out_backprop` does not have the shape of the convolution's output.
+        As `conv2d_backprop_input`.
 
     Notes
     -----
@@ -350,26 +346,21 @@ def depthwise_conv2d_backprop_filter(
 
     Parameters
     ----------
-    input : ndarray of shape (N, H, W, C), float32 or float64
-        The convolution's input; (N, C, H, W) with ``data_format="NCHW"``.
+    input, strides, padding, data_format, dilations, algorithm, out
+        As of `conv2d_backprop_filter`.
     filter_sizes : four ints
         The shape (R, S, C, M) of the convolution's filters.
-    out_backprop : ndarray of shape (N, P, Q, C*M), same dtype
+    out_backprop : ndarray of shape (N, P, Q, C*M), the dtype of `input`
         The gradient with respect to the convolution's output; (N, C*M, P, Q) with ``data_format="NCHW"``.
-    strides, padding, data_format, dilations, algorithm
-        Those of the convolution, see `conv2d`.
-    out : ndarray of the result's shape and dtype, optional
-        Receives the result. Must be C-contiguous and writable and overlap no other argument.
 
     Returns
     -------
     ndarray of shape `filter_sizes`, the dtype of `input`
-        Zeros for an empty batch.
 
     Raises
     ------
     TypeError, ValueError
-        As `conv2d`; ValueError also if `out_backprop` does not have the shape of the convolution's output.
+        As `conv2d_backprop_filter`.
 
     Notes
     -----
