@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
+TIMEOUT = 600  # seconds: for a process that hangs; the slowest takes a tenth of it
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -22,6 +23,7 @@ def run_python(code: str, *arguments: str, folder: Path | None = None, **environ
         check=False,
         cwd=folder,
         env={**os.environ, **environment},
+        timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout

@@ -176,9 +176,9 @@ void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::
     const Scratch<T> in(in_offset(f.c_parts));
     for (std::int64_t start = 0; start < d.tiles; start += chunk) {
         const std::int64_t count = std::min(chunk, d.tiles - start), tile_blocks = ceil_div(count, block);
-        constexpr std::int64_t few = 4; // tiles of one task
-        parallel_for(ceil_div(count, few), static_cast<double>(count * kPoints * g.c), [&](std::int64_t task) {
-            const std::int64_t first = task * few, last = std::min(count, first + few);
+        constexpr std::int64_t at_once = 4; // tiles of one task
+        parallel_for(ceil_div(count, at_once), static_cast<double>(count * kPoints * g.c), [&](std::int64_t task) {
+            const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
             for (std::int64_t part = 0; part < f.c_parts; ++part) {
                 const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
                 transform_inputs(g.windows, d.grid, operands.input + g.input + c0, g.image, g.pixel, channels,

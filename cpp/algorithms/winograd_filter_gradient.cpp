@@ -177,9 +177,9 @@ bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* 
     const Scratch<T> x_points(c_blocks.total()), dy_points(k_blocks.total());
     for (std::int64_t start = 0; start < plan.tiles; start += plan.chunk) {
         const std::int64_t count = std::min(plan.chunk, plan.tiles - start);
-        constexpr std::int64_t few = 4; // tiles of one task
-        parallel_for(ceil_div(count, few), static_cast<double>(count * kPoints * (o.c + o.k)), [&](std::int64_t task) {
-            const std::int64_t first = task * few, last = std::min(count, first + few);
+        constexpr std::int64_t at_once = 4; // tiles of one task
+        parallel_for(ceil_div(count, at_once), static_cast<double>(count * kPoints * (o.c + o.k)), [&](std::int64_t task) {
+            const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
             for (std::int64_t b = 0; b < c_blocks.count; ++b)
                 transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c, c_blocks.channels(b),
                                  start + first, start + last,

@@ -30,8 +30,8 @@ WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay)
     f.widest = ceil_div(f.vectors, f.k_blocks) * kernel.width;
     const TileGrid grid(WinogradForm(g.windows.r), g.windows.p, g.windows.q);
     const std::int64_t bytes = kPoints * g.c * g.k * size;
-    const bool few = !filters_stay && g.n * grid.image() <= kFewTiles && bytes > kStoredForFewBytes;
-    f.stored = (bytes <= kStoredBytes && !few) || grid.image() > kTilesOfFewPixels;
+    const bool few_tiles = !filters_stay && g.n * grid.image() <= kFewTiles && bytes > kStoredForFewBytes;
+    f.stored = (bytes <= kStoredBytes && !few_tiles) || grid.image() > kTilesOfFewPixels;
     const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * f.widest * size));
     f.c_parts = f.stored ? 1 : ceil_div(g.c, most);
     return f;

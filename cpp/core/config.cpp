@@ -1,5 +1,6 @@
 // What show_config() tells.
 #include "core/isa.h"
+#include "core/plan_cache.h"
 #include "core/threads/parallel_for.h"
 #include "fastconv/threads.h"
 
@@ -17,6 +18,7 @@ Config config() {
     result.isa_available = isa_available();
     result.threads = get_num_threads();
     result.threading = threading_backend();
+    result.plans_made = plans_made();
     return result;
 }
 

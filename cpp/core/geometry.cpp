@@ -2,6 +2,7 @@
 #include "core/geometry.h"
 
 #include "core/errors.h"
+#include "core/numbers.h"
 #include "fastconv/convolution.h"
 #include "fastconv/pooling.h"
 
@@ -25,7 +26,7 @@ const char* name_of(DataFormat format) { return format == DataFormat::nhwc ? "NH
 // No tensor may have 2^63 bytes or more; with that, every index inside one is safe in 64 bits. Dimensions of size 0 do
 // not count, as in NumPy: an empty tensor's other dimensions must be sane too.
 void check_size(const char* name, const Dims& dims, DataType dtype, const char* remedy) {
-    std::int64_t bytes = dtype == DataType::float32 ? 4 : 8;
+    std::int64_t bytes = size_of(dtype);
     for (const std::int64_t d : dims) {
         if (d != 0 && __builtin_mul_overflow(bytes, d, &bytes)) {
             fail(name, ": the size of shape ", show(dims), " overflows 64 bits; ", remedy);

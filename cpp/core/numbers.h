@@ -1,13 +1,16 @@
 // Integer arithmetic that planning needs everywhere.
 #pragma once
 
+#include "core/for_type.h"
 #include "fastconv/types.h"
 
 #include <cstdint>
 
 namespace fastconv {
 
-inline std::int64_t size_of(DataType type) { return type == DataType::float32 ? sizeof(float) : sizeof(double); }
+inline std::int64_t size_of(DataType type) {
+    return for_type(type, [](auto t) { return static_cast<std::int64_t>(sizeof(typename decltype(t)::type)); });
+}
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 /// Where part `i` of `parts` about equal parts of `size` starts.
 inline std::int64_t part_start(std::int64_t i, std::int64_t parts, std::int64_t size) { return i * size / parts; }

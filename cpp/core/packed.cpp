@@ -1,5 +1,7 @@
 #include "core/packed.h"
 
+#include "core/numbers.h"
+
 #include <algorithm>
 #include <cstring>
 
@@ -48,7 +50,7 @@ std::int64_t PackCache::count() const noexcept {
 
 PackedFilters::PackedFilters(DataType dtype, const Dims& dims, const void* filters)
     : dtype_(dtype), dims_(dims), cache_(std::make_unique<PackCache>()) {
-    std::size_t bytes = dtype == DataType::float32 ? sizeof(float) : sizeof(double);
+    auto bytes = static_cast<std::size_t>(size_of(dtype));
     for (const std::int64_t d : dims) bytes *= static_cast<std::size_t>(d);
     values_.reset(take_memory(bytes));
     std::memcpy(values_.get(), filters, bytes);

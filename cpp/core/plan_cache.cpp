@@ -56,6 +56,7 @@ struct Cache {
 // Never destroyed: operations may run while the process ends. A forked child may inherit a lock that nobody will open,
 // so it starts with a new table; the old one is left as it is.
 std::atomic<Cache*> g_cache{nullptr};
+std::atomic<std::int64_t> g_made{0};
 
 const bool g_registered = on_fork_in_child([] { g_cache = nullptr; });
 
@@ -89,8 +90,11 @@ PlanPointer find_plan(const PlanKey& key) {
 }
 
 void keep_plan(const PlanKey& key, const PlanPointer& plan) {
+    ++g_made;
     const std::uint64_t hash = key.hash();
     cache().set_of(hash).keep(hash, key, plan);
 }
+
+std::int64_t plans_made() { return g_made; }
 
 } // namespace fastconv

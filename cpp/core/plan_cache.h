@@ -41,6 +41,8 @@ class PlanKey {
 /// The plan of this key, or null. The cache is bounded: what was not used for long may be gone.
 PlanPointer find_plan(const PlanKey& key);
 void keep_plan(const PlanKey& key, const PlanPointer& plan);
+/// How many plans this process has made by now.
+std::int64_t plans_made();
 
 /// The plan of this key, made by `make` unless it is there already. Two threads may make the same plan at once.
 template <class Make>

@@ -134,6 +134,7 @@ PYBIND11_MODULE(_core, module) {
     module.def("conv_output_size", output_size);
     module.def("max_pool_backprop_serves", serves_max_pool_backprop);
     module.def("set_num_threads", [](py::handle n) { set_num_threads(integer("n", n)); });
+    module.def("plans_made", [] { return config().plans_made; });
     module.def("get_num_threads", get_num_threads);
     module.def("limit_host_threads", [](py::handle n) { limit_host_threads(integer("n", n)); });
     module.def("config", show_config);

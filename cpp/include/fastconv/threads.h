@@ -30,6 +30,7 @@ struct Config {
     std::string version, compiler, isa, threading;
     std::vector<std::string> isa_available;
     std::int64_t threads;
+    std::int64_t plans_made; // by this process, until now
 };
 FASTCONV_API Config config();
 
