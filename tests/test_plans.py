@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import fastconv
 import numpy as np
 import pytest
 from fastconv import _core
-from processes import run_python
 
+HEADERS = Path(__file__).parents[1] / "cpp" / "include"
 X = np.random.default_rng(0).standard_normal((2, 14, 14, 8)).astype(np.float32)
 W = np.random.default_rng(1).standard_normal((3, 3, 8, 24)).astype(np.float32)
 Y = fastconv.conv2d(X, W)
@@ -92,31 +95,72 @@ def test_many_threads_plan_at_once() -> None:
     assert not failures
 
 
-def test_children_plan_while_a_thread_of_the_parent_does() -> None:
-    """A fork may leave any lock of the cache locked, so that many children are forked while plans are made."""
-    run_python("""
-        import os, signal, threading
-        import fastconv
-        import numpy as np
+PROGRAM = r"""
+#include "fastconv/c_api.h"
 
-        w = fastconv.PackedFilters(np.ones((3, 3, 1, 2), np.float32))
-        end = threading.Event()
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-        def plan():
-            while not end.is_set():
-                for rows in range(3, 1000):
-                    fastconv.conv2d(np.ones((1, rows, 3, 1), np.float32), w)
+enum { MOST = 200 };
+static atomic_int end;
 
-        worker = threading.Thread(target=plan)
-        worker.start()
-        for _ in range(100):
-            child = os.fork()
-            if child == 0:
-                signal.alarm(60)  # ends a child that waits for a lock
-                for rows in range(3, 100):
-                    fastconv.conv2d(np.ones((1, rows, 3, 1), np.float32), w)
-                os._exit(0)
-            assert os.waitpid(child, 0)[1] == 0
-        end.set()
-        worker.join()
-    """)
+/* Convolutions of some sizes, each with a plan of its own. */
+static int convolve(int64_t from, int64_t to) {
+    for (int64_t rows = from; rows < to; ++rows) {
+        float image[3 * MOST] = {0}, filters[9] = {0}, result[MOST];
+        int64_t padding[1] = {0};
+        fastconv_attribute attribute = {"padding", NULL, padding, 1};
+        fastconv_tensor inputs[3] = {{FASTCONV_FLOAT32, 4, {1, rows, 3, 1}, image},
+                                     {FASTCONV_FLOAT32, 4, {3, 3, 1, 1}, filters},
+                                     {FASTCONV_NONE, 0, {0}, NULL}};
+        fastconv_tensor output = {FASTCONV_FLOAT32, 4, {1, rows - 2, 1, 1}, result};
+        char message[200];
+        if (fastconv_run("conv2d", inputs, 3, &attribute, 1, &output, 1, message, sizeof message) != FASTCONV_OK) {
+            puts(message);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void* plan(void* unused) {
+    while (!end) convolve(3, MOST);
+    return unused;
+}
+
+int main(void) {
+    pthread_t threads[2];
+    for (int i = 0; i < 2; ++i) pthread_create(&threads[i], NULL, plan, NULL);
+    int failed = 0;
+    for (int i = 0; i < 200 && !failed; ++i) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(60); /* ends a child that waits for a lock */
+            _exit(convolve(3, MOST));
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        failed = status != 0;
+        usleep(1000);
+    }
+    end = 1;
+    for (int i = 0; i < 2; ++i) pthread_join(threads[i], NULL);
+    return failed;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+def test_children_plan_while_threads_of_the_parent_do(tmp_path: Path) -> None:
+    """A fork may leave any lock of the cache locked. In C, since Python's own lock would hardly let that happen."""
+    folder = Path(_core.__file__).parent
+    (tmp_path / "program.c").write_text(PROGRAM)
+    command = ["gcc", "-std=gnu11", "-Wall", "-Werror", f"-I{HEADERS}", "program.c", "-o", "program", "-pthread"]
+    library = [f"-L{folder}", "-lfastconv", f"-Wl,-rpath,{folder}"]
+    subprocess.run([*command, *library], cwd=tmp_path, check=True, timeout=120)
+    done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout
