@@ -226,7 +226,7 @@ for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, n
                                   conv.get("dilations", 1), "auto", None, False)
     windows = core.pool_geometry(pool["ksize"], pool.get("strides"), pool.get("padding", "VALID"), more["data_format"],
                                  False)
-    assert core.max_pool_backprop_serves(geometry, list(x.shape), list(w.shape), dtype == np.float64)
+    assert core.conv2d_max_pool2d_backprop_serves(geometry, list(x.shape), list(w.shape), dtype == np.float64)
     pooled, taps = fc._ops.fastconv_max_pool2d_with_taps(input=y, geometry=fc._geometry(windows))
     grad = rng.standard_normal(pooled.shape).astype(dtype)
     given = dict(input=x, filters=w, taps=taps, grad=grad, geometry=fc._geometry(geometry),

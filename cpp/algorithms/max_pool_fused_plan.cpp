@@ -103,7 +103,7 @@ PooledFilterKernel choose_filter_kernel(const ConvProblem& o, const PoolProblem&
 
 } // namespace
 
-bool max_pool_backprop_serves(const ConvProblem& o) {
+bool conv2d_max_pool2d_backprop_serves(const ConvProblem& o) {
     const std::int64_t size = size_of(o.dtype);
     return o.p * o.q * o.k <= kOutputBytes / size && o.h * o.w * o.c <= kInputBytes / size &&
            filter_values(o) <= kMostFilterValues;
@@ -111,7 +111,7 @@ bool max_pool_backprop_serves(const ConvProblem& o) {
 
 MaxPoolFusedPlan plan_max_pool_fused(const ConvProblem& o, const PoolProblem& pool) {
     MaxPoolFusedPlan plan;
-    plan.fused = max_pool_backprop_serves(o);
+    plan.fused = conv2d_max_pool2d_backprop_serves(o);
     if (!plan.fused) return plan;
     plan.parts = std::min(kParts, ceil_div(o.n, kFewestImages));
     plan.images = std::min(images_that_fit(kOutputBytes, o.p * o.q * o.k, o.dtype),

@@ -178,17 +178,19 @@ bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* 
     for (std::int64_t start = 0; start < plan.tiles; start += plan.chunk) {
         const std::int64_t count = std::min(plan.chunk, plan.tiles - start);
         constexpr std::int64_t at_once = 4; // tiles of one task
-        parallel_for(ceil_div(count, at_once), static_cast<double>(count * kPoints * (o.c + o.k)), [&](std::int64_t task) {
-            const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
-            for (std::int64_t b = 0; b < c_blocks.count; ++b)
-                transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c, c_blocks.channels(b),
-                                 start + first, start + last,
-                                 x_points.get() + c_blocks.offset(b) + first * c_blocks.channels(b), c_blocks.plane(b));
-            for (std::int64_t b = 0; b < k_blocks.count; ++b)
-                transform_gradients(plan, dy, k_blocks.first(b), k_blocks.channels(b), start + first, start + last,
-                                    dy_points.get() + k_blocks.offset(b) + first * k_blocks.channels(b),
-                                    k_blocks.plane(b));
-        });
+        parallel_for(
+            ceil_div(count, at_once), static_cast<double>(count * kPoints * (o.c + o.k)), [&](std::int64_t task) {
+                const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
+                for (std::int64_t b = 0; b < c_blocks.count; ++b)
+                    transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c,
+                                     c_blocks.channels(b), start + first, start + last,
+                                     x_points.get() + c_blocks.offset(b) + first * c_blocks.channels(b),
+                                     c_blocks.plane(b));
+                for (std::int64_t b = 0; b < k_blocks.count; ++b)
+                    transform_gradients(plan, dy, k_blocks.first(b), k_blocks.channels(b), start + first, start + last,
+                                        dy_points.get() + k_blocks.offset(b) + first * k_blocks.channels(b),
+                                        k_blocks.plane(b));
+            });
         const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(count);
         parallel_for(c_blocks.count * k_blocks.count, work, [&](std::int64_t task) {
             const std::int64_t kb = task / c_blocks.count, cb = task % c_blocks.count;

@@ -190,9 +190,9 @@ PlanPointer cached_max_pool_plan(const ConvProblem& problem, const PoolProblem& 
 
 } // namespace
 
-void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input, const void* filters,
-                       const std::uint8_t* taps, const void* grad, void* input_backprop, void* filter_backprop,
-                       void* bias_backprop) {
+void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
+                                const void* filters, const std::uint8_t* taps, const void* grad, void* input_backprop,
+                                void* filter_backprop, void* bias_backprop) {
     check_pool_of_output(problem, pool);
     const Tensors<void> tensors{input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop};
     if (problem.n == 0 || pool.p == 0 || pool.q == 0) return all_zeros(problem, tensors); // of any number of images

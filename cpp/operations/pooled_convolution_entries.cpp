@@ -64,8 +64,8 @@ void infer_all_gradients(Call& call) {
 
 void run_backprop(const Call& call, const Buffers& buffers, void* d_input, void* d_filters, void* d_bias) {
     const auto& [input, filters, taps, grad] = buffers.inputs;
-    max_pool_backprop(call.convolution, call.pooling, input, filters, static_cast<const std::uint8_t*>(taps), grad,
-                      d_input, d_filters, d_bias);
+    conv2d_max_pool2d_backprop(call.convolution, call.pooling, input, filters, static_cast<const std::uint8_t*>(taps),
+                               grad, d_input, d_filters, d_bias);
 }
 
 void run_all_gradients(const Call& call, const Buffers& buffers) {

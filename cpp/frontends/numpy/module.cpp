@@ -98,8 +98,8 @@ std::int64_t output_size(py::handle size, py::handle kernel, py::handle stride, 
 bool serves_max_pool_backprop(const Dims& geometry, const Dims& input, const Dims& filters, bool double_precision) {
     Attributes attributes;
     decode_convolution(geometry, attributes);
-    return max_pool_backprop_serves(make_conv_problem(double_precision ? DataType::float64 : DataType::float32, input,
-                                                      filters, attributes.convolution));
+    return conv2d_max_pool2d_backprop_serves(make_conv_problem(double_precision ? DataType::float64 : DataType::float32,
+                                                               input, filters, attributes.convolution));
 }
 
 py::dict show_config() {
@@ -132,7 +132,7 @@ PYBIND11_MODULE(_core, module) {
     add_geometries(module);
     module.def("explain", explain_call);
     module.def("conv_output_size", output_size);
-    module.def("max_pool_backprop_serves", serves_max_pool_backprop);
+    module.def("conv2d_max_pool2d_backprop_serves", serves_max_pool_backprop);
     module.def("set_num_threads", [](py::handle n) { set_num_threads(integer("n", n)); });
     module.def("plans_made", [] { return config().plans_made; });
     module.def("get_num_threads", get_num_threads);

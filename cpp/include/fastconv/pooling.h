@@ -59,11 +59,11 @@ FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProble
                                     std::uint8_t* taps);
 /// The gradients of a convolution whose output went into the max-pooling `pool` and nowhere else: what
 /// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient
-/// give. Every byte of `taps` must name a tap. Of small layers, which max_pool_backprop_serves tells, whatever the
-/// batch, the gradient of the convolution's output is never in memory as a whole.
-FASTCONV_API bool max_pool_backprop_serves(const ConvProblem& problem);
-FASTCONV_API void max_pool_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
-                                    const void* filters, const std::uint8_t* taps, const void* grad,
-                                    void* input_backprop, void* filter_backprop, void* bias_backprop);
+/// give. Every byte of `taps` must name a tap. Of small layers, which conv2d_max_pool2d_backprop_serves tells, whatever
+/// the batch, the gradient of the convolution's output is never in memory as a whole.
+FASTCONV_API bool conv2d_max_pool2d_backprop_serves(const ConvProblem& problem);
+FASTCONV_API void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
+                                             const void* filters, const std::uint8_t* taps, const void* grad,
+                                             void* input_backprop, void* filter_backprop, void* bias_backprop);
 
 } // namespace fastconv

@@ -33,7 +33,7 @@ def max_pool_scatter(op: Any, dy: tf.Tensor) -> Any:
         return None
     # The batch does not matter. A ReLU's mask is where the pooling's output is not positive, if that is in this graph.
     sizes = [1, *input.shape[1:].as_list()], filters.shape.as_list()
-    if not _core.max_pool_backprop_serves(decode(geometry), *sizes, input.dtype == tf.float64):
+    if not _core.conv2d_max_pool2d_backprop_serves(decode(geometry), *sizes, input.dtype == tf.float64):
         return None
     pool = taps.op
     in_graph = pool.type == "FastconvMaxPool2DWithTaps" and pool.inputs[0] is op.outputs[0]
