@@ -30,23 +30,11 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// Calls Tile<T, Most>::run(a, first value, vectors) for as few tiles as possible, of about the same size.
-template <template <class, int> class Tile, class T, int Most, class Arguments>
-void each_tile(const Arguments& a, int64_t left) {
-    ptrdiff_t at = 0;
-    for (int64_t tiles = (left + Most - 1) / Most; tiles > 0; --tiles) {
-        const int64_t vectors = (left + tiles - 1) / tiles;
-        Tile<T, Most>::run(a, at, vectors);
-        at += vectors * width<T>;
-        left -= vectors;
-    }
-}
-
 constexpr int most_patch_vectors = registers == 32 ? 12 : 8;
 
 // Not inlined into one large function, whose pointers GCC would not keep in registers.
 template <class T, int Windows, int Vectors>
-__attribute__((noinline)) void patches(const PooledPatches<T>& a, int64_t window, ptrdiff_t at) {
+FASTCONV_NOINLINE void patches(const PooledPatches<T>& a, int64_t window, ptrdiff_t at) {
     const int64_t filters = a.filters, taps_count = a.taps_count;
     const ptrdiff_t tap_step = a.tap_step, patch = a.patch;
     const uint8_t* taps = a.taps + window * filters;
@@ -72,24 +60,17 @@ __attribute__((noinline)) void patches(const PooledPatches<T>& a, int64_t window
         store(to + i / Vectors * patch + i % Vectors * width<T>, sum[i / Vectors][i % Vectors]);
 }
 
-template <class T, int Vectors>
-struct Patches {
-    static void run(const PooledPatches<T>& a, ptrdiff_t at, int64_t vectors) {
-        if (vectors != Vectors) return Patches<T, Vectors - 1>::run(a, at, vectors);
-        int64_t window = 0;
-        if (2 * Vectors <= most_patch_vectors) // few sums alone would wait for each other
-            for (; window + 2 <= a.windows; window += 2) patches<T, 2, Vectors>(a, window, at);
-        for (; window < a.windows; ++window) patches<T, 1, Vectors>(a, window, at);
-    }
-};
-template <class T>
-struct Patches<T, 0> {
-    static void run(const PooledPatches<T>&, ptrdiff_t, int64_t) {}
-};
-
 template <class T>
 void pooled_patches(const PooledPatches<T>& a) {
-    each_tile<Patches, T, most_patch_vectors>(a, a.patch / width<T>);
+    each_tile(a.patch / width<T>, most_patch_vectors, [&](int64_t vectors, int64_t first) {
+        dispatch<most_patch_vectors>(vectors, [&](auto n) {
+            const ptrdiff_t at = first * width<T>;
+            int64_t window = 0;
+            if constexpr (2 * n <= most_patch_vectors) // few sums alone would wait for each other
+                for (; window + 2 <= a.windows; window += 2) patches<T, 2, n>(a, window, at);
+            for (; window < a.windows; ++window) patches<T, 1, n>(a, window, at);
+        });
+    });
 }
 
 // A step's three other loads are shared by its vectors, so these come first; of few, more filters hide the latency.
@@ -100,7 +81,7 @@ constexpr int product_filters = registers == 32 || Vectors < 4 ? 4
                                                                : 1;
 
 template <class T, int Filters, int Vectors>
-__attribute__((noinline)) void products(const PooledProducts<T>& a, int64_t k, ptrdiff_t at) {
+FASTCONV_NOINLINE void products(const PooledProducts<T>& a, int64_t k, ptrdiff_t at) {
     const int64_t taps_count = a.taps_count;
     const ptrdiff_t* offsets = a.offsets;
     Vec<T> sum[Filters][Vectors];
@@ -139,21 +120,12 @@ void products_from(const PooledProducts<T>& a, int64_t k, ptrdiff_t at) {
     if constexpr (Filters > 1) products_from<T, Filters / 2, Vectors>(a, k, at);
 }
 
-template <class T, int Vectors>
-struct Products {
-    static void run(const PooledProducts<T>& a, ptrdiff_t at, int64_t vectors) {
-        if (vectors != Vectors) return Products<T, Vectors - 1>::run(a, at, vectors);
-        products_from<T, product_filters<Vectors>, Vectors>(a, 0, at);
-    }
-};
-template <class T>
-struct Products<T, 0> {
-    static void run(const PooledProducts<T>&, ptrdiff_t, int64_t) {}
-};
-
 template <class T>
 void pooled_products(const PooledProducts<T>& a) {
-    each_tile<Products, T, most_column_vectors>(a, a.column / width<T>);
+    each_tile(a.column / width<T>, most_column_vectors, [&](int64_t vectors, int64_t first) {
+        dispatch<most_column_vectors>(vectors,
+                                      [&](auto n) { products_from<T, product_filters<n>, n>(a, 0, first * width<T>); });
+    });
 }
 
 constexpr int most_runs = 6; // in a vector: of 16 lanes, if runs have at least 3
@@ -161,48 +133,42 @@ constexpr int most_runs = 6; // in a vector: of 16 lanes, if runs have at least 
 /// Vector `at` of all columns. Runs `first` and on meet in it: each is loaded as if it went on before its start, and
 /// takes its lanes from there on.
 template <class T, int Runs>
-struct ColumnVectors {
-    static void run(const WindowColumns<T>& a, int64_t at, int64_t first, int64_t runs) {
-        if (runs != Runs) return ColumnVectors<T, Runs - 1>::run(a, at, first, runs);
-        Index<T> is_run[Runs];
-        ptrdiff_t from[Runs];
-        for (int i = 0; i < Runs; ++i) {
-            from[i] = (first + i) * (a.x_row - a.run) + at;
-            for (int lane = 0; lane < width<T>; ++lane) is_run[i][lane] = at + lane >= (first + i) * a.run ? -1 : 0;
-        }
-        const int64_t pixels = a.pixels, column = a.column; // what is stored could be these, for all GCC knows
-        const ptrdiff_t x_step = a.x_step;
-        T* to = a.columns + at;
-        for (int64_t row = 0; row < a.rows; ++row) {
-            const T* x = a.x + row * a.x_row;
-            for (int64_t i = 0; i < pixels; ++i) {
-                Vec<T> value = load(x + from[0]);
-                FASTCONV_UNROLL
-                for (int j = 1; j < Runs; ++j) value = is_run[j] ? load(x + from[j]) : value;
-                store(to, value);
-                x += x_step;
-                to += column;
-            }
+void column_vectors(const WindowColumns<T>& a, int64_t at, int64_t first) {
+    Index<T> is_run[Runs];
+    ptrdiff_t from[Runs];
+    for (int i = 0; i < Runs; ++i) {
+        from[i] = (first + i) * (a.x_row - a.run) + at;
+        for (int lane = 0; lane < width<T>; ++lane) is_run[i][lane] = at + lane >= (first + i) * a.run ? -1 : 0;
+    }
+    const int64_t pixels = a.pixels, column = a.column; // what is stored could be these, for all GCC knows
+    const ptrdiff_t x_step = a.x_step;
+    T* to = a.columns + at;
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const T* x = a.x + row * a.x_row;
+        for (int64_t i = 0; i < pixels; ++i) {
+            Vec<T> value = load(x + from[0]);
+            FASTCONV_UNROLL
+            for (int j = 1; j < Runs; ++j) value = is_run[j] ? load(x + from[j]) : value;
+            store(to, value);
+            x += x_step;
+            to += column;
         }
     }
-};
-template <class T>
-struct ColumnVectors<T, 0> {
-    static void run(const WindowColumns<T>&, int64_t, int64_t, int64_t) {}
-};
+}
 
 template <class T>
 void window_columns(const WindowColumns<T>& a) {
     for (int64_t at = 0; at < a.column; at += width<T>) {
         const int64_t first = at / a.run, last = (at + width<T> - 1) / a.run;
-        ColumnVectors<T, most_runs>::run(a, at, first, (last < a.runs ? last + 1 : a.runs) - first);
+        dispatch<most_runs>((last < a.runs ? last + 1 : a.runs) - first,
+                            [&](auto runs) { column_vectors<T, runs>(a, at, first); });
     }
 }
 
-constexpr int most_run_filters = 4;
+constexpr int most_run_filters = 4, most_run_rows = 3;
 
 template <class T, int Filters, int Rows>
-__attribute__((noinline)) void runs(const PooledProducts<T>& a, int64_t k) {
+FASTCONV_NOINLINE void runs(const PooledProducts<T>& a, int64_t k) {
     typedef T Four __attribute__((vector_size(4 * sizeof(T))));
     typedef T Unaligned __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
     const int64_t taps_count = a.taps_count, filters = a.filters, windows = a.windows;
@@ -239,65 +205,39 @@ __attribute__((noinline)) void runs(const PooledProducts<T>& a, int64_t k) {
     }
 }
 
-template <class T, int Filters, int Rows>
-struct Runs {
-    static void run(const PooledProducts<T>& a, int64_t k, int64_t filters) {
-        if (filters < Filters)
-            Runs<T, Filters - 1, Rows>::run(a, k, filters);
-        else if (a.runs < Rows)
-            Runs<T, Filters, Rows - 1>::run(a, k, filters);
-        else
-            runs<T, Filters, Rows>(a, k);
-    }
-};
-template <class T, int Rows>
-struct Runs<T, 0, Rows> {
-    static void run(const PooledProducts<T>&, int64_t, int64_t) {}
-};
-template <class T, int Filters>
-struct Runs<T, Filters, 0> {
-    static void run(const PooledProducts<T>&, int64_t, int64_t) {}
-};
-
 template <class T>
 void pooled_runs(const PooledProducts<T>& a) {
-    int64_t k = 0;
-    for (int64_t calls = (a.filters + most_run_filters - 1) / most_run_filters; calls > 0; --calls) {
-        const int64_t filters = (a.filters - k + calls - 1) / calls;
-        Runs<T, most_run_filters, 3>::run(a, k, filters);
-        k += filters;
-    }
+    each_tile(a.filters, most_run_filters, [&](int64_t filters, int64_t first) {
+        dispatch<most_run_filters>(
+            filters, [&](auto n) { dispatch<most_run_rows>(a.runs, [&](auto rows) { runs<T, n, rows>(a, first); }); });
+    });
 }
 
-#if defined(__AVX512F__)
 constexpr int most_spread_filters = 8;
 
-template <int Filters>
-__attribute__((noinline)) void spread_some(const PooledProducts<float>& a, int64_t k) {
-    constexpr int lanes = width<float>;
+template <class T, int Filters>
+FASTCONV_NOINLINE void spreads(const PooledProducts<T>& a, int64_t k) {
+    constexpr int lanes = width<T>;
     const int64_t taps_count = a.taps_count, filters = a.filters, windows = a.windows;
     const ptrdiff_t step = a.step, x_row = a.x_row;
     const int32_t* const elements = a.elements;
-    float* const sums = a.sums + k * lanes;
-    Vec<float> sum[Filters];
+    T* const sums = a.sums + k * lanes;
+    Vec<T> sum[Filters];
     FASTCONV_UNROLL
-    for (int i = 0; i < Filters; ++i) sum[i] = Vec<float>{};
+    for (int i = 0; i < Filters; ++i) sum[i] = Vec<T>{};
     const uint8_t* taps = a.taps + k;
-    const float* grad = a.grad + k;
+    const T* grad = a.grad + k;
     for (int64_t row = 0; row < a.rows; ++row) {
-        const float* x = a.x + row * a.row;
+        const T* x = a.x + row * a.row;
         for (int64_t window = 0; window < windows; ++window) {
-            // A row goes to all quarters of the vector: whole vectors would cross a cache line nearly always.
-            __m512 patch = _mm512_broadcast_f32x4(_mm_loadu_ps(x));
-            FASTCONV_UNROLL
-            for (int i = 1; i < 4; ++i)
-                patch = _mm512_mask_broadcast_f32x4(patch, (__mmask16)(0xFFFFu << 4 * i), _mm_loadu_ps(x + i * x_row));
+            const Vec<T> patch = load_four_rows(x, x_row);
             FASTCONV_UNROLL
             for (int i = 0; i < Filters; ++i) {
                 const int64_t tap = taps[i];
                 if (tap >= taps_count) continue; // names none
-                const __m512i element = _mm512_loadu_si512(elements + tap * lanes);
-                sum[i] += broadcast(grad[i]) * (Vec<float>)_mm512_permutexvar_ps(element, patch);
+                Index<T> element;
+                __builtin_memcpy(&element, elements + tap * lanes, sizeof element);
+                sum[i] += broadcast(grad[i]) * permute<T>(patch, element);
             }
             taps += filters;
             grad += filters;
@@ -308,24 +248,12 @@ __attribute__((noinline)) void spread_some(const PooledProducts<float>& a, int64
     for (int i = 0; i < Filters; ++i) store(sums + i * lanes, load(sums + i * lanes) + sum[i]);
 }
 
-template <int Filters>
-struct Spreads {
-    static void run(const PooledProducts<float>& a, int64_t k, int64_t filters) {
-        if (filters < Filters)
-            Spreads<Filters - 1>::run(a, k, filters);
-        else
-            spread_some<Filters>(a, k);
-    }
-};
-template <>
-struct Spreads<0> {
-    static void run(const PooledProducts<float>&, int64_t, int64_t) {}
-};
-
-void pooled_spreads(const PooledProducts<float>& a) {
-    for (int64_t k = 0; k < a.filters; k += most_spread_filters) Spreads<most_spread_filters>::run(a, k, a.filters - k);
+template <class T>
+void pooled_spreads(const PooledProducts<T>& a) {
+    constexpr int64_t most = most_spread_filters;
+    for (int64_t k = 0; k < a.filters; k += most)
+        dispatch<most>(a.filters - k < most ? a.filters - k : most, [&](auto n) { spreads<T, n>(a, k); });
 }
-#endif
 
 // Zero times a finite value is zero, which a NaN from any other never gets back to. Four sums hide the FMA's latency.
 template <class T>
@@ -376,6 +304,7 @@ void fill(KernelsOf<T>& kernels) {
     kernels.pooled_patches = pooled_patches<T>;
     kernels.pooled_products = pooled_products<T>;
     kernels.pooled_runs = pooled_runs<T>;
+    if constexpr (has_permute && sizeof(T) == 4 && width<T> == 16) kernels.pooled_spreads = pooled_spreads<T>;
     kernels.window_columns = window_columns<T>;
     kernels.all_finite = all_finite<T>;
     kernels.add_patches = add_patches<T>;
@@ -386,9 +315,6 @@ void fill(KernelsOf<T>& kernels) {
 void add_behind_max_pool(KernelTable& table) {
     fill(table.f32);
     fill(table.f64);
-#if defined(__AVX512F__)
-    table.f32.pooled_spreads = pooled_spreads;
-#endif
 }
 
 } // namespace FASTCONV_ISA

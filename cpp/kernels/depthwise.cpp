@@ -25,18 +25,6 @@ namespace {
 
 constexpr int most_vectors = registers == 32 ? 4 : 2;
 
-template <class T, bool Part>
-FASTCONV_INLINE Vec<T> fetch(const T* from, int64_t count) {
-    return Part ? load_part(from, count) : load(from);
-}
-template <class T, bool Part>
-FASTCONV_INLINE void put(T* to, Vec<T> value, int64_t count) {
-    if (Part)
-        store_part(to, value, count);
-    else
-        store(to, value);
-}
-
 template <class T, int KV, int P, bool Part>
 FASTCONV_INLINE void finish_tile(const DepthwiseRow<T>& a, const Vec<T> (&sum)[P][KV], T* y, int64_t c, int64_t count) {
     FASTCONV_UNROLL
@@ -45,7 +33,7 @@ FASTCONV_INLINE void finish_tile(const DepthwiseRow<T>& a, const Vec<T> (&sum)[P
         for (int j = 0; j < KV; ++j) {
             Vec<T> value = sum[p][j];
             if (a.bias) value += fetch<T, Part>(a.bias + c + j * width<T>, count);
-            if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
+            if (a.relu) value = relu(value);
             put<T, Part>(y + p * a.y_step + c + j * width<T>, value, count);
         }
     }

@@ -15,21 +15,64 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-template <int KV>
-constexpr int max_pixels = registers == 32 ? (KV == 1 ? 14 : 24 / KV) : 12 / KV;
+/// sum = f(sum, what is in y) for a whole tile. Part: of the last vector of a pixel only `last` values are there.
+template <bool Part, class T, int KV, int P, class F>
+FASTCONV_INLINE void with_output(const ConvRow<T>& a, const T* y, int64_t last, Vec<T> (&sum)[P][KV], const F& f) {
+    FASTCONV_UNROLL
+    for (int p = 0; p < P; ++p) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) {
+            const T* from = y + p * a.y_step + j * width<T>;
+            sum[p][j] = f(sum[p][j], Part && j == KV - 1 ? load_part(from, last) : load(from));
+        }
+    }
+}
+
+template <bool Part, class T, int KV, int P>
+FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, T* y, int64_t last, Vec<T> (&sum)[P][KV]) {
+    if (a.accumulate) with_output<Part>(a, y, last, sum, [](Vec<T> value, Vec<T> before) { return before + value; });
+    if (a.bias) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) {
+            const T* from = a.bias + j * width<T>;
+            const Vec<T> bias = Part && j == KV - 1 ? load_part(from, last) : load(from);
+            FASTCONV_UNROLL
+            for (int p = 0; p < P; ++p) sum[p][j] += bias;
+        }
+    }
+    if (a.relu) {
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) {
+            FASTCONV_UNROLL
+            for (int j = 0; j < KV; ++j) sum[p][j] = relu(sum[p][j]);
+        }
+    }
+    FASTCONV_UNROLL
+    for (int p = 0; p < P; ++p) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) {
+            T* to = y + p * a.y_step + j * width<T>;
+            if (Part && j == KV - 1)
+                store_part(to, sum[p][j], last);
+            else
+                store(to, sum[p][j]);
+        }
+    }
+}
 
 template <class T, int KV, int P>
-void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
+FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
     const int64_t last = a.channels - (KV - 1) * width<T>;
-    const auto before = [&](int p, int j) {
-        const T* from = y + p * a.y_step + j * width<T>;
-        return j == KV - 1 && last < width<T> ? load_part(from, last) : load(from);
-    };
+    const bool part = last < width<T>;
     Vec<T> sum[P][KV];
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
-        for (int j = 0; j < KV; ++j) sum[p][j] = a.resume ? before(p, j) : Vec<T>{};
+        for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
+    }
+    if (a.resume) {
+        const auto before = [](Vec<T>, Vec<T> value) { return value; };
+        part ? with_output<true>(a, y, last, sum, before) : with_output<false>(a, y, last, sum, before);
     }
     const ptrdiff_t step = a.x_step;
     const T* filters = a.filters;
@@ -55,73 +98,27 @@ void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
             }
         }
     }
-    FASTCONV_UNROLL
-    for (int p = 0; p < P; ++p) {
-        FASTCONV_UNROLL
-        for (int j = 0; j < KV; ++j) {
-            T* to = y + p * a.y_step + j * width<T>;
-            const bool part = j == KV - 1 && last < width<T>;
-            Vec<T> value = sum[p][j];
-            if (a.accumulate) value = before(p, j) + value;
-            if (a.bias) {
-                const T* bias = a.bias + j * width<T>;
-                value += part ? load_part(bias, last) : load(bias);
-            }
-            if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
-            if (part)
-                store_part(to, value, last);
-            else
-                store(to, value);
-        }
-    }
+    part ? finish_tile<true>(a, y, last, sum) : finish_tile<false>(a, y, last, sum);
 }
 
-template <class T, int KV, int P>
-struct ConvTiles {
-    static void run(const ConvRow<T>& a, const T* x, T* y, int64_t pixels) {
-        if (pixels == P)
-            conv_tile<T, KV, P>(a, x, y);
-        else
-            ConvTiles<T, KV, P - 1>::run(a, x, y, pixels);
-    }
-};
-template <class T, int KV>
-struct ConvTiles<T, KV, 0> {
-    static void run(const ConvRow<T>&, const T*, T*, int64_t) {}
-};
-
-/// The row in as few tiles as possible, of about the same size: 7 pixels are 4 + 3, not 6 + 1.
 template <class T, int KV>
 void conv_row(const ConvRow<T>& a) {
-    constexpr int most = max_pixels<KV>;
-    const T* x = a.x;
-    T* y = a.y;
-    int64_t left = a.pixels;
-    for (int64_t tiles = (left + most - 1) / most; tiles > 0; --tiles) {
-        const int64_t pixels = (left + tiles - 1) / tiles;
-        ConvTiles<T, KV, most>::run(a, x, y, pixels);
-        x += pixels * a.x_step;
-        y += pixels * a.y_step;
-        left -= pixels;
-    }
+    constexpr int most = max_broadcasts<KV>;
+    each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
+        const T* x = a.x + first * a.x_step;
+        T* y = a.y + first * a.y_step;
+        dispatch<most>(pixels, [&](auto p) { conv_tile<T, KV, p>(a, x, y); });
+    });
 }
 
 template <class T>
 void fill(KernelsOf<T>& kernels) {
     kernels.width = width<T>;
-    kernels.conv_row[0] = conv_row<T, 1>;
-    kernels.conv_row[1] = conv_row<T, 2>;
-    kernels.conv_row_pixels[0] = max_pixels<1>;
-    kernels.conv_row_pixels[1] = max_pixels<2>;
-#if defined(__AVX512F__)
-    kernels.max_vectors = 4;
-    kernels.conv_row_pixels[2] = max_pixels<3>;
-    kernels.conv_row_pixels[3] = max_pixels<4>;
-    kernels.conv_row[2] = conv_row<T, 3>;
-    kernels.conv_row[3] = conv_row<T, 4>;
-#else
-    kernels.max_vectors = 2;
-#endif
+    kernels.max_vectors = max_filter_vectors;
+    for_each_constant<max_filter_vectors>([&](auto vectors) {
+        kernels.conv_row[vectors - 1] = conv_row<T, vectors>;
+        kernels.conv_row_pixels[vectors - 1] = max_broadcasts<vectors>;
+    });
 }
 
 } // namespace

@@ -24,55 +24,42 @@ template <int M, int P, class T>
 FASTCONV_INLINE void finish_each(const DotRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
     for (int p = 0; p < P; ++p) {
         for (int m = 0; m < M; ++m) {
-            T value = add_lanes(sums[p * M + m]);
+            T value = add_lanes<T>(sums[p * M + m]);
             T* to = y + p * a.y_step + m;
             if (a.accumulate) value = *to + value;
             if (a.bias) value += a.bias[m];
-            if (a.relu) value = value < T{} ? T{} : value; // so that NaN stays NaN
+            if (a.relu) value = relu(value);
             *to = value;
         }
     }
 }
 
-#if defined(__AVX512F__)
-FASTCONV_INLINE __m512 add_quarters(__m512 a, __m512 b, __m512 c,
-                                    __m512 d) { // quarter q: four partial sums of the q-th
-    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
-    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
-}
-/// Sixteen at once: element 4*q + j of the result belongs to sums[4*q + j].
-template <int M, int P>
-FASTCONV_INLINE void finish_sixteen(const DotRow<float>& a, const Vec<float> (&sums)[P * M], float* y) {
-    static_assert(P * M <= 16, "one vector of results");
-    __m512 s[16], quarters[4];
+/// The same for a vector of outputs at once.
+template <int M, int P, class T>
+FASTCONV_INLINE void finish_together(const DotRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
+    static_assert(P * M <= width<T>, "one vector of results");
+    Vec<T> each[width<T>];
     FASTCONV_UNROLL
-    for (int i = 0; i < 16; ++i) s[i] = i < P * M ? (__m512)sums[i < P * M ? i : 0] : _mm512_setzero_ps();
+    for (int i = 0; i < width<T>; ++i) each[i] = i < P * M ? sums[i < P * M ? i : 0] : Vec<T>{};
+    const Vec<T> all = add_lanes_of_each<T>(each);
+    Index<T> lanes;
     FASTCONV_UNROLL
-    for (int j = 0; j < 4; ++j) quarters[j] = add_quarters(s[j], s[4 + j], s[8 + j], s[12 + j]);
-    const __m512d low = _mm512_castps_pd(
-        _mm512_add_ps(_mm512_unpacklo_ps(quarters[0], quarters[1]), _mm512_unpackhi_ps(quarters[0], quarters[1])));
-    const __m512d high = _mm512_castps_pd(
-        _mm512_add_ps(_mm512_unpacklo_ps(quarters[2], quarters[3]), _mm512_unpackhi_ps(quarters[2], quarters[3])));
-    const __m512 all =
-        _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)), _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
-    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    Vec<float> bias{};
+    for (int lane = 0; lane < width<T>; ++lane) lanes[lane] = lane;
+    Vec<T> bias{};
     if (a.bias) bias = load_part(a.bias, M);
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
-        Vec<float> value = (Vec<float>)_mm512_permutexvar_ps(_mm512_add_epi32(lanes, _mm512_set1_epi32(p * M)), all);
-        float* to = y + p * a.y_step;
+        Vec<T> value = permute<T>(all, lanes + p * M);
+        T* to = y + p * a.y_step;
         if (a.accumulate) value = load_part(to, M) + value;
         if (a.bias) value += bias;
-        if (a.relu) value = value < Vec<float>{} ? Vec<float>{} : value;
+        if (a.relu) value = relu(value);
         store_part(to, value, M);
     }
 }
-#endif
 
 template <class T, int M, int P>
-void dot_tile(const DotRow<T>& a, const T* x, T* y) {
+FASTCONV_NOINLINE void dot_tile(const DotRow<T>& a, const T* x, T* y) {
     Vec<T> sum[P * M];
     FASTCONV_UNROLL
     for (int i = 0; i < P * M; ++i) sum[i] = Vec<T>{};
@@ -104,60 +91,25 @@ void dot_tile(const DotRow<T>& a, const T* x, T* y) {
             filters += width<T>;
         }
     }
-#if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4)
-        finish_sixteen<M, P>(a, sum, y);
+    if constexpr (adds_lanes_together<T>)
+        finish_together<M, P>(a, sum, y);
     else
-#endif
         finish_each<M, P>(a, sum, y);
 }
-
-template <class T, int M, int P>
-struct DotTiles {
-    static void run(const DotRow<T>& a, const T* x, T* y, int64_t pixels) {
-        if (pixels == P)
-            dot_tile<T, M, P>(a, x, y);
-        else
-            DotTiles<T, M, P - 1>::run(a, x, y, pixels);
-    }
-};
-template <class T, int M>
-struct DotTiles<T, M, 0> {
-    static void run(const DotRow<T>&, const T*, T*, int64_t) {}
-};
 
 template <class T, int M>
 void dot_pixels(const DotRow<T>& a) {
     constexpr int most = max_pixels<M>;
-    const T* x = a.x;
-    T* y = a.y;
-    int64_t left = a.pixels;
-    for (int64_t tiles = (left + most - 1) / most; tiles > 0; --tiles) {
-        const int64_t pixels = (left + tiles - 1) / tiles;
-        DotTiles<T, M, most>::run(a, x, y, pixels);
-        x += pixels * a.x_step;
-        y += pixels * a.y_step;
-        left -= pixels;
-    }
+    each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
+        const T* x = a.x + first * a.x_step;
+        T* y = a.y + first * a.y_step;
+        dispatch<most>(pixels, [&](auto p) { dot_tile<T, M, p>(a, x, y); });
+    });
 }
-
-template <class T, int M>
-struct DotFilters {
-    static void run(const DotRow<T>& a) {
-        if (a.filter_count == M)
-            dot_pixels<T, M>(a);
-        else
-            DotFilters<T, M - 1>::run(a);
-    }
-};
-template <class T>
-struct DotFilters<T, 0> {
-    static void run(const DotRow<T>&) {}
-};
 
 template <class T>
 void dot_row(const DotRow<T>& a) {
-    DotFilters<T, max_filters>::run(a);
+    dispatch<max_filters>(a.filter_count, [&](auto m) { dot_pixels<T, m>(a); });
 }
 
 } // namespace

@@ -13,11 +13,8 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-template <int KV>
-constexpr int max_count = registers == 32 ? (KV == 1 ? 14 : 24 / KV) : 12 / KV;
-
 template <class T, int KV, int M, bool Part, bool Run>
-void outer_tile(const OuterProducts<T>& a) {
+FASTCONV_NOINLINE void outer_tile(const OuterProducts<T>& a) {
     Vec<T> sum[M][KV];
     FASTCONV_UNROLL
     for (int m = 0; m < M; ++m) {
@@ -60,38 +57,24 @@ void outer_tile(const OuterProducts<T>& a) {
 }
 
 template <class T, int KV, int M>
-struct OuterTiles {
-    static void run(const OuterProducts<T>& a) {
-        if (a.count != M)
-            OuterTiles<T, KV, M - 1>::run(a);
-        else if (KV == 1 && a.offsets[M - 1] - a.offsets[0] == M - 1)
-            a.channels == width<T> ? outer_tile<T, KV, M, false, KV == 1>(a) : outer_tile<T, KV, M, true, KV == 1>(a);
-        else
-            a.channels == KV* width<T> ? outer_tile<T, KV, M, false, false>(a) : outer_tile<T, KV, M, true, false>(a);
-    }
-};
-template <class T, int KV>
-struct OuterTiles<T, KV, 0> {
-    static void run(const OuterProducts<T>&) {}
-};
+void outer_tiles(const OuterProducts<T>& a) {
+    if (KV == 1 && a.offsets[M - 1] - a.offsets[0] == M - 1)
+        a.channels == width<T> ? outer_tile<T, KV, M, false, KV == 1>(a) : outer_tile<T, KV, M, true, KV == 1>(a);
+    else
+        a.channels == KV* width<T> ? outer_tile<T, KV, M, false, false>(a) : outer_tile<T, KV, M, true, false>(a);
+}
 
 template <class T, int KV>
 void outer_products(const OuterProducts<T>& a) {
-    OuterTiles<T, KV, max_count<KV>>::run(a);
+    dispatch<max_broadcasts<KV>>(a.count, [&](auto count) { outer_tiles<T, KV, count>(a); });
 }
 
 template <class T>
 void fill(KernelsOf<T>& kernels) {
-    kernels.outer_products[0] = outer_products<T, 1>;
-    kernels.outer_products[1] = outer_products<T, 2>;
-    kernels.outer_products_count[0] = max_count<1>;
-    kernels.outer_products_count[1] = max_count<2>;
-#if defined(__AVX512F__)
-    kernels.outer_products[2] = outer_products<T, 3>;
-    kernels.outer_products[3] = outer_products<T, 4>;
-    kernels.outer_products_count[2] = max_count<3>;
-    kernels.outer_products_count[3] = max_count<4>;
-#endif
+    for_each_constant<max_filter_vectors>([&](auto vectors) {
+        kernels.outer_products[vectors - 1] = outer_products<T, vectors>;
+        kernels.outer_products_count[vectors - 1] = max_broadcasts<vectors>;
+    });
 }
 
 } // namespace

@@ -34,41 +34,12 @@ FASTCONV_INLINE const char* prefetch(const char* from, int64_t bytes) {
     return from + bytes;
 }
 
-#if defined(__AVX512F__)
-FASTCONV_INLINE Vec<float> spread(Vec<float> values, Index<float> lanes) {
-    return (Vec<float>)_mm512_permutexvar_ps((__m512i)lanes, (__m512)values);
-}
-FASTCONV_INLINE Vec<double> spread(Vec<double> values, Index<double> lanes) {
-    return (Vec<double>)_mm512_permutexvar_pd((__m512i)lanes, (__m512d)values);
-}
-FASTCONV_INLINE Vec<float> spread(const float* from, Index<float> lanes) {
-    return (Vec<float>)_mm512_permutexvar_ps((__m512i)lanes, _mm512_loadu_ps(from));
-}
-FASTCONV_INLINE Vec<double> spread(const double* from, Index<double> lanes) {
-    return (Vec<double>)_mm512_permutexvar_pd((__m512i)lanes, _mm512_loadu_pd(from));
-}
-#elif defined(__AVX2__)
-// From two filters on, a vector has pixels of one half of a vector at most. The load brings it to both halves, and a
-// permutation within halves is one operation everywhere, where vpermps is two on Zen 3 and older.
-FASTCONV_INLINE Vec<float> spread(const float* from, Index<float> lanes) {
-    return (Vec<float>)_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128*)from), (__m256i)lanes);
-}
-FASTCONV_INLINE Vec<double> spread(const double* from, Index<double> lanes) {
-    const __m256i second_bit = _mm256_slli_epi64((__m256i)lanes, 1); // which is where vpermilpd looks
-    return (Vec<double>)_mm256_permutevar_pd(_mm256_broadcast_pd((const __m128d*)from), second_bit);
-}
-#else
-template <class T>
-FASTCONV_INLINE Vec<T> spread(const T* from, Index<T> lanes) {
-    Vec<T> value{};
-    for (int i = 0; i < width<T>; ++i) value[i] = from[lanes[i]];
-    return value;
-}
-#endif
-
 template <class T, bool One>
-FASTCONV_INLINE Vec<T> fetch(const T* from, Index<T> lanes) {
-    return One ? load(from) : spread(from, lanes);
+FASTCONV_INLINE Vec<T> load_pixels(const T* from, Index<T> lanes) {
+    if constexpr (One)
+        return load(from);
+    else
+        return load_spread(from, lanes);
 }
 
 /// The vectors of a row that start with the same filter, and where their lanes find their pixels.
@@ -79,7 +50,7 @@ struct Phase {
 
     Phase(int64_t first, int64_t filters) {
         int64_t filter = first * width<T> % filters;
-        typename VectorOf<T>::lane pixel = 0;
+        Lane<T> pixel = 0;
         for (int lane = 0; lane < width<T>; ++lane) {
             lanes[lane] = pixel;
             if (++filter == filters) {
@@ -92,17 +63,34 @@ struct Phase {
     }
 };
 
+/// Adds to `sum` what the R x columns taps of each channel contribute.
 template <class T, int R, int Rows, bool One>
-FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, const T* bias, T* y,
-                               int64_t count) {
-    Vec<T> sum[Rows];
-    FASTCONV_UNROLL
-    for (int row = 0; row < Rows; ++row) sum[row] = Vec<T>{};
-#if defined(__AVX512F__)
-    // With 32 registers all nine filters of a channel stay, and one load, which crosses a cache line, serves three
-    // taps.
-    const bool nine = R == 3 && !One && a.columns == 3 && lanes[width<T> - 1] + 2 < width<T>;
-    for (int64_t c = 0; nine && c < a.channels; ++c) {
+FASTCONV_INLINE void add_taps(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, Vec<T> (&sum)[Rows]) {
+    for (int64_t c = 0; c < a.channels; ++c) {
+        for (int64_t j = 0; j < a.columns; ++j) {
+            const T* from = x + c * a.x_plane + j;
+            Vec<T> filter[R];
+            FASTCONV_UNROLL
+            for (int i = 0; i < R; ++i) filter[i] = load(filters + i * width<T>);
+            filters += R * width<T>;
+            FASTCONV_UNROLL
+            for (int t = 0; t < Rows + R - 1; ++t) {
+                Vec<T> value = load_pixels<T, One>(from + t * a.x_row, lanes);
+                if (One) keep_in_register(value);
+                FASTCONV_UNROLL
+                for (int i = 0; i < R; ++i)
+                    if (t - i >= 0 && t - i < Rows) sum[t - i] += value * filter[i];
+            }
+        }
+    }
+}
+
+/// The same for 3x3 windows with registers for all nine filters of a channel: one load, which crosses a cache line,
+/// serves three taps.
+template <class T, int Rows>
+FASTCONV_INLINE void add_nine_taps(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes,
+                                   Vec<T> (&sum)[Rows]) {
+    for (int64_t c = 0; c < a.channels; ++c) {
         const T* from = x + c * a.x_plane;
         Vec<T> filter[9];
         FASTCONV_UNROLL
@@ -114,38 +102,32 @@ FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filter
             keep_in_register(values); // GCC would load it for each of the three
             FASTCONV_UNROLL
             for (int j = 0; j < 3; ++j) {
-                const Vec<T> value = spread(values, lanes + j);
+                const Vec<T> value = permute<T>(values, lanes + j);
                 FASTCONV_UNROLL
                 for (int i = 0; i < 3; ++i)
                     if (t - i >= 0 && t - i < Rows) sum[t - i] += value * filter[j * 3 + i];
             }
         }
     }
-#else
-    constexpr bool nine = false;
-#endif
-    for (int64_t c = 0; !nine && c < a.channels; ++c) {
-        for (int64_t j = 0; j < a.columns; ++j) {
-            const T* from = x + c * a.x_plane + j;
-            Vec<T> filter[R];
-            FASTCONV_UNROLL
-            for (int i = 0; i < R; ++i) filter[i] = load(filters + i * width<T>);
-            filters += R * width<T>;
-            FASTCONV_UNROLL
-            for (int t = 0; t < Rows + R - 1; ++t) {
-                Vec<T> value = fetch<T, One>(from + t * a.x_row, lanes);
-                if (One) keep_in_register(value);
-                FASTCONV_UNROLL
-                for (int i = 0; i < R; ++i)
-                    if (t - i >= 0 && t - i < Rows) sum[t - i] += value * filter[i];
-            }
-        }
+}
+
+template <class T, int R, int Rows, bool One>
+FASTCONV_NOINLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, const T* bias,
+                                 T* y, int64_t count) {
+    Vec<T> sum[Rows];
+    FASTCONV_UNROLL
+    for (int row = 0; row < Rows; ++row) sum[row] = Vec<T>{};
+    bool nine = false;
+    if constexpr (has_permute && registers == 32 && R == 3 && !One) {
+        nine = a.columns == 3 && lanes[width<T> - 1] + 2 < width<T>;
+        if (nine) add_nine_taps<T, Rows>(a, x, filters, lanes, sum);
     }
+    if (!nine) add_taps<T, R, Rows, One>(a, x, filters, lanes, sum);
     FASTCONV_UNROLL
     for (int row = 0; row < Rows; ++row) {
         Vec<T> value = sum[row];
         if (bias) value += load(bias);
-        if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value; // so that NaN stays NaN
+        if (a.relu) value = relu(value);
         T* to = y + row * a.y_row;
         if (count < width<T>)
             store_part(to, value, count);
@@ -154,25 +136,9 @@ FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filter
     }
 }
 
-template <class T, int R, int Rows, bool One>
-struct FlatTiles {
-    static void run(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, const T* bias, T* y,
-                    int64_t count, int64_t rows) {
-        if (rows == Rows)
-            flat_tile<T, R, Rows, One>(a, x, filters, lanes, bias, y, count);
-        else
-            FlatTiles<T, R, Rows - 1, One>::run(a, x, filters, lanes, bias, y, count, rows);
-    }
-};
-template <class T, int R, bool One>
-struct FlatTiles<T, R, 0, One> {
-    static void run(const FlatRows<T>&, const T*, const T*, Index<T>, const T*, T*, int64_t, int64_t) {}
-};
-
 template <class T, int R, bool One>
 void flat_rows(const FlatRows<T>& a) {
     const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
-    const int64_t tiles = (a.rows + most_rows - 1) / most_rows;
     const char* ahead = reinterpret_cast<const char*>(a.y + a.rows * a.y_row); // is written next
     int64_t period = 1;
     for (int64_t phase = 0; phase < period && phase < vectors; ++phase) {
@@ -181,27 +147,26 @@ void flat_rows(const FlatRows<T>& a) {
         const T* filters = a.filters + phase * a.channels * a.columns * R * width<T>;
         const T* bias = a.bias ? a.bias + phase * width<T> : nullptr;
         for (int64_t v = phase; v < vectors; v += period) {
+            const int64_t count = length - v * width<T>;
             const T* x = a.x + v * width<T> / a.filter_count;
             T* y = a.y + v * width<T>;
-            int64_t left = a.rows;
-            for (int64_t tile = tiles; tile > 0; --tile) {
-                const int64_t rows = (left + tile - 1) / tile;
+            each_tile(a.rows, most_rows, [&](int64_t rows, int64_t first) {
                 ahead = prefetch<true>(ahead, rows * vector_bytes);
-                FlatTiles<T, R, most_rows, One>::run(a, x, filters, at.lanes, bias, y, length - v * width<T>, rows);
-                x += rows * a.x_row;
-                y += rows * a.y_row;
-                left -= rows;
-            }
+                const T* from = x + first * a.x_row;
+                T* to = y + first * a.y_row;
+                dispatch<most_rows>(
+                    rows, [&](auto n) { flat_tile<T, R, n, One>(a, from, filters, at.lanes, bias, to, count); });
+            });
         }
     }
 }
 
 template <class T>
 void flat_rows_any(const FlatRows<T>& a) {
-    if (a.filter_count == 1)
-        a.window_rows == 3 ? flat_rows<T, 3, true>(a) : flat_rows<T, 5, true>(a);
-    else
-        a.window_rows == 3 ? flat_rows<T, 3, false>(a) : flat_rows<T, 5, false>(a);
+    if constexpr (has_permute) {
+        if (a.filter_count > 1) return a.window_rows == 3 ? flat_rows<T, 3, false>(a) : flat_rows<T, 5, false>(a);
+    }
+    a.window_rows == 3 ? flat_rows<T, 3, true>(a) : flat_rows<T, 5, true>(a);
 }
 
 /// Adds the products of J neighbouring column taps x R row taps to `sums`, [column tap][row tap][lane].
@@ -219,22 +184,19 @@ FASTCONV_INLINE void gradient_column(const FlatFilterRows<T>& a, const T* x, con
         for (int lane = 0; lane < width<T>; ++lane) inside[lane] = lane < count ? -1 : 0;
     // Lanes beyond the row hold what follows it in memory, and 0 times that may be NaN.
     const auto values = [&](int64_t t, int j) __attribute__((always_inline)) {
-        const Vec<T> value = fetch<T, One>(x + t * a.x_row + j, lanes);
+        const Vec<T> value = load_pixels<T, One>(x + t * a.x_row + j, lanes);
         return Part ? inside ? value : Vec<T>{} : value;
     };
-#if defined(__AVX512F__)
-    const bool one_load = !One && !Part && lanes[width<T> - 1] + J <= width<T>; // serves all columns
-#endif
+    constexpr bool may_load_once = has_permute && registers == 32 && !One && !Part;
+    const bool one_load = may_load_once && lanes[width<T> - 1] + J <= width<T>; // serves all columns
     const auto several_values = [&](int64_t t, Vec<T> value[J]) __attribute__((always_inline)) {
-#if defined(__AVX512F__)
         if (one_load) {
             Vec<T> row = load(x + t * a.x_row);
             keep_in_register(row);
             FASTCONV_UNROLL
-            for (int j = 0; j < J; ++j) value[j] = spread(row, lanes + j);
+            for (int j = 0; j < J; ++j) value[j] = permute<T>(row, lanes + j);
             return;
         }
-#endif
         FASTCONV_UNROLL
         for (int j = 0; j < J; ++j) {
             value[j] = values(t, j);
@@ -325,19 +287,18 @@ void flat_filter_rows(const FlatFilterRows<T>& a) {
 
 template <class T>
 void flat_filter_rows_any(const FlatFilterRows<T>& a) {
-    if (a.filter_count == 1)
-        a.window_rows == 3 ? flat_filter_rows<T, 3, true>(a) : flat_filter_rows<T, 5, true>(a);
-    else
-        a.window_rows == 3 ? flat_filter_rows<T, 3, false>(a) : flat_filter_rows<T, 5, false>(a);
+    if constexpr (has_permute) {
+        if (a.filter_count > 1)
+            return a.window_rows == 3 ? flat_filter_rows<T, 3, false>(a) : flat_filter_rows<T, 5, false>(a);
+    }
+    a.window_rows == 3 ? flat_filter_rows<T, 3, true>(a) : flat_filter_rows<T, 5, true>(a);
 }
 
 template <class T>
 void fill(KernelsOf<T>& kernels) {
     kernels.flat_rows = flat_rows_any<T>;
     kernels.flat_filter_rows = flat_filter_rows_any<T>;
-#if defined(__AVX2__)
-    kernels.spreads = true;
-#endif
+    kernels.spreads = has_permute;
 }
 
 } // namespace

@@ -26,18 +26,6 @@ struct Points {
     static constexpr T a3 = a * a2, b3 = b * b2, a4 = a2 * a2, b4 = b2 * b2;
 };
 
-template <class T, bool Part>
-FASTCONV_INLINE Vec<T> fetch(const T* from, int64_t count) {
-    return Part ? load_part(from, count) : load(from);
-}
-template <class T, bool Part>
-FASTCONV_INLINE void put(T* to, Vec<T> value, int64_t count) {
-    if (Part)
-        store_part(to, value, count);
-    else
-        store(to, value);
-}
-
 /// B^T: six values of an input line to six points.
 template <class T>
 FASTCONV_INLINE void input_points(const Vec<T> d[6], Vec<T> out[6]) {
@@ -162,7 +150,7 @@ FASTCONV_INLINE Vec<T> output_channels(const WinogradOutput<T>& a, int64_t c, in
             Vec<T> value = out[i][j];
             zero_or_nan += value - value; // NaN once any value is infinite or NaN
             if (a.bias) value += bias;
-            if (a.relu) value = value < Vec<T>{} ? Vec<T>{} : value;
+            if (a.relu) value = relu(value);
             if (i < a.rows && j < a.columns) put<T, Part>(a.y + i * a.row + j * a.pixel + c, value, count);
         }
     }

@@ -1,6 +1,6 @@
 #include "core/threads/job.h"
 
-#include "core/floating_point_state.h"
+#include "core/cpu_state.h"
 
 #include <algorithm>
 #include <thread>

@@ -5,7 +5,7 @@
 // when other threads, such as those of NumPy's BLAS, occupy the CPUs.
 #include "core/threads/parallel_for.h"
 
-#include "core/floating_point_state.h"
+#include "core/cpu_state.h"
 #include "core/threads/cpus.h"
 #include "core/threads/fork.h"
 #include "core/threads/job.h"

@@ -1,24 +1,16 @@
 // Waiting awake, for moments that are shorter than it takes to sleep and wake up.
 #pragma once
 
+#include "core/cpu_state.h"
+
 #include <atomic>
 #include <chrono>
 #include <thread>
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
 
 namespace fastconv {
 
 /// Pauses between two looks at the clock, or between two yields.
 inline constexpr int kPausesInARow = 32;
-
-inline void pause() {
-#if defined(__SSE2__)
-    _mm_pause();
-#endif
-}
 
 /// Waits for at most `limit` until `ready` returns true, and returns what it returned last. With `yields`, other
 /// threads may have the CPU meanwhile, such as a thread of the framework that starts a matrix product after our
@@ -31,7 +23,7 @@ bool spin_until(std::chrono::microseconds limit, bool yields, Ready ready) {
             if (ready()) {
                 return true;
             }
-            pause();
+            cpu_pause();
         }
         if (yields) {
             std::this_thread::yield();
@@ -49,7 +41,7 @@ class SpinLock {
             if (tries % kPausesInARow == 0) {
                 std::this_thread::yield(); // the thread that holds the lock may need this CPU
             } else {
-                pause();
+                cpu_pause();
             }
         }
     }

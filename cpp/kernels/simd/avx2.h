@@ -1,0 +1,94 @@
+// AVX2 and FMA: 16 registers of 32 bytes.
+#pragma once
+
+#include <immintrin.h>
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+constexpr int vector_bytes = 32;
+constexpr int registers = 16;
+constexpr bool has_permute = true;
+
+} // namespace
+} // namespace FASTCONV_ISA
+} // namespace fastconv
+
+#include "kernels/simd/avx_common.h"
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+template <>
+FASTCONV_INLINE Vec<float> load_part(const float* from, int64_t count) {
+    return (Vec<float>)_mm256_maskload_ps(from, first_lanes_32(count));
+}
+template <>
+FASTCONV_INLINE Vec<double> load_part(const double* from, int64_t count) {
+    return (Vec<double>)_mm256_maskload_pd(from, first_lanes_64(count));
+}
+template <>
+FASTCONV_INLINE void store_part(float* to, Vec<float> value, int64_t count) {
+    _mm256_maskstore_ps(to, first_lanes_32(count), (__m256)value);
+}
+template <>
+FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
+    _mm256_maskstore_pd(to, first_lanes_64(count), (__m256d)value);
+}
+
+template <>
+FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {
+    return add_lanes_256((__m256)value);
+}
+template <>
+FASTCONV_INLINE double add_lanes<double>(Vec<double> value) {
+    return add_lanes_256((__m256d)value);
+}
+
+template <>
+FASTCONV_INLINE Vec<float> permute<float>(Vec<float> values, Index<float> lanes) {
+    return (Vec<float>)_mm256_permutevar8x32_ps((__m256)values, (__m256i)lanes);
+}
+template <>
+FASTCONV_INLINE Vec<double> permute<double>(Vec<double> values, Index<double> lanes) {
+    const Index<double> two = lanes + lanes, pair = two | ((two + 1) << 32);
+    return (Vec<double>)_mm256_permutevar8x32_ps((__m256)values, (__m256i)pair);
+}
+// From two filters on, a vector has pixels of one half of a vector at most. The load brings it to both halves, and a
+// permutation within halves is one operation everywhere, where vpermps is two on Zen 3 and older.
+template <>
+FASTCONV_INLINE Vec<float> load_spread(const float* from, Index<float> lanes) {
+    return (Vec<float>)_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128*)from), (__m256i)lanes);
+}
+template <>
+FASTCONV_INLINE Vec<double> load_spread(const double* from, Index<double> lanes) {
+    const __m256i second_bit = _mm256_slli_epi64((__m256i)lanes, 1); // which is where vpermilpd looks
+    return (Vec<double>)_mm256_permutevar_pd(_mm256_broadcast_pd((const __m128d*)from), second_bit);
+}
+
+template <>
+FASTCONV_INLINE Index<float> widen<float>(Bytes<float> bytes) {
+    return (Index<float>)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+}
+template <>
+FASTCONV_INLINE Index<double> widen<double>(Bytes<double> bytes) {
+    return (Index<double>)_mm256_cvtepu8_epi64(_mm_cvtsi32_si128((int32_t)bytes));
+}
+template <>
+FASTCONV_INLINE Bytes<float> narrow<float>(Index<float> value) {
+    const __m128i low = _mm256_castsi256_si128((__m256i)value), high = _mm256_extracti128_si256((__m256i)value, 1);
+    const __m128i words = _mm_packs_epi32(low, high);
+    return (Bytes<float>)_mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+}
+template <>
+FASTCONV_INLINE Bytes<double> narrow<double>(Index<double> value) {
+    const __m128i low = _mm256_castsi256_si128((__m256i)value), high = _mm256_extracti128_si256((__m256i)value, 1);
+    const __m128i pairs = _mm_packs_epi32(low, high), words = _mm_packs_epi32(pairs, pairs); // a pair: number, zero
+    return (Bytes<double>)_mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+}
+
+} // namespace
+} // namespace FASTCONV_ISA
+} // namespace fastconv

@@ -1,0 +1,130 @@
+// AVX-512 F, DQ, BW, VL and FMA: 32 registers of 64 bytes, and masks.
+#pragma once
+
+#include <immintrin.h>
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+constexpr int vector_bytes = 64;
+constexpr int registers = 32;
+constexpr bool has_permute = true;
+
+} // namespace
+} // namespace FASTCONV_ISA
+} // namespace fastconv
+
+#include "kernels/simd/avx_common.h"
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+template <>
+FASTCONV_INLINE Vec<float> load_part(const float* from, int64_t count) {
+    return (Vec<float>)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+}
+template <>
+FASTCONV_INLINE Vec<double> load_part(const double* from, int64_t count) {
+    return (Vec<double>)_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), from);
+}
+template <>
+FASTCONV_INLINE void store_part(float* to, Vec<float> value, int64_t count) {
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)value);
+}
+template <>
+FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
+    _mm512_mask_storeu_pd(to, (__mmask8)((1u << count) - 1), (__m512d)value);
+}
+
+// maskz forms: GCC 12 warns of the plain ones.
+template <>
+FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {
+    return add_lanes_256(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xFF, (__m512)value, 0),
+                                       _mm512_maskz_extractf32x8_ps(0xFF, (__m512)value, 1)));
+}
+template <>
+FASTCONV_INLINE double add_lanes<double>(Vec<double> value) {
+    return add_lanes_256(_mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xF, (__m512d)value, 0),
+                                       _mm512_maskz_extractf64x4_pd(0xF, (__m512d)value, 1)));
+}
+
+/// Quarter q: four partial sums of the q-th.
+FASTCONV_INLINE __m512 add_quarters(__m512 a, __m512 b, __m512 c, __m512 d) {
+    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+}
+template <>
+constexpr bool adds_lanes_together<float> = true;
+/// Transposed and added together: 3 operations a sum.
+template <>
+FASTCONV_INLINE Vec<float> add_lanes_of_each<float>(const Vec<float> (&values)[16]) {
+    __m512 quarters[4];
+    FASTCONV_UNROLL
+    for (int j = 0; j < 4; ++j)
+        quarters[j] =
+            add_quarters((__m512)values[j], (__m512)values[4 + j], (__m512)values[8 + j], (__m512)values[12 + j]);
+    const __m512d low = _mm512_castps_pd(
+        _mm512_add_ps(_mm512_unpacklo_ps(quarters[0], quarters[1]), _mm512_unpackhi_ps(quarters[0], quarters[1])));
+    const __m512d high = _mm512_castps_pd(
+        _mm512_add_ps(_mm512_unpacklo_ps(quarters[2], quarters[3]), _mm512_unpackhi_ps(quarters[2], quarters[3])));
+    return (Vec<float>)_mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)),
+                                     _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
+}
+
+template <>
+FASTCONV_INLINE Vec<float> permute<float>(Vec<float> values, Index<float> lanes) {
+    return (Vec<float>)_mm512_permutexvar_ps((__m512i)lanes, (__m512)values);
+}
+template <>
+FASTCONV_INLINE Vec<double> permute<double>(Vec<double> values, Index<double> lanes) {
+    return (Vec<double>)_mm512_permutexvar_pd((__m512i)lanes, (__m512d)values);
+}
+template <>
+FASTCONV_INLINE Vec<float> pick<float>(Vec<float> low, Vec<float> high, Index<float> from) {
+    return (Vec<float>)_mm512_permutex2var_ps((__m512)low, (__m512i)from, (__m512)high);
+}
+template <>
+FASTCONV_INLINE Vec<double> pick<double>(Vec<double> low, Vec<double> high, Index<double> from) {
+    return (Vec<double>)_mm512_permutex2var_pd((__m512d)low, (__m512i)from, (__m512d)high);
+}
+/// A row goes to all quarters of the vector: whole vectors would cross a cache line nearly always.
+template <>
+FASTCONV_INLINE Vec<float> load_four_rows(const float* from, ptrdiff_t row) {
+    __m512 rows = _mm512_broadcast_f32x4(_mm_loadu_ps(from));
+    FASTCONV_UNROLL
+    for (int i = 1; i < 4; ++i)
+        rows = _mm512_mask_broadcast_f32x4(rows, (__mmask16)(0xFFFFu << 4 * i), _mm_loadu_ps(from + i * row));
+    return (Vec<float>)rows;
+}
+
+template <>
+FASTCONV_INLINE Index<float> widen<float>(Bytes<float> bytes) {
+    return (Index<float>)_mm512_cvtepu8_epi32((__m128i)bytes);
+}
+template <>
+FASTCONV_INLINE Index<double> widen<double>(Bytes<double> bytes) {
+    return (Index<double>)_mm512_cvtepu8_epi64(_mm_cvtsi64_si128((int64_t)bytes));
+}
+template <>
+FASTCONV_INLINE Bytes<float> load_part_of_bytes<float>(const uint8_t* from, int64_t count) {
+    return (Bytes<float>)_mm_maskz_loadu_epi8((__mmask16)((1u << count) - 1), from);
+}
+template <>
+FASTCONV_INLINE Bytes<double> load_part_of_bytes<double>(const uint8_t* from, int64_t count) {
+    return (Bytes<double>)_mm_cvtsi128_si64(_mm_maskz_loadu_epi8((__mmask16)((1u << count) - 1), from));
+}
+template <>
+FASTCONV_INLINE void store_part_of_bytes<float>(uint8_t* to, Bytes<float> bytes, int64_t count) {
+    _mm_mask_storeu_epi8(to, (__mmask16)((1u << count) - 1), (__m128i)bytes);
+}
+template <>
+FASTCONV_INLINE void store_part_of_bytes<double>(uint8_t* to, Bytes<double> bytes, int64_t count) {
+    _mm_mask_storeu_epi8(to, (__mmask16)((1u << count) - 1), _mm_cvtsi64_si128((int64_t)bytes));
+}
+
+} // namespace
+} // namespace FASTCONV_ISA
+} // namespace fastconv

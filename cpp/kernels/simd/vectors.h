@@ -1,0 +1,180 @@
+// Vectors of one ISA on GCC/Clang vector extensions, and a generic form of each primitive that these lack. An ISA's
+// header includes this between its properties and its primitives, which specialise the generic ones.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__clang__)
+#define FASTCONV_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FASTCONV_UNROLL _Pragma("GCC unroll 16")
+#endif
+#define FASTCONV_INLINE inline __attribute__((always_inline))
+#define FASTCONV_NOINLINE __attribute__((noinline))
+
+namespace fastconv {
+namespace FASTCONV_ISA {
+namespace {
+
+// ---- Vectors
+
+template <class T>
+constexpr int width = vector_bytes / static_cast<int>(sizeof(T));
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+    typedef float type __attribute__((vector_size(vector_bytes)));
+    typedef float unaligned __attribute__((vector_size(vector_bytes), aligned(4), may_alias));
+    typedef int32_t index __attribute__((vector_size(vector_bytes)));
+    typedef int32_t lane;
+    typedef uint8_t bytes __attribute__((vector_size(vector_bytes / 4)));
+};
+template <>
+struct VectorOf<double> {
+    typedef double type __attribute__((vector_size(vector_bytes)));
+    typedef double unaligned __attribute__((vector_size(vector_bytes), aligned(8), may_alias));
+    typedef int64_t index __attribute__((vector_size(vector_bytes)));
+    typedef int64_t lane;
+    typedef uint8_t bytes __attribute__((vector_size(vector_bytes / 8)));
+};
+template <class T>
+using Vec = typename VectorOf<T>::type;
+template <class T>
+using Index = typename VectorOf<T>::index; // lanes of T's size; also the type of a comparison
+template <class T>
+using Lane = typename VectorOf<T>::lane; // of an Index
+template <class T>
+using Bytes = typename VectorOf<T>::bytes; // one for each lane
+
+template <class T>
+FASTCONV_INLINE Vec<T> load(const T* from) {
+    return *reinterpret_cast<const typename VectorOf<T>::unaligned*>(from);
+}
+template <class T>
+FASTCONV_INLINE void store(T* to, Vec<T> value) {
+    *reinterpret_cast<typename VectorOf<T>::unaligned*>(to) = value;
+}
+/// x - 0 is x for every x, and so folds to a plain broadcast (x + 0 does not: -0 + 0 is 0).
+template <class T>
+FASTCONV_INLINE Vec<T> broadcast(T value) {
+    return value - Vec<T>{};
+}
+
+/// Keeps the compiler from loading the value again for each use: a load that crosses a cache line costs two.
+template <class V>
+FASTCONV_INLINE void keep_in_register(V& value) {
+#if defined(__x86_64__)
+    __asm__("" : "+v"(value));
+#endif
+}
+
+// ---- Primitives that an ISA may specialise
+
+// load_part and store_part touch the first `count` (1 ... width) elements only; the other lanes read as zero.
+template <class T>
+FASTCONV_INLINE Vec<T> load_part(const T* from, int64_t count) {
+    Vec<T> value{};
+    for (int64_t i = 0; i < count; ++i) value[i] = from[i];
+    return value;
+}
+template <class T>
+FASTCONV_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) to[i] = value[i];
+}
+
+/// The sum of all lanes, added by halves: lane i + lane i + width/2, and so on.
+template <class T>
+FASTCONV_INLINE T add_lanes(Vec<T> value) {
+    T sums[width<T>];
+    FASTCONV_UNROLL
+    for (int i = 0; i < width<T>; ++i) sums[i] = value[i];
+    FASTCONV_UNROLL
+    for (int half = width<T> / 2; half > 0; half /= 2) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+    }
+    return sums[0];
+}
+
+/// Whether add_lanes_of_each beats add_lanes. (It may add in another order.)
+template <class T>
+constexpr bool adds_lanes_together = false;
+/// Lane i is the sum of all lanes of values[i].
+template <class T>
+FASTCONV_INLINE Vec<T> add_lanes_of_each(const Vec<T> (&values)[width<T>]) {
+    Vec<T> sums;
+    FASTCONV_UNROLL
+    for (int i = 0; i < width<T>; ++i) sums[i] = add_lanes<T>(values[i]);
+    return sums;
+}
+
+// Permutations. Kernels built on them are left out where the ISA has none (has_permute).
+/// Lane l is values[lanes[l]]; of `lanes` only the bits that tell lanes apart count.
+template <class T>
+FASTCONV_INLINE Vec<T> permute(Vec<T> values, Index<T> lanes) {
+    Vec<T> result;
+    FASTCONV_UNROLL
+    for (int l = 0; l < width<T>; ++l) result[l] = values[lanes[l] & (width<T> - 1)];
+    return result;
+}
+/// Lane l is from[lanes[l]], where all lanes are below width/2; a whole vector may be read.
+template <class T>
+FASTCONV_INLINE Vec<T> load_spread(const T* from, Index<T> lanes) {
+    return permute<T>(load(from), lanes);
+}
+/// Lane l is lane from[l] of `low` followed by `high`.
+template <class T>
+FASTCONV_INLINE Vec<T> pick(Vec<T> low, Vec<T> high, Index<T> from) {
+    return from >= width<T> ? permute<T>(high, from) : permute<T>(low, from);
+}
+/// Four rows of four values, in a vector of 16.
+template <class T>
+FASTCONV_INLINE Vec<T> load_four_rows(const T* from, ptrdiff_t row) {
+    static_assert(width<T> == 16, "one vector");
+    T values[16];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; ++i) __builtin_memcpy(values + 4 * i, from + i * row, 4 * sizeof(T));
+    return load(values);
+}
+
+// Between bytes and lanes. GCC 12 takes several instructions a lane for these.
+template <class T>
+FASTCONV_INLINE Index<T> widen(Bytes<T> bytes) {
+    return __builtin_convertvector(bytes, Index<T>);
+}
+template <class T>
+FASTCONV_INLINE Bytes<T> narrow(Index<T> value) {
+    return __builtin_convertvector(value, Bytes<T>);
+}
+// The first `count` (1 ... width - 1) bytes only; the others read as zero.
+template <class T>
+FASTCONV_INLINE Bytes<T> load_part_of_bytes(const uint8_t* from, int64_t count) {
+    uint8_t some[width<T>] = {};
+    for (int64_t lane = 0; lane < count; ++lane) some[lane] = from[lane];
+    Bytes<T> bytes;
+    __builtin_memcpy(&bytes, some, sizeof bytes);
+    return bytes;
+}
+template <class T>
+FASTCONV_INLINE void store_part_of_bytes(uint8_t* to, Bytes<T> bytes, int64_t count) {
+    uint8_t some[width<T>];
+    __builtin_memcpy(some, &bytes, sizeof bytes);
+    for (int64_t lane = 0; lane < count; ++lane) to[lane] = some[lane];
+}
+
+/// The rows and columns of the squares that transpose_square takes.
+template <class T>
+constexpr int square_side = 1;
+/// to[c][r] = from[r][c] for a square's rows and its first `columns` (or all, if `columns` are more).
+template <class T>
+FASTCONV_INLINE void transpose_square(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t columns) {
+    for (int64_t c = 0; c < square_side<T> && c < columns; ++c)
+        for (int64_t r = 0; r < square_side<T>; ++r) to[c * to_row + r] = from[r * from_row + c];
+}
+
+} // namespace
+} // namespace FASTCONV_ISA
+} // namespace fastconv
