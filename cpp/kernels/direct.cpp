@@ -63,7 +63,7 @@ FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, T* y, int64_t last, Vec<T>
 template <class T, int KV, int P>
 FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
     const int64_t last = a.channels - (KV - 1) * width<T>;
-    const bool part = last < width<T>;
+    const bool part = has_masks || last < width<T>;
     Vec<T> sum[P][KV];
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {

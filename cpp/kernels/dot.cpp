@@ -22,16 +22,24 @@ constexpr int max_pixels = registers == 32 ? (16 / M < 8 ? 16 / M : 8) : (12 / M
 /// Adds the lanes of sums[p*M + m], m < M, and what else belongs to output m of pixel p, for each of P pixels.
 template <int M, int P, class T>
 FASTCONV_INLINE void finish_each(const DotRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
-    for (int p = 0; p < P; ++p) {
-        for (int m = 0; m < M; ++m) {
-            T value = add_lanes<T>(sums[p * M + m]);
-            T* to = y + p * a.y_step + m;
-            if (a.accumulate) value = *to + value;
-            if (a.bias) value += a.bias[m];
-            if (a.relu) value = relu(value);
-            *to = value;
-        }
+    T values[P * M];
+    FASTCONV_UNROLL
+    for (int i = 0; i < P * M; ++i) values[i] = add_lanes<T>(sums[i]);
+    if (a.accumulate) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < P * M; ++i) values[i] = y[i / M * a.y_step + i % M] + values[i];
     }
+    if (a.bias) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < P * M; ++i) values[i] += a.bias[i % M];
+    }
+    if (a.relu) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < P * M; ++i)
+            values[i] = relu(broadcast(values[i]))[0]; // a scalar's would be an integer's conditional move
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < P * M; ++i) y[i / M * a.y_step + i % M] = values[i];
 }
 
 /// The same for a vector of outputs at once.
@@ -64,16 +72,17 @@ FASTCONV_NOINLINE void dot_tile(const DotRow<T>& a, const T* x, T* y) {
     FASTCONV_UNROLL
     for (int i = 0; i < P * M; ++i) sum[i] = Vec<T>{};
     const T* filters = a.filters;
+    const ptrdiff_t step = a.x_step, filter_step = a.filter_step;
     const int64_t whole = a.segment_length / width<T> * width<T>, part = a.segment_length - whole;
     for (int64_t i = 0; i < a.segment_count; ++i) {
         const T* run = x + a.segments[i];
         for (int64_t e = 0; e < whole; e += width<T>) {
             Vec<T> filter[M];
             FASTCONV_UNROLL
-            for (int m = 0; m < M; ++m) filter[m] = load(filters + m * a.filter_step);
+            for (int m = 0; m < M; ++m) filter[m] = load(filters + m * filter_step);
             FASTCONV_UNROLL
             for (int p = 0; p < P; ++p) {
-                Vec<T> value = load(run + p * a.x_step);
+                Vec<T> value = load(run + p * step);
                 keep_in_register(value);
                 FASTCONV_UNROLL
                 for (int m = 0; m < M; ++m) sum[p * M + m] += value * filter[m];
@@ -84,9 +93,9 @@ FASTCONV_NOINLINE void dot_tile(const DotRow<T>& a, const T* x, T* y) {
         if (part) {
             FASTCONV_UNROLL
             for (int p = 0; p < P; ++p) {
-                const Vec<T> value = load_part(run + p * a.x_step, part);
+                const Vec<T> value = load_part(run + p * step, part);
                 FASTCONV_UNROLL
-                for (int m = 0; m < M; ++m) sum[p * M + m] += value * load(filters + m * a.filter_step);
+                for (int m = 0; m < M; ++m) sum[p * M + m] += value * load(filters + m * filter_step);
             }
             filters += width<T>;
         }

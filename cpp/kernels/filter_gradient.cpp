@@ -56,12 +56,19 @@ FASTCONV_NOINLINE void outer_tile(const OuterProducts<T>& a) {
     }
 }
 
-template <class T, int KV, int M>
-void outer_tiles(const OuterProducts<T>& a) {
-    if (KV == 1 && a.offsets[M - 1] - a.offsets[0] == M - 1)
-        a.channels == width<T> ? outer_tile<T, KV, M, false, KV == 1>(a) : outer_tile<T, KV, M, true, KV == 1>(a);
+template <class T, int KV, int M, bool Run>
+FASTCONV_INLINE void outer_tiles(const OuterProducts<T>& a) {
+    if (a.channels == KV * width<T>)
+        outer_tile<T, KV, M, false, Run>(a);
     else
-        a.channels == KV* width<T> ? outer_tile<T, KV, M, false, false>(a) : outer_tile<T, KV, M, true, false>(a);
+        outer_tile<T, KV, M, true, Run>(a);
+}
+
+template <class T, int KV, int M>
+FASTCONV_INLINE void outer_tiles(const OuterProducts<T>& a) {
+    if constexpr (KV == 1)
+        if (a.offsets[M - 1] - a.offsets[0] == M - 1) return outer_tiles<T, KV, M, true>(a);
+    outer_tiles<T, KV, M, false>(a);
 }
 
 template <class T, int KV>

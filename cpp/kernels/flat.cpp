@@ -63,10 +63,12 @@ struct Phase {
     }
 };
 
-/// Adds to `sum` what the R x columns taps of each channel contribute.
+/// Adds to `sum` what the R x columns taps of each channel contribute, unless `nine` is set. (GCC spills registers
+/// where the caller asks instead.)
 template <class T, int R, int Rows, bool One>
-FASTCONV_INLINE void add_taps(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, Vec<T> (&sum)[Rows]) {
-    for (int64_t c = 0; c < a.channels; ++c) {
+FASTCONV_INLINE void add_taps(const FlatRows<T>& a, bool nine, const T* x, const T* filters, Index<T> lanes,
+                              Vec<T> (&sum)[Rows]) {
+    for (int64_t c = 0; !nine && c < a.channels; ++c) {
         for (int64_t j = 0; j < a.columns; ++j) {
             const T* from = x + c * a.x_plane + j;
             Vec<T> filter[R];
@@ -85,12 +87,12 @@ FASTCONV_INLINE void add_taps(const FlatRows<T>& a, const T* x, const T* filters
     }
 }
 
-/// The same for 3x3 windows with registers for all nine filters of a channel: one load, which crosses a cache line,
-/// serves three taps.
+/// The same, if `nine` is set, for 3x3 windows with registers for all nine filters of a channel: one load, which
+/// crosses a cache line, serves three taps.
 template <class T, int Rows>
-FASTCONV_INLINE void add_nine_taps(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes,
+FASTCONV_INLINE void add_nine_taps(const FlatRows<T>& a, bool nine, const T* x, const T* filters, Index<T> lanes,
                                    Vec<T> (&sum)[Rows]) {
-    for (int64_t c = 0; c < a.channels; ++c) {
+    for (int64_t c = 0; nine && c < a.channels; ++c) {
         const T* from = x + c * a.x_plane;
         Vec<T> filter[9];
         FASTCONV_UNROLL
@@ -112,17 +114,17 @@ FASTCONV_INLINE void add_nine_taps(const FlatRows<T>& a, const T* x, const T* fi
 }
 
 template <class T, int R, int Rows, bool One>
-FASTCONV_NOINLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, const T* bias,
-                                 T* y, int64_t count) {
+FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, const T* bias, T* y,
+                               int64_t count) {
     Vec<T> sum[Rows];
     FASTCONV_UNROLL
     for (int row = 0; row < Rows; ++row) sum[row] = Vec<T>{};
     bool nine = false;
     if constexpr (has_permute && registers == 32 && R == 3 && !One) {
         nine = a.columns == 3 && lanes[width<T> - 1] + 2 < width<T>;
-        if (nine) add_nine_taps<T, Rows>(a, x, filters, lanes, sum);
+        add_nine_taps<T, Rows>(a, nine, x, filters, lanes, sum);
     }
-    if (!nine) add_taps<T, R, Rows, One>(a, x, filters, lanes, sum);
+    add_taps<T, R, Rows, One>(a, nine, x, filters, lanes, sum);
     FASTCONV_UNROLL
     for (int row = 0; row < Rows; ++row) {
         Vec<T> value = sum[row];
@@ -150,12 +152,12 @@ void flat_rows(const FlatRows<T>& a) {
             const int64_t count = length - v * width<T>;
             const T* x = a.x + v * width<T> / a.filter_count;
             T* y = a.y + v * width<T>;
-            each_tile(a.rows, most_rows, [&](int64_t rows, int64_t first) {
+            each_tile(a.rows, most_rows, [&](int64_t rows, int64_t) {
                 ahead = prefetch<true>(ahead, rows * vector_bytes);
-                const T* from = x + first * a.x_row;
-                T* to = y + first * a.y_row;
-                dispatch<most_rows>(
-                    rows, [&](auto n) { flat_tile<T, R, n, One>(a, from, filters, at.lanes, bias, to, count); });
+                dispatch<most_rows>(rows,
+                                    [&](auto n) { flat_tile<T, R, n, One>(a, x, filters, at.lanes, bias, y, count); });
+                x += rows * a.x_row;
+                y += rows * a.y_row;
             });
         }
     }
@@ -208,12 +210,15 @@ FASTCONV_INLINE void gradient_column(const FlatFilterRows<T>& a, const T* x, con
     };
     const auto some_rows = [&](int64_t first, int64_t last) __attribute__((always_inline)) { // of the input
         for (int64_t t = first; t < last; ++t) {
+            Vec<T> value[J];
             FASTCONV_UNROLL
-            for (int j = 0; j < J; ++j) {
-                const Vec<T> value = values(t, j);
+            for (int j = 0; j < J; ++j) value[j] = values(t, j);
+            FASTCONV_UNROLL
+            for (int i = 0; i < R; ++i) {
+                if (t - i < 0 || t - i >= a.rows) continue;
+                const Vec<T> row = gradient(t - i);
                 FASTCONV_UNROLL
-                for (int i = 0; i < R; ++i)
-                    if (t - i >= 0 && t - i < a.rows) sum[j][i] += value * gradient(t - i);
+                for (int j = 0; j < J; ++j) sum[j][i] += value[j] * row;
             }
         }
     };

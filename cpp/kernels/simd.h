@@ -103,11 +103,12 @@ FASTCONV_INLINE void for_each_constant(const F& f) {
 /// and calls f(size, first) for each.
 template <class F>
 FASTCONV_INLINE void each_tile(int64_t count, int64_t most, const F& f) {
-    int64_t first = 0;
+    int64_t first = 0, left = count;
     for (int64_t tiles = (count + most - 1) / most; tiles > 0; --tiles) {
-        const int64_t size = (count - first + tiles - 1) / tiles;
+        const int64_t size = (left + tiles - 1) / tiles;
         f(size, first);
         first += size;
+        left -= size;
     }
 }
 

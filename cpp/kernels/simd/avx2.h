@@ -10,6 +10,7 @@ namespace {
 constexpr int vector_bytes = 32;
 constexpr int registers = 16;
 constexpr bool has_permute = true;
+constexpr bool has_masks = false;
 
 } // namespace
 } // namespace FASTCONV_ISA

@@ -10,6 +10,7 @@ namespace {
 constexpr int vector_bytes = 64;
 constexpr int registers = 32;
 constexpr bool has_permute = true;
+constexpr bool has_masks = true;
 
 } // namespace
 } // namespace FASTCONV_ISA

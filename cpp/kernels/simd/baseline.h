@@ -8,6 +8,7 @@ namespace {
 constexpr int vector_bytes = 16;
 constexpr int registers = 16;
 constexpr bool has_permute = false;
+constexpr bool has_masks = false;
 
 } // namespace
 } // namespace FASTCONV_ISA
