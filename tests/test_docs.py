@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PATCHES = ROOT / "docs" / "contributing"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -56,5 +57,14 @@ def test_the_picture_of_the_edges_page_is_the_one_its_script_draws(tmp_path: Pat
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_into_the_repository_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_worked_examples_apply_and_touch_little(tmp_path: Path) -> None:
+    """The replay itself, which builds each, is a task of its own: nox -s contributing."""
+    printed = run([str(PATCHES / "replay.py"), "--check"], tmp_path)
+    assert [line.split(":")[0] for line in printed.splitlines()] == sorted(
+        path.stem for path in PATCHES.glob("*.patch")
+    )
