@@ -6,12 +6,15 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = ROOT / "CONTRIBUTING.md"
+PATCHES = ROOT / "docs" / "contributing"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -54,7 +57,31 @@ def test_the_picture_of_the_edges_page_is_the_one_its_script_draws(tmp_path: Pat
     assert len(kept) < 300_000
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, GUIDE], ids=lambda page: page.name)
 def test_every_link_into_the_repository_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_worked_examples_apply_and_touch_little(tmp_path: Path) -> None:
+    """The replay itself, which builds each, is a task of its own: nox -s contributing."""
+    printed = run([str(PATCHES / "replay.py"), "--check"], tmp_path)
+    assert [line.split(":")[0] for line in printed.splitlines()] == sorted(
+        path.stem for path in PATCHES.glob("*.patch")
+    )
+
+
+def test_the_guide_quotes_the_worked_examples() -> None:
+    sections = GUIDE.read_text(encoding="utf-8").split("\n## ")
+    found = []
+    for section in sections:
+        for name in re.findall(r"\[patch\]\(docs/contributing/(\w+)\.patch\)", section):
+            found.append(name)
+            patch = (PATCHES / f"{name}.patch").read_text(encoding="utf-8").splitlines()
+            quoted = re.findall(r"^ *```diff\n(.*?)^ *```$", section, re.DOTALL | re.MULTILINE)
+            lines = textwrap.dedent("".join(quoted)).splitlines()
+            assert len(lines) > 3
+            assert [line for line in lines if line not in (*patch, "...")] == []
+            assert f"nox -s contributing -- {name}`" in section
+    assert sorted(found) == sorted(path.stem for path in PATCHES.glob("*.patch"))

@@ -78,7 +78,7 @@ def test_kernels_keep_to_their_instruction_set() -> None:
         assert len(found) >= 20, f"{len(found)} functions of {isa}: was the library stripped of its symbols?"
     assert not [f.name for f in kernels["baseline"] if f.vex]
     assert not [f.name for f in kernels["avx2"] if f.avx512]
-    for name in ("conv_row", "outer_products", "depthwise_row", "max_row", "avg_row"):
+    for name in ("conv_tile", "outer_tile", "depthwise_row", "max_row", "avg_row"):
         for isa in ("avx2", "avx512"):
             assert any(f.vex and name in f.name for f in kernels[isa]), f"no vector instructions in {isa}'s {name}"
     assert any(f.avx512 for f in kernels["avx512"])
@@ -99,7 +99,7 @@ def test_the_best_one_is_used_by_default() -> None:
 
 
 def test_forced_instruction_sets_compute_differently() -> None:
-    """AVX2 rounds a*b + c once, the baseline twice."""
+    """With FMA, a*b + c is rounded once, in the baseline twice."""
     problem = problems.Problem((3,), "float32", "NHWC", 1, (9, 9), 6, (3, 3), (1, 1), "VALID", filters=8)
     call = problems.call_of(problem, "conv2d")
     results = {}
@@ -107,7 +107,7 @@ def test_forced_instruction_sets_compute_differently() -> None:
         with worker(FASTCONV_ISA=isa) as pool:
             (results[isa],) = pool.submit(compute, [(call.name, call.arguments)]).result()
         call.check(results[isa])
-    assert all((results["baseline"] != results[isa]).any() for isa in ISAS[1:])
+    assert all((results["baseline"] != results[isa]).any() for isa in ISAS if isa in ("avx2", "avx512"))
     assert all(isinstance(result, np.ndarray) for result in results.values())
 
 

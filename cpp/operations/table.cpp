@@ -17,7 +17,11 @@ bool Call::complete() const {
 const std::vector<Operation>& operations() {
     static const std::vector<Operation> all = [] {
         std::vector<Operation> table;
-        for (std::vector<Operation> some : {convolution_entries(), pooling_entries(), pooled_convolution_entries()})
+        for (std::vector<Operation> some : {
+                 convolution_entries(),
+                 pooling_entries(),
+                 pooled_convolution_entries(),
+             })
             std::move(some.begin(), some.end(), std::back_inserter(table));
         return table;
     }();

@@ -1,14 +1,16 @@
 """Replays the worked examples of CONTRIBUTING.md, so that they cannot rot.
 
-    python docs/contributing/replay.py [example ...]
+    python docs/contributing/replay.py [--check] [example ...]
 
 Each example is a patch in this folder. It is applied to a copy of the sources, which is built, installed into a folder
 of its own and tested with the tests that the patch brings. It must touch at most three files that were there before,
-tests and documentation not counted.
+tests and documentation not counted. With --check, nothing is built: only whether the patch applies and what it touches
+is looked at.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -44,12 +46,10 @@ def copy_sources(to: Path) -> None:
     run("git", "add", "--all", cwd=to)
 
 
-def replay(patch: Path) -> None:
-    tree, site = WORK / patch.stem / "sources", WORK / patch.stem / "site"
-    copy_sources(tree)
-    run("git", "apply", "--index", patch, cwd=tree)
-    changed = [line.split("\t") for line in run("git", "apply", "--numstat", patch, cwd=tree).splitlines()]
-    names = [name for _, _, name in changed]
+def check(patch: Path) -> list[str]:
+    """Whether the patch applies to the sources, touches little of them and brings tests. Returns these."""
+    run("git", "apply", "--check", patch, cwd=ROOT)
+    names = [line.split("\t")[2] for line in run("git", "apply", "--numstat", patch, cwd=ROOT).splitlines()]
     old = [name for name in names if (ROOT / name).exists() and not name.startswith(("tests/", "docs/"))]
     tests = [name for name in names if name.startswith("tests/test_")]
     print(f"{patch.stem}: touches {', '.join(old)}; brings {', '.join(sorted(set(names) - set(old)))}", flush=True)
@@ -57,6 +57,14 @@ def replay(patch: Path) -> None:
         sys.exit(f"{patch.stem} touches {len(old)} files that were there before; at most {MOST_TOUCHED} may be needed")
     if not tests:
         sys.exit(f"{patch.stem} brings no test")
+    return tests
+
+
+def replay(patch: Path) -> None:
+    tests = check(patch)
+    tree, site = WORK / patch.stem / "sources", WORK / patch.stem / "site"
+    copy_sources(tree)
+    run("git", "apply", "--index", patch, cwd=tree)
     shutil.rmtree(site, ignore_errors=True)
     run(
         sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site, tree,
@@ -66,15 +74,17 @@ def replay(patch: Path) -> None:
     print(f"{patch.stem}: {said.strip().splitlines()[-1]}", flush=True)
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     patches = {patch.stem: patch for patch in sorted(HERE.glob("*.patch"))}
-    unknown = sorted(set(names) - set(patches))
-    if unknown:
-        sys.exit(f"no such example: {', '.join(unknown)}; there are {', '.join(patches)}")
-    for name, patch in patches.items():
-        if not names or name in names:
-            replay(patch)
+    parser = argparse.ArgumentParser(description="Replays the worked examples of CONTRIBUTING.md.")
+    parser.add_argument("examples", nargs="*", metavar="example", help=f"{', '.join(patches)} (default: all)")
+    parser.add_argument("--check", action="store_true", help="only look at the patches, build nothing")
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.examples) - set(patches)):
+        parser.error(f"no such example: {', '.join(unknown)}; there are {', '.join(patches)}")
+    for name in arguments.examples or patches:
+        (check if arguments.check else replay)(patches[name])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
