@@ -10,7 +10,7 @@ namespace fastconv {
 
 inline std::int64_t filter_values(const ConvProblem& o) { return o.r * o.s * (o.c / o.groups) * o.k; }
 
-// What the kernels of kernels/behind_max_pool.cpp can read.
+// What the kernels of kernels/max_pool_fused_backward.cpp can read.
 constexpr std::int64_t kSpreadRows = 4, kSpreadRowValues = 4;    // pooled_spreads: of a patch
 constexpr std::int64_t kMostRuns = 3, kMostRunValues = 4;        // pooled_runs: of a window
 constexpr std::int64_t kFewestRunValues = 3, kMostShortRuns = 6; // window_columns: runs with fewer values, at most 6

@@ -1,4 +1,4 @@
-// Calls the kernels of kernels/behind_max_pool.cpp.
+// Calls the kernels of kernels/max_pool_fused_backward.cpp.
 #include "algorithms/pooled_gradient.h"
 
 #include "core/isa.h"

@@ -87,7 +87,7 @@ void gradient_nhwc(const PoolProblem& o, const T* input, const std::uint8_t* tap
             row.grad_row = o.q * o.c;
             row.grad_step = o.c;
             row.chosen_tap = taps ? taps + at : nullptr;
-            row.apart = disjoint;
+            row.disjoint = disjoint;
             row.channels = channels;
             kernel(row);
         });

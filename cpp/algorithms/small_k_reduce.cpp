@@ -68,7 +68,7 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
     const TileSource<T> source(a, g.pixel, input, tile, g.c, copy);
     const bool whole_rows = runs.whole_rows && source.layout.window_column == g.c;
     const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments);
-    DotRow<T> row{};
+    SmallKReduceRow<T> row{};
     row.x_step = source.layout.step;
     row.segment_length = whole_rows ? a.s * g.c : g.c;
     row.filter_step = a.r * per_row * runs.length;
@@ -88,7 +88,7 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
         row.segment_count = (last - first) * per_row;
         row.filters = packed + task.group * g.k * row.filter_step + first * per_row * runs.length;
         row.y = output + (tile.y0 + y) * g.out_row + tile.x0 * g.out_pixel;
-        kernels<T>().dot_row(row);
+        kernels<T>().small_k_reduce_row(row);
     }
 }
 
@@ -106,7 +106,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
 template <class T>
 bool serves(const Request& request) {
     const Correlation& g = request.part;
-    return request.is_correlation() && g.window() > 0 && g.k <= kernels<T>().max_dots &&
+    return request.is_correlation() && g.window() > 0 && g.k <= kernels<T>().max_reduced_filters &&
            choose_runs<T>(g).steps <= kSumLength;
 }
 
@@ -128,7 +128,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     decisions->key = pack_key(g, PackForm::small_k_reduce, {runs.length, runs.whole_rows, 0, 0});
     decisions->tiles = plan_tiles(g, 1, g.c, request.threads, size);
     PlanSummary& summary = decisions->summary;
-    summary.kernel = "dot_row";
+    summary.kernel = "small_k_reduce_row";
     summary.tile_pixels = 1;
     summary.tile_filters = g.k;
     summary.tasks = decisions->tiles.tasks(g);

@@ -52,7 +52,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         const Planar planar(a, count);
         const Scratch<T> copy(planar.size<T>(g.c));
         fill_planar(a, y0, count, operands.input + g.input + n * g.image, g.pixel, g.c, copy.get());
-        FlatRows<T> rows{};
+        SmallKSpreadRows<T> rows{};
         rows.x = copy.get();
         rows.x_plane = planar.plane;
         rows.x_row = planar.line;
@@ -67,7 +67,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         rows.pixels = a.q;
         rows.filter_count = g.k;
         rows.relu = g.finish && operands.relu;
-        kernels<T>().flat_rows(rows);
+        kernels<T>().small_k_spread_rows(rows);
     });
 }
 
@@ -95,7 +95,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     decisions->rows = choose_spread_rows<T>(a, g.c, g.k, g.n, 4 * request.threads);
     decisions->key = pack_key(g, PackForm::small_k_spread, {width, 0, 0, 0});
     PlanSummary& summary = decisions->summary;
-    summary.kernel = "flat_rows";
+    summary.kernel = "small_k_spread_rows";
     summary.tile_pixels = std::min(decisions->rows, kRegisterRows) * ceil_div(width, g.k);
     summary.tile_filters = g.k;
     summary.tasks = g.n * ceil_div(a.p, decisions->rows);

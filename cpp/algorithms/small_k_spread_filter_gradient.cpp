@@ -59,7 +59,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
             const std::int64_t count = std::min(plan.rows, o.p - y0);
             const Planar planar(a, count);
             fill_planar(a, y0, count, operands.input + n * o.h * o.w * o.c, o.c, o.c, copy.get());
-            FlatFilterRows<T> rows{};
+            SmallKSpreadFilterRows<T> rows{};
             rows.x = copy.get();
             rows.x_plane = planar.plane;
             rows.x_row = planar.line;
@@ -72,7 +72,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
             rows.rows = count;
             rows.pixels = o.q;
             rows.filter_count = o.k;
-            kernels<T>().flat_filter_rows(rows);
+            kernels<T>().small_k_spread_filter_rows(rows);
         }
     });
     add_partials(plan.parts - 1, plan.lanes, partial.get() + plan.lanes, partial.get());
@@ -105,7 +105,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     cut.patterns = lane_patterns<T>(o.k);
     cut.lanes = cut.patterns * taps * kernels<T>().width;
     PlanSummary& summary = decisions->summary;
-    summary.kernel = "flat_filter_rows";
+    summary.kernel = "small_k_spread_filter_rows";
     summary.tile_pixels = o.r;
     summary.tile_filters = o.k;
     summary.tasks = cut.parts;

@@ -99,7 +99,7 @@ struct MaxGradWindow {
         FASTCONV_UNROLL
         for (int p = 0; p < P; ++p) grad[p] = fetch<T, Part>(a.grad + (i + p) * a.grad_step + c, count);
         T* to = a.y + i * a.y_step + c;
-        if (a.apart) {
+        if (a.disjoint) {
             for (int64_t t = 0; t < a.taps; ++t) {
                 const Index<T> here = Index<T>{} + static_cast<Lane<T>>(t);
                 FASTCONV_UNROLL
@@ -145,7 +145,7 @@ struct AvgGradWindow {
             T* to = a.y + (i + p) * a.y_step + c;
             for (int64_t t = 0; t < a.taps; ++t) {
                 T* at = to + a.offsets[t];
-                put<T, Part>(at, a.apart ? grad : fetch<T, Part>(at, count) + grad, count);
+                put<T, Part>(at, a.disjoint ? grad : fetch<T, Part>(at, count) + grad, count);
             }
         }
     }
@@ -167,8 +167,8 @@ void max_row(const PoolRow<T>& a) {
 }
 template <class T>
 void max_grad_row(const PoolRow<T>& a) {
-    if (!a.apart || !has_pairs(a))
-        each_window<MaxGradWindow>(a, a.apart);
+    if (!a.disjoint || !has_pairs(a))
+        each_window<MaxGradWindow>(a, a.disjoint);
     else if (has_permute && a.chosen_tap && 2 * a.channels <= width<T>)
         scatter_pairs(a);
     else if (a.chosen_tap)
@@ -182,7 +182,7 @@ void avg_row(const PoolRow<T>& a) {
 }
 template <class T>
 void avg_grad_row(const PoolRow<T>& a) {
-    each_window<AvgGradWindow>(a, a.apart);
+    each_window<AvgGradWindow>(a, a.disjoint);
 }
 
 template <class T>

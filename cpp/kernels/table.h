@@ -27,7 +27,7 @@ struct ConvRow {
 
 /// As ConvRow for few filters: `filters` is [filter][segment][element, zero-padded to whole vectors].
 template <class T>
-struct DotRow {
+struct SmallKReduceRow {
     const T* x;
     ptrdiff_t x_step;
     const ptrdiff_t* segments;
@@ -37,28 +37,28 @@ struct DotRow {
     const T* bias;
     T* y;
     ptrdiff_t y_step;
-    int64_t pixels, filter_count; // filter_count: at most max_dots
+    int64_t pixels, filter_count; // filter_count: at most max_reduced_filters
     bool accumulate, relu;
 };
 
 /// Few filters: output row `row`, lane v*width + l of its pixels x filters, from a planar input, whose element (c, row,
 /// column) is at c*x_plane + row*x_row + column. At most a vector beyond the last column is read.
 template <class T>
-struct FlatRows {
+struct SmallKSpreadRows {
     const T* x;
     ptrdiff_t x_plane, x_row;
     int64_t channels, window_rows, columns; // window_rows: 3 or 5; columns: of the window
-    const T* filters;                       // [phase][c][column][row][width]: of the filter that the lane belongs to
-    const T* bias;                          // [phase][width] or null
+    const T* filters;                       // [pattern][c][column][row][width]: of the filter that the lane belongs to
+    const T* bias;                          // [pattern][width] or null
     T* y;
     ptrdiff_t y_row;
     int64_t rows, pixels, filter_count; // filter_count: at most a vector
     bool relu;
 };
 
-/// sums[phase][c][column][row][lane] += what the lane's pixels contribute to that tap of the lane's filter.
+/// sums[pattern][c][column][row][lane] += what the lane's pixels contribute to that tap of the lane's filter.
 template <class T>
-struct FlatFilterRows {
+struct SmallKSpreadFilterRows {
     const T* x;
     ptrdiff_t x_plane, x_row;
     int64_t channels, window_rows, columns;
@@ -139,11 +139,11 @@ struct PoolRow {
     uint8_t* tap;              // max pool only, may be null, laid out as y: t
     const uint8_t* chosen_tap; // its gradient only, laid out as grad: what `tap` was; null: found again in x
     int64_t rows, pixels, channels;
-    bool apart; // gradients: no two windows overlap, so that y is written, not added to
+    bool disjoint; // gradients: no two windows overlap, so that y is written, not added to
 };
 
-/// Gradients behind a max-pooling: window after window the pooled gradient of `filters` filters, and the tap of its
-/// window that each goes to, a number from taps_count on meaning none.
+/// Gradients of what went into a max-pooling: for each pooling window, the pooled gradient of `filters` filters, and
+/// the tap of its window that each goes to, a number from taps_count on meaning none.
 ///
 /// patches[window] = sum over filters k of grad[window][k] * shifts[k*patch + tap*tap_step], of `patch` values each.
 template <class T>
@@ -233,11 +233,11 @@ struct KernelsOf {
     // Indexed by vectors - 1.
     void (*conv_row[4])(const ConvRow<T>&);
     int64_t conv_row_pixels[4]; // most pixels of a register tile
-    int64_t max_dots;
-    void (*dot_row)(const DotRow<T>&);
+    int64_t max_reduced_filters;
+    void (*small_k_reduce_row)(const SmallKReduceRow<T>&);
     bool spreads; // has fast permutations, which more than one filter needs in:
-    void (*flat_rows)(const FlatRows<T>&);
-    void (*flat_filter_rows)(const FlatFilterRows<T>&);
+    void (*small_k_spread_rows)(const SmallKSpreadRows<T>&);
+    void (*small_k_spread_filter_rows)(const SmallKSpreadFilterRows<T>&);
     void (*outer_products[4])(const OuterProducts<T>&);
     int64_t outer_products_count[4]; // most `count` that one register tile takes
     void (*depthwise_row)(const DepthwiseRow<T>&);

@@ -21,7 +21,7 @@ constexpr int max_pixels = registers == 32 ? (16 / M < 8 ? 16 / M : 8) : (12 / M
 
 /// Adds the lanes of sums[p*M + m], m < M, and what else belongs to output m of pixel p, for each of P pixels.
 template <int M, int P, class T>
-FASTCONV_INLINE void finish_each(const DotRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
+FASTCONV_INLINE void finish_each(const SmallKReduceRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
     T values[P * M];
     FASTCONV_UNROLL
     for (int i = 0; i < P * M; ++i) values[i] = add_lanes<T>(sums[i]);
@@ -44,7 +44,7 @@ FASTCONV_INLINE void finish_each(const DotRow<T>& a, const Vec<T> (&sums)[P * M]
 
 /// The same for a vector of outputs at once.
 template <int M, int P, class T>
-FASTCONV_INLINE void finish_together(const DotRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
+FASTCONV_INLINE void finish_together(const SmallKReduceRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
     static_assert(P * M <= width<T>, "one vector of results");
     Vec<T> each[width<T>];
     FASTCONV_UNROLL
@@ -67,7 +67,7 @@ FASTCONV_INLINE void finish_together(const DotRow<T>& a, const Vec<T> (&sums)[P 
 }
 
 template <class T, int M, int P>
-FASTCONV_NOINLINE void dot_tile(const DotRow<T>& a, const T* x, T* y) {
+FASTCONV_NOINLINE void reduce_tile(const SmallKReduceRow<T>& a, const T* x, T* y) {
     Vec<T> sum[P * M];
     FASTCONV_UNROLL
     for (int i = 0; i < P * M; ++i) sum[i] = Vec<T>{};
@@ -107,26 +107,26 @@ FASTCONV_NOINLINE void dot_tile(const DotRow<T>& a, const T* x, T* y) {
 }
 
 template <class T, int M>
-void dot_pixels(const DotRow<T>& a) {
+void reduce_pixels(const SmallKReduceRow<T>& a) {
     constexpr int most = max_pixels<M>;
     each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
         const T* x = a.x + first * a.x_step;
         T* y = a.y + first * a.y_step;
-        dispatch<most>(pixels, [&](auto p) { dot_tile<T, M, p>(a, x, y); });
+        dispatch<most>(pixels, [&](auto p) { reduce_tile<T, M, p>(a, x, y); });
     });
 }
 
 template <class T>
-void dot_row(const DotRow<T>& a) {
-    dispatch<max_filters>(a.filter_count, [&](auto m) { dot_pixels<T, m>(a); });
+void small_k_reduce_row(const SmallKReduceRow<T>& a) {
+    dispatch<max_filters>(a.filter_count, [&](auto m) { reduce_pixels<T, m>(a); });
 }
 
 } // namespace
 
-void add_dot(KernelTable& table) {
-    table.f32.dot_row = dot_row<float>;
-    table.f64.dot_row = dot_row<double>;
-    table.f32.max_dots = table.f64.max_dots = max_filters;
+void add_small_k_reduce(KernelTable& table) {
+    table.f32.small_k_reduce_row = small_k_reduce_row<float>;
+    table.f64.small_k_reduce_row = small_k_reduce_row<double>;
+    table.f32.max_reduced_filters = table.f64.max_reduced_filters = max_filters;
 }
 
 } // namespace FASTCONV_ISA

@@ -312,7 +312,7 @@ void fill(KernelsOf<T>& kernels) {
 
 } // namespace
 
-void add_behind_max_pool(KernelTable& table) {
+void add_max_pool_fused_backward(KernelTable& table) {
     fill(table.f32);
     fill(table.f64);
 }

@@ -1,9 +1,9 @@
-// Few filters, windows of 3 or 5 rows at stride 1: convolution of a band of rows, and its filter gradient.
+// Few filters, windows of 3 or 5 rows at stride 1: convolution of some rows, and its filter gradient.
 //
 // Vectorised over the flattened (pixel, filter) axis of an output row, which is contiguous in NHWC memory: 6 filters
 // fill every lane, where direct.cpp would leave 10 of 16 empty. The input is planar, [channel][row][column], so that
 // the pixels of a vector are neighbours: one load and one permutation spread them over the lanes (none with one
-// filter). The lanes' pixels and filters repeat with a period of at most `filters` vectors, the phases.
+// filter). The lanes' pixels and filters repeat with a period of at most `filters` vectors, the lane patterns.
 //
 // Forward: 8 output rows sit in registers, so that a spread value of input row t serves the R output rows whose windows
 // cross it: per channel and column tap 8 + R - 1 permutations and R filter vectors feed 8*R FMAs. Register budget:
@@ -12,8 +12,8 @@
 // Ceiling: the FMA peak where permutations have a port of their own, else FMAs/(FMAs + permutations) of it.
 //
 // Inside a training step the output has left the caches since the last one, and a dy of more than L2 has, too; both go
-// in columns of vectors, where no prefetcher of the hardware follows. So while a band is computed, that of the same
-// size behind it, which comes next, is prefetched, as much for each tile as the tile writes or reads.
+// in columns of vectors, where no prefetcher of the hardware follows. So while some rows are computed, as many rows
+// that follow, which come next, are prefetched: for each tile as much as the tile writes or reads.
 //
 // The sum of an output runs over channels and then column taps and row taps (with 32 registers and 3x3 windows: row
 // taps and column taps), in one chain, whatever the tile.
@@ -44,11 +44,11 @@ FASTCONV_INLINE Vec<T> load_pixels(const T* from, Index<T> lanes) {
 
 /// The vectors of a row that start with the same filter, and where their lanes find their pixels.
 template <class T>
-struct Phase {
+struct LanePattern {
     Index<T> lanes; // pixel of each lane, counted from the first lane's
     int64_t period;
 
-    Phase(int64_t first, int64_t filters) {
+    LanePattern(int64_t first, int64_t filters) {
         int64_t filter = first * width<T> % filters;
         Lane<T> pixel = 0;
         for (int lane = 0; lane < width<T>; ++lane) {
@@ -66,7 +66,7 @@ struct Phase {
 /// Adds to `sum` what the R x columns taps of each channel contribute, unless `nine` is set. (GCC spills registers
 /// where the caller asks instead.)
 template <class T, int R, int Rows, bool One>
-FASTCONV_INLINE void add_taps(const FlatRows<T>& a, bool nine, const T* x, const T* filters, Index<T> lanes,
+FASTCONV_INLINE void add_taps(const SmallKSpreadRows<T>& a, bool nine, const T* x, const T* filters, Index<T> lanes,
                               Vec<T> (&sum)[Rows]) {
     for (int64_t c = 0; !nine && c < a.channels; ++c) {
         for (int64_t j = 0; j < a.columns; ++j) {
@@ -90,8 +90,8 @@ FASTCONV_INLINE void add_taps(const FlatRows<T>& a, bool nine, const T* x, const
 /// The same, if `nine` is set, for 3x3 windows with registers for all nine filters of a channel: one load, which
 /// crosses a cache line, serves three taps.
 template <class T, int Rows>
-FASTCONV_INLINE void add_nine_taps(const FlatRows<T>& a, bool nine, const T* x, const T* filters, Index<T> lanes,
-                                   Vec<T> (&sum)[Rows]) {
+FASTCONV_INLINE void add_nine_taps(const SmallKSpreadRows<T>& a, bool nine, const T* x, const T* filters,
+                                   Index<T> lanes, Vec<T> (&sum)[Rows]) {
     for (int64_t c = 0; nine && c < a.channels; ++c) {
         const T* from = x + c * a.x_plane;
         Vec<T> filter[9];
@@ -114,8 +114,8 @@ FASTCONV_INLINE void add_nine_taps(const FlatRows<T>& a, bool nine, const T* x, 
 }
 
 template <class T, int R, int Rows, bool One>
-FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filters, Index<T> lanes, const T* bias, T* y,
-                               int64_t count) {
+FASTCONV_INLINE void spread_tile(const SmallKSpreadRows<T>& a, const T* x, const T* filters, Index<T> lanes,
+                                 const T* bias, T* y, int64_t count) {
     Vec<T> sum[Rows];
     FASTCONV_UNROLL
     for (int row = 0; row < Rows; ++row) sum[row] = Vec<T>{};
@@ -139,23 +139,23 @@ FASTCONV_INLINE void flat_tile(const FlatRows<T>& a, const T* x, const T* filter
 }
 
 template <class T, int R, bool One>
-void flat_rows(const FlatRows<T>& a) {
+void small_k_spread_rows(const SmallKSpreadRows<T>& a) {
     const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
     const char* ahead = reinterpret_cast<const char*>(a.y + a.rows * a.y_row); // is written next
     int64_t period = 1;
-    for (int64_t phase = 0; phase < period && phase < vectors; ++phase) {
-        const Phase<T> at(phase, a.filter_count);
+    for (int64_t pattern = 0; pattern < period && pattern < vectors; ++pattern) {
+        const LanePattern<T> at(pattern, a.filter_count);
         period = at.period;
-        const T* filters = a.filters + phase * a.channels * a.columns * R * width<T>;
-        const T* bias = a.bias ? a.bias + phase * width<T> : nullptr;
-        for (int64_t v = phase; v < vectors; v += period) {
+        const T* filters = a.filters + pattern * a.channels * a.columns * R * width<T>;
+        const T* bias = a.bias ? a.bias + pattern * width<T> : nullptr;
+        for (int64_t v = pattern; v < vectors; v += period) {
             const int64_t count = length - v * width<T>;
             const T* x = a.x + v * width<T> / a.filter_count;
             T* y = a.y + v * width<T>;
             each_tile(a.rows, most_rows, [&](int64_t rows, int64_t) {
                 ahead = prefetch<true>(ahead, rows * vector_bytes);
-                dispatch<most_rows>(rows,
-                                    [&](auto n) { flat_tile<T, R, n, One>(a, x, filters, at.lanes, bias, y, count); });
+                dispatch<most_rows>(
+                    rows, [&](auto n) { spread_tile<T, R, n, One>(a, x, filters, at.lanes, bias, y, count); });
                 x += rows * a.x_row;
                 y += rows * a.y_row;
             });
@@ -164,17 +164,18 @@ void flat_rows(const FlatRows<T>& a) {
 }
 
 template <class T>
-void flat_rows_any(const FlatRows<T>& a) {
+void small_k_spread_rows_any(const SmallKSpreadRows<T>& a) {
     if constexpr (has_permute) {
-        if (a.filter_count > 1) return a.window_rows == 3 ? flat_rows<T, 3, false>(a) : flat_rows<T, 5, false>(a);
+        if (a.filter_count > 1)
+            return a.window_rows == 3 ? small_k_spread_rows<T, 3, false>(a) : small_k_spread_rows<T, 5, false>(a);
     }
-    a.window_rows == 3 ? flat_rows<T, 3, true>(a) : flat_rows<T, 5, true>(a);
+    a.window_rows == 3 ? small_k_spread_rows<T, 3, true>(a) : small_k_spread_rows<T, 5, true>(a);
 }
 
 /// Adds the products of J neighbouring column taps x R row taps to `sums`, [column tap][row tap][lane].
 template <class T, int R, int J, bool One, bool Part>
-FASTCONV_INLINE void gradient_column(const FlatFilterRows<T>& a, const T* x, const T* dy, Index<T> lanes, int64_t count,
-                                     T* sums) {
+FASTCONV_INLINE void gradient_column(const SmallKSpreadFilterRows<T>& a, const T* x, const T* dy, Index<T> lanes,
+                                     int64_t count, T* sums) {
     Vec<T> sum[J][R];
     FASTCONV_UNROLL
     for (int j = 0; j < J; ++j) {
@@ -251,7 +252,7 @@ FASTCONV_INLINE void gradient_column(const FlatFilterRows<T>& a, const T* x, con
 }
 
 template <class T, int R, bool One, bool Part>
-FASTCONV_INLINE void gradient_columns(const FlatFilterRows<T>& a, const T* x, const T* dy, Index<T> lanes,
+FASTCONV_INLINE void gradient_columns(const SmallKSpreadFilterRows<T>& a, const T* x, const T* dy, Index<T> lanes,
                                       int64_t count, T* sums) {
     constexpr int several = R == 3 ? 3 : 2;
     for (int64_t c = 0; c < a.channels; ++c) {
@@ -269,15 +270,15 @@ FASTCONV_INLINE void gradient_columns(const FlatFilterRows<T>& a, const T* x, co
 }
 
 template <class T, int R, bool One>
-void flat_filter_rows(const FlatFilterRows<T>& a) {
+void small_k_spread_filter_rows(const SmallKSpreadFilterRows<T>& a) {
     const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
     const char* ahead = reinterpret_cast<const char*>(a.dy + a.rows * a.dy_row); // is read next
     int64_t period = 1;
-    for (int64_t phase = 0; phase < period && phase < vectors; ++phase) {
-        const Phase<T> at(phase, a.filter_count);
+    for (int64_t pattern = 0; pattern < period && pattern < vectors; ++pattern) {
+        const LanePattern<T> at(pattern, a.filter_count);
         period = at.period;
-        T* sums = a.sums + phase * a.channels * a.columns * R * width<T>;
-        for (int64_t v = phase; v < vectors; v += period) {
+        T* sums = a.sums + pattern * a.channels * a.columns * R * width<T>;
+        for (int64_t v = pattern; v < vectors; v += period) {
             const T* x = a.x + v * width<T> / a.filter_count;
             const T* dy = a.dy + v * width<T>;
             const int64_t count = length - v * width<T>;
@@ -291,24 +292,25 @@ void flat_filter_rows(const FlatFilterRows<T>& a) {
 }
 
 template <class T>
-void flat_filter_rows_any(const FlatFilterRows<T>& a) {
+void small_k_spread_filter_rows_any(const SmallKSpreadFilterRows<T>& a) {
     if constexpr (has_permute) {
         if (a.filter_count > 1)
-            return a.window_rows == 3 ? flat_filter_rows<T, 3, false>(a) : flat_filter_rows<T, 5, false>(a);
+            return a.window_rows == 3 ? small_k_spread_filter_rows<T, 3, false>(a)
+                                      : small_k_spread_filter_rows<T, 5, false>(a);
     }
-    a.window_rows == 3 ? flat_filter_rows<T, 3, true>(a) : flat_filter_rows<T, 5, true>(a);
+    a.window_rows == 3 ? small_k_spread_filter_rows<T, 3, true>(a) : small_k_spread_filter_rows<T, 5, true>(a);
 }
 
 template <class T>
 void fill(KernelsOf<T>& kernels) {
-    kernels.flat_rows = flat_rows_any<T>;
-    kernels.flat_filter_rows = flat_filter_rows_any<T>;
+    kernels.small_k_spread_rows = small_k_spread_rows_any<T>;
+    kernels.small_k_spread_filter_rows = small_k_spread_filter_rows_any<T>;
     kernels.spreads = has_permute;
 }
 
 } // namespace
 
-void add_flat(KernelTable& table) {
+void add_small_k_spread(KernelTable& table) {
     fill(table.f32);
     fill(table.f64);
 }
