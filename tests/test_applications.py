@@ -125,7 +125,7 @@ def test_errors_are_relative_to_norms() -> None:
     one = np.ones(4)
     expected = {"outputs": 1e-9 * one, "kernel": one, "bias": 1e-15 * one}
     found = {"outputs": 1.1e-9 * one, "kernel": 1.2 * one, "bias": 2e-15 * one}
-    disjoint = errors(found, expected)
+    apart = errors(found, expected)
     assert apart == pytest.approx({"outputs": 0.1, "kernel": 0.2, "bias": 1e-11})
 
 

@@ -46,7 +46,7 @@ def errors(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
 
 def mean_errors(found: Iterable[dict[str, Any]], expected: list[dict[str, Any]]) -> dict[str, float]:
     """The root mean square of how far each tensor is off."""
-    disjoint = [errors(one, exact) for one, exact in zip(found, expected, strict=True)]
+    apart = [errors(one, exact) for one, exact in zip(found, expected, strict=True)]
     return {name: float(np.sqrt(np.mean([one[name] ** 2 for one in apart]))) for name in apart[0]}
 
 
@@ -55,7 +55,7 @@ def disagreements_in_float64(network: str, size: int, batch: int) -> tuple[float
     stock = build(network, size, "float64")
     x, y = images(stock, batch), labels(batch)
     ours = fastconv.keras.accelerate(stock)
-    disjoint = errors(outputs_and_gradients(ours, x, y), outputs_and_gradients(stock, x, y))
+    apart = errors(outputs_and_gradients(ours, x, y), outputs_and_gradients(stock, x, y))
     wrong = [f"{name}: {error:.1e} from stock in float64" for name, error in apart.items() if not error <= AGREEMENT]
     return max(apart.values()), wrong
 

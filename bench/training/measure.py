@@ -44,7 +44,7 @@ def disagreement(task: Task, found: Array, expected: Array) -> str | None:
     """Why two results of a task's check are not the same; None if they are."""
     if found.shape != expected.shape:
         return f"{found.shape} instead of {expected.shape}"
-    disjoint = float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+    apart = float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
     if not apart <= TOLERANCE[task.kind]:  # a NaN is not
         return f"{apart:.1e} apart, {TOLERANCE[task.kind]:.0e} allowed"
     return None
@@ -74,7 +74,7 @@ def measure(
             checks = entry.pop("checks")
             if library.library != "floor":  # another network
                 expected = next(iter(checks.values())) if expected is None else expected
-                disjoint = {label: disagreement(task, check, expected) for label, check in checks.items()}
+                apart = {label: disagreement(task, check, expected) for label, check in checks.items()}
                 if any(apart.values()):
                     refused[library.library] = f"wrong: {apart}"
                     wrong.append(library.library)
