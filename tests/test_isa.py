@@ -78,7 +78,7 @@ def test_kernels_keep_to_their_instruction_set() -> None:
         assert len(found) >= 20, f"{len(found)} functions of {isa}: was the library stripped of its symbols?"
     assert not [f.name for f in kernels["baseline"] if f.vex]
     assert not [f.name for f in kernels["avx2"] if f.avx512]
-    for name in ("conv_row", "outer_products", "depthwise_row", "max_row", "avg_row"):
+    for name in ("conv_tile", "outer_tile", "depthwise_row", "max_row", "avg_row"):
         for isa in ("avx2", "avx512"):
             assert any(f.vex and name in f.name for f in kernels[isa]), f"no vector instructions in {isa}'s {name}"
     assert any(f.avx512 for f in kernels["avx512"])
