@@ -1,8 +1,8 @@
 // Depthwise convolution of a row of pixels, and its filter gradient.
 //
 // Vectorised over channels. Forward: P pixels x KV vectors of channels in registers, 4x4 of 32 or 4x2 of 16; the
-// filters of a tap serve P pixels, and KV neighbouring lines of a pixel spread over the sets of L1, where lines of
-// pixels a power of two apart would drive each other out. Filter gradient: up to 9 taps x 2 vectors of channels (1 of
+// filters of a tap serve P pixels. KV neighbouring lines of a pixel spread over the sets of L1; lines of pixels a power
+// of two apart would evict each other. Filter gradient: up to 9 taps x 2 vectors of channels (1 of
 // 16 registers); the dy vector of a pixel serves all taps. Each FMA takes its own load of x, so the ceiling is the load
 // ports': two vectors a cycle from L1, one where x is not aligned to lines.
 //

@@ -77,7 +77,7 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
     const ptrdiff_t step = a.x_step;
     const T* filters = a.filters;
     if (a.segment_count == 1 && a.segment_length == step && step * static_cast<ptrdiff_t>(sizeof(T)) <= 2048) {
-        // 1x1 windows: P short runs at a time end before the hardware sees where they go; the next tile's follow here.
+        // 1x1 windows: P short runs end before the hardware prefetcher recognises them, so fetch the next tile's.
         const char* next = reinterpret_cast<const char*>(x + P * step);
         for (ptrdiff_t at = 0; at < P * step * static_cast<ptrdiff_t>(sizeof(T)); at += 64)
             __builtin_prefetch(next + at, 0, 2);

@@ -1,8 +1,9 @@
 // Max pooling, and its gradient, of 2x2 windows with stride 2 and fewer channels than lanes.
 //
-// `group` windows fill the lanes: lane l is channel l % channels of window l / channels. Their input is two contiguous
-// runs, one a row, of which `even` and `odd` pick the left and the right tap. Whole vectors are loaded and stored: what
-// that is too much belongs to the next window, whose turn comes later. Only the last group of a row is partial.
+// Vectorised over the flattened row of (window, channel): `group` windows fill the lanes, and lane l is channel
+// l % channels of window l / channels. Their input is two contiguous runs, one a row, from which `even` and `odd` pick
+// the left and the right tap. Whole vectors are loaded and stored: the surplus belongs to the next window, which is
+// computed later. Only the last group of a row is partial.
 #pragma once
 
 #include "kernels/pooling.h"

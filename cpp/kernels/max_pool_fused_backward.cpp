@@ -1,28 +1,29 @@
-// The gradients of a small convolution whose output went into a max-pooling, from the pooled gradient: of each window
-// of the pooling only one pixel has a gradient, so that of 2x2 windows three quarters of the products are not computed.
+// The gradients of a small convolution whose output went into a max-pooling, computed from the pooled gradient. Only
+// one pixel of each pooling window has a gradient, so for 2x2 windows three quarters of the products are not computed.
 //
-// Which pixel that is, its tap, differs from filter to filter and is known only at run time, so it selects an address:
+// Which pixel that is, its tap, differs from filter to filter and is known only at run time. It selects an address:
 //
 // pooled_patches, the input gradient: the patch of input pixels that a pooling window's pixels read is a sum over the
-// filters of grad * the filter, shifted by its tap in a patch of zeros. All shifts are in a table that sits in L1.
-// Vectorised over the patch's values, of which up to 12 vectors (AVX2: 8) are sums in registers; each step is a
-// broadcast and as many FMAs from memory. Ceiling: two loads a cycle, which is 6 of 7 FMAs for patches of 6 vectors.
+// filters. A summand is grad * the filter, shifted by its tap in a patch of zeros; all shifts are in a table that sits
+// in L1. Vectorised over the values of a patch: up to 12 vectors of sums (8 with 16 registers) sit in registers. A step
+// is a broadcast and as many FMAs from memory. Ceiling: two loads a cycle, that is 6 of 7 FMAs for patches of 6
+// vectors.
 //
-// pooled_products, the filter gradient of one image: the windows that the convolution's pixels read lie one by one in
-// memory, copied by window_columns; the sums of 4 filters x up to 4 vectors of window elements (AVX2: 4 x 3, 2 x 5 or
-// 1 x 7) sit in registers while the pooling windows stream by. A step loads a tap, its offset, a gradient and the
-// window, two loads a cycle.
+// pooled_products, the filter gradient of one image: window_columns copies the windows that the convolution's pixels
+// read, so that each is contiguous. The sums of 4 filters x up to 4 vectors of window elements (with 16 registers: 4 x
+// 3, 2 x 5 or 1 x 7) sit in registers while the pooling windows stream by. A step loads a tap, its offset, a gradient
+// and the window. Ceiling: two loads a cycle.
 //
-// pooled_runs, the same for windows of few values, as those of 3x3 windows of one channel: copying them would take
-// longer than the sums, so that the rows of a window, four values each, are read where they are. The sums of 4 filters
-// x up to 3 rows sit in registers. A step loads a tap, its offset, a gradient and the rows, two loads a cycle.
+// pooled_runs, the same for windows of few values, such as 3x3 windows of one channel. Copying them would take longer
+// than the sums, so the rows of a window, four values each, are read in place. The sums of 4 filters x up to 3 rows sit
+// in registers. A step loads a tap, its offset, a gradient and the rows. Ceiling: two loads a cycle.
 //
 // pooled_spreads, the same where a patch fits one vector of 16 lanes: it is loaded once, row by row, and serves all
-// filters, whose tap selects a permutation; 8 sums, the patch and 3 masks are in registers. A step loads a tap, a
+// filters. A filter's tap selects a permutation. 8 sums, the patch and 3 masks sit in registers. A step loads a tap, a
 // permutation and a gradient.
 //
-// The table's zeros meet gradients, which must be finite (all_finite). Lanes beside a window hold anything; nobody
-// looks.
+// Zeros of the table are multiplied by gradients, which therefore must be finite (all_finite). Lanes beside a window
+// may hold anything: nothing reads their sums.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -32,7 +33,7 @@ namespace {
 
 constexpr int most_patch_vectors = registers == 32 ? 12 : 8;
 
-// Not inlined into one large function, whose pointers GCC would not keep in registers.
+// Not inlined: GCC would not keep the pointers of one large function in registers.
 template <class T, int Windows, int Vectors>
 FASTCONV_NOINLINE void patches(const PooledPatches<T>& a, int64_t window, ptrdiff_t at) {
     const int64_t filters = a.filters, taps_count = a.taps_count;

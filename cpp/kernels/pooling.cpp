@@ -1,12 +1,11 @@
 // Max and average pooling of rows of windows, and their gradients.
 //
-// Vectorised over channels; the running maximum (with its tap) or sum of one vector of channels sits in registers while
-// the window streams by. One load a tap: the ceiling is the load ports' in L1 and the memory's beyond. Few channels
-// would leave most lanes empty, so that the commonest window, 2x2 with stride 2, is then vectorised over the flattened
-// row of (window, channel): see Pairs.
+// Vectorised over channels: the running maximum (with its tap) or sum of one vector of channels sits in registers while
+// the window streams by. One load a tap: the ceiling is the load ports' in L1, and memory's beyond. Few channels would
+// leave most lanes empty, so the commonest window, 2x2 with stride 2, then has kernels of its own (max_pool_2x2.h).
 //
-// Maximum: starts from the window's first element and takes a later one only if it is greater or the first NaN, so that
-// the first maximum in row-major order wins, a NaN beats everything, and the first NaN wins among NaNs.
+// Maximum: starts from the window's first element and takes a later one only if it is greater or the first NaN. So the
+// first maximum in row-major order wins, a NaN beats everything, and the first NaN wins among NaNs.
 #include "kernels/pooling.h"
 #include "kernels/max_pool_2x2.h"
 

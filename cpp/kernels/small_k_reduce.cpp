@@ -1,13 +1,13 @@
-// Direct convolution with few filters, for a row of output pixels: input gradients of first layers, above all.
+// Direct convolution with few filters, for a row of output pixels: above all, the input gradients of first layers.
 //
-// Vectorised over the reduction (the values of a window), since 3 filters would fill 3 of 16 lanes of direct.cpp's
+// Vectorised over the reduction (the values of a window), because 3 filters would fill 3 of 16 lanes of direct.cpp's
 // tile. P pixels x M filters, each a vector of partial sums, sit in registers: per vector of window values M loads of
 // packed filters and P loads of x feed P*M FMAs. At the end the lanes of each sum are added. Register budget: P*M sums
-// + M filters + 1 value: 16 + 8 + 1 of 32 at most, 12 + 4 + 1 of 16 (the last from memory). Sixteen sums are one vector
-// of results: with AVX-512 they are transposed and added together, 3 operations a sum. Ceiling: the FMA peak less these
-// additions, and less the loads that cross a cache line (all, where x is not aligned).
+// + M filters + 1 value: at most 16 + 8 + 1 of 32, or 12 + 4 + 1 of 16 (the last from memory). Where an ISA adds the
+// lanes of a vector of sums together (AVX-512: transposed, 3 operations a sum), all results of a tile are one vector.
+// Ceiling: the FMA peak less these additions, and less the loads that cross a cache line (all, where x is not aligned).
 //
-// The lanes of a sum are added in a fixed order, and a window value's lane depends on the layer only.
+// The lanes of a sum are added in a fixed order, and the lane of a window value depends on the layer only.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 

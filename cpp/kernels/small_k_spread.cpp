@@ -2,8 +2,8 @@
 //
 // Vectorised over the flattened (pixel, filter) axis of an output row, which is contiguous in NHWC memory: 6 filters
 // fill every lane, where direct.cpp would leave 10 of 16 empty. The input is planar, [channel][row][column], so that
-// the pixels of a vector are neighbours: one load and one permutation spread them over the lanes (none with one
-// filter). The lanes' pixels and filters repeat with a period of at most `filters` vectors, the lane patterns.
+// the pixels of a vector are neighbours: one load and one permutation spread them over the lanes (one filter needs no
+// permutation). Which pixel and filter a lane belongs to repeats after at most `filters` vectors, the lane patterns.
 //
 // Forward: 8 output rows sit in registers, so that a spread value of input row t serves the R output rows whose windows
 // cross it: per channel and column tap 8 + R - 1 permutations and R filter vectors feed 8*R FMAs. Register budget:
@@ -11,12 +11,12 @@
 // of 5) while the rows stream by: J permutations and R loads of dy feed R*J FMAs; 10 + 2 + 1 of 16 registers.
 // Ceiling: the FMA peak where permutations have a port of their own, else FMAs/(FMAs + permutations) of it.
 //
-// Inside a training step the output has left the caches since the last one, and a dy of more than L2 has, too; both go
-// in columns of vectors, where no prefetcher of the hardware follows. So while some rows are computed, as many rows
-// that follow, which come next, are prefetched: for each tile as much as the tile writes or reads.
+// In a training step, output and dy are not in the caches: they were last used a whole step ago, or dy is larger than
+// L2. Both are accessed in columns of vectors, which no hardware prefetcher follows. So each tile prefetches as much of
+// the rows that follow as it writes or reads of its own.
 //
-// The sum of an output runs over channels and then column taps and row taps (with 32 registers and 3x3 windows: row
-// taps and column taps), in one chain, whatever the tile.
+// The sum of an output runs over channels, then column taps, then row taps (with 32 registers and 3x3 windows: row
+// taps, then column taps), in one chain, whatever the tile.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -63,8 +63,8 @@ struct LanePattern {
     }
 };
 
-/// Adds to `sum` what the R x columns taps of each channel contribute, unless `nine` is set. (GCC spills registers
-/// where the caller asks instead.)
+/// Adds to `sum` what the R x columns taps of each channel contribute, unless `nine` is set. (If the
+/// caller tested it instead, GCC would spill registers.)
 template <class T, int R, int Rows, bool One>
 FASTCONV_INLINE void add_taps(const SmallKSpreadRows<T>& a, bool nine, const T* x, const T* filters, Index<T> lanes,
                               Vec<T> (&sum)[Rows]) {

@@ -1,10 +1,8 @@
-// Transposes a matrix: packs filters whose lanes are not neighbours in memory, and turns NHWC to NCHW and back.
+// Transposes a matrix: packs filters whose lanes are not neighbours in memory, and converts between NHWC and NCHW.
 //
-// Vectorised over both axes: a square of 32 bytes x 32 bytes (8x8 float32, 4x4 float64) sits in 8 (4) registers and is
-// transposed there, 3 (2) shuffles a vector, so that both sides are read and written in whole vectors; AVX-512 would
-// halve the stores but need 4 shuffles a vector. Squares over the right edge are loaded in part; fewer rows than a
-// square's, and the baseline, go value by value. The ceiling is the shuffle port's vector a cycle, and memory's beyond
-// L1.
+// Vectorised over both axes: a square (AVX2 and AVX-512: 32 bytes x 32 bytes) is transposed in registers, so that both
+// sides are read and written in whole vectors. Squares over the right edge are loaded in part. Fewer rows than a square
+// has, and the baseline, go value by value. Ceiling: the shuffle port's vector a cycle, and memory's beyond L1.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 

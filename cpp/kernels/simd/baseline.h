@@ -7,8 +7,8 @@ namespace {
 
 constexpr int vector_bytes = 16;
 constexpr int registers = 16;
-constexpr bool has_permute = false;
-constexpr bool has_masks = false;
+constexpr bool has_permute = false; // permutations by a vector of lanes are one or two instructions
+constexpr bool has_masks = false;   // partial loads and stores take no longer than whole ones
 
 } // namespace
 } // namespace FASTCONV_ISA
