@@ -50,7 +50,7 @@ FASTCONV_INLINE void finish_together(const SmallKReduceRow<T>& a, const Vec<T> (
     FASTCONV_UNROLL
     for (int i = 0; i < width<T>; ++i) each[i] = i < P * M ? sums[i < P * M ? i : 0] : Vec<T>{};
     const Vec<T> all = add_lanes_of_each<T>(each);
-    Index<T> lanes;
+    Index<T> lanes{};
     FASTCONV_UNROLL
     for (int lane = 0; lane < width<T>; ++lane) lanes[lane] = lane;
     Vec<T> bias{};

@@ -73,16 +73,31 @@ FASTCONV_INLINE void keep_in_register(V& value) {
 
 // ---- Primitives that an ISA may specialise
 
-// load_part and store_part touch the first `count` (1 ... width) elements only; the other lanes read as zero.
+// load_part and store_part touch the first `count` (1 ... width) elements only; the other lanes read as zero. (Not
+// inlined: their branches, many times in each kernel, would take a tenth of the whole build.)
 template <class T>
-FASTCONV_INLINE Vec<T> load_part(const T* from, int64_t count) {
-    Vec<T> value{};
-    for (int64_t i = 0; i < count; ++i) value[i] = from[i];
-    return value;
+FASTCONV_NOINLINE Vec<T> load_part(const T* from, int64_t count) {
+    T values[width<T>] = {};
+    int64_t at = 0;
+    FASTCONV_UNROLL
+    for (int lanes = width<T>; lanes > 0; lanes /= 2) {
+        if (!(count & lanes)) continue;
+        __builtin_memcpy(values + at, from + at, static_cast<size_t>(lanes) * sizeof(T));
+        at += lanes;
+    }
+    return load(values);
 }
 template <class T>
-FASTCONV_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) to[i] = value[i];
+FASTCONV_NOINLINE void store_part(T* to, Vec<T> value, int64_t count) {
+    T values[width<T>];
+    store(values, value);
+    int64_t at = 0;
+    FASTCONV_UNROLL
+    for (int lanes = width<T>; lanes > 0; lanes /= 2) {
+        if (!(count & lanes)) continue;
+        __builtin_memcpy(to + at, values + at, static_cast<size_t>(lanes) * sizeof(T));
+        at += lanes;
+    }
 }
 
 /// The sum of all lanes, added by halves: lane i + lane i + width/2, and so on.
@@ -105,7 +120,7 @@ constexpr bool adds_lanes_together = false;
 /// Lane i is the sum of all lanes of values[i].
 template <class T>
 FASTCONV_INLINE Vec<T> add_lanes_of_each(const Vec<T> (&values)[width<T>]) {
-    Vec<T> sums;
+    Vec<T> sums{};
     FASTCONV_UNROLL
     for (int i = 0; i < width<T>; ++i) sums[i] = add_lanes<T>(values[i]);
     return sums;
@@ -115,7 +130,7 @@ FASTCONV_INLINE Vec<T> add_lanes_of_each(const Vec<T> (&values)[width<T>]) {
 /// Lane l is values[lanes[l]]; of `lanes` only the bits that tell lanes apart count.
 template <class T>
 FASTCONV_INLINE Vec<T> permute(Vec<T> values, Index<T> lanes) {
-    Vec<T> result;
+    Vec<T> result{};
     FASTCONV_UNROLL
     for (int l = 0; l < width<T>; ++l) result[l] = values[lanes[l] & (width<T> - 1)];
     return result;
