@@ -24,10 +24,8 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
     if not inplace:
         model = copy_model(model)
     fates = _fates(model)
-    for conv, relu in fusible(model) if fuse else ():
-        if fates[conv][0] or type(conv) is fastconv.keras.Conv2D:
-            fates[conv] = FUSED[keras.layers.Conv2D], f"is fastconv's now, and computes {relu.name}"
-            fates[relu] = FUSED[type(relu)], f"is computed by {conv.name}"
+    for relu, convs in fusible(model).items() if fuse else ():
+        fates[relu] = FUSED[type(relu)], f"is computed by {' and '.join(conv.name for conv in convs)}"
     for layer, (ours, _) in fates.items():
         if ours:
             change_class(layer, ours)

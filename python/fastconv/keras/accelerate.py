@@ -20,9 +20,8 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     verbose : bool
         Whether to print what became of each layer, and why.
     fuse : bool
-        Whether a `Conv2D` without activation also does the work of a ``ReLU()`` or ``Activation("relu")`` right after
-        it, if nobody else uses what is between them. Both layers stay in the model, with their names, but the output
-        of the first is then that of the second.
+        Whether, in graphs (`predict`, `fit`, ``tf.function``), a `Conv2D` without activation also does the work of a
+        ``ReLU()`` or ``Activation("relu")`` right after it. Both layers stay in the model with their own outputs.
 
     Returns
     -------

@@ -21,6 +21,14 @@ except ImportError:
         return False
 
 
+try:
+    from tensorflow.python.eager import record
+except ImportError:
+    record = None
+
+#: Tells tapes of an operation by its outputs, inputs and gradient. Without it, no convolution computes a later ReLU.
+tapes: Any = record
+
 #: Whether a tape records. Without it, max-pooling is slower to differentiate.
 may_be_differentiated: Callable[[], bool] = could_possibly_record
 
