@@ -320,13 +320,13 @@ def test_what_stays_and_why(
     x = layers.GlobalAveragePooling2D(name="reduction")(x)
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(2)(x)), name="mixture")
     fast = fk.accelerate(model, verbose=True)
-    assert ours(fast) == ["bfloat", "double", "half", "ours", "own_bfloat"]
+    assert ours(fast) == ["bfloat", "double", "half", "in_time", "ours", "own_bfloat"]
     assert type(fast.get_layer("mine")) is Mine
     text = capsys.readouterr().out
     op = ", but calls TensorFlow's own op: TensorFlow is faster in bfloat16 on this CPU: 1 x 1 convolution of stride 1"
     bfloat_op = op if bfloat16 else ""
     for line in (
-        r"in_time +Conv2D +stays: inside of a TimeDistributed",
+        r"in_time +Conv2D +is fastconv's now\n",
         r"mine +Mine +stays: a subclass of Conv2D",
         rf"bfloat +Conv2D +is fastconv's now{bfloat_op}\n",
         rf"own_bfloat +Conv2D +is fastconv's already{bfloat_op}\n",
@@ -340,6 +340,28 @@ def test_what_stays_and_why(
         assert re.search(line, text), (line, text)
     assert fk.accelerate(model) is not None
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("steps", [3, None])
+def test_layers_in_a_time_distributed(steps: int | None) -> None:
+    """Of a number of steps that the graph knows, or not; layers, and a model of layers."""
+    inner = keras.Sequential([layers.Input((7, 7, 4)), layers.DepthwiseConv2D(3), layers.ReLU()], name="inner")
+    inputs = layers.Input((steps, 16, 16, 3))
+    x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu", name="conv"))(inputs)
+    x = layers.TimeDistributed(layers.MaxPooling2D(name="pool"))(x)
+    x = layers.TimeDistributed(inner)(x)
+    model = keras.Model(inputs, layers.TimeDistributed(layers.Flatten())(x))
+    model.compile("sgd", "mse")
+    fast = fk.accelerate(model)
+    assert ours(fast) == ["conv", "depthwise_conv2d", "pool"]
+    x = images(2, 3, 16, 16, 3)
+    assert uses_our_ops(fast, x)
+    y = model.predict(x, verbose=0)
+    near(fast.predict(x, verbose=0), y)
+    near(fast(x), y)
+    near(fast.train_on_batch(x, y + 1), model.train_on_batch(x, y + 1))
+    near(fast.get_weights(), model.get_weights(), 1e-4)
+    near(fk.restore(fast)(x), model(x), 1e-4)
 
 
 def test_our_layers_add_no_state_to_keras_ones() -> None:
