@@ -421,6 +421,82 @@ def test_a_model_that_cannot_be_copied(make: Callable[[], Any]) -> None:
     assert ours(model)
 
 
+def test_a_lambda_is_copied_as_it_is() -> None:
+    """As an activation, which no config can hold; no registry knows it, but it is at hand."""
+    factor = 3.0
+    conv = layers.Conv2D(4, 3, activation=lambda x: factor * x, name="conv")
+    model = keras.Sequential([layers.Input((16, 16, 3)), conv, layers.TimeDistributed(layers.Dense(2))])
+    x = images()
+    for copy in (fk.accelerate(model), fk.restore(fk.accelerate(model))):
+        assert copy.get_layer("conv").activation is conv.activation
+        near(copy(x), model(x))
+
+
+def test_a_layer_shared_by_two_time_distributed_stays_shared() -> None:
+    conv, inputs = layers.Conv2D(3, 3, padding="same", activation=lambda x: x / 2), layers.Input((2, 8, 8, 3))
+    model = keras.Model(inputs, layers.TimeDistributed(conv, name="b")(layers.TimeDistributed(conv, name="a")(inputs)))
+    fast = fk.accelerate(model)
+    assert [layer.name for layer in all_layers(fast)] == [layer.name for layer in all_layers(model)]
+    assert len(fast.weights) == 2 and fast.get_layer("a").layer is fast.get_layer("b").layer
+    assert ours(fast) == [conv.name]
+    x = images(2, 2, 8, 8, 3)
+    near(fast(x), model(x))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Held(layers.Wrapper):
+    def call(self, inputs: Any) -> Any:
+        return self.layer(inputs)
+
+
+class NoLayerConfig(layers.Layer):
+    def __init__(self, inner: Any, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.inner = [inner]
+
+    def call(self, inputs: Any) -> Any:
+        return self.inner[0](inputs)
+
+
+class TwoArguments(keras.Model):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.conv = layers.Conv2D(3, 3, padding="same")
+
+    def call(self, left: Any, right: Any) -> Any:
+        return self.conv(left) + right
+
+
+def uncopyable() -> Iterator[tuple[Any, str]]:
+    """Models, and which layer of them cannot be copied, why, and what would do."""
+    inputs, conv = layers.Input((8, 8, 3)), layers.Conv2D(3, 3, padding="same", name="both")
+    shared = keras.Model(inputs, Held(conv, name="b")(Held(conv, name="a")(inputs)), name="m")
+    yield shared, "layer 'both' (Conv2D) is held by 'b' and 'a', and the copy would have two of it"
+    outside = keras.Model(inputs, Held(conv, name="a")(conv(inputs)), name="m")
+    yield outside, "layer 'both' (Conv2D) is held by 'a' and by the model itself, and the copy would have two of it"
+    scaled = Held(layers.Conv2D(3, 3, activation=lambda x: 2 * x, name="scaled"), name="a")
+    yield (
+        keras.Sequential([layers.Input((8, 8, 3)), scaled], name="m"),
+        "layer 'a' (Held): the activation of its layer 'scaled' is a lambda: use a function with a name",
+    )
+    unsaid = keras.Sequential([layers.Input((8, 8, 3)), NoLayerConfig(layers.Conv2D(3, 3), name="a")], name="m")
+    yield unsaid, "layer 'a' (NoLayerConfig) does not say its config: implement get_config()"
+    two = TwoArguments(name="m")
+    two(images(1, 8, 8, 3), images(1, 8, 8, 3))
+    yield two, "Keras cannot build it again from the shapes of its inputs: implement build_from_config()"
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_the_layer_that_cannot_be_copied_is_named() -> None:
+    for model, reason in uncopyable():
+        with pytest.raises(ValueError, match="cannot be copied") as raised:
+            fk.accelerate(model)
+        message = str(raised.value)
+        assert reason in message and "inplace=True" in message, message
+        assert len(message) < 300 and "\n" not in message, message
+        assert ours(fk.accelerate(model, inplace=True))
+
+
 # ---- In place --------------------------------------------------------------------------------------------------------
 
 
