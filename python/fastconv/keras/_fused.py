@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from fastconv.keras._serving import remedy_for_converters
 from fastconv.tensorflow.relu_fusion import fused_relu
 
 
@@ -16,7 +17,8 @@ class _Fused(keras.Layer):  # type: ignore[misc]
     """A layer that is a ReLU, unless somebody has changed it since."""
 
     def call(self, inputs: Any) -> Any:
-        outputs = fused_relu(inputs) if is_relu(self) else None
+        with remedy_for_converters():
+            outputs = fused_relu(inputs) if is_relu(self) else None
         return super().call(inputs) if outputs is None else outputs
 
 
