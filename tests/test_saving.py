@@ -100,6 +100,46 @@ def test_an_export_names_the_op_that_is_missing(folder: Path) -> None:
     assert len(re.findall(pattern, printed)) == 2, printed
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
+@pytest.mark.parametrize("fuse", [False, True])
+@pytest.mark.parametrize("way", ["the model", "a SavedModel", "a function", "Keras"])
+def test_the_error_of_a_litert_export_names_restore(way: str, fuse: bool, tmp_path: Path) -> None:
+    """In the line that shows the op, wherever the graph comes from; and the advice helps."""
+    stack = [fk.Conv2D(4, 3), keras.layers.ReLU(), fk.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = fk.accelerate(keras.Sequential([keras.Input((12, 10, 2)), *stack]), fuse=fuse)
+    converter = tf.lite.TFLiteConverter
+
+    def convert(model: keras.Model) -> bytes:
+        if way == "the model":
+            return bytes(converter.from_keras_model(model).convert())
+        if way == "a SavedModel":
+            model.export(tmp_path / "exported", verbose=False)
+            return bytes(converter.from_saved_model(str(tmp_path / "exported")).convert())
+        if way == "a function":
+            function = tf.function(lambda x: model(x)).get_concrete_function(tf.TensorSpec((None, 12, 10, 2)))
+            return bytes(converter.from_concrete_functions([function], model).convert())
+        model.export(tmp_path / "model.tflite", format="litert", verbose=False)
+        return (tmp_path / "model.tflite").read_bytes()
+
+    if way == "Keras" and "litert" not in str(keras.Model.export.__doc__):
+        pytest.skip("this Keras does not export to LiteRT itself")
+    with pytest.raises(Exception, match="custom ops") as raised:
+        convert(model)
+    for op in ("FastconvConv2D", "FastconvMaxPool2D"):
+        assert re.search(rf'tf\.{op}\(.*_remedy = "export fastconv.keras.restore\(model\)"', str(raised.value))
+
+    content = convert(fk.restore(model))
+    if way == "a function":
+        return  # TensorFlow loses the weights on this way, also those of a model that never met fastconv
+    interpreter = tf.lite.Interpreter(model_content=content)
+    x = np.random.default_rng(0).standard_normal((1, 12, 10, 2)).astype(np.float32)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    y = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(y, model(x), rtol=1e-4, atol=1e-5)
+
+
 def test_a_keras_file_names_the_layer_that_is_missing(folder: Path) -> None:
     run_python(
         """

@@ -19,6 +19,7 @@ if keras.backend.backend() != "tensorflow":
         "variable KERAS_BACKEND=tensorflow before Keras is imported"
     )
 
+from fastconv.keras import _fused  # noqa: F401  (files of fused models have its classes)
 from fastconv.keras.accelerate import accelerate, restore
 from fastconv.keras.convolutional import (
     Conv1D,

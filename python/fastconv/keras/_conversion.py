@@ -24,10 +24,8 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
     if not inplace:
         model = copy_model(model)
     fates = _fates(model)
-    for conv, relu in fusible(model) if fuse else ():
-        if fates[conv][0] or type(conv) is fastconv.keras.Conv2D:
-            fates[conv] = FUSED[keras.layers.Conv2D], f"is fastconv's now, and computes {relu.name}"
-            fates[relu] = FUSED[type(relu)], f"is computed by {conv.name}"
+    for relu, convs in fusible(model).items() if fuse else ():
+        fates[relu] = FUSED[type(relu)], f"is computed by {' and '.join(conv.name for conv in convs)}"
     for layer, (ours, _) in fates.items():
         if ours:
             change_class(layer, ours)
@@ -60,17 +58,10 @@ def restore(model: Any) -> Any:
 
 def _fates(model: Any) -> dict[Any, tuple[type | None, str]]:
     """What each layer becomes, if anything, and why."""
-    layers = flatten_layers(model, include_self=False)
-    mapped_over_time = {
-        inner
-        for layer in layers
-        if isinstance(layer, keras.layers.TimeDistributed)
-        for inner in flatten_layers(layer.layer)
-    }
-    return {layer: _fate(layer, layer in mapped_over_time) for layer in layers}
+    return {layer: _fate(layer) for layer in flatten_layers(model, include_self=False)}
 
 
-def _fate(layer: Any, mapped_over_time: bool) -> tuple[type | None, str]:
+def _fate(layer: Any) -> tuple[type | None, str]:
     ours = fastconv.keras.LAYERS.get(type(layer))
     if ours is None:
         if stock_class(type(layer)) is not type(layer):
@@ -81,8 +72,6 @@ def _fate(layer: Any, mapped_over_time: bool) -> tuple[type | None, str]:
         return None, ""
     if not issubclass(ours, OnCPU):
         return None, "stays: TensorFlow reduces as fast"
-    if mapped_over_time:
-        return None, "stays: inside of a TimeDistributed"
     return ours, f"is fastconv's now{_stock_op(layer)}"
 
 

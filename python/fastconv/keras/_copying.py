@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import keras
@@ -19,6 +20,12 @@ from fastconv.keras._keras_internals import (
     weights_scope,
 )
 
+_LONGEST_REASON = 120  # characters of an error that is not ours
+
+
+class _CannotCopy(Exception):
+    """What keeps a model from being copied, and what would do."""
+
 
 def copy_model(model: Any) -> Any:
     """A model of the same layers, names, flags, weights and compilation, which shares no variable with the first.
@@ -31,65 +38,143 @@ def copy_model(model: Any) -> Any:
         If the configs of its parts don't say enough to make them again.
     """
     try:
-        copy = _structure(model, {})
+        copies = _Copies()
+        copy = copies.of(model)
         if model.built and not copy.built:
-            with weights_scope(copy):  # in which a call builds, too
-                copy.build_from_config(model.get_build_config())
-            copy.built = True  # Keras builds its layers, but does not say so
+            _build(model, copy)
+        copies.check(model, copy)
         _copy_state(model, copy)
     except UnsupportedKeras:
         raise
     except Exception as error:  # constructors and configs are their authors'
+        reason = str(error) if isinstance(error, _CannotCopy) else _shortened(error)
         raise ValueError(
-            f"model {model.name!r} ({type(model).__name__}) cannot be copied: change it itself with inplace=True, or "
-            f"let what it is made of implement get_config(). The reason: {error}"
+            f"model {model.name!r} ({type(model).__name__}) cannot be copied: {reason}; inplace=True needs no copy"
         ) from error
     return copy
 
 
-def _structure(layer: Any, made: dict[int, Any]) -> Any:
-    """The layer or model again, with weights of its own; one that is shared is made once."""
-    if id(layer) not in made:
-        if type(layer) is keras.Sequential:
-            copy = _sequential(layer, made)
-        elif is_made_from_tensors(layer):
-            copy = _functional(layer, made)
-        else:
-            copy = _from_config(layer)
-            if isinstance(layer, keras.Layer):
-                _name_parts(layer, copy)
-        made[id(layer)] = copy
-    return made[id(layer)]
+class _Copies:
+    """Layers and models with weights of their own; one that is shared is made once."""
+
+    def __init__(self) -> None:
+        self.made: dict[int, Any] = {}
+        self.by_config: list[tuple[Any, Any]] = []
+
+    def of(self, layer: Any) -> Any:
+        if id(layer) not in self.made:
+            if type(layer) is keras.Sequential:
+                copy = self._sequential(layer)
+            elif type(layer) is keras.layers.TimeDistributed:
+                copy = self._time_distributed(layer)
+            elif is_made_from_tensors(layer):
+                copy = self._functional(layer)
+            else:
+                copy = _from_config(layer)
+                if isinstance(layer, keras.Layer):
+                    _name_parts(layer, copy)
+                    self.by_config.append((layer, copy))
+            self.made[id(layer)] = copy
+        return self.made[id(layer)]
+
+    def _sequential(self, model: Any) -> Any:
+        layers = [self.of(layer) for layer in sequential_layers(model)]
+        return keras.Sequential(layers, trainable=model.trainable, name=model.name)
+
+    def _time_distributed(self, layer: Any) -> Any:
+        return keras.layers.TimeDistributed(
+            self.of(layer.layer), trainable=layer.trainable, dtype=layer.dtype_policy, name=layer.name
+        )
+
+    def _functional(self, model: Any) -> Any:
+        # clone_model would name the inputs anew, and compile a compiled model, from a config that lacks functions.
+        graph = keras.Model(model.input, model.output, name=model.name)
+        copy = keras.models.clone_model(
+            graph,
+            input_tensors=keras.tree.map_structure(lambda tensor: self.of(operation_of(tensor)).output, model.input),
+            clone_function=self.of,
+        )
+        return copy if type(model) is type(copy) else type(model)(copy.input, copy.output, name=model.name)
+
+    def check(self, model: Any, copy: Any) -> None:
+        """That they are alike in layers and weights."""
+        if _classes(model) == _classes(copy) and _shapes(model) == _shapes(copy):
+            return
+        holders: dict[int, str] = {}
+        for layer, _ in self.by_config:
+            for part in flatten_layers(layer, include_self=False):
+                other = "by the model itself" if id(part) in self.made else holders.get(id(part))
+                if other:
+                    held = f"{_title(part)} is held by {layer.name!r} and {other}"
+                    raise _CannotCopy(f"{held}, and the copy would have two of it")
+                holders[id(part)] = repr(layer.name)
+        for layer, other in self.by_config:
+            for kind, alike in (("layers", _classes), ("weights", _shapes)):
+                if alike(layer) != alike(other):
+                    raise _CannotCopy(f"the config of {_title(layer)} makes other {kind}: correct get_config()")
+        raise _CannotCopy("its config makes other layers or weights: correct get_config()")
 
 
-def _sequential(model: Any, made: dict[int, Any]) -> Any:
-    layers = [_structure(layer, made) for layer in sequential_layers(model)]
-    return keras.Sequential(layers, trainable=model.trainable, name=model.name)
+def _classes(layer: Any) -> list[type]:
+    return [type(part) for part in flatten_layers(layer)]
 
 
-def _functional(model: Any, made: dict[int, Any]) -> Any:
-    def again(tensor: Any) -> Any:
-        return _structure(operation_of(tensor), made).output
+def _shapes(layer: Any) -> list[tuple[Any, str]]:
+    return [(variable.shape, variable.dtype) for variable in layer.weights]
 
-    # clone_model would name the inputs anew, and compile a compiled model, from a config that lacks functions.
-    graph = keras.Model(model.input, model.output, name=model.name)
-    copy = keras.models.clone_model(
-        graph,
-        input_tensors=keras.tree.map_structure(again, model.input),
-        clone_function=lambda layer: _structure(layer, made),
-    )
-    return copy if type(model) is type(copy) else type(model)(copy.input, copy.output, name=model.name)
+
+def _title(layer: Any) -> str:
+    kind = "model" if isinstance(layer, keras.Model) else "layer" if isinstance(layer, keras.Layer) else "object"
+    return f"{kind} {layer.name!r} ({type(layer).__name__})"
+
+
+def _shortened(error: Exception) -> str:
+    """What an error says itself, without the config that Keras puts in front."""
+    lines = str(error).rpartition("Exception encountered: ")[2].strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
+
+def _build(model: Any, copy: Any) -> None:
+    with weights_scope(copy), warnings.catch_warnings():  # in which a call builds, too
+        warnings.filterwarnings("ignore", message="Model .* had a build config, but the model cannot be built")
+        copy.build_from_config(model.get_build_config())
+    copy.built = True  # Keras builds its layers, but does not say so
+    if any(old.built and not new.built for old, new in zip(*map(flatten_layers, (model, copy)), strict=False)):
+        raise _CannotCopy("Keras cannot build it again from the shapes of its inputs: implement build_from_config()")
 
 
 def _from_config(thing: Any) -> Any:
     """The layer, metric or optimizer again. Its own functions need not be registered: they are at hand."""
-    functions = {value.__name__: value for value in vars(thing).values() if inspect.isfunction(value)}
-    with keras.saving.custom_object_scope(functions):
-        if type(thing) is keras.layers.Lambda:
-            copy = keras.layers.Lambda.from_config(thing.get_config(), safe_mode=False)
-            copy.function = thing.function  # the config's has lost its globals
-            return copy
-        return type(thing).from_config(thing.get_config())
+    functions = {name: value for name, value in vars(thing).items() if inspect.isfunction(value)}
+    scope = keras.saving.custom_object_scope({value.__name__: value for value in functions.values()})
+    try:
+        with scope, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+            config = thing.get_config()
+            if type(thing) is keras.layers.Lambda:
+                copy = keras.layers.Lambda.from_config(config, safe_mode=False)
+                copy.function = thing.function  # the config's has lost its globals
+                return copy
+            config.update({name: value for name, value in functions.items() if name in config and _is_lambda(value)})
+            return type(thing).from_config(config)
+    except NotImplementedError as error:
+        raise _CannotCopy(f"{_title(thing)} does not say its config: implement get_config()") from error
+    except Exception as error:  # constructors and configs are their authors'
+        raise _CannotCopy(f"{_title(thing)}: {_lambda_inside(thing) or _shortened(error)}") from error
+
+
+def _is_lambda(value: Any) -> bool:
+    return inspect.isfunction(value) and value.__name__ == "<lambda>"
+
+
+def _lambda_inside(thing: Any) -> str | None:
+    """What to do about a lambda in a layer inside of a layer, whose config is its holder's."""
+    for part in flatten_layers(thing, include_self=False) if isinstance(thing, keras.Layer) else ():
+        for name, value in vars(part).items():
+            if _is_lambda(value):
+                return f"the {name} of its layer {part.name!r} is a lambda: use a function with a name"
+    return None
 
 
 def _name_parts(layer: Any, copy: Any) -> None:
@@ -103,11 +188,6 @@ def _name_parts(layer: Any, copy: Any) -> None:
 
 def _copy_state(model: Any, copy: Any) -> None:
     layers = [flatten_layers(m) for m in (model, copy)]
-    if [type(layer) for layer in layers[0]] != [type(layer) for layer in layers[1]]:
-        raise ValueError("its config makes other layers")
-    shapes = [[(v.shape, v.dtype) for v in m.weights] for m in (model, copy)]
-    if shapes[0] != shapes[1]:
-        raise ValueError("its config makes other weights")
     for old, new in zip(*layers, strict=True):  # models come before their layers, to which they hand the flag down
         if new.trainable != old.trainable:
             new.trainable = old.trainable

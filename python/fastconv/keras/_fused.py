@@ -1,7 +1,6 @@
-"""Convolutions that do the work of the ReLU layer after them, and what such a layer then is.
+"""ReLU layers that a convolution computes where a graph calls one after the other.
 
-Their names, weights and configs are those of the layers that they stand for, and so are their places in a file of
-weights, which go by the names of classes.
+Their names, weights and configs are those of the layers that they stand for.
 """
 
 from __future__ import annotations
@@ -10,45 +9,38 @@ from typing import Any
 
 import keras
 
-from fastconv.keras import convolutional
+from fastconv.keras._serving import remedy_for_converters
+from fastconv.tensorflow.relu_fusion import fused_relu
 
 
-@keras.saving.register_keras_serializable("fastconv", "Conv2DWithReLU")
-class Conv2D(convolutional.Conv2D):
-    """A `Conv2D` without activation, but for the ReLU of the layer that follows."""
+class _Fused(keras.Layer):  # type: ignore[misc]
+    """A layer that is a ReLU, unless somebody has changed it since."""
 
-    @property
-    def activation(self) -> Any:
-        return keras.activations.relu
-
-    @activation.setter
-    def activation(self, value: Any) -> None:
-        """Keras's constructor says which it was, for `restore`."""
-        self.__dict__["activation"] = value
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "activation": "linear"}
+    def call(self, inputs: Any) -> Any:
+        with remedy_for_converters():
+            outputs = fused_relu(inputs) if is_relu(self) else None
+        return super().call(inputs) if outputs is None else outputs
 
 
 @keras.saving.register_keras_serializable("fastconv", "FusedReLU")
-class ReLU(keras.layers.ReLU):  # type: ignore[misc]
-    """What is left of a ``keras.layers.ReLU``: its inputs went through it already."""
-
-    def call(self, inputs: Any) -> Any:
-        return inputs
+class ReLU(_Fused, keras.layers.ReLU):  # type: ignore[misc]
+    """A ``keras.layers.ReLU`` that the convolution before it computes."""
 
 
 @keras.saving.register_keras_serializable("fastconv", "FusedActivation")
-class Activation(keras.layers.Activation):  # type: ignore[misc]
-    """What is left of a ``keras.layers.Activation("relu")``: its inputs went through it already."""
-
-    def call(self, inputs: Any) -> Any:
-        return inputs
+class Activation(_Fused, keras.layers.Activation):  # type: ignore[misc]
+    """A ``keras.layers.Activation("relu")`` that the convolution before it computes."""
 
 
 #: Keras's classes and what they become.
 FUSED: dict[type[keras.Layer], type[keras.Layer]] = {
     keras.layers.Activation: Activation,
-    keras.layers.Conv2D: Conv2D,
     keras.layers.ReLU: ReLU,
 }
+
+
+def is_relu(layer: Any) -> bool:
+    """Whether an `Activation` or `ReLU` is the ReLU that a convolution can compute."""
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation is keras.activations.relu
+    return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from fastconv.tensorflow._tensorflow_internals import attribute_scope
 
 FORMATS = {"channels_last": "NHWC", "channels_first": "NCHW"}
 _HALF = (tf.float16, tf.bfloat16)
@@ -119,13 +122,19 @@ def _cpu_has_bfloat16() -> bool:
         return False
 
 
+def remedy_for_converters() -> AbstractContextManager[Any]:
+    """Ops of a layer say what to do instead, where a converter to LiteRT prints those that it does not know."""
+    return attribute_scope("remedy", "export fastconv.keras.restore(model)")
+
+
 def compute(inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """What `op` makes of images, in the type of a layer's inputs: signals are images of height 1."""
-    if inputs.shape.rank == 3:
-        height = 1 if data_format == "channels_last" else 2
-        y = tf.squeeze(op(tf.expand_dims(inputs, height)), [height])
-    else:
-        y = op(inputs)
+    with remedy_for_converters():
+        if inputs.shape.rank == 3:
+            height = 1 if data_format == "channels_last" else 2
+            y = tf.squeeze(op(tf.expand_dims(inputs, height)), [height])
+        else:
+            y = op(inputs)
     return tf.cast(_refuse_empty(inputs, y), inputs.dtype)
 
 

@@ -20,9 +20,8 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     verbose : bool
         Whether to print what became of each layer, and why.
     fuse : bool
-        Whether a `Conv2D` without activation also does the work of a ``ReLU()`` or ``Activation("relu")`` right after
-        it, if nobody else uses what is between them. Both layers stay in the model, with their names, but the output
-        of the first is then that of the second.
+        Whether, in graphs (`predict`, `fit`, ``tf.function``), a `Conv2D` without activation also does the work of a
+        ``ReLU()`` or ``Activation("relu")`` right after it. Both layers stay in the model with their own outputs.
 
     Returns
     -------
@@ -41,11 +40,11 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     Notes
     -----
     A layer is replaced if it is of a class of ``keras.layers`` that `fastconv.keras.LAYERS` names: layers of your own
-    subclasses of them stay, but the layers inside your layers and models are replaced. Global pools stay, which are
-    reductions that TensorFlow computes as fast, and so do layers in a `TimeDistributed`, which maps over time in a way
-    open to TensorFlow's own ops alone. Some layers in bfloat16 are replaced, but call TensorFlow's ops, where these are
-    faster on the CPU at hand; `verbose` tells which. Names, configs and the order of layers and weights stay the same.
-    XLA cannot compile the layers: a model compiled with ``jit_compile=True`` warns and goes on without.
+    subclasses of them stay, but the layers inside your layers and models are replaced, as are those in a
+    `TimeDistributed`. Global pools stay: TensorFlow's reductions are as fast. Some layers in bfloat16 are replaced, but
+    call TensorFlow's ops, where these are faster on the CPU at hand; `verbose` tells which. Names, configs and the
+    order of layers and weights stay the same. XLA cannot compile the layers: a model compiled with
+    ``jit_compile=True`` warns and goes on without.
 
     On two cores of an AVX-512 CPU, fusing made the pair of layers 1.02 to 1.3 times as fast in inference (six shapes,
     1.11 in the geometric mean) and 1.04 times in training. Convolution and pooling are not fused: after a 3 x 3

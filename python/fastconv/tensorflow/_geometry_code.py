@@ -48,6 +48,10 @@ def has_relu(geometry: tf.Tensor) -> bool:
     return decode(geometry)[_CONV_ACTIVATION] == _RELU
 
 
+def with_relu(geometry: tf.Tensor) -> tf.Tensor:
+    return _with(geometry, _CONV_ACTIVATION, _RELU)
+
+
 def without_relu(geometry: tf.Tensor) -> tf.Tensor:
     return _with(geometry, _CONV_ACTIVATION, _LINEAR)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+
+import tensorflow as tf
 
 try:
     from tensorflow.python.eager.record import could_possibly_record
@@ -21,11 +24,25 @@ except ImportError:
         return False
 
 
+try:
+    from tensorflow.python.eager import record
+except ImportError:
+    record = None
+
+#: Tells tapes of an operation by its outputs, inputs and gradient. Without it, no convolution computes a later ReLU.
+tapes: Any = record
+
 #: Whether a tape records. Without it, max-pooling is slower to differentiate.
 may_be_differentiated: Callable[[], bool] = could_possibly_record
 
 #: Whether XLA will compile what is being traced into a graph. Without it, TensorFlow's own error comes later.
 is_for_xla: Callable[[Any], bool] = GraphOrParentsInXlaContext
+
+
+def attribute_scope(name: str, text: str) -> AbstractContextManager[Any]:
+    """In graphs, ops that are made in it have this attribute, "_" before its name, which converters print."""
+    scope = None if tf.executing_eagerly() else getattr(tf.compat.v1.get_default_graph(), "_attr_scope", None)
+    return nullcontext() if scope is None else scope({f"_{name}": tf.compat.v1.AttrValue(s=text.encode())})
 
 
 def is_from_tape(op: Any) -> bool:

@@ -12,13 +12,16 @@ from typing import Any
 import tensorflow as tf
 
 import fastconv._core as _core
-from fastconv.tensorflow._geometry_code import decode, has_relu, is_nchw, without_relu
+from fastconv.tensorflow._geometry_code import decode, is_nchw, without_relu
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped
 
 
-def max_pool_scatter(op: Any, dy: tf.Tensor) -> Any:
-    """The op that gave `dy`, if it is the gradient of a max-pooling of a small layer's output, in a graph."""
+def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
+    """The op that gave `dy`, if it is the gradient of a max-pooling of a small layer's output, in a graph.
+
+    `features` is the output of the ReLU between the convolution `op` and the pooling, if there is one.
+    """
     if tf.executing_eagerly() or hasattr(dy, "numpy"):  # an eager tensor has no op, not even inside a graph
         return None
     if not is_from_tape(op):  # of the fused op, a graph could not prune the outputs that nobody wants
@@ -36,15 +39,15 @@ def max_pool_scatter(op: Any, dy: tf.Tensor) -> Any:
     if not _core.conv2d_max_pool2d_backprop_serves(decode(geometry), *sizes, input.dtype == tf.float64):
         return None
     pool = taps.op
-    in_graph = pool.type == "FastconvMaxPool2DWithTaps" and pool.inputs[0] is op.outputs[0]
-    return dy.op if in_graph or not has_relu(geometry) else None
+    in_graph = pool.type == "FastconvMaxPool2DWithTaps" and pool.inputs[0] is features
+    return dy.op if in_graph or features is None else None
 
 
-def pooled_conv2d_gradient(op: Any, scatter: Any) -> list[tf.Tensor | None]:
+def pooled_conv2d_gradient(op: Any, scatter: Any, relu: bool) -> list[tf.Tensor | None]:
     """The gradients of all inputs of the convolution `op`, from the inputs of `scatter` instead of its output."""
     input, filters, bias, geometry = op.inputs
     _, taps, grad, pool_geometry = scatter.inputs
-    if has_relu(geometry):
+    if relu:
         grad = tf.raw_ops.ReluGrad(gradients=grad, features=taps.op.outputs[0])
     given = {
         "input": input,

@@ -7,25 +7,26 @@ from typing import Any
 import tensorflow as tf
 
 from fastconv.tensorflow._arguments import no_bias
-from fastconv.tensorflow._geometry_code import has_relu, is_nchw, with_batch_in_argmax, without_relu
+from fastconv.tensorflow._geometry_code import is_nchw, with_batch_in_argmax, without_relu
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_skipped
 from fastconv.tensorflow.fusion import max_pool_scatter, pooled_conv2d_gradient
+from fastconv.tensorflow.relu_fusion import around_relu
 
 
 def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
     input, filters, bias, geometry = op.inputs
-    relu = has_relu(geometry)
     d_input = d_filters = d_bias = None
     with_filters = not is_skipped(op, 1)
     with_bias = bias.shape.rank in (None, 1) and not is_skipped(op, 2)
-    if with_filters and (scatter := max_pool_scatter(op, dy)) is not None:
-        return pooled_conv2d_gradient(op, scatter)
+    dy, features = around_relu(op, dy)
+    if with_filters and (scatter := max_pool_scatter(op, dy, features)) is not None:
+        return pooled_conv2d_gradient(op, scatter, features is not None)
     geometry = without_relu(geometry)
-    if relu and with_bias:
-        dy, d_bias = ops.fastconv_relu_bias_grad(gradients=dy, features=op.outputs[0], geometry=geometry)
-    elif relu:
-        dy = tf.raw_ops.ReluGrad(gradients=dy, features=op.outputs[0])
+    if features is not None and with_bias:
+        dy, d_bias = ops.fastconv_relu_bias_grad(gradients=dy, features=features, geometry=geometry)
+    elif features is not None:
+        dy = tf.raw_ops.ReluGrad(gradients=dy, features=features)
     elif with_bias and with_filters:
         d_filters, d_bias = ops.fastconv_conv2d_backprop_filter_bias(
             input=input, like=filters, out_backprop=dy, geometry=geometry

@@ -1,0 +1,62 @@
+"""A ReLU after a convolution, computed by the convolution.
+
+In a graph, a tensor knows the op that gave it. If that is a convolution, its ReLU can come from a second convolution of
+the same operands, one with a ReLU. The first one stays, for all who look at its output. If nobody does, TensorFlow
+does not run it. Gradients pass through the output of the first one, as those of any ReLU do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from fastconv.tensorflow._geometry_code import has_relu, with_relu
+from fastconv.tensorflow._library import ops
+from fastconv.tensorflow._tensorflow_internals import tapes
+
+_HALF = (tf.float16, tf.bfloat16)
+
+
+def fused_relu(features: Any) -> tf.Tensor | None:
+    """The ReLU of the output of a convolution; None if it is not known to be one, as outside of a graph."""
+    conv = _convolution_of(features)
+    if conv is None or tapes is None:
+        return None
+    input, filters, bias, geometry = conv.inputs
+    with tapes.stop_recording():
+        outputs = ops.fastconv_conv2d(input=input, filters=filters, bias=bias, geometry=with_relu(geometry))
+        outputs = tf.cast(outputs, features.dtype)
+
+    def backward(gradients: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.raw_ops.ReluGrad(gradients=gradients, features=outputs)]
+
+    tapes.record_operation("FastconvRelu", [outputs], [features], backward)
+    return outputs
+
+
+def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """The gradient of the ReLU after a convolution, and the ReLU's output; without a ReLU `dy` and None."""
+    if has_relu(conv.inputs[3]):
+        return dy, conv.outputs[0]
+    if _is_symbolic(dy) and dy.op.type == "ReluGrad":
+        gradients, features = dy.op.inputs
+        fused = features.op
+        if fused.type == conv.type and has_relu(fused.inputs[3]) and fused.inputs[0] is conv.inputs[0]:
+            return gradients, features
+    return dy, None
+
+
+def _convolution_of(features: Any) -> Any:
+    """The convolution without ReLU that gave a tensor of the graph that is being built, if one did."""
+    if not _is_symbolic(features) or features.graph is not tf.compat.v1.get_default_graph():
+        return None
+    op = features.op
+    if op.type == "Cast" and features.dtype in _HALF and _is_symbolic(op.inputs[0]):  # rounding and ReLU commute
+        op = op.inputs[0].op
+    return op if op.type == "FastconvConv2D" and not has_relu(op.inputs[3]) else None
+
+
+def _is_symbolic(tensor: Any) -> bool:
+    """Whether a tensor has an op: an eager one has none, not even inside a graph."""
+    return isinstance(tensor, tf.Tensor) and not tf.executing_eagerly() and not hasattr(tensor, "numpy")
