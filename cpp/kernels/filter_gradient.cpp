@@ -1,4 +1,4 @@
-// Filter gradient: outer products of input values and output gradients, summed over the pixels of a band.
+// Filter gradient: outer products of input values and output gradients, summed over the pixels of a tile.
 //
 // Vectorised over filters (the channels of dy); M window elements x KV vectors of filters sit in registers while the
 // pixels stream by: per pixel KV loads of dy and M broadcasts of x feed M*KV FMAs. dy is read in place, with a partial
