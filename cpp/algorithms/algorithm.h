@@ -20,8 +20,8 @@ struct Request {
     std::int64_t threads;
     bool filters_stay; // and are packed once
     // Winograd's algorithm has what it could not compute (see winograd.h) computed again:
-    bool again = false;  // by algorithms of the family "direct" only
-    bool single = false; // for single tiles, Operands::only
+    bool only_direct = false; // by algorithms of this family
+    bool single = false;      // for single tiles, Operands::only
 
     bool is_correlation() const { return direction != Direction::filter_gradient; }
     Request with(const Correlation& other) const {

@@ -37,7 +37,7 @@ const std::vector<const Algorithm<T>*>& algorithms() {
 /// Whether the algorithm may be taken where the caller named one, or where something must be computed again.
 template <class T>
 bool may_be_taken(const Algorithm<T>& algorithm, const Request& request) {
-    if (request.again) return std::string_view(algorithm.family) == "direct";
+    if (request.only_direct) return std::string_view(algorithm.family) == "direct";
     const std::string& named = algorithm_names()[static_cast<std::size_t>(request.layer.algorithm)];
     if (request.layer.algorithm == kAutoAlgorithm) return true;
     // What cannot be named stands for the direct sum.
@@ -55,7 +55,8 @@ const Algorithm<T>& cheapest(const Request& request) {
         best = algorithm;
         least = cost;
     }
-    if (best == nullptr) throw InvalidArgument("no algorithm serves this convolution"); // the door lets none through
+    if (best == nullptr)
+        throw InvalidArgument("no algorithm serves this convolution"); // check_named_algorithm refuses most
     return *best;
 }
 
@@ -103,6 +104,7 @@ void check_named_algorithm(const ConvProblem& problem, const char* filters_name)
 const char* algorithm_family(const ConvProblem& layer, Direction direction) {
     return for_type(layer.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
+        // An input gradient has the same family: Winograd's cost over that of direct does not depend on channels.
         const Request request{layer, direction, forward_correlation(layer), 1, false};
         return cheapest<T>(request).family;
     });

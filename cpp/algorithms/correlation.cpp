@@ -49,8 +49,8 @@ std::vector<Correlation> input_gradient_correlations(const ConvProblem& o) {
             g.f_k = o.k;
             g.f_j = -along.tap_step * c * o.k;
             g.f_i = -down.tap_step * o.s * c * o.k;
-            g.filters = (down.last_tap * o.s + along.last_tap) * c * o.k;
-            g.output = (first_h * o.w + first_w) * o.c;
+            g.filters_start = (down.last_tap * o.s + along.last_tap) * c * o.k;
+            g.output_start = (first_h * o.w + first_w) * o.c;
             g.out_pixel = o.stride_w * o.c;
             g.out_row = o.stride_h * o.w * o.c;
             g.out_image = o.h * o.w * o.c;
@@ -80,7 +80,7 @@ Correlation as_one_row(const Correlation& g) {
 
 PackKey pack_key(const Correlation& g, PackForm form, const std::array<std::int64_t, 4>& blocks) {
     return {static_cast<std::int64_t>(form),
-            g.filters,
+            g.filters_start,
             g.groups,
             g.c,
             g.k,

@@ -17,12 +17,12 @@ namespace fastconv {
 /// Offsets and strides count elements of the operands.
 struct Correlation {
     Windows windows;
-    std::int64_t n, groups, c, k;               // c, k: of one group
-    std::int64_t input, image, pixel, group_in; // where the input starts, from image to image, pixel, group
-    std::int64_t filters;                       // element (g, i, j, c, k) at filters + g*f_group + i*f_i + ...
+    std::int64_t n, groups, c, k;                     // c, k: of one group
+    std::int64_t input_start, image, pixel, group_in; // where the input starts, from image to image, pixel, group
+    std::int64_t filters_start; // element (g, i, j, c, k) is at filters_start + g*f_group + i*f_i + ...
     std::int64_t f_group, f_i, f_j, f_c, f_k;
-    std::int64_t output, out_image, out_row, out_pixel, out_group;
-    std::int64_t bias;
+    std::int64_t output_start, out_image, out_row, out_pixel, out_group;
+    std::int64_t bias_start;
     bool accumulate; // adds to what the output holds: a later part of a sum
     bool finish;     // adds the bias and applies the activation: the last part of a sum
 

@@ -31,8 +31,8 @@ void compute_rows(const DepthwiseDecisions& plan, const Operands<T>& operands, s
                   std::int64_t rows, std::int64_t c0, std::int64_t channels, std::vector<std::ptrdiff_t>& offsets) {
     const Correlation& g = plan.g;
     const Windows& a = g.windows;
-    const T* const image = operands.input + g.input + n * g.image;
-    T* const output = operands.output + g.output + n * g.out_image + y * g.out_row;
+    const T* const image = operands.input + g.input_start + n * g.image;
+    T* const output = operands.output + g.output_start + n * g.out_image + y * g.out_row;
     std::int64_t i0 = 0, i1 = 0;
     const std::int64_t top = a.base_h + y * a.stride_h;
     valid_taps(top, a.dilation_h, a.r, a.h, i0, i1);
@@ -52,7 +52,7 @@ void compute_rows(const DepthwiseDecisions& plan, const Operands<T>& operands, s
         row.offsets = offsets.data();
         row.filter_offsets = offsets.data() + g.window();
         row.taps = taps;
-        row.filters = operands.filters + g.filters + c0;
+        row.filters = operands.filters + g.filters_start + c0;
         row.bias = operands.bias ? operands.bias + c0 : nullptr;
         row.relu = operands.relu;
         row.y = output + run.x0 * g.out_pixel + c0;

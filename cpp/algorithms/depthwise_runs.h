@@ -1,7 +1,7 @@
 // The windows of a depthwise convolution, by the taps that lie inside the input. Nothing is copied.
 #pragma once
 
-#include "algorithms/padded_tile.h"
+#include "algorithms/windows.h"
 
 #include <vector>
 

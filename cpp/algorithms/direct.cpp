@@ -27,10 +27,10 @@ void compute_tile(const DirectDecisions& plan, const Operands<T>& operands, cons
     const FilterBlocks& blocks = plan.blocks;
     const Tile& tile = task.tile;
     const std::int64_t padded = blocks.vectors * blocks.width;
-    const T* const input = operands.input + g.input + task.image * g.image + task.group * g.group_in;
-    T* const output = operands.output + g.output + task.image * g.out_image + task.group * g.out_group;
-    const T* const bias = g.finish && operands.bias ? operands.bias + g.bias + task.group * g.k : nullptr;
-    const bool rows_cross = a.crosses_rows(); // spares short rows the divisions
+    const T* const input = operands.input + g.input_start + task.image * g.image + task.group * g.group_in;
+    T* const output = operands.output + g.output_start + task.image * g.out_image + task.group * g.out_group;
+    const T* const bias = g.finish && operands.bias ? operands.bias + g.bias_start + task.group * g.k : nullptr;
+    const bool rows_cross = a.crosses_rows(); // valid_taps divides, which is slow for short rows
     for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
         const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
         const bool last_block = cb == blocks.c_blocks - 1;
@@ -72,7 +72,7 @@ void fill_with_zeros(const Correlation& g, T* to) {
     const Windows& a = g.windows;
     const std::int64_t channels = g.groups * g.k;
     parallel_for(g.n * a.p, static_cast<double>(g.n * a.p * a.q * channels), [&](std::int64_t task) {
-        T* row = to + g.output + task / a.p * g.out_image + task % a.p * g.out_row;
+        T* row = to + g.output_start + task / a.p * g.out_image + task % a.p * g.out_row;
         for (std::int64_t x = 0; x < a.q; ++x) std::fill_n(row + x * g.out_pixel, channels, T{});
     });
 }
@@ -100,7 +100,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     if (plan_halves(request, packed, blocks.k_blocks > 1, plan)) return;
     const KernelsOf<T>& kernel = kernels<T>();
     decisions->key = pack_key(g, PackForm::direct, {blocks.k_blocks, blocks.c_blocks, 0, 0});
-    decisions->tiles = plan_tiles(g, blocks.k_blocks, blocks.widest(g.c), request.threads, size);
+    decisions->tiles = plan_tiles(g, blocks.k_blocks, blocks.widest_channels(g.c), request.threads, size);
     const std::int64_t vectors = ceil_div(blocks.vectors, blocks.k_blocks);
     PlanSummary& summary = decisions->summary;
     summary.kernel = "conv_row";

@@ -1,7 +1,7 @@
 // The direct algorithm: sums of products in plain order, for any correlation and any filter gradient.
 //
-// Three ways to the same sums and more: direct packs all filters beforehand, direct_streamed packs them block by block,
-// small_k_reduce and small_k_spread are for few filters.
+// direct and direct_streamed give the same bits. small_k_reduce and small_k_spread are for few filters, and add in
+// another order.
 #pragma once
 
 #include "algorithms/algorithm.h"

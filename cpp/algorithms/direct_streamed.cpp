@@ -32,7 +32,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     parallel_for(blocks.k_blocks, work, [&](std::int64_t kb) {
         const std::int64_t vectors = blocks.vectors_of(kb), lanes = vectors * blocks.width;
         const std::int64_t k0 = blocks.first_vector(kb) * blocks.width;
-        const Scratch<T> filters(blocks.widest(g.c) * lanes);
+        const Scratch<T> filters(blocks.widest_channels(g.c) * lanes);
         const std::ptrdiff_t start = 0;
         for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
             pack_filter_block(g, blocks, operands.filters, 0, cb, kb, filters.get());
@@ -47,11 +47,11 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
             row.y_step = g.out_pixel;
             row.pixels = a.q;
             row.channels = std::min(lanes, g.k - k0);
-            row.bias = g.finish && operands.bias && last ? operands.bias + g.bias + k0 : nullptr;
+            row.bias = g.finish && operands.bias && last ? operands.bias + g.bias_start + k0 : nullptr;
             row.accumulate = g.accumulate || cb > 0;
             row.relu = g.finish && operands.relu && last;
-            const T* const input = operands.input + g.input + c0 + (a.base_h * a.w + a.base_w) * g.pixel;
-            T* const output = operands.output + g.output + k0;
+            const T* const input = operands.input + g.input_start + c0 + (a.base_h * a.w + a.base_w) * g.pixel;
+            T* const output = operands.output + g.output_start + k0;
             for (std::int64_t y = 0; y < g.n * a.p; ++y) {
                 const std::int64_t n = y / a.p, h = y % a.p;
                 row.x = input + n * g.image + h * a.stride_h * a.w * g.pixel;
@@ -86,7 +86,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.tile_pixels = std::min(g.windows.q, kernel.conv_row_pixels[vectors - 1]);
     summary.tile_filters = vectors * kernel.width;
     summary.tasks = blocks.k_blocks;
-    summary.thread_bytes = blocks.widest(g.c) * vectors * kernel.width * static_cast<std::int64_t>(sizeof(T));
+    summary.thread_bytes = blocks.widest_channels(g.c) * vectors * kernel.width * static_cast<std::int64_t>(sizeof(T));
     summary.multiplications = g.multiplications();
     plan.add(direct_streamed<T>(), std::move(decisions));
 }

@@ -34,7 +34,7 @@ void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T
     const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
     const std::int64_t k0 = blocks.first_vector(kb) * blocks.width, lanes = blocks.vectors_of(kb) * blocks.width;
     const std::int64_t valid = std::min(g.k, k0 + lanes) - k0;
-    const T* from = filters + g.filters + group * g.f_group + c0 * g.f_c + k0 * g.f_k;
+    const T* from = filters + g.filters_start + group * g.f_group + c0 * g.f_c + k0 * g.f_k;
     for (std::int64_t i = 0; i < g.windows.r; ++i) {
         for (std::int64_t j = 0; j < g.windows.s; ++j) {
             const T* tap = from + i * g.f_i + j * g.f_j;

@@ -20,7 +20,7 @@ struct FilterBlocks {
     std::int64_t vectors_of(std::int64_t b) const { return first_vector(b + 1) - first_vector(b); }
     std::int64_t channel(std::int64_t b, std::int64_t c) const { return part_start(b, c_blocks, c); }
     std::int64_t channels_of(std::int64_t b, std::int64_t c) const { return channel(b + 1, c) - channel(b, c); }
-    std::int64_t widest(std::int64_t c) const { return ceil_div(c, c_blocks); }
+    std::int64_t widest_channels(std::int64_t c) const { return ceil_div(c, c_blocks); }
 };
 
 template <class T>

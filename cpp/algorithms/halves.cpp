@@ -36,36 +36,36 @@ bool plan_halves(const Request& request, std::int64_t packed_values, bool splits
         plan_both(request, a.r, plan, [&](Correlation& half, std::int64_t start, std::int64_t size) {
             half.windows.r = size;
             half.windows.base_h += start * a.dilation_h;
-            half.filters += start * g.f_i;
+            half.filters_start += start * g.f_i;
             set_sum(half, start);
         });
     } else if (g.window() > kSumLength) {
         plan_both(request, a.s, plan, [&](Correlation& half, std::int64_t start, std::int64_t size) {
             half.windows.s = size;
             half.windows.base_w += start * a.dilation_w;
-            half.filters += start * g.f_j;
+            half.filters_start += start * g.f_j;
             set_sum(half, start);
         });
     } else if (too_big && g.groups > 1) {
         plan_both(request, g.groups, plan, [&](Correlation& half, std::int64_t start, std::int64_t size) {
             half.groups = size;
-            half.input += start * g.group_in;
-            half.filters += start * g.f_group;
-            half.output += start * g.out_group;
-            half.bias += start * g.k;
+            half.input_start += start * g.group_in;
+            half.filters_start += start * g.f_group;
+            half.output_start += start * g.out_group;
+            half.bias_start += start * g.k;
         });
     } else if (too_big && splits_filters) {
         plan_both(request, g.k, plan, [&](Correlation& half, std::int64_t start, std::int64_t size) {
             half.k = size;
-            half.filters += start * g.f_k;
-            half.output += start;
-            half.bias += start;
+            half.filters_start += start * g.f_k;
+            half.output_start += start;
+            half.bias_start += start;
         });
     } else if (too_big && g.c > 1) {
         plan_both(request, g.c, plan, [&](Correlation& half, std::int64_t start, std::int64_t size) {
             half.c = size;
-            half.input += start;
-            half.filters += start * g.f_c;
+            half.input_start += start;
+            half.filters_start += start * g.f_c;
             set_sum(half, start);
         });
     } else {

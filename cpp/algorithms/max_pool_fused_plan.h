@@ -1,7 +1,7 @@
 // What the gradients of a convolution and of the max pooling of its output decide before they compute anything.
 #pragma once
 
-#include "algorithms/padded_tile.h"
+#include "algorithms/windows.h"
 #include "fastconv/pooling.h"
 
 #include <cstdint>

@@ -4,37 +4,13 @@
 // K*R*S multiplications on that value.
 #pragma once
 
-#include "fastconv/convolution.h"
+#include "algorithms/windows.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 
 namespace fastconv {
-
-/// Where output pixel (y, x) reads: input row y*stride_h + base_h + i*dilation_h for i in [0, r), columns likewise.
-struct Windows {
-    std::int64_t h, w; // input
-    std::int64_t p, q; // output
-    std::int64_t r, s; // window
-    std::int64_t stride_h, stride_w, dilation_h, dilation_w;
-    std::int64_t base_h, base_w; // negative: padding
-
-    bool crosses_columns() const { return base_w < 0 || base_w + (q - 1) * stride_w + (s - 1) * dilation_w >= w; }
-    bool crosses_rows() const { return base_h < 0 || base_h + (p - 1) * stride_h + (r - 1) * dilation_h >= h; }
-    /// One copy of an input value serves all windows, so that the copy is a smaller image...
-    bool overlapping() const { return dilation_h == 1 && dilation_w == 1 && stride_h <= r && stride_w <= s; }
-    /// ... else each window is copied on its own: [pixel row][i][j][pixel][channel].
-};
-
-inline Windows windows_of(const ConvProblem& o) {
-    return {o.h, o.w, o.p, o.q, o.r, o.s, o.stride_h, o.stride_w, o.dilation_h, o.dilation_w, -o.pad_top, -o.pad_left};
-}
-
-/// A tile of output pixels.
-struct Tile {
-    std::int64_t y0, rows, x0, columns;
-};
 
 /// How to read a padded tile, or the input itself, in elements: pixel (y0 + y, x0 + x) and window element (i, j) sit at
 /// y*row + x*step + i*window_row + j*window_column.
@@ -97,21 +73,6 @@ void fill_padded_tile(const Windows& a, const Tile& tile, const T* input, std::i
         for (std::int64_t i = 0; i < a.r; ++i)
             for (std::int64_t j = 0; j < a.s; ++j)
                 line(y + row * a.stride_h + i * a.dilation_h, x + j * a.dilation_w, a.stride_w, tile.columns);
-}
-
-/// The taps [first, last) of `window` whose position base + i*dilation lies in [0, size).
-inline void valid_taps(std::int64_t base, std::int64_t dilation, std::int64_t window, std::int64_t size,
-                       std::int64_t& first, std::int64_t& last) {
-    first = base >= 0 ? 0 : std::min(window, (-base + dilation - 1) / dilation);
-    last = base >= size ? 0 : std::min(window, (size - 1 - base) / dilation + 1);
-    last = std::max(first, last);
-}
-
-/// Output columns [first, last) whose whole window lies inside the line; the others need their taps one by one.
-inline void inner_columns(const Windows& a, std::int64_t& first, std::int64_t& last) {
-    first = a.base_w >= 0 ? 0 : std::min(a.q, (-a.base_w + a.stride_w - 1) / a.stride_w);
-    const std::int64_t room = a.w - 1 - (a.s - 1) * a.dilation_w - a.base_w;
-    last = std::max(first, room < 0 ? 0 : std::min(a.q, room / a.stride_w + 1));
 }
 
 } // namespace fastconv

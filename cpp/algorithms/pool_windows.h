@@ -1,7 +1,7 @@
 // The windows of a pooling, in rectangles that the kernels take.
 #pragma once
 
-#include "algorithms/padded_tile.h"
+#include "algorithms/windows.h"
 #include "fastconv/pooling.h"
 #include "kernels/table.h"
 

@@ -1,6 +1,8 @@
 // Calls the kernels of kernels/max_pool_fused_backward.cpp.
 #include "algorithms/pooled_gradient.h"
 
+#include "algorithms/padded_tile.h"
+
 #include "core/isa.h"
 #include "core/workspace.h"
 

@@ -1,9 +1,10 @@
 #include "algorithms/small_k_planar.h"
 
+#include "algorithms/filter_blocks.h"
+
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kLongest = 1024;      // chain of additions: bounds the rounding error
 constexpr std::int64_t kPartWork = 64 << 10; // multiplications, some 2 us, below which an image stays whole
 
 } // namespace
@@ -38,7 +39,7 @@ template <class T>
 bool spread_serves(const Windows& a, std::int64_t channels, std::int64_t filters) {
     const KernelsOf<T>& kernel = kernels<T>();
     return (a.r == 3 || a.r == 5) && a.stride_h == 1 && a.stride_w == 1 && a.dilation_h == 1 && a.dilation_w == 1 &&
-           (filters == 1 || (filters <= kernel.width && kernel.spreads)) && a.r * a.s * channels <= kLongest &&
+           (filters == 1 || (filters <= kernel.width && kernel.spreads)) && a.r * a.s * channels <= kSumLength &&
            Planar(a, kRegisterRows).size<T>(channels) * static_cast<std::int64_t>(sizeof(T)) <= kPlanarBytes;
 }
 

@@ -1,7 +1,8 @@
-// What both halves of the algorithm for few filters share: planar copies of the input, and how rows are cut.
+// What the forward pass and the filter gradient for few filters share: planar copies of the input, and how rows are
+// cut.
 #pragma once
 
-#include "algorithms/padded_tile.h"
+#include "algorithms/windows.h"
 #include "core/isa.h"
 #include "core/numbers.h"
 

@@ -44,7 +44,7 @@ void pack(const Correlation& g, const Runs& runs, const T* filters, T* packed) {
     parallel_for(g.groups * g.k, static_cast<double>(g.groups * g.k * g.window() * g.c), [&](std::int64_t task) {
         const std::int64_t taps = a.s / runs.per_row;
         T* to = packed + task * runs.of_window(a);
-        const T* from = filters + g.filters + task / g.k * g.f_group + task % g.k * g.f_k;
+        const T* from = filters + g.filters_start + task / g.k * g.f_group + task % g.k * g.f_k;
         for (std::int64_t run = 0; run < a.r * runs.per_row; ++run) {
             std::fill_n(to + taps * g.c, runs.length - taps * g.c, T{});
             for (std::int64_t j = 0; j < taps; ++j) {
@@ -63,8 +63,8 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
     const Windows& a = g.windows;
     const Runs& runs = plan.runs;
     const Tile& tile = task.tile;
-    const T* const input = operands.input + g.input + task.image * g.image + task.group * g.group_in;
-    T* const output = operands.output + g.output + task.image * g.out_image + task.group * g.out_group;
+    const T* const input = operands.input + g.input_start + task.image * g.image + task.group * g.group_in;
+    T* const output = operands.output + g.output_start + task.image * g.out_image + task.group * g.out_group;
     const TileSource<T> source(a, g.pixel, input, tile, g.c, copy);
     const bool whole_rows = runs.whole_rows && source.layout.window_column == g.c;
     const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments);
@@ -73,12 +73,12 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
     row.segment_length = whole_rows ? a.s * g.c : g.c;
     row.filter_step = a.r * per_row * runs.length;
     row.filter_count = g.k;
-    row.bias = g.finish && operands.bias ? operands.bias + g.bias + task.group * g.k : nullptr;
+    row.bias = g.finish && operands.bias ? operands.bias + g.bias_start + task.group * g.k : nullptr;
     row.y_step = g.out_pixel;
     row.pixels = tile.columns;
     row.accumulate = g.accumulate;
     row.relu = g.finish && operands.relu;
-    const bool rows_cross = a.crosses_rows(); // spares short rows the divisions
+    const bool rows_cross = a.crosses_rows(); // valid_taps divides, which is slow for short rows
     for (std::int64_t y = 0; y < tile.rows; ++y) {
         // Filter rows over the top or bottom padding are left out.
         std::int64_t first = 0, last = a.r;

@@ -28,7 +28,7 @@ void pack(const Correlation& g, std::int64_t patterns, const T* filters, T* to) 
         for (std::int64_t c = 0; c < g.c; ++c)
             for (std::int64_t j = 0; j < a.s; ++j)
                 for (std::int64_t i = 0; i < a.r; ++i) {
-                    const T* const from = filters + g.filters + i * g.f_i + j * g.f_j + c * g.f_c;
+                    const T* const from = filters + g.filters_start + i * g.f_i + j * g.f_j + c * g.f_c;
                     for (std::int64_t lane = 0; lane < width; ++lane) *to++ = from[lanes[lane]];
                 }
     }
@@ -42,7 +42,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const std::int64_t width = kernels<T>().width, values = plan.patterns * width;
     const Packed<T> filters(operands.cache, plan.key, values * plan.steps,
                             [&](T* to) { pack(g, plan.patterns, operands.filters, to); });
-    const T* const from_bias = g.finish && operands.bias ? operands.bias + g.bias : nullptr;
+    const T* const from_bias = g.finish && operands.bias ? operands.bias + g.bias_start : nullptr;
     const Scratch<T> bias(from_bias ? values : 0);
     for (std::int64_t i = 0; from_bias && i < values; ++i) bias.get()[i] = from_bias[i % g.k];
     const std::int64_t tiles = ceil_div(a.p, plan.rows);
@@ -51,7 +51,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         const std::int64_t n = task / tiles, y0 = task % tiles * plan.rows, count = std::min(plan.rows, a.p - y0);
         const Planar planar(a, count);
         const Scratch<T> copy(planar.size<T>(g.c));
-        fill_planar(a, y0, count, operands.input + g.input + n * g.image, g.pixel, g.c, copy.get());
+        fill_planar(a, y0, count, operands.input + g.input_start + n * g.image, g.pixel, g.c, copy.get());
         SmallKSpreadRows<T> rows{};
         rows.x = copy.get();
         rows.x_plane = planar.plane;
@@ -61,7 +61,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         rows.columns = a.s;
         rows.filters = filters.get();
         rows.bias = from_bias ? bias.get() : nullptr;
-        rows.y = operands.output + g.output + n * g.out_image + y0 * g.out_row;
+        rows.y = operands.output + g.output_start + n * g.out_image + y0 * g.out_row;
         rows.y_row = g.out_row;
         rows.rows = count;
         rows.pixels = a.q;

@@ -9,7 +9,7 @@ static_assert(kMostCopyBytes == 8 * kTileBytes);
 Tiling choose_tiling(const Correlation& g, const TilePlan& plan, std::int64_t threads, std::int64_t size) {
     const Windows& a = g.windows;
     const auto bytes = [&](std::int64_t rows, std::int64_t columns) {
-        const std::int64_t values = plan.copy_all ? padded_tile_size(a, rows, columns, plan.widest)
+        const std::int64_t values = plan.copy_all ? padded_tile_size(a, rows, columns, plan.widest_channels)
                                                   : rows * columns * a.stride_h * a.stride_w * g.c;
         return values * size;
     };
@@ -37,12 +37,12 @@ Tiling choose_tiling(const Correlation& g, const TilePlan& plan, std::int64_t th
 
 } // namespace
 
-TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest, std::int64_t threads,
+TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest_channels, std::int64_t threads,
                     std::int64_t size) {
     const Windows& a = g.windows;
     TilePlan plan{};
     plan.k_blocks = k_blocks;
-    plan.widest = widest;
+    plan.widest_channels = widest_channels;
     // Copying costs little beside the multiplications with many filters, and single pixels at the border cost much
     // where rows are short.
     plan.copy_all = a.crosses_columns() && a.q < 48;
@@ -53,7 +53,8 @@ TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t wi
 
 std::int64_t TilePlan::thread_bytes(const Correlation& g, std::int64_t size) const {
     const bool copies = copy_all || copy_borders;
-    const std::int64_t copy = copies ? padded_tile_size(g.windows, tiling.rows, tiling.columns, widest) * size : 0;
+    const std::int64_t copy =
+        copies ? padded_tile_size(g.windows, tiling.rows, tiling.columns, widest_channels) * size : 0;
     return std::min(copy, kMostCopyBytes) + g.window() * std::int64_t{sizeof(std::ptrdiff_t)};
 }
 

@@ -25,14 +25,14 @@ struct Tiling {
 struct TilePlan {
     Tiling tiling;
     bool copy_all, copy_borders; // which tiles are copied with their padding: those of padded problems, or only borders
-    std::int64_t k_blocks, widest; // blocks of filters; most channels that are copied at once
+    std::int64_t k_blocks, widest_channels; // blocks of filters; most channels that are copied at once
 
     std::int64_t tasks(const Correlation& g) const { return g.n * g.groups * tiling.tiles() * tiling.k_parts; }
     /// Scratch memory of a task.
     std::int64_t thread_bytes(const Correlation& g, std::int64_t size) const;
 };
 
-TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest, std::int64_t threads,
+TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest_channels, std::int64_t threads,
                     std::int64_t size);
 
 /// Most bytes of a copied tile.
@@ -88,7 +88,7 @@ void for_each_tile(const Correlation& g, const TilePlan& plan, const std::vector
             Tile& tile = columns.tile;
             tile.x0 = std::max(x0, task.tile.x0);
             const std::int64_t end = std::min(x1, task.tile.x0 + task.tile.columns);
-            const auto size = [&] { return padded_tile_size(a, tile.rows, tile.columns, plan.widest); };
+            const auto size = [&] { return padded_tile_size(a, tile.rows, tile.columns, plan.widest_channels); };
             while (tile.x0 < end) {
                 tile.columns = end - tile.x0;
                 while (copied && tile.columns > 1 && size() * std::int64_t{sizeof(T)} > kMostCopyBytes)

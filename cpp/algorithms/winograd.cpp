@@ -24,8 +24,8 @@ constexpr std::int64_t kThreadBytes = 2 << 20;  // bound on the scratch memory o
 constexpr std::int64_t kLeastTiles = 12;        // fewer would read the transformed filters for too few products
 constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
 constexpr std::size_t kTilesAgain = 1 << 14;    // tiles listed at once to be computed directly
-// Tiles that one part of filters that are not stored serves: the fewer, the more often filters are transformed and
-// read. 200 take 2 MB for a thread's points of the output, which the bound allows 16 threads.
+// One streamed part of the filters serves so many tiles. The fewer, the more often filters are transformed and read.
+// 200 tiles take 2 MB of each thread, and all scratch memory of 16 threads must stay below 64 MB.
 constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
 constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input
 
@@ -36,12 +36,12 @@ struct WinogradDecisions : Decisions {
     explicit WinogradDecisions(const Request& request)
         : layer(request.layer), direction(request.direction), threads(request.threads),
           filters_stay(request.filters_stay), g(request.part), form(g.windows.r), grid(form, g.windows.p, g.windows.q),
-          tiles(g.n * grid.image()) {}
+          tiles(g.n * grid.tiles_per_image()) {}
 
     /// For tiles that must be computed again.
     Request again() const {
         Request request{layer, direction, g, threads, filters_stay};
-        request.again = request.single = true;
+        request.only_direct = request.single = true;
         return request;
     }
 
@@ -117,7 +117,7 @@ void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, 
     const Correlation& g = d.g;
     WinogradOutput<T> tile{};
     tile.plane = plane;
-    tile.bias = operands.bias ? operands.bias + g.bias + k0 : nullptr;
+    tile.bias = operands.bias ? operands.bias + g.bias_start + k0 : nullptr;
     tile.relu = operands.relu;
     tile.row = g.out_row;
     tile.pixel = g.out_pixel;
@@ -125,7 +125,7 @@ void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, 
     for (std::int64_t t = first; t < last; ++t) {
         const std::int64_t y = d.grid.y(t), x = d.grid.x(t);
         tile.points = points + (t - first) * lanes;
-        tile.y = operands.output + g.output + d.grid.n(t) * g.out_image + y * g.out_row + x * g.out_pixel + k0;
+        tile.y = operands.output + g.output_start + d.grid.n(t) * g.out_image + y * g.out_row + x * g.out_pixel + k0;
         tile.rows = std::min(d.form.tile, g.windows.p - y);
         tile.columns = std::min(d.form.tile, g.windows.q - x);
         // Several tasks may compute filters of one tile: all that write, write 0.
@@ -148,13 +148,14 @@ void run_stored(const WinogradDecisions& d, const Operands<T>& operands, std::ve
         });
     });
     const std::int64_t block = d.block;
-    const std::int64_t in_plane = block * g.c + plane_padding<T>, out_plane = block * f.widest + plane_padding<T>;
+    const std::int64_t in_plane = block * g.c + plane_padding<T>,
+                       out_plane = block * f.widest_filters + plane_padding<T>;
     const double work = 2.0 * static_cast<double>(kPoints * d.tiles * g.c) * static_cast<double>(g.k);
     parallel_for(ceil_div(d.tiles, block), work, [&](std::int64_t task) {
         const std::int64_t first = task * block, last = std::min(d.tiles, first + block);
         const Scratch<T> in(kPoints * in_plane), out(kPoints * out_plane);
-        transform_inputs(g.windows, d.grid, operands.input + g.input, g.image, g.pixel, g.c, first, last, in.get(),
-                         in_plane);
+        transform_inputs(g.windows, d.grid, operands.input + g.input_start, g.image, g.pixel, g.c, first, last,
+                         in.get(), in_plane);
         for (std::int64_t kb = 0; kb < f.k_blocks; ++kb) {
             const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
             multiply(in.get(), in_plane, g.c, last - first, filters.get() + kPoints * g.c * k0, g.c, lanes, out.get(),
@@ -168,7 +169,7 @@ template <class T>
 void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::vector<unsigned char>& finite) {
     const Correlation& g = d.g;
     const WinogradFilters& f = d.filters;
-    const std::int64_t chunk = d.chunk, block = d.block, out_plane = block * f.widest + plane_padding<T>;
+    const std::int64_t chunk = d.chunk, block = d.block, out_plane = block * f.widest_filters + plane_padding<T>;
     // Points of the input lie as [part of the channels][point][tile][channel]: a product reads one run of memory.
     const auto in_offset = [&](std::int64_t part) {
         return kPoints * (chunk * f.part(part, g.c) + part * plane_padding<T>);
@@ -181,7 +182,7 @@ void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::
             const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
             for (std::int64_t part = 0; part < f.c_parts; ++part) {
                 const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
-                transform_inputs(g.windows, d.grid, operands.input + g.input + c0, g.image, g.pixel, channels,
+                transform_inputs(g.windows, d.grid, operands.input + g.input_start + c0, g.image, g.pixel, channels,
                                  start + first, start + last, in.get() + in_offset(part) + first * channels,
                                  chunk * channels + plane_padding<T>);
             }
@@ -236,19 +237,19 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     compute_again(d, operands, finite);
 }
 
-/// The transformed filters do not fit: half of the filters after the other.
 template <class T>
 void plan(const Request& request, ConvPlan<T>& plan);
 
+/// Plans each half of the filters on its own, because all transformed filters do not fit.
 template <class T>
 void plan_filter_halves(const Request& request, std::int64_t first_half, ConvPlan<T>& plan_of_both) {
     Correlation half = request.part;
     half.k = first_half;
     plan(request.with(half), plan_of_both);
     half.k = request.part.k - first_half;
-    half.filters += first_half * half.f_k;
-    half.output += first_half;
-    half.bias += first_half;
+    half.filters_start += first_half * half.f_k;
+    half.output_start += first_half;
+    half.bias_start += first_half;
     plan(request.with(half), plan_of_both);
 }
 
@@ -257,7 +258,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const Correlation& g = request.part;
     if (g.window() == 0) { // nothing to multiply
         Request zeros = request;
-        zeros.again = true;
+        zeros.only_direct = true;
         return plan_cheapest(zeros, plan);
     }
     const WinogradFilters f = choose_winograd_filters<T>(g, request.filters_stay);
@@ -269,21 +270,21 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     d.key = pack_key(g, PackForm::winograd, {f.k_blocks, 0, 0, 0});
     PlanSummary& summary = d.summary;
     summary.kernel = d.form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
-    summary.tile_filters = f.widest;
+    summary.tile_filters = f.widest_filters;
     summary.multiplications = static_cast<double>(kPoints * d.tiles) * static_cast<double>(g.c * g.k);
     if (f.stored) {
         d.block = choose_block<T>(d.tiles, g.c, g.k, request.threads);
         summary.tasks = ceil_div(d.tiles, d.block);
         summary.shared_bytes = f.total(g.c) * value_bytes<T> + d.tiles;
-        summary.thread_bytes = kPoints * (d.block * (g.c + f.widest) + 2 * plane_padding<T>)*value_bytes<T>;
+        summary.thread_bytes = kPoints * (d.block * (g.c + f.widest_filters) + 2 * plane_padding<T>)*value_bytes<T>;
     } else {
         choose_chunk<T>(d);
         summary.tasks = ceil_div(d.chunk, d.block) * f.k_blocks;
         summary.shared_bytes = kPoints * (d.chunk * g.c + f.c_parts * plane_padding<T>)*value_bytes<T> + d.tiles;
         summary.thread_bytes =
-            kPoints * (d.block + ceil_div(g.c, f.c_parts) + 1) * (f.widest + plane_padding<T>)*value_bytes<T>;
+            kPoints * (d.block + ceil_div(g.c, f.c_parts) + 1) * (f.widest_filters + plane_padding<T>)*value_bytes<T>;
     }
-    summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[f.widest / f.width - 1]);
+    summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[f.widest_filters / f.width - 1]);
     plan.add(winograd<T>(), std::move(decisions));
 }
 
@@ -302,11 +303,11 @@ double winograd_cost(const ConvProblem& o) {
     constexpr double never = std::numeric_limits<double>::infinity();
     if (!winograd_enabled()) return never;
     // Transforms cost about 36*(C + K) operations a tile against 36*C*K multiplications: they pay from some 32
-    // channels. Images of less than 6x6 have too few tiles for the transformed filters.
+    // channels. Outputs of fewer than 36 pixels have too few tiles for the transformed filters.
     if (o.c < 32 || o.k < 32 || o.p * o.q < 36) return never;
-    // 36 products a tile instead of the window's for each of its pixels, of which those over the edge are wasted. The
-    // transforms take half as long again where channels are few: a product counts twice.
-    const std::int64_t tiles = TileGrid(WinogradForm(o.r), o.p, o.q).image();
+    // A tile takes 36 products, those of pixels beyond the edge included. Each counts twice: the transforms take up to
+    // half as long as the products, and the products themselves, which read both sides from L2, run below the peak.
+    const std::int64_t tiles = TileGrid(WinogradForm(o.r), o.p, o.q).tiles_per_image();
     return static_cast<double>(2 * kPoints * tiles) / static_cast<double>(o.p * o.q);
 }
 

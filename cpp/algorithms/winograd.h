@@ -18,7 +18,8 @@ constexpr const char* kWinogradLimits =
 /// Whether the algorithm can compute a layer at all: the window, and scratch memory within bounds.
 template <class T>
 bool winograd_serves(const ConvProblem& layer);
-/// In vectors multiplied per output pixel; infinity where it does not pay, or FASTCONV_WINOGRAD=0 switches it off.
+/// Products per output pixel for one channel and one vector of filters. Infinity where the algorithm does not pay, or
+/// FASTCONV_WINOGRAD=0 switches it off.
 template <class T>
 double winograd_cost(const ConvProblem& layer);
 

@@ -27,12 +27,13 @@ constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed,
 
 struct WinogradGradientDecisions : Decisions {
     explicit WinogradGradientDecisions(const Request& request)
-        : o(request.layer), threads(request.threads), form(o.r), grid(form, o.p, o.q), tiles(o.n * grid.image()) {}
+        : o(request.layer), threads(request.threads), form(o.r), grid(form, o.p, o.q),
+          tiles(o.n * grid.tiles_per_image()) {}
 
     /// For the gradient of channels and filters that must be computed again.
     Request again() const {
         Request request{o, Direction::filter_gradient, {}, threads, false};
-        request.again = true;
+        request.only_direct = true;
         return request;
     }
 
@@ -41,12 +42,12 @@ struct WinogradGradientDecisions : Decisions {
     WinogradForm form;
     TileGrid grid;
     std::int64_t tiles, width = 0, vectors = 0, k_blocks = 0;
-    bool resident = false;       // all sums of a task at once: few channels
-    std::int64_t parts = 1;      // resident: of the tiles
-    std::int64_t chunk = 0;      // tiles that are transformed at once, by a task or by all
-    std::int64_t c_blocks = 1;   // not resident: tasks are c_blocks x k_blocks
-    std::int64_t widest = 0;     // filters of a block
-    std::int64_t block_sums = 0; // sums of a task
+    bool resident = false;           // all sums of a task at once: few channels
+    std::int64_t parts = 1;          // resident: of the tiles
+    std::int64_t chunk = 0;          // tiles that are transformed at once, by a task or by all
+    std::int64_t c_blocks = 1;       // not resident: tasks are c_blocks x k_blocks
+    std::int64_t widest_filters = 0; // filters of a block
+    std::int64_t block_sums = 0;     // sums of a task
 };
 
 /// As transform_inputs for filters [k0, k0 + filters) of dy.
@@ -249,7 +250,7 @@ void plan(const Request& request, ConvPlan<T>& into) {
     plan.width = kernel.width;
     plan.vectors = ceil_div(o.k, kernel.width);
     plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
-    plan.widest = ceil_div(plan.vectors, plan.k_blocks) * kernel.width;
+    plan.widest_filters = ceil_div(plan.vectors, plan.k_blocks) * kernel.width;
     plan.resident = kPoints * o.c * o.k * size <= kSumBytes;
     const std::int64_t tile_bytes = kPoints * (o.c + o.k) * size;
     if (plan.resident) {
@@ -258,17 +259,17 @@ void plan(const Request& request, ConvPlan<T>& into) {
         plan.block_sums = o.c * o.k;
     } else {
         plan.chunk = std::clamp<std::int64_t>(kChunkBytes / tile_bytes, 1, std::max<std::int64_t>(1, plan.tiles));
-        const std::int64_t most = std::max<std::int64_t>(1, kSumBytes / (kPoints * plan.widest * size));
+        const std::int64_t most = std::max<std::int64_t>(1, kSumBytes / (kPoints * plan.widest_filters * size));
         plan.c_blocks = ceil_div(o.c, std::min<std::int64_t>(most, 48));
-        plan.block_sums = ceil_div(o.c, plan.c_blocks) * plan.widest;
+        plan.block_sums = ceil_div(o.c, plan.c_blocks) * plan.widest_filters;
     }
     const std::int64_t padding = plane_padding<T>;
     const std::int64_t points = kPoints * (plan.chunk * (o.c + o.k) + (plan.c_blocks + plan.k_blocks) * padding) * size;
     const std::int64_t sums = kPoints * (plan.block_sums + padding) * size;
     PlanSummary& summary = plan.summary;
     summary.kernel = o.r == 3 ? "outer_products on 36 points of 4x4 tiles" : "outer_products on 36 points of 2x2 tiles";
-    summary.tile_pixels = std::min(o.c, kernel.outer_products_count[plan.widest / kernel.width - 1]);
-    summary.tile_filters = plan.widest;
+    summary.tile_pixels = std::min(o.c, kernel.outer_products_count[plan.widest_filters / kernel.width - 1]);
+    summary.tile_filters = plan.widest_filters;
     summary.tasks = plan.resident ? plan.parts : plan.c_blocks * plan.k_blocks;
     summary.shared_bytes = plan.resident ? (plan.parts - 1) * o.r * o.s * o.c * o.k * size : points;
     summary.thread_bytes = plan.resident ? points + sums : sums;

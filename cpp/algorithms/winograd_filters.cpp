@@ -12,7 +12,8 @@ constexpr std::int64_t kAhead = 4; // channels whose taps are fetched before the
 // Filters that are not stored:
 constexpr std::int64_t kPartBytes = 320 << 10;  // a part of the transformed filters
 constexpr std::int64_t kStoredBytes = 10 << 20; // transformed filters larger than this leave the caches
-constexpr std::int64_t kTilesOfFewPixels = 64;  // tiles of an image, up to which they would be read for too few of them
+// With at most so many tiles in an image, large filters are not stored: each would be used too rarely.
+constexpr std::int64_t kMostTilesStreamed = 64;
 // Smaller ones, too, are not worth storing for so few tiles of the whole batch: 14x14x256 takes 0.67 instead of 0.86 ms
 // for one image and as long for eight; filters of 128 channels (2.4 MB) gain nothing.
 constexpr std::int64_t kFewTiles = 100, kStoredForFewBytes = 4 << 20;
@@ -27,12 +28,12 @@ WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay)
     f.width = kernel.width;
     f.vectors = ceil_div(g.k, kernel.width);
     f.k_blocks = ceil_div(f.vectors, kernel.max_vectors);
-    f.widest = ceil_div(f.vectors, f.k_blocks) * kernel.width;
+    f.widest_filters = ceil_div(f.vectors, f.k_blocks) * kernel.width;
     const TileGrid grid(WinogradForm(g.windows.r), g.windows.p, g.windows.q);
     const std::int64_t bytes = kPoints * g.c * g.k * size;
-    const bool few_tiles = !filters_stay && g.n * grid.image() <= kFewTiles && bytes > kStoredForFewBytes;
-    f.stored = (bytes <= kStoredBytes && !few_tiles) || grid.image() > kTilesOfFewPixels;
-    const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * f.widest * size));
+    const bool few_tiles = !filters_stay && g.n * grid.tiles_per_image() <= kFewTiles && bytes > kStoredForFewBytes;
+    f.stored = (bytes <= kStoredBytes && !few_tiles) || grid.tiles_per_image() > kMostTilesStreamed;
+    const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * f.widest_filters * size));
     f.c_parts = f.stored ? 1 : ceil_div(g.c, most);
     return f;
 }
@@ -52,7 +53,7 @@ void transform_filters(const Correlation& g, const WinogradForm& form, const T* 
     tile.plane = plane;
     for (std::int64_t first = c0; first < c1; first += strip) {
         const std::int64_t count = std::min(strip, c1 - first);
-        const T* from = filters + g.filters + first * g.f_c + k0 * g.f_k;
+        const T* from = filters + g.filters_start + first * g.f_c + k0 * g.f_k;
         if (!in_place) {
             if (valid < lanes) std::fill_n(taps.get(), window * window * strip * lanes, T{});
             for (std::int64_t i = 0; i < window; ++i) {

@@ -7,7 +7,7 @@ namespace fastconv {
 
 /// How filters are cut, and which order of work a layer has for so many tiles.
 struct WinogradFilters {
-    std::int64_t width, vectors, k_blocks, widest; // widest: filters of a block
+    std::int64_t width, vectors, k_blocks, widest_filters; // widest_filters: filters of a block
     bool stored;
     std::int64_t c_parts; // not stored: parts of the channels of a block
 

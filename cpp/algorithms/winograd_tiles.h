@@ -1,4 +1,5 @@
-// What both halves of Winograd's algorithm share: the two forms, the grid of tiles, and how tiles become points.
+// What Winograd's forward pass and filter gradient share: the two forms, the grid of tiles, and how tiles become
+// points.
 #pragma once
 
 #include "algorithms/correlation.h"
@@ -19,16 +20,16 @@ struct WinogradForm {
     explicit WinogradForm(std::int64_t r) : window(r), tile(7 - r), index(r == 5 ? 1 : 0) {}
 };
 
-/// The tiles of all images.
+/// Where the tiles lie that cover each image of a batch.
 struct TileGrid {
     std::int64_t rows, columns, tile;
 
     TileGrid(const WinogradForm& form, std::int64_t p, std::int64_t q)
         : rows(ceil_div(p, form.tile)), columns(ceil_div(q, form.tile)), tile(form.tile) {}
-    std::int64_t image() const { return rows * columns; }
-    std::int64_t n(std::int64_t t) const { return t / image(); }
-    std::int64_t y(std::int64_t t) const { return t % image() / columns * tile; }
-    std::int64_t x(std::int64_t t) const { return t % image() % columns * tile; }
+    std::int64_t tiles_per_image() const { return rows * columns; }
+    std::int64_t n(std::int64_t t) const { return t / tiles_per_image(); }
+    std::int64_t y(std::int64_t t) const { return t % tiles_per_image() / columns * tile; }
+    std::int64_t x(std::int64_t t) const { return t % tiles_per_image() % columns * tile; }
 };
 
 /// Planes of points one cache line apart from a power of two, which would map them all to one set of L1.

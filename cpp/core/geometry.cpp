@@ -1,4 +1,4 @@
-// Validation, and from arguments to fully resolved problems: the one door for every front end.
+// Validation, and from arguments to fully resolved problems, for all front ends.
 #include "core/geometry.h"
 
 #include "core/errors.h"

@@ -36,7 +36,7 @@ FASTCONV_INLINE void finish_each(const SmallKReduceRow<T>& a, const Vec<T> (&sum
     if (a.relu) {
         FASTCONV_UNROLL
         for (int i = 0; i < P * M; ++i)
-            values[i] = relu(broadcast(values[i]))[0]; // a scalar's would be an integer's conditional move
+            values[i] = relu(broadcast(values[i]))[0]; // GCC compiles relu of a scalar to a slow integer move
     }
     FASTCONV_UNROLL
     for (int i = 0; i < P * M; ++i) y[i / M * a.y_step + i % M] = values[i];

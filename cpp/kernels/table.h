@@ -1,4 +1,5 @@
-// What kernels take and offer: plain structs of pointers, strides and counts, shared by core/ and kernels/.
+// What kernels take and offer: plain structs of pointers, strides and counts, which algorithms fill in and kernels
+// read.
 //
 // Nothing here may be a function: kernel sources are compiled once per ISA, and an inline function that one of them
 // instantiates could be the copy which the linker keeps for everyone.

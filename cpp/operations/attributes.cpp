@@ -1,28 +1,12 @@
 #include "fastconv/attributes.h"
 
+#include "algorithms/algorithms.h"
+
 #include <algorithm>
 #include <string>
 
 namespace fastconv {
 namespace {
-
-/// 'a', 'b' or 'c'
-std::string alternatives(const std::vector<std::string>& names) {
-    std::string text;
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        if (i > 0) text += i + 1 < names.size() ? ", " : " or ";
-        text += "'" + names[i] + "'";
-    }
-    return text;
-}
-
-std::int64_t algorithm_index(std::string_view name) {
-    const std::vector<std::string>& names = algorithm_names();
-    const auto found = std::find(names.begin(), names.end(), name);
-    if (found == names.end())
-        throw InvalidArgument("algorithm must be " + alternatives(names) + ", got '" + std::string(name) + "'");
-    return found - names.begin();
-}
 
 /// The leading numbers after the 0 lie below `limits`, and none is negative.
 void check_code(const Dims& code, std::size_t size, std::initializer_list<std::int64_t> limits) {
@@ -101,7 +85,9 @@ Dims encode_pooling(const Attributes& attributes) {
 
 void decode_convolution(const Dims& code, Attributes& attributes) {
     const std::vector<std::string>& algorithms = algorithm_names();
-    check_code(code, convolution_code_size, {2, 2, 2, static_cast<std::int64_t>(algorithms.size()), 3});
+    check_code(
+        code, convolution_code_size,
+        {data_format_count, 2, activation_count, static_cast<std::int64_t>(algorithms.size()), padding_mode_count});
     ConvArguments& a = attributes.convolution;
     a.format = static_cast<DataFormat>(code[1]);
     a.depthwise = code[2] != 0;
@@ -113,7 +99,7 @@ void decode_convolution(const Dims& code, Attributes& attributes) {
 }
 
 void decode_pooling(const Dims& code, Attributes& attributes) {
-    check_code(code, pooling_code_size, {2, 2, 3});
+    check_code(code, pooling_code_size, {data_format_count, 2, padding_mode_count});
     PoolArguments& a = attributes.pooling;
     a.format = static_cast<DataFormat>(code[1]);
     attributes.include_batch_in_index = code[2] != 0;

@@ -7,7 +7,8 @@
 
 namespace fastconv {
 
-/// The plan of one direction of an NHWC layer, for the threads of now. `kept` (may be null) holds the caller's last.
+/// The plan of one direction of an NHWC layer, for the current number of threads. `kept` (may be null) holds the
+/// caller's last.
 template <class T>
 std::shared_ptr<const ConvPlan<T>> conv_plan(const ConvProblem& problem, Direction direction, bool filters_stay,
                                              KeptPlan* kept = nullptr);

@@ -114,8 +114,7 @@ void run_backprop_filter_bias(const Call& call, const Buffers& buffers) {
                   buffers.outputs[1]);
 }
 
-// ---- The gradients of the bias, and of the ReLU after it
-// --------------------------------------------------------------
+// ---- The gradients of the bias, and of the ReLU after it ----------------------------------------------------------
 
 void check_rank4(const Call& call, std::size_t index) {
     if (call.inputs[index].dims.size() != 4)

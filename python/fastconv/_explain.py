@@ -15,7 +15,7 @@ _DIRECTIONS = ("forward", "input gradient", "filter gradient")
 
 
 class Explanation(NamedTuple):
-    """How a convolution would be computed, on this machine with the threads of now.
+    """How a convolution would be computed, on this machine with the current number of threads.
 
     Attributes
     ----------

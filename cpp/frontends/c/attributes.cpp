@@ -37,7 +37,10 @@ NamedAttributes::NamedAttributes(const Operation& operation, const fastconv_attr
 
 std::string_view NamedAttributes::word(Attribute attribute) const {
     const fastconv_attribute* given = value(attribute);
-    if (given == nullptr) return attribute == Attribute::algorithm ? "auto" : "NHWC"; // an activation is given
+    if (given == nullptr)
+        return attribute == Attribute::algorithm
+                   ? "auto"
+                   : "NHWC"; // read_attributes asks for the activation only if it is given
     if (given->text == nullptr) fail(name_of(attribute), " must be a text");
     return given->text;
 }

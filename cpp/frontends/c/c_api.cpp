@@ -181,7 +181,8 @@ void run(const Given& given, Call& call) {
     call.operation->run(call, buffers);
 }
 
-// ---- The door ----------------------------------------------------------------------------------------------------
+// ---- Entry and errors
+// ------------------------------------------------------------------------------------------------
 
 /// What the caller has for a text.
 struct Message {

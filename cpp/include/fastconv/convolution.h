@@ -103,7 +103,7 @@ FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const Packed
 
 enum class Direction : std::uint8_t { forward, input_gradient, filter_gradient };
 
-/// What a call would do, with the threads of now.
+/// What a call would do, with the current number of threads.
 struct Explanation {
     std::string algorithm;                      // "direct", "winograd" or "depthwise"
     std::string kernel;                         // the function that does the work, as in cpp/kernels/table.h

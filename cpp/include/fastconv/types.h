@@ -25,6 +25,8 @@ class FASTCONV_API InvalidArgument : public std::invalid_argument {
 enum class DataType : std::uint8_t { float32, float64 };
 enum class DataFormat : std::uint8_t { nhwc, nchw };
 enum class Activation : std::uint8_t { linear, relu };
+// How many each of them has: saved graphs hold their numbers, which are checked when they are read.
+constexpr std::int64_t data_format_count = 2, activation_count = 2, padding_mode_count = 3;
 
 using Dims = std::vector<std::int64_t>;
 using Pair = std::array<std::int64_t, 2>; // (height, width)
@@ -36,8 +38,7 @@ struct Padding {
     std::int64_t top = 0, bottom = 0, left = 0, right = 0;
 };
 
-// ---- From words and lists to numbers. `name` is the argument's name for the error message.
-// ----------------------------
+// From words and lists to numbers. `name` is what the caller calls the argument, for the error message.
 FASTCONV_API DataFormat parse_data_format(std::string_view text); // "NHWC" | "NCHW"
 FASTCONV_API Activation parse_activation(std::string_view text);  // "linear" | "relu"
 /// "VALID" | "SAME", any case
