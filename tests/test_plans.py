@@ -133,6 +133,7 @@ static void* plan(void* unused) {
 }
 
 int main(void) {
+    if (convolve(3, 4)) return 1; /* what is set up once is set up before the first fork */
     pthread_t threads[2];
     for (int i = 0; i < 2; ++i) pthread_create(&threads[i], NULL, plan, NULL);
     int failed = 0;
@@ -145,6 +146,7 @@ int main(void) {
         int status = 0;
         waitpid(child, &status, 0);
         failed = status != 0;
+        if (failed) printf("child %d ended with status %d\n", i, status);
         usleep(1000);
     }
     end = 1;
