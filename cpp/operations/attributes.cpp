@@ -2,7 +2,6 @@
 
 #include "algorithms/algorithms.h"
 
-#include <algorithm>
 #include <string>
 
 namespace fastconv {
