@@ -347,7 +347,7 @@ def _behind_call(problem: Problem, name: str) -> Call:
     maps = problem.array("maps", problem.output_shape)  # the pooling's input, of a gradient
     grad = problem.array("grad", problem.pooled_shape)
     arguments = problem.window_arguments() | {"input": problem.to_format(x), "filters": w}
-    arguments["ksize"] = problem.pair(problem.behind.kernel)
+    arguments["pool_size"] = problem.pair(problem.behind.kernel)
     arguments["pool_padding"] = problem.behind.padding
     if problem.behind.strides != problem.behind.kernel or problem.forms % 2:
         arguments["pool_strides"] = problem.pair(problem.behind.strides)

@@ -275,11 +275,12 @@ def test_behind_is_both_functions(dtype: str, seed: int, count: int) -> None:
         x, w = problem.array("input", problem.input_shape), problem.array("filters", problem.filter_shape)
         x[rng.random(x.shape) < 0.01] = rng.choice([np.nan, np.inf, -np.inf])
         x, arguments = problem.to_format(x), problem.window_arguments()
-        window = {"ksize": problem.behind.kernel, "data_format": problem.data_format}
+        size, strides, pool_padding = problem.behind.kernel, problem.behind.strides, problem.behind.padding
         maps = fastconv.conv2d(x, w, **arguments)
-        pooled = fastconv.max_pool2d(maps, strides=problem.behind.strides, padding=problem.behind.padding, **window)
-        both = {"pool_strides": problem.behind.strides, "pool_padding": problem.behind.padding, **window, **arguments}
-        output, taps = fastconv.conv2d_max_pool2d(x, w, **both)
+        pooled = fastconv.max_pool2d(maps, size, strides, pool_padding, problem.data_format)
+        output, taps = fastconv.conv2d_max_pool2d(
+            x, w, size, pool_strides=strides, pool_padding=pool_padding, **arguments
+        )
         np.testing.assert_array_equal(output, pooled, err_msg=str(problem))
         nhwc = maps if problem.data_format == "NHWC" else np.moveaxis(maps, 1, 3)
         expected = reference.max_pool2d_taps(nhwc, problem.pooling_geometry)

@@ -146,25 +146,44 @@ def test_pooling() -> None:
 
 def test_a_convolution_and_its_max_pool() -> None:
     x, w = random(2, 7, 8, 3), random(3, 3, 3, 4)
-    pooled, taps = run("conv2d_max_pool2d", [x, w, None], 2, ksize=2, pool_strides=1, pool_padding="SAME")
+    pooled, taps = run("conv2d_max_pool2d", [x, w, None], 2, pool_size=2, pool_strides=1, pool_padding="SAME")
     options: dict[str, Any] = {"pool_strides": 1, "pool_padding": "SAME"}
     for ours, theirs in zip((pooled, taps), fastconv.conv2d_max_pool2d(x, w, 2, **options), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     grad = random(*pooled.shape)
     for wanted in (True, False):
         given = [x, w, taps, grad]
-        ours = run("conv2d_max_pool2d_backprop", given, 3, ksize=2, input_gradient=int(wanted), **options)
+        ours = run("conv2d_max_pool2d_backprop", [*given, None], 3, pool_size=2, input_gradient=int(wanted), **options)
         theirs = fastconv.conv2d_max_pool2d_backprop(*given, 2, input_gradient=wanted, **options)
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
+    relu = {"activation": "relu", "pool_size": 2}
+    ours = run("conv2d_max_pool2d_backprop", [x, w, taps, grad, pooled], 3, **relu, **options)
+    theirs = fastconv.conv2d_max_pool2d_backprop(x, w, taps, grad, 2, activation="relu", output=pooled, **options)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+    outputs = [np.empty_like(x), np.empty_like(w), random(4)]
+    code, text, _ = call(
+        LIBRARY.fastconv_run, "conv2d_max_pool2d_backprop", [x, w, taps, grad, None], outputs, {**relu, **options}
+    )
+    assert code == INVALID_ARGUMENT and text.startswith("activation 'relu' needs output")
     code, text, _ = call(
         LIBRARY.fastconv_run,
         "conv2d_max_pool2d_backprop",
-        [x, w, np.full_like(taps, 9), grad],
+        [x, w, np.full_like(taps, 9), grad, None],
         [np.empty_like(x), np.empty_like(w), random(4)],
-        {"ksize": 2, **options},
+        {"pool_size": 2, **options},
     )
     assert code == INVALID_ARGUMENT and "taps" in text
+
+
+def test_height_and_width_alone() -> None:
+    w, dy = random(3, 3, 3, 4), random(2, 4, 3, 4)
+    expected = fastconv.conv2d_backprop_input((2, 9, 8, 3), w, dy, 2)
+    (dx,) = run("conv2d_backprop_input", [(9, 8), w, dy], strides=2)
+    np.testing.assert_array_equal(dx, expected)
+    (dx,) = run("conv2d_transpose", [dy, w, (9, 8)], strides=2)
+    np.testing.assert_array_equal(dx, expected)
 
 
 def test_an_output_in_the_memory_of_an_input() -> None:
@@ -231,7 +250,7 @@ def test_wrong_arguments(what: str) -> None:
 
 
 SIZES: dict[str, tuple[Any, str]] = {
-    "three": ((1, 6, 6), "input_sizes must have 4 dimensions"),
+    "three": ((1, 6, 6), "input_sizes must have 4 numbers, or 2 for height and width, got 3"),
     "negative": ((1, -6, 6, 2), "input_sizes must have no negative dimension"),
     "unknown": ((-1, 6, 6, 2), "input_sizes must have no negative dimension"),
     "floats": (np.ones(4, np.float32), "input_sizes must be int64, got float32"),

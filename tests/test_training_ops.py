@@ -229,8 +229,8 @@ for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, n
     assert core.conv2d_max_pool2d_backprop_serves(geometry, list(x.shape), list(w.shape), dtype == np.float64)
     pooled, taps = fc._ops.fastconv_max_pool2d_with_taps(input=y, geometry=fc._geometry(windows))
     grad = rng.standard_normal(pooled.shape).astype(dtype)
-    given = dict(input=x, filters=w, taps=taps, grad=grad, geometry=fc._geometry(geometry),
-                 pool_geometry=fc._geometry(windows))
+    given = dict(input=x, filters=w, taps=taps, grad=grad, output=np.zeros((0, 0), dtype),
+                 geometry=fc._geometry(geometry), pool_geometry=fc._geometry(windows))
     results = []
     for threads in (1, 2, 3, 8):
         fastconv.set_num_threads(threads)
@@ -279,7 +279,7 @@ for (shape, window, padding), dtype, where in itertools.product(layers, (np.floa
     pooled, taps = fc._ops.fastconv_max_pool2d_with_taps(
         input=y, geometry=fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", False)))
     grad = rng.standard_normal(pooled.shape).astype(dtype)
-    given = dict(input=x, filters=w, taps=np.asarray(taps), grad=grad)
+    given = dict(input=x, filters=w, taps=np.asarray(taps), grad=grad, output=np.zeros((0, 0), dtype))
     pool_geometry = fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", False))
     for value, of in itertools.product(values, (x, grad, w)):
         kept, at = of.copy(), rng.integers(of.size)
@@ -317,8 +317,8 @@ for (shape, window), images in itertools.product(layers, (8, 2048)):
     p, q = (shape[0] - 2) // 2, (shape[1] - 2) // 2
     grad = np.full((images, p, q, window[3]), 0.3, np.float32)
     d_input, d_filters, d_bias = (np.asarray(part) for part in fc._ops.fastconv_conv2d_max_pool2d_backprop(
-        input=x, filters=w, taps=np.zeros(grad.shape, np.uint8), grad=grad, geometry=geometry,
-        pool_geometry=pool_geometry))
+        input=x, filters=w, taps=np.zeros(grad.shape, np.uint8), grad=grad, output=np.zeros((0, 0), np.float32),
+        geometry=geometry, pool_geometry=pool_geometry))
     count, eps = images * p * q, np.finfo(np.float32).eps
     for result, exact in ((d_filters, np.float64(x[0, 0, 0, 0]) * grad[0, 0, 0, 0] * count),
                           (d_bias, np.float64(grad[0, 0, 0, 0]) * count)):
@@ -423,7 +423,7 @@ def test_a_pool_of_another_format_is_not_taken_for_one() -> None:
     taps, grad = tf.zeros((2, 200, 5, 1), tf.uint8), tf.zeros((2, 200, 5, 1))
     with pytest.raises(tf.errors.InvalidArgumentError, match="format"):
         fc._ops.fastconv_conv2d_max_pool2d_backprop(
-            input=x, filters=w, taps=taps, grad=grad, geometry=geometry, pool_geometry=windows
+            input=x, filters=w, taps=taps, grad=grad, output=tf.zeros((0, 0)), geometry=geometry, pool_geometry=windows
         )
 
 
@@ -433,7 +433,7 @@ def test_windows_behind_a_max_pool_that_bytes_cannot_tell() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 255 pixels, got 24 x 24"):
         fc._ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(
             input=tf.zeros((1, 24, 24, 4)), filters=tf.zeros((1, 1, 4, 16)), taps=tf.zeros((1, 1, 1, 16), tf.uint8),
-            grad=tf.zeros((1, 1, 1, 16)), geometry=geometry, pool_geometry=windows,
+            grad=tf.zeros((1, 1, 1, 16)), output=tf.zeros((0, 0)), geometry=geometry, pool_geometry=windows,
         )  # fmt: skip
 
 
@@ -449,6 +449,7 @@ def test_wrong_shapes_behind_a_max_pool(wrong: str) -> None:
         "filters": tf.zeros((3, 3, 3, 4)),
         "taps": tf.zeros((2, 3, 3, 4), tf.uint8),
         "grad": tf.zeros((2, 3, 3, 4)),
+        "output": tf.zeros((0, 0)),
     }
     given[wrong] = given[wrong][:, :, :2]
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))

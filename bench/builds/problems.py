@@ -170,7 +170,7 @@ class Caller:
                 break
         window = self.pool_window(layer.window.output, 4, padded=0.1 if common else 0.8)
         arrays = {"input": self.image(layer.input_shape), "filters": self.array(layer.filter_shape)}
-        how = {"ksize": self.pair(window.kernel), "pool_padding": window.padding, **self.how(layer)}
+        how = {"pool_size": self.pair(window.kernel), "pool_padding": window.padding, **self.how(layer)}
         if common:
             how["algorithm"] = "auto"
         if window.strides != window.kernel or self.dice.chance(0.5):
@@ -197,7 +197,8 @@ class Caller:
             ],
             "strides": [0, (1, 2, 3), "2"], "padding": ["FULL", -1, ((1, 2), (3,)), 1 << 40], "dilations": [0, -1, 1.5],
             "data_format": ["NHCW", 3], "algorithm": ["fft", "winograd", None], "activation": ["tanh"],
-            "ksize": [0, (2, 2, 2, 2), 1 << 33], "pool_strides": [0], "pool_padding": [7, "full"],
+            "ksize": [0, (2, 2, 2, 2), 1 << 33], "pool_size": [0, (2, 2, 2, 2), 1 << 33],
+            "pool_strides": [0], "pool_padding": [7, "full"],
             "input_sizes": [(1, 2, 3), (1, 2, 3, 4)], "filter_sizes": [(3, 3, 1), (3, 3, 7, 2)],
             "output_shape": [(1,), (1, 2)], "orig_input_shape": [3, (1, 1, 1, 1)],
         }  # fmt: skip

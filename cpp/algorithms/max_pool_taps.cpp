@@ -36,15 +36,15 @@ void gather(const PoolProblem& o, const std::uint8_t* taps, const void* from, vo
 
 } // namespace
 
-void check_taps(const PoolProblem& o) {
+void check_taps(const PoolProblem& o, const char* ksize_name) {
     if (o.r > max_pool_taps / o.s)
-        throw InvalidArgument("ksize must have at most " + std::to_string(max_pool_taps) + " pixels, got " +
-                              std::to_string(o.r) + " x " + std::to_string(o.s) +
-                              "; which one was the maximum is told in a byte");
+        throw InvalidArgument(std::string(ksize_name) + " must have at most " + std::to_string(max_pool_taps) +
+                              " pixels, got " + std::to_string(o.r) + " x " + std::to_string(o.s) +
+                              "; one byte tells which of them was the maximum");
 }
 
 void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool) {
-    check_taps(pool);
+    check_taps(pool, "pool_size");
     if (pool.format != problem.format)
         throw InvalidArgument("convolution and max-pooling must have the same data format");
     check_dims("the input of the max-pooling", pool.input_dims(), problem.output_dims(),

@@ -6,7 +6,7 @@
 namespace fastconv {
 
 /// Throws InvalidArgument if a window has more than max_pool_taps taps.
-void check_taps(const PoolProblem& problem);
+void check_taps(const PoolProblem& problem, const char* ksize_name = "ksize");
 
 /// Also throws if the input of the pool is not the output of the convolution.
 void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool);

@@ -293,7 +293,7 @@ PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArgum
     PoolProblem problem;
     problem.dtype = dtype;
     problem.format = arguments.format;
-    check_positive("ksize", arguments.ksize);
+    check_positive(arguments.ksize_name, arguments.ksize);
     check_positive(arguments.strides_name, arguments.strides);
     const Padding& pad = arguments.padding;
     if (pad.mode == Padding::Mode::explicit_pads &&
@@ -305,7 +305,8 @@ PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArgum
     set_input(problem, arguments.input_name, input);
     problem.r = arguments.ksize[0];
     problem.s = arguments.ksize[1];
-    set_spatial(problem, arguments.strides, {1, 1}, pad, {"ksize", arguments.padding_name, arguments.output_name});
+    set_spatial(problem, arguments.strides, {1, 1}, pad,
+                {arguments.ksize_name, arguments.padding_name, arguments.output_name});
     if ((problem.h == 0 || problem.w == 0) && problem.p > 0 && problem.q > 0) {
         fail(arguments.input_name, " of shape ", show(input), " has no rows or columns, so that the windows, (",
              problem.p, ", ", problem.q, ") of them, would hold padding only; use no padding");

@@ -33,18 +33,10 @@ Padding decode_padding(std::int64_t mode, const std::int64_t* pads) {
 } // namespace
 
 const char* name_of(Attribute attribute) {
-    static constexpr const char* names[attribute_count] = {"ksize",
-                                                           "strides",
-                                                           "padding",
-                                                           "data_format",
-                                                           "dilations",
-                                                           "pool_strides",
-                                                           "pool_padding",
-                                                           "algorithm",
-                                                           "activation",
-                                                           "depthwise",
-                                                           "include_batch_in_index",
-                                                           "input_gradient"};
+    static constexpr const char* names[attribute_count] = {
+        "ksize",         "pool_size", "pool_strides", "pool_padding", "strides",   "padding",
+        "data_format",   "dilations", "algorithm",    "activation",   "depthwise", "include_batch_in_index",
+        "input_gradient"};
     return names[static_cast<std::size_t>(attribute)];
 }
 

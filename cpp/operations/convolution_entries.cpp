@@ -8,6 +8,13 @@ namespace {
 constexpr const char* kConvOutput = "the output of this convolution";
 constexpr AttributeSet kFormatAlone{Attribute::data_format};
 
+void check_rank4(const Call& call, std::size_t index) {
+    const std::size_t rank = call.inputs[index].dims.size();
+    if (rank != 4)
+        throw InvalidArgument(std::string(call.operation->inputs[index].name) + " must have 4 dimensions, got " +
+                              std::to_string(rank));
+}
+
 // ---- Forward -----------------------------------------------------------------------------------------------------
 
 void infer_conv2d(Call& call) {
@@ -21,7 +28,7 @@ void infer_conv2d(Call& call) {
 }
 
 void run_conv2d(const Call& call, const Buffers& buffers) {
-    const auto& [input, filters, bias, unused] = buffers.inputs;
+    const void *input = buffers.inputs[0], *filters = buffers.inputs[1], *bias = buffers.inputs[2];
     if (buffers.packed != nullptr)
         conv2d(call.convolution, input, *buffers.packed, bias, call.attributes.activation, buffers.outputs[0]);
     else
@@ -30,15 +37,44 @@ void run_conv2d(const Call& call, const Buffers& buffers) {
 
 // ---- The gradient of the input, and the transposed convolution that is the same -----------------------------------
 
-void infer_backprop_input(Call& call) {
+/// The input's shape of four numbers where the caller gives its height and width alone. The batch is that of the
+/// gradient; the channels are those of the filters, in one group. A size may be unknown.
+Dims whole_input_sizes(const Call& call, std::size_t sizes_index, std::size_t gradient_index) {
+    const Shape &sizes = call.inputs[sizes_index], &gradient = call.inputs[gradient_index], &filters = call.inputs[1];
+    if (sizes.dims.size() != 2) return sizes.dims;
+    const std::int64_t height = sizes.dims[0], width = sizes.dims[1];
+    const std::int64_t batch = gradient.known ? gradient.dims[0] : unknown_size;
+    const std::int64_t channels = filters.known ? filters.dims[2] : unknown_size;
+    if (call.attributes.convolution.format == DataFormat::nhwc) return {batch, height, width, channels};
+    return {batch, channels, height, width};
+}
+
+void check_size_count(const Call& call, std::size_t index) {
+    const std::size_t count = call.inputs[index].dims.size();
+    if (count != 2 && count != 4)
+        throw InvalidArgument(std::string(call.operation->inputs[index].name) +
+                              " must have 4 numbers, or 2 for height and width, got " + std::to_string(count));
+}
+
+/// Resolves the convolution of a gradient with respect to its input, or infers the gradient's shape as far as it goes.
+void infer_input_gradient(Call& call, std::size_t sizes_index, std::size_t gradient_index, const char* why) {
+    const Shape& sizes = call.inputs[sizes_index];
+    if (sizes.known) check_size_count(call, sizes_index);
+    for (const std::size_t i : {gradient_index, std::size_t{1}})
+        if (sizes.known && sizes.dims.size() == 2 && call.inputs[i].known) check_rank4(call, i);
     if (!call.complete()) {
-        call.outputs[0] = call.inputs[0];
+        if (sizes.known && call.attributes_known)
+            call.outputs[0].dims = whole_input_sizes(call, sizes_index, gradient_index);
+        else
+            call.outputs[0].dims.assign(4, unknown_size);
         return;
     }
-    resolve_convolution(call, {0, 1});
-    check_input(call, 2, call.convolution.output_dims(), kConvOutput);
+    resolve_convolution(call, {sizes_index, 1}, whole_input_sizes(call, sizes_index, gradient_index));
+    check_input(call, gradient_index, call.convolution.output_dims(), why);
     call.outputs[0].dims = call.convolution.input_dims();
 }
+
+void infer_backprop_input(Call& call) { infer_input_gradient(call, 0, 2, kConvOutput); }
 
 void run_input_gradient(const Call& call, const Buffers& buffers, const void* filters, const void* out_backprop) {
     if (buffers.packed != nullptr)
@@ -51,32 +87,8 @@ void run_backprop_input(const Call& call, const Buffers& buffers) {
     run_input_gradient(call, buffers, buffers.inputs[1], buffers.inputs[2]);
 }
 
-/// The whole output shape where the caller gives height and width alone.
-Dims transposed_sizes(const Call& call) {
-    const Dims &input = call.inputs[0].dims, &filters = call.inputs[1].dims, &sizes = call.inputs[2].dims;
-    if (sizes.size() != 2) return sizes;
-    for (std::size_t i = 0; i < 2; ++i) {
-        const std::size_t rank = call.inputs[i].dims.size();
-        if (rank != 4)
-            throw InvalidArgument(std::string(call.operation->inputs[i].name) + " must have 4 dimensions, got " +
-                                  std::to_string(rank));
-    }
-    if (call.attributes.convolution.format == DataFormat::nhwc) return {input[0], sizes[0], sizes[1], filters[2]};
-    return {input[0], filters[2], sizes[0], sizes[1]};
-}
-
 void infer_transpose(Call& call) {
-    if (!call.complete()) {
-        const Shape& sizes = call.inputs[2];
-        if (sizes.known && sizes.dims.size() == 4)
-            call.outputs[0] = sizes;
-        else
-            call.outputs[0].dims.assign(4, unknown_size);
-        return;
-    }
-    resolve_convolution(call, {2, 1}, transposed_sizes(call));
-    check_input(call, 0, call.convolution.output_dims(), "what a convolution of output_shape with these filters gives");
-    call.outputs[0].dims = call.convolution.input_dims();
+    infer_input_gradient(call, 2, 0, "what a convolution of output_shape with these filters gives");
 }
 
 void run_transpose(const Call& call, const Buffers& buffers) {
@@ -116,11 +128,6 @@ void run_backprop_filter_bias(const Call& call, const Buffers& buffers) {
 
 // ---- The gradients of the bias, and of the ReLU after it ----------------------------------------------------------
 
-void check_rank4(const Call& call, std::size_t index) {
-    if (call.inputs[index].dims.size() != 4)
-        throw InvalidArgument(std::string(call.operation->inputs[index].name) + " must have 4 dimensions");
-}
-
 void infer_bias_gradient(Call& call) {
     if (call.complete()) check_rank4(call, 0);
     call.outputs[0] = partial_bias(call, call.inputs[0]);
@@ -141,7 +148,7 @@ void infer_relu_bias_grad(Call& call) {
 }
 
 void run_relu_bias_grad(const Call& call, const Buffers& buffers) {
-    const auto& [gradients, features, unused, unused_too] = buffers.inputs;
+    const void *gradients = buffers.inputs[0], *features = buffers.inputs[1];
     bias_gradient(call.dtype, call.attributes.convolution.format, call.inputs[0].dims, gradients, features,
                   buffers.outputs[0], buffers.outputs[1]);
 }

@@ -1,5 +1,7 @@
 #include "operations/entries.h"
 
+#include "algorithms/max_pool_taps.h"
+
 namespace fastconv {
 namespace {
 
@@ -14,6 +16,7 @@ PoolArguments named_pooling(const Call& call) {
     PoolArguments arguments = call.attributes.pooling;
     if (call.operation->geometry == Geometry::both) {
         arguments.input_name = "the output of the convolution";
+        arguments.ksize_name = name_of(Attribute::pool_size);
         arguments.strides_name = name_of(Attribute::pool_strides);
         arguments.padding_name = name_of(Attribute::pool_padding);
         arguments.output_name = "the max-pooling's output";
@@ -61,7 +64,9 @@ void resolve_pooling(Call& call, std::size_t input) {
 void resolve_pooling_of_convolution(Call& call) {
     if (call.attributes.convolution.format != call.attributes.pooling.format)
         throw InvalidArgument("the convolution and the max-pooling of its output must have one data format");
-    call.pooling = make_pool_problem(call.dtype, call.convolution.output_dims(), named_pooling(call));
+    const PoolArguments arguments = named_pooling(call);
+    call.pooling = make_pool_problem(call.dtype, call.convolution.output_dims(), arguments);
+    check_taps(call.pooling, arguments.ksize_name);
 }
 
 void check_input(const Call& call, std::size_t index, const Dims& expected, const char* why) {

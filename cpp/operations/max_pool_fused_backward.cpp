@@ -191,11 +191,17 @@ PlanPointer cached_max_pool_plan(const ConvProblem& problem, const PoolProblem& 
 } // namespace
 
 void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
-                                const void* filters, const std::uint8_t* taps, const void* grad, void* input_backprop,
-                                void* filter_backprop, void* bias_backprop) {
+                                const void* filters, const std::uint8_t* taps, const void* grad, const void* output,
+                                void* input_backprop, void* filter_backprop, void* bias_backprop) {
     check_pool_of_output(problem, pool);
-    const Tensors<void> tensors{input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop};
+    Tensors<void> tensors{input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop};
     if (problem.n == 0 || pool.p == 0 || pool.q == 0) return all_zeros(problem, tensors); // of any number of images
+    const std::int64_t pooled_bytes = pool.n * pool.p * pool.q * pool.c * size_of(pool.dtype);
+    const Scratch<std::byte> masked(output != nullptr ? pooled_bytes : 0);
+    if (output != nullptr) {
+        bias_gradient(pool.dtype, pool.format, pool.output_dims(), grad, output, masked.get(), nullptr);
+        tensors.grad = masked.get();
+    }
     const PlanPointer cached = cached_max_pool_plan(problem, pool);
     const MaxPoolFusedPlan& plan = static_cast<const CachedPlan&>(*cached).decisions;
     if (!plan.fused) return one_by_one(problem, pool, tensors);

@@ -19,10 +19,10 @@ void infer_conv2d_max_pool2d(Call& call) {
 }
 
 void run_conv2d_max_pool2d(const Call& call, const Buffers& buffers) {
-    const auto& [input, filters, bias, unused] = buffers.inputs;
-    const auto compute = [&, x = input, b = bias](const PackedFilters& packed) {
-        conv2d_max_pool2d(call.convolution, call.pooling, x, packed, b, call.attributes.activation, buffers.outputs[0],
-                          static_cast<std::uint8_t*>(buffers.outputs[1]));
+    const void *input = buffers.inputs[0], *filters = buffers.inputs[1], *bias = buffers.inputs[2];
+    const auto compute = [&](const PackedFilters& packed) {
+        conv2d_max_pool2d(call.convolution, call.pooling, input, packed, bias, call.attributes.activation,
+                          buffers.outputs[0], static_cast<std::uint8_t*>(buffers.outputs[1]));
     };
     if (buffers.packed != nullptr)
         compute(*buffers.packed);
@@ -30,13 +30,23 @@ void run_conv2d_max_pool2d(const Call& call, const Buffers& buffers) {
         compute(PackedFilters(call.dtype, call.inputs[1].dims, filters));
 }
 
+/// Without the pooled output, nobody could tell where the ReLU lets the gradient pass.
+void check_output_of_relu(const Call& call) {
+    const Shape& output = call.inputs[4];
+    if (call.attributes.activation == Activation::relu && !output.given && !output.refused)
+        throw InvalidArgument("activation 'relu' needs output, the pooled output of conv2d_max_pool2d; "
+                              "pass it as output=pooled");
+}
+
 /// Validates the call, and says whether it is complete.
 bool infer_backprop(Call& call) {
+    if (call.attributes_known) check_output_of_relu(call);
     if (!call.complete()) return false;
     resolve_convolution(call, {0, 1});
     resolve_pooling_of_convolution(call);
     check_input(call, 2, taps_dims(call.pooling), "(N, P, Q, K) of the pooling's output, whatever the data_format");
     check_input(call, 3, call.pooling.output_dims(), pooling_output_text);
+    if (call.inputs[4].given) check_input(call, 4, call.pooling.output_dims(), pooling_output_text);
     return true;
 }
 
@@ -63,9 +73,10 @@ void infer_all_gradients(Call& call) {
 }
 
 void run_backprop(const Call& call, const Buffers& buffers, void* d_input, void* d_filters, void* d_bias) {
-    const auto& [input, filters, taps, grad] = buffers.inputs;
+    const auto& [input, filters, taps, grad, output] = buffers.inputs;
+    const bool relu = call.attributes.activation == Activation::relu;
     conv2d_max_pool2d_backprop(call.convolution, call.pooling, input, filters, static_cast<const std::uint8_t*>(taps),
-                               grad, d_input, d_filters, d_bias);
+                               grad, relu ? output : nullptr, d_input, d_filters, d_bias);
 }
 
 void run_all_gradients(const Call& call, const Buffers& buffers) {
@@ -84,18 +95,18 @@ void check_taps(const Call& call, const Buffers& buffers) {
 } // namespace
 
 std::vector<Operation> pooled_convolution_entries() {
-    const Input taps{"taps", InputKind::bytes};
+    const Input taps{"taps", InputKind::bytes}, output{"output", InputKind::optional_tensor};
     const Output d_filters{"filter_backprop"}, d_bias{"bias_backprop"};
     return {
         {"conv2d_max_pool2d",
          {{"input"}, {"filters", InputKind::filters}, {"bias", InputKind::optional_tensor}},
          Geometry::both,
-         pooled_convolution_attributes | AttributeSet{Attribute::activation},
+         pooled_convolution_attributes,
          {{"output"}, {"taps", OutputKind::bytes}},
          infer_conv2d_max_pool2d,
          run_conv2d_max_pool2d},
         {"conv2d_max_pool2d_backprop",
-         {{"input"}, {"filters"}, taps, {"grad"}},
+         {{"input"}, {"filters"}, taps, {"grad"}, output},
          Geometry::both,
          pooled_convolution_attributes | AttributeSet{Attribute::input_gradient},
          {{"input_backprop", OutputKind::tensor, -1, true}, d_filters, d_bias},
@@ -103,7 +114,7 @@ std::vector<Operation> pooled_convolution_entries() {
          run_all_gradients,
          check_taps},
         {"conv2d_max_pool2d_backprop_filter_bias",
-         {{"input"}, {"filters"}, taps, {"grad"}},
+         {{"input"}, {"filters"}, taps, {"grad"}, output},
          Geometry::both,
          pooled_convolution_attributes,
          {d_filters, d_bias},

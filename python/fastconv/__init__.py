@@ -1,7 +1,10 @@
 """fastconv: fast 2-D convolution and pooling on CPUs, for NumPy, TensorFlow and Keras.
 
-The functions here take NumPy arrays. `fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are loaded on first
-access, so that importing fastconv needs NumPy alone.
+The functions of this module take NumPy arrays, float32 or float64, all of one call the same, and compute in that
+precision. Names and meaning follow ``tf.nn``. C-contiguous arrays are used in place; others are copied once.
+
+`fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are loaded on first access. Importing fastconv needs NumPy
+alone.
 """
 
 from __future__ import annotations
@@ -19,21 +22,25 @@ except ImportError as error:
     ) from error
 
 from fastconv._config import get_num_threads, set_num_threads, show_config
-from fastconv._core import PackedFilters
-from fastconv._explain import Explanation, explain
-from fastconv._functions import (
-    avg_pool2d,
-    avg_pool2d_grad,
+from fastconv._convolution import (
+    bias_gradient,
     conv2d,
     conv2d_backprop_filter,
     conv2d_backprop_input,
-    conv2d_max_pool2d,
-    conv2d_max_pool2d_backprop,
     conv2d_transpose,
     conv_output_size,
+)
+from fastconv._core import PackedFilters
+from fastconv._depthwise import (
     depthwise_conv2d,
     depthwise_conv2d_backprop_filter,
     depthwise_conv2d_backprop_input,
+)
+from fastconv._explain import Explanation, explain
+from fastconv._pooled_convolution import conv2d_max_pool2d, conv2d_max_pool2d_backprop
+from fastconv._pooling import (
+    avg_pool2d,
+    avg_pool2d_grad,
     max_pool2d,
     max_pool2d_grad,
     max_pool2d_with_argmax,
@@ -52,6 +59,7 @@ __all__ = [
     "__version__",
     "avg_pool2d",
     "avg_pool2d_grad",
+    "bias_gradient",
     "conv2d",
     "conv2d_backprop_filter",
     "conv2d_backprop_input",

@@ -1,39 +1,42 @@
-"""What a convolution would do: the planner's choice in words."""
+"""The algorithm that a convolution would use, and what it would cost."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from fastconv import _core
-from fastconv._functions import Ints, Padding
+from fastconv._types import Ints, Padding
 
 Direction = Literal["forward", "input gradient", "filter gradient"]
-_DIRECTIONS = ("forward", "input gradient", "filter gradient")
+_DIRECTIONS = get_args(Direction)
 
 
 class Explanation(NamedTuple):
-    """How a convolution would be computed, on this machine with the current number of threads.
+    """How a convolution would be computed on this machine with the current number of threads.
 
     Attributes
     ----------
     direction : str
+        "forward", "input gradient" or "filter gradient".
     algorithm : str
         "direct", "winograd" or "depthwise".
     isa : str
-        The instruction set of the kernel.
+        Instruction set of the kernel.
     kernel : str
-        The kernel that does the work, as its source in ``cpp/kernels`` calls it; empty if there is nothing to compute.
+        Name of the kernel in ``cpp/kernels``. Empty if there is nothing to compute.
     tile : tuple of two ints
-        What a register tile computes: (output pixels, filters), in a filter gradient (window elements, filters).
-    tasks, threads : int
-        Pieces of work, and the threads that may share them; small work stays on the calling thread.
+        Size of the register tile: (output pixels, filters), or in a filter gradient (window elements, filters).
+    tasks : int
+        Number of tasks into which the work is divided.
+    threads : int
+        Number of threads that may share the tasks. Small work stays on the calling thread.
     scratch_bytes : int
-        Upper bound of the scratch memory, packed filters included.
+        Upper bound of the scratch memory, including packed filters.
     multiplications : float
-        Of the algorithm; Winograd's has fewer than the direct sum.
+        Number of multiplications that the algorithm needs.
     """
 
     direction: str
@@ -70,30 +73,33 @@ def explain(
     algorithm: str = "auto",
     dtype: npt.DTypeLike = np.float32,
 ) -> Explanation:
-    """Tell which algorithm, register tile and scratch memory a convolution would use, without computing it.
+    """Tell which algorithm, register tile and scratch memory a convolution would use, without running it.
 
     Parameters
     ----------
-    input_sizes : four ints
-        The shape of the convolution's input.
+    input_sizes : two or four ints
+        The height and width of the convolution's input, or its whole shape in the order of `data_format`. Height and
+        width alone stand for one image. A convolution with groups needs all four numbers.
     filter_sizes : four ints
-        The shape of its filters.
+        The shape of the filters.
     strides, padding, data_format, dilations, algorithm
-        As of `conv2d`.
+        See `conv2d`.
     direction : {"forward", "input gradient", "filter gradient"}, optional
+        Which of `conv2d`, `conv2d_backprop_input` and `conv2d_backprop_filter` to explain.
     depthwise : bool, optional
-        As `depthwise_conv2d`, with filters (R, S, C, M).
+        True for `depthwise_conv2d`, whose filters are (R, S, C, M).
     dtype : {float32, float64}, optional
+        The dtype of the arrays.
 
     Returns
     -------
     Explanation
-        Its ``str`` is a sentence.
+        ``print`` shows it as a sentence.
 
     Raises
     ------
     TypeError, ValueError
-        As `conv2d`; ValueError also for an unknown direction.
+        As for `conv2d`. ValueError also if `direction` is unknown.
 
     Examples
     --------

@@ -53,7 +53,7 @@ Dims NamedAttributes::numbers(Attribute attribute) const {
 
 Pair NamedAttributes::pair(Attribute attribute, DataFormat format) const {
     if (given(attribute)) return parse_pair(name_of(attribute), numbers(attribute), format);
-    if (attribute == Attribute::ksize) fail("ksize must be given");
+    if (attribute == Attribute::ksize || attribute == Attribute::pool_size) fail(name_of(attribute), " must be given");
     return {1, 1};
 }
 

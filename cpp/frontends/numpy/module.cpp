@@ -59,9 +59,13 @@ py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handl
     read_attributes(convolution_attributes, PositionalAttributes(convolution_attributes, values), attributes);
     attributes.convolution.input_name = "input_sizes";
     attributes.convolution.filters_name = "filter_sizes";
-    const ConvProblem problem =
-        make_conv_problem(double_precision ? DataType::float64 : DataType::float32, shape("input_sizes", input_sizes),
-                          shape("filter_sizes", filter_sizes), attributes.convolution);
+    Dims input = shape("input_sizes", input_sizes);
+    const Dims filters = shape("filter_sizes", filter_sizes);
+    if (input.size() == 2 && filters.size() == 4) // height and width, of one image with the channels of the filters
+        input = attributes.convolution.format == DataFormat::nhwc ? Dims{1, input[0], input[1], filters[2]}
+                                                                  : Dims{1, filters[2], input[0], input[1]};
+    const ConvProblem problem = make_conv_problem(double_precision ? DataType::float64 : DataType::float32, input,
+                                                  filters, attributes.convolution);
     const Direction way = direction == "forward"          ? Direction::forward
                           : direction == "input gradient" ? Direction::input_gradient
                                                           : Direction::filter_gradient;

@@ -63,6 +63,7 @@ void read_inputs(Call& call, PyObject* const* values, Arrays& arrays, Buffers& b
             read_array(call, i, values[i], arrays, buffers, alive);
         } catch (...) {
             call.inputs[i].given = false;
+            call.inputs[i].refused = true;
             call.operation->infer(call);
             throw;
         }

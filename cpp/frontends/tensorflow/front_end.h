@@ -17,6 +17,16 @@ namespace fastconv::tf {
 /// templates, of which there must be enough.
 constexpr std::size_t most_operations = 64;
 
+/// Attribute of operations with an input of kind `filters`: whether that is a constant of the graph, so that it is
+/// packed once for all calls of the kernel. False in graphs that do not have it.
+constexpr const char* kConstantFilters = "constant_filters";
+
+/// Attribute of operations with a `check`: whether a call runs it. Gradients switch it off for taps that an op made.
+constexpr const char* kCheckInputs = "check_inputs";
+
+/// The input of kind `filters`, or the number of inputs if there is none.
+std::size_t filters_index(const Operation& operation);
+
 ShapeFunction shape_function(std::size_t operation); // shapes.cpp
 CreateFunction create_kernel(std::size_t operation); // kernels.cpp
 void compute(void* kernel, TF_OpKernelContext* context);

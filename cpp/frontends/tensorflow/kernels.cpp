@@ -3,6 +3,8 @@
 #include "front_end.h"
 
 #include <array>
+#include <memory>
+#include <mutex>
 #include <new>
 #include <utility>
 
@@ -10,10 +12,28 @@ namespace fastconv::tf {
 namespace {
 
 /// What TensorFlow keeps for one node of a graph.
-struct Kernel {
-    explicit Kernel(const Operation& which) : operation(which) {}
+class Kernel {
+  public:
+    Kernel(const Operation& which, bool constant_filters, bool check)
+        : operation(which), checks_inputs(check && which.check != nullptr), constant_filters_(constant_filters) {}
+
+    /// Filters that are a constant of the graph, packed once; else null.
+    const PackedFilters* packed(DataType dtype, const Dims& dims, const void* filters) const {
+        if (!constant_filters_) return nullptr;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (packed_ == nullptr) packed_ = std::make_unique<PackedFilters>(dtype, dims, filters);
+        check_dims("filters", dims, packed_->dims(), "that of the first call, since constant_filters is True");
+        return packed_.get();
+    }
+
     const Operation& operation;
+    const bool checks_inputs;
     const PlanHolder holder;
+
+  private:
+    const bool constant_filters_;
+    mutable std::mutex mutex_;
+    mutable std::unique_ptr<const PackedFilters> packed_;
 };
 
 class Tensor {
@@ -123,16 +143,30 @@ void run(const Context& context, const Kernel& kernel) {
     }
     for (std::size_t i = 0; i < operation.inputs.size(); ++i)
         if (operation.inputs[i].kind != InputKind::sizes && call.inputs[i].given) buffers.inputs[i] = inputs[i].data();
+    const std::size_t filters = filters_index(operation);
+    if (filters < operation.inputs.size())
+        buffers.packed = kernel.packed(call.dtype, call.inputs[filters].dims, buffers.inputs[filters]);
     buffers.holder = &kernel.holder;
+    if (kernel.checks_inputs) operation.check(call, buffers);
     operation.run(call, buffers);
 }
 
+bool read_flag(TF_OpKernelConstruction* construction, const char* name, bool otherwise) {
+    const Status status;
+    unsigned char value = 0;
+    TF_OpKernelConstruction_GetAttrBool(construction, name, &value, status.get());
+    return TF_GetCode(status.get()) == kOk ? value != 0 : otherwise;
+}
+
 template <std::size_t I>
-void* create(TF_OpKernelConstruction*) {
+void* create(TF_OpKernelConstruction* construction) {
     try {
-        return new Kernel(operations()[I]);
+        const Operation& operation = operations()[I];
+        const bool has_filters = filters_index(operation) < operation.inputs.size();
+        return new Kernel(operation, has_filters && read_flag(construction, kConstantFilters, false),
+                          operation.check != nullptr && read_flag(construction, kCheckInputs, true));
     } catch (const std::bad_alloc&) {
-        return nullptr; // which means failure
+        return nullptr; // TensorFlow takes it for a failure
     }
 }
 
@@ -143,6 +177,12 @@ CreateFunction create_at(std::size_t operation, std::index_sequence<I...>) {
 }
 
 } // namespace
+
+std::size_t filters_index(const Operation& operation) {
+    std::size_t i = 0;
+    while (i < operation.inputs.size() && operation.inputs[i].kind != InputKind::filters) ++i;
+    return i;
+}
 
 CreateFunction create_kernel(std::size_t operation) {
     return create_at(operation, std::make_index_sequence<most_operations>());

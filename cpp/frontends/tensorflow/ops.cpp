@@ -52,6 +52,10 @@ void register_op(std::size_t index, const Status& status) {
     const auto lends = [](const Input& input) { return input.kind == InputKind::sizes; };
     if (std::any_of(operation.inputs.begin(), operation.inputs.end(), lends))
         TF_OpDefinitionBuilderAddAttr(op, "U: {uint8, float, double}");
+    if (filters_index(operation) < operation.inputs.size())
+        TF_OpDefinitionBuilderAddAttr(op, (std::string(kConstantFilters) + ": bool = false").c_str());
+    if (operation.check != nullptr)
+        TF_OpDefinitionBuilderAddAttr(op, (std::string(kCheckInputs) + ": bool = true").c_str());
     for (const Input& input : operation.inputs) TF_OpDefinitionBuilderAddInput(op, described(input).c_str());
     TF_OpDefinitionBuilderAddInput(op, "geometry: uint8");
     if (operation.geometry == Geometry::both) TF_OpDefinitionBuilderAddInput(op, "pool_geometry: uint8");

@@ -12,19 +12,20 @@ namespace fastconv {
 /// In the order of their values in a call that gives them by position.
 enum class Attribute : std::uint8_t {
     ksize,
+    pool_size, // of a convolution and the pooling after it: there, `strides` and `padding` are the convolution's
+    pool_strides,
+    pool_padding,
     strides,
     padding,
     data_format,
     dilations,
-    pool_strides, // of a convolution and the pooling after it: there, `strides` and `padding` are the convolution's
-    pool_padding,
     algorithm,
     activation,
     depthwise,
     include_batch_in_index,
     input_gradient,
 };
-constexpr std::size_t attribute_count = 12;
+constexpr std::size_t attribute_count = 13;
 
 FASTCONV_API const char* name_of(Attribute attribute);
 
@@ -56,7 +57,8 @@ constexpr AttributeSet convolution_attributes{Attribute::strides,   Attribute::p
 constexpr AttributeSet pooling_attributes{Attribute::ksize, Attribute::strides, Attribute::padding,
                                           Attribute::data_format};
 constexpr AttributeSet pooled_convolution_attributes =
-    convolution_attributes | AttributeSet{Attribute::ksize, Attribute::pool_strides, Attribute::pool_padding};
+    convolution_attributes |
+    AttributeSet{Attribute::pool_size, Attribute::pool_strides, Attribute::pool_padding, Attribute::activation};
 
 /// The values. `convolution.algorithm` is a view of a text that must outlive them. The names of arguments inside
 /// `convolution` and `pooling` are set by the operation.
@@ -88,13 +90,14 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
         convolution.dilations = source.pair(Attribute::dilations, format);
         convolution.padding = source.padding(Attribute::padding, format);
     }
-    if (set.has(Attribute::ksize)) {
-        const bool after_convolution = set.has(Attribute::pool_strides);
-        const Attribute strides = after_convolution ? Attribute::pool_strides : Attribute::strides;
-        pooling.ksize = source.pair(Attribute::ksize, format);
+    const auto read_pooling = [&](Attribute size, Attribute strides, Attribute padding) {
+        if (!set.has(size)) return;
+        pooling.ksize = source.pair(size, format);
         pooling.strides = source.given(strides) ? source.pair(strides, format) : pooling.ksize;
-        pooling.padding = source.padding(after_convolution ? Attribute::pool_padding : Attribute::padding, format);
-    }
+        pooling.padding = source.padding(padding, format);
+    };
+    read_pooling(Attribute::ksize, Attribute::strides, Attribute::padding);
+    read_pooling(Attribute::pool_size, Attribute::pool_strides, Attribute::pool_padding);
     if (set.has(Attribute::activation) && source.given(Attribute::activation))
         result.activation = parse_activation(source.word(Attribute::activation));
     const auto read_boolean = [&](Attribute attribute, bool& value) {

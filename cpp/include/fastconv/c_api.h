@@ -44,9 +44,9 @@ typedef struct fastconv_tensor {
 } fastconv_tensor;
 
 /* A word ("SAME", "NCHW", "relu", "direct") or numbers: `text`, or `count` of `numbers`. The other one is null.
- * Numbers: 1, 2 (height, width) or 4 (in data_format order) for strides, dilations, ksize and pool_strides; 1, 2,
- * 4 (top, bottom, left, right) or 8 (four pairs in data_format order) for padding and pool_padding. What is left out
- * has its default; ksize has none. */
+ * Numbers: 1, 2 (height, width) or 4 (in data_format order) for strides, dilations, ksize, pool_size and
+ * pool_strides; 1, 2, 4 (top, bottom, left, right) or 8 (four pairs in data_format order) for padding and pool_padding.
+ * What is left out has its default; ksize and pool_size have none. */
 typedef struct fastconv_attribute {
     const char* name;
     const char* text;

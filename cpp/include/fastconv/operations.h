@@ -10,7 +10,7 @@
 
 namespace fastconv {
 
-constexpr std::size_t most_inputs = 4, most_outputs = 3;
+constexpr std::size_t most_inputs = 5, most_outputs = 3;
 
 enum class InputKind : std::uint8_t {
     tensor,          // of the call's data type
@@ -37,9 +37,10 @@ struct Output {
 constexpr std::int64_t unknown_size = -1;
 
 struct Shape {
-    Dims dims;         // in a partial call, unknown_size where a size is not known
-    bool known = true; // the rank; false in partial calls only
-    bool given = true; // false for an optional input that is left out
+    Dims dims;            // in a partial call, unknown_size where a size is not known
+    bool known = true;    // the rank; false in partial calls only
+    bool given = true;    // false for an optional input that is left out
+    bool refused = false; // an optional input that is no tensor: its error waits until the others are validated
 
     FASTCONV_API bool complete() const;
 };
@@ -86,8 +87,8 @@ struct Operation {
     /// fills in the outputs alone. Throws InvalidArgument.
     void (*infer)(Call& call);
     void (*run)(const Call& call, const Buffers& buffers);
-    /// Validates what only the values of the inputs tell, or null. `run` relies on it: a front end calls it unless the
-    /// values are an operation's results.
+    /// Validates the values of inputs, or null. `run` relies on it. A front end may leave it out for values that are
+    /// the results of an operation.
     void (*check)(const Call& call, const Buffers& buffers) = nullptr;
 };
 

@@ -13,6 +13,7 @@ struct PoolArguments {
     Padding padding;
     DataFormat format = DataFormat::nhwc;
     const char* input_name = "input"; // what the caller calls its arguments, and what comes out
+    const char* ksize_name = "ksize";
     const char* strides_name = "strides";
     const char* padding_name = "padding";
     const char* output_name = "the output";
@@ -59,11 +60,13 @@ FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProble
                                     std::uint8_t* taps);
 /// The gradients of a convolution whose output went into the max-pooling `pool` and nowhere else: what
 /// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient
-/// give. Every byte of `taps` must name a tap. Of small layers, which conv2d_max_pool2d_backprop_serves tells, whatever
+/// give. After a ReLU, `output` is the pooled output, and `grad` counts only where that is positive; else it is null.
+/// Every byte of `taps` must name a tap. Of small layers, which conv2d_max_pool2d_backprop_serves tells, whatever
 /// the batch, the gradient of the convolution's output is never in memory as a whole.
 FASTCONV_API bool conv2d_max_pool2d_backprop_serves(const ConvProblem& problem);
 FASTCONV_API void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                              const void* filters, const std::uint8_t* taps, const void* grad,
-                                             void* input_backprop, void* filter_backprop, void* bias_backprop);
+                                             const void* output, void* input_backprop, void* filter_backprop,
+                                             void* bias_backprop);
 
 } // namespace fastconv

@@ -1,11 +1,14 @@
 """The functions of fastconv as native TensorFlow ops with gradients.
 
-Same names and meaning as the functions of `fastconv` on NumPy arrays; they take and give float32 or float64 tensors,
-work eagerly, in ``tf.function`` and ``tf.data``, and have gradients of any order, all on fastconv's kernels. What is
-wrong with an argument is a ``TypeError`` or ``ValueError`` while a graph is traced, and a
-``tf.errors.InvalidArgumentError`` when an op runs. The ops compute on the CPU, off Python's lock, on fastconv's own
-thread pool: on as many threads as `fastconv.set_num_threads` and
-``tf.config.threading.set_intra_op_parallelism_threads`` both allow, for all ops that run at once together.
+They have the names, arguments and meaning of the functions of `fastconv`, but take and return float32 or float64
+tensors. They work eagerly, in ``tf.function`` and in ``tf.data``. Gradients of any order use fastconv's kernels, too.
+
+A wrong argument raises ``TypeError`` or ``ValueError`` while a graph is traced, and
+``tf.errors.InvalidArgumentError`` while an op runs.
+
+The ops run on the CPU, on fastconv's own thread pool, without Python's global interpreter lock. All ops that run at the
+same time share the pool. `fastconv.set_num_threads` and ``tf.config.threading.set_intra_op_parallelism_threads`` both
+limit its threads.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from fastconv.tensorflow import _geometry_code, _library, gradients
 from fastconv.tensorflow.functions import (
     avg_pool2d,
     avg_pool2d_grad,
+    bias_gradient,
     conv2d,
     conv2d_backprop_filter,
     conv2d_backprop_input,
@@ -34,13 +38,17 @@ from fastconv.tensorflow.functions import (
     max_pool2d_grad,
     max_pool2d_with_argmax,
 )
+from fastconv.tensorflow.pooled_convolution import conv2d_max_pool2d, conv2d_max_pool2d_backprop
 
 __all__ = [
     "avg_pool2d",
     "avg_pool2d_grad",
+    "bias_gradient",
     "conv2d",
     "conv2d_backprop_filter",
     "conv2d_backprop_input",
+    "conv2d_max_pool2d",
+    "conv2d_max_pool2d_backprop",
     "conv2d_transpose",
     "depthwise_conv2d",
     "depthwise_conv2d_backprop_filter",

@@ -1,4 +1,4 @@
-"""From Python's arguments to the inputs of the ops."""
+"""From the arguments of Python functions to the inputs of ops."""
 
 from __future__ import annotations
 
@@ -9,40 +9,50 @@ import numpy as np
 import tensorflow as tf
 
 import fastconv._core as _core
+from fastconv._core import PackedFilters
 from fastconv.tensorflow._geometry_code import no_elements
 from fastconv.tensorflow._tensorflow_internals import is_for_xla
 
 
 @cache
 def _limit_threads() -> None:
-    """As TensorFlow was told, which it can't be any more once there are tensors."""
+    """Use no more threads than TensorFlow was told to. TensorFlow refuses another number once there are tensors."""
     if threads := tf.config.threading.get_intra_op_parallelism_threads():
         _core.limit_host_threads(threads)
 
 
-def no_bias(dtype: tf.DType) -> tf.Tensor:
-    """Of another rank than a bias, so that one with too few numbers is not taken for none."""
+def left_out(dtype: tf.DType) -> tf.Tensor:
+    """Stands for an optional input that is not given. Its rank differs from that of any valid input."""
     return no_elements([0, 0], dtype)
 
 
-def lent_shape(name: str, sizes: Any) -> tf.Tensor:
-    """A tensor of shape (0, *sizes), from which an op takes the sizes."""
+def is_constant(tensor: tf.Tensor) -> bool:
+    """Whether a tensor is a constant of the graph that is being built."""
+    if tf.executing_eagerly() or hasattr(tensor, "numpy"):  # eager tensors have no op, not even inside a graph
+        return False
+    return bool(tensor.op.type == "Const")
+
+
+def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
+    """A tensor of shape (0, *sizes), from which an op reads the sizes. With `spatial`, they may be height and width."""
+    counts = "2 or 4" if spatial else "4"
     if sizes is None:
-        raise TypeError(f"{name} must be 4 integers, got None")
+        raise TypeError(f"{name} must be {counts} integers, got None")
     if isinstance(sizes, tf.TensorShape):
         sizes = sizes.as_list()
     if isinstance(sizes, (list, tuple)) and not any(tf.is_tensor(size) for size in sizes):
         for size in sizes:
             if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
-                raise TypeError(f"{name}: expected an integer, got {size!r}")
+                raise TypeError(f"{name} must be {counts} integers, got {size!r} among them")
             if size < 0:
                 raise ValueError(f"{name} must not be negative, got {list(sizes)}")
     sizes = tf.convert_to_tensor(sizes)
     if not sizes.dtype.is_integer:
-        raise TypeError(f"{name} must be integers, got {sizes.dtype.name}")
-    if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in (None, 4):
-        raise ValueError(f"{name} must be 4 numbers, got shape {sizes.shape}")
-    # No cast of the usual integers: the constant folding of TensorFlow 2.21 then breaks other ops of the graph.
+        raise TypeError(f"{name} must be {counts} integers, got a tensor of {sizes.dtype.name}")
+    allowed = (None, 2, 4) if spatial else (None, 4)
+    if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in allowed:
+        raise ValueError(f"{name} must be {counts} integers, got a tensor of shape {sizes.shape}")
+    # The usual integers are not cast: the constant folding of TensorFlow 2.21 would then break other ops of the graph.
     sizes = sizes if sizes.dtype in (tf.int32, tf.int64) else tf.cast(sizes, tf.int64)
     return tf.fill(tf.concat([tf.constant([0], sizes.dtype), sizes], 0), tf.zeros((), tf.uint8))
 
@@ -50,8 +60,8 @@ def lent_shape(name: str, sizes: Any) -> tf.Tensor:
 def _refuse_xla() -> None:
     if not tf.executing_eagerly() and is_for_xla(tf.compat.v1.get_default_graph()):
         raise NotImplementedError(
-            "XLA cannot compile fastconv's ops, which are compiled already: use tf.function without jit_compile=True "
-            "around them, or the functions of tf.nn and the layers of keras.layers inside it"
+            "XLA cannot compile fastconv's ops, which are compiled already. Either use tf.function without "
+            "jit_compile=True, or use the functions of tf.nn and the layers of keras.layers"
         )
 
 
@@ -59,6 +69,11 @@ def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = No
     """`value` as a floating-point tensor, of the dtype of the call's first tensor, `other`."""
     if value is None:
         raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
+    if isinstance(value, PackedFilters):
+        raise TypeError(
+            f"{name} must be a tensor of float32 or float64, got PackedFilters, which are for NumPy's functions; in a "
+            "tf.function, filters given as a NumPy array or a constant are packed once"
+        )
     hint = other[1].dtype if other else tf.float32
     if isinstance(value, (np.ndarray, np.generic)):
         hint = None  # TensorFlow would cast it
@@ -74,4 +89,14 @@ def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = No
             f"{name} is {result.dtype.name} but {other[0]} is {other[1].dtype.name}; cast one of them, for example "
             f"with tf.cast({name}, tf.{other[1].dtype.name})"
         )
+    return result
+
+
+def byte_tensor(name: str, value: Any) -> tf.Tensor:
+    """`value` as a tensor of uint8."""
+    if value is None:
+        raise TypeError(f"{name} must be a tensor of uint8, got None")
+    result = tf.convert_to_tensor(value)
+    if result.dtype != tf.uint8:
+        raise TypeError(f"{name} must be uint8, got {result.dtype.name}")
     return result

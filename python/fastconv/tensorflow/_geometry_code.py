@@ -1,11 +1,14 @@
-"""The numbers of a geometry, which an op reads from the shape of a tensor (see cpp/include/fastconv/attributes.h)."""
+"""Geometries as numbers, which an op reads from the shape of a tensor (see cpp/include/fastconv/attributes.h)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import tensorflow as tf
+
+import fastconv._core as _core
 
 # Where a number stands.
 _DATA_FORMAT = 1
@@ -23,14 +26,34 @@ def _eager_zeros(shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
 
 
 def no_elements(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
-    """A tensor without elements, whose shape is the message (tf.fill: NumPy has no arrays of some of these shapes)."""
+    """A tensor of this shape, which has no elements. tf.fill also makes those shapes that NumPy refuses."""
     if tf.executing_eagerly():
         return _eager_zeros(tuple(shape), dtype)
     return tf.fill(tf.constant(shape, tf.int64), tf.zeros((), dtype))
 
 
+def conv_geometry(
+    strides: Any,
+    padding: Any,
+    data_format: str,
+    dilations: Any,
+    algorithm: str,
+    activation: str | None = None,
+    depthwise: bool = False,
+) -> list[int]:
+    """The numbers of a convolution."""
+    return _core.conv_geometry(strides, padding, data_format, dilations, algorithm, activation, depthwise)
+
+
+def pool_geometry(
+    ksize: Any, strides: Any, padding: Any, data_format: str, include_batch_in_index: bool = False
+) -> list[int]:
+    """The numbers of a pooling."""
+    return _core.pool_geometry(ksize, strides, padding, data_format, include_batch_in_index)
+
+
 def encode(numbers: Sequence[int]) -> tf.Tensor:
-    """The input `geometry` of an op, of what `_core.conv_geometry` or `_core.pool_geometry` gave."""
+    """The input `geometry` of an op, from the numbers of a convolution or a pooling."""
     return no_elements(numbers, tf.uint8)
 
 

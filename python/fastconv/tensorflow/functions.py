@@ -1,4 +1,4 @@
-"""The public functions: from arguments to ops."""
+"""Convolution and pooling with their gradients, as functions of tensors."""
 
 from __future__ import annotations
 
@@ -7,38 +7,21 @@ from typing import Any
 
 import tensorflow as tf
 
-import fastconv._core as _core
-from fastconv.tensorflow._arguments import float_tensor, lent_shape, no_bias
-from fastconv.tensorflow._geometry_code import encode, window_elements
+from fastconv.tensorflow._arguments import float_tensor, is_constant, left_out, lent_shape
+from fastconv.tensorflow._geometry_code import conv_geometry, encode, pool_geometry, window_elements
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import may_be_differentiated
 
-_MOST_TAPS = 255  # of a window, for FastconvMaxPool2DWithTaps, which numbers them in a byte
-
-
-def _conv_geometry(
-    strides: Any,
-    padding: Any,
-    data_format: str,
-    dilations: Any,
-    algorithm: str,
-    activation: str | None = None,
-    depthwise: bool = False,
-) -> list[int]:
-    return _core.conv_geometry(strides, padding, data_format, dilations, algorithm, activation, depthwise)
-
-
-def _pool_geometry(
-    ksize: Any, strides: Any, padding: Any, data_format: str, include_batch_in_index: bool = False
-) -> list[int]:
-    return _core.pool_geometry(ksize, strides, padding, data_format, include_batch_in_index)
+_MOST_TAPS = 255  # pixels of a window that FastconvMaxPool2DWithTaps can number in a byte
 
 
 def _conv2d(input: Any, filters: Any, geometry: Sequence[int], bias: Any) -> tf.Tensor:
     input = float_tensor("input", input)
     filters = float_tensor("filters", filters, ("input", input))
-    bias = no_bias(input.dtype) if bias is None else float_tensor("bias", bias, ("input", input))
-    return ops.fastconv_conv2d(input=input, filters=filters, bias=bias, geometry=encode(geometry))
+    bias = left_out(input.dtype) if bias is None else float_tensor("bias", bias, ("input", input))
+    return ops.fastconv_conv2d(
+        input=input, filters=filters, bias=bias, geometry=encode(geometry), constant_filters=is_constant(filters)
+    )
 
 
 def _backprop_input(
@@ -47,7 +30,11 @@ def _backprop_input(
     dy = float_tensor(gradient, dy)
     filters = float_tensor("filters", filters, (gradient, dy))
     return ops.fastconv_conv2d_backprop_input(
-        like=lent_shape(name, input_sizes), filters=filters, out_backprop=dy, geometry=encode(geometry)
+        like=lent_shape(name, input_sizes, spatial=True),
+        filters=filters,
+        out_backprop=dy,
+        geometry=encode(geometry),
+        constant_filters=is_constant(filters),
     )
 
 
@@ -72,18 +59,23 @@ def conv2d(
     algorithm: str = "auto",
     name: str | None = None,
 ) -> tf.Tensor:
-    """2-D convolution, with bias and ReLU in the same pass over memory; as `fastconv.conv2d` and ``tf.nn.conv2d``.
+    """2-D convolution, with an optional bias and ReLU in the same pass over memory.
+
+    Equivalent to `fastconv.conv2d` and ``tf.nn.conv2d``.
 
     Parameters
     ----------
     input : tensor of shape (N, H, W, C), float32 or float64
-        (N, C, H, W) with ``data_format="NCHW"``, which TensorFlow's own CPU kernels lack.
+        (N, C, H, W) with ``data_format="NCHW"``, which TensorFlow's own CPU kernels do not support.
     filters : tensor of shape (R, S, C/groups, K), same dtype
+        In a ``tf.function``, filters that are a constant of its graph are packed once, not in every call: a NumPy
+        array, or a ``tf.constant`` that is made in the function.
     strides, padding, data_format, dilations, activation, algorithm
-        As in `fastconv.conv2d`.
+        See `fastconv.conv2d`.
     bias : tensor of shape (K,), same dtype, optional
+        One number for each output channel.
     name : str, optional
-        Of the scope of the ops.
+        Name of the scope of the ops.
 
     Returns
     -------
@@ -92,10 +84,10 @@ def conv2d(
     Raises
     ------
     TypeError, ValueError, tf.errors.InvalidArgumentError
-        If an argument is of a wrong kind or does not fit.
+        If an argument has the wrong type or does not match the others.
     """
     with tf.name_scope(name or "fastconv_conv2d"):
-        numbers = _conv_geometry(strides, padding, data_format, dilations, algorithm, activation)
+        numbers = conv_geometry(strides, padding, data_format, dilations, algorithm, activation)
         return _conv2d(input, filters, numbers, bias)
 
 
@@ -111,12 +103,13 @@ def conv2d_backprop_input(
     algorithm: str = "auto",
     name: str | None = None,
 ) -> tf.Tensor:
-    """Gradient of `conv2d` with respect to its input; as `fastconv.conv2d_backprop_input`.
+    """Gradient of `conv2d` with respect to its input. Equivalent to `fastconv.conv2d_backprop_input`.
 
-    `input_sizes` is four integers or an integer tensor of shape (4,).
+    `input_sizes` is the height and width or the whole shape of the input: integers, or an integer tensor of shape (2,)
+    or (4,).
     """
     with tf.name_scope(name or "fastconv_conv2d_backprop_input"):
-        numbers = _conv_geometry(strides, padding, data_format, dilations, algorithm)
+        numbers = conv_geometry(strides, padding, data_format, dilations, algorithm)
         return _backprop_input("input_sizes", input_sizes, filters, "out_backprop", out_backprop, numbers)
 
 
@@ -132,13 +125,25 @@ def conv2d_backprop_filter(
     algorithm: str = "auto",
     name: str | None = None,
 ) -> tf.Tensor:
-    """Gradient of `conv2d` with respect to its filters; as `fastconv.conv2d_backprop_filter`.
+    """Gradient of `conv2d` with respect to its filters. Equivalent to `fastconv.conv2d_backprop_filter`.
 
     `filter_sizes` is four integers or an integer tensor of shape (4,).
     """
     with tf.name_scope(name or "fastconv_conv2d_backprop_filter"):
-        numbers = _conv_geometry(strides, padding, data_format, dilations, algorithm)
+        numbers = conv_geometry(strides, padding, data_format, dilations, algorithm)
         return _backprop_filter(input, filter_sizes, out_backprop, numbers)
+
+
+def bias_gradient(out_backprop: Any, data_format: str = "NHWC", *, name: str | None = None) -> tf.Tensor:
+    """Gradient of `conv2d` with respect to its bias: the sum of `out_backprop` over all dimensions but the channels.
+
+    Equivalent to `fastconv.bias_gradient` and ``tf.raw_ops.BiasAddGrad``.
+    """
+    with tf.name_scope(name or "fastconv_bias_gradient"):
+        numbers = conv_geometry(1, "VALID", data_format, 1, "auto")
+        return ops.fastconv_bias_gradient(
+            out_backprop=float_tensor("out_backprop", out_backprop), geometry=encode(numbers)
+        )
 
 
 def depthwise_conv2d(
@@ -154,12 +159,13 @@ def depthwise_conv2d(
     algorithm: str = "auto",
     name: str | None = None,
 ) -> tf.Tensor:
-    """Convolution of each channel with filters (R, S, C, M) of its own; as `fastconv.depthwise_conv2d`.
+    """2-D convolution of each channel with its own M filters.
 
-    The output has C*M channels, those of input channel c from c*M on, as in ``tf.nn.depthwise_conv2d``.
+    Equivalent to `fastconv.depthwise_conv2d` and ``tf.nn.depthwise_conv2d``. The filters have shape (R, S, C, M), the
+    output has C*M channels. Output channel ``c*M + m`` belongs to input channel ``c``.
     """
     with tf.name_scope(name or "fastconv_depthwise_conv2d"):
-        numbers = _conv_geometry(strides, padding, data_format, dilations, algorithm, activation, depthwise=True)
+        numbers = conv_geometry(strides, padding, data_format, dilations, algorithm, activation, depthwise=True)
         return _conv2d(input, filters, numbers, bias)
 
 
@@ -175,9 +181,9 @@ def depthwise_conv2d_backprop_input(
     algorithm: str = "auto",
     name: str | None = None,
 ) -> tf.Tensor:
-    """Gradient of `depthwise_conv2d` with respect to its input."""
+    """Gradient of `depthwise_conv2d` with respect to its input. See `conv2d_backprop_input`."""
     with tf.name_scope(name or "fastconv_depthwise_conv2d_backprop_input"):
-        numbers = _conv_geometry(strides, padding, data_format, dilations, algorithm, depthwise=True)
+        numbers = conv_geometry(strides, padding, data_format, dilations, algorithm, depthwise=True)
         return _backprop_input("input_sizes", input_sizes, filters, "out_backprop", out_backprop, numbers)
 
 
@@ -193,9 +199,9 @@ def depthwise_conv2d_backprop_filter(
     algorithm: str = "auto",
     name: str | None = None,
 ) -> tf.Tensor:
-    """Gradient of `depthwise_conv2d` with respect to its filters."""
+    """Gradient of `depthwise_conv2d` with respect to its filters. See `conv2d_backprop_filter`."""
     with tf.name_scope(name or "fastconv_depthwise_conv2d_backprop_filter"):
-        numbers = _conv_geometry(strides, padding, data_format, dilations, algorithm, depthwise=True)
+        numbers = conv_geometry(strides, padding, data_format, dilations, algorithm, depthwise=True)
         return _backprop_filter(input, filter_sizes, out_backprop, numbers)
 
 
@@ -211,12 +217,13 @@ def conv2d_transpose(
     algorithm: str = "auto",
     name: str | None = None,
 ) -> tf.Tensor:
-    """The transpose of `conv2d`, with filters (R, S, output channels, input channels); as ``tf.nn.conv2d_transpose``.
+    """Transposed 2-D convolution. Equivalent to `fastconv.conv2d_transpose` and ``tf.nn.conv2d_transpose``.
 
-    `output_shape` is four integers or an integer tensor of shape (4,).
+    The filters have shape (R, S, output channels, input channels). `output_shape` is the height and width or the whole
+    shape of the result: integers, or an integer tensor of shape (2,) or (4,).
     """
     with tf.name_scope(name or "fastconv_conv2d_transpose"):
-        numbers = _conv_geometry(strides, padding, data_format, dilations, algorithm)
+        numbers = conv_geometry(strides, padding, data_format, dilations, algorithm)
         return _backprop_input("output_shape", output_shape, filters, "input", input, numbers)
 
 
@@ -229,9 +236,12 @@ def max_pool2d(
     *,
     name: str | None = None,
 ) -> tf.Tensor:
-    """Maximum over each window; as `fastconv.max_pool2d` and ``tf.nn.max_pool2d``. `strides` default to `ksize`."""
+    """Maximum over windows of each channel. Equivalent to `fastconv.max_pool2d` and ``tf.nn.max_pool2d``.
+
+    `strides` is `ksize` if not given.
+    """
     with tf.name_scope(name or "fastconv_max_pool2d"):
-        numbers = _pool_geometry(ksize, strides, padding, data_format)
+        numbers = pool_geometry(ksize, strides, padding, data_format)
         x, geometry = float_tensor("input", input), encode(numbers)
         if may_be_differentiated() and window_elements(numbers) <= _MOST_TAPS:
             return ops.fastconv_max_pool2d_with_taps(input=x, geometry=geometry).output
@@ -244,13 +254,17 @@ def max_pool2d_with_argmax(
     strides: Any = None,
     padding: Any = "VALID",
     data_format: str = "NHWC",
-    include_batch_in_index: bool = False,
     *,
+    include_batch_in_index: bool = False,
     name: str | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Maximum over each window, and where it was: ``(y*W + x)*C + c`` as int64, as ``tf.nn.max_pool_with_argmax``."""
+    """Maximum over windows of each channel, and its position.
+
+    Equivalent to `fastconv.max_pool2d_with_argmax` and ``tf.nn.max_pool_with_argmax``. The position is
+    ``(y*W + x)*C + c`` as int64.
+    """
     with tf.name_scope(name or "fastconv_max_pool2d_with_argmax"):
-        numbers = _pool_geometry(ksize, strides, padding, data_format, include_batch_in_index)
+        numbers = pool_geometry(ksize, strides, padding, data_format, include_batch_in_index)
         result = ops.fastconv_max_pool2d_with_argmax(input=float_tensor("input", input), geometry=encode(numbers))
         return result.output, result.argmax
 
@@ -266,9 +280,9 @@ def max_pool2d_grad(
     *,
     name: str | None = None,
 ) -> tf.Tensor:
-    """Gradient of `max_pool2d`; as `fastconv.max_pool2d_grad`."""
+    """Gradient of `max_pool2d` with respect to its input. Equivalent to `fastconv.max_pool2d_grad`."""
     with tf.name_scope(name or "fastconv_max_pool2d_grad"):
-        numbers = _pool_geometry(ksize, strides, padding, data_format)
+        numbers = pool_geometry(ksize, strides, padding, data_format)
         x = float_tensor("orig_input", orig_input)
         y = float_tensor("orig_output", orig_output, ("orig_input", x))
         dy = float_tensor("grad", grad, ("orig_input", x))
@@ -284,9 +298,12 @@ def avg_pool2d(
     *,
     name: str | None = None,
 ) -> tf.Tensor:
-    """Mean over the part of each window inside the input; as `fastconv.avg_pool2d` and ``tf.nn.avg_pool2d``."""
+    """Mean over windows of each channel, without the padded pixels.
+
+    Equivalent to `fastconv.avg_pool2d` and ``tf.nn.avg_pool2d``.
+    """
     with tf.name_scope(name or "fastconv_avg_pool2d"):
-        numbers = _pool_geometry(ksize, strides, padding, data_format)
+        numbers = pool_geometry(ksize, strides, padding, data_format)
         return ops.fastconv_avg_pool2d(input=float_tensor("input", input), geometry=encode(numbers))
 
 
@@ -300,9 +317,9 @@ def avg_pool2d_grad(
     *,
     name: str | None = None,
 ) -> tf.Tensor:
-    """Gradient of `avg_pool2d`; as `fastconv.avg_pool2d_grad`."""
+    """Gradient of `avg_pool2d` with respect to its input. Equivalent to `fastconv.avg_pool2d_grad`."""
     with tf.name_scope(name or "fastconv_avg_pool2d_grad"):
-        numbers = _pool_geometry(ksize, strides, padding, data_format)
+        numbers = pool_geometry(ksize, strides, padding, data_format)
         return ops.fastconv_avg_pool2d_grad(
             like=lent_shape("orig_input_shape", orig_input_shape),
             grad=float_tensor("grad", grad),

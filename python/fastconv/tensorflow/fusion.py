@@ -1,8 +1,8 @@
-"""The gradient of a small convolution that went into a max-pooling, computed by one op.
+"""The gradients of a small convolution before a max-pooling, computed by one op.
 
-A gradient function sees only the op whose gradient is asked for, here the convolution, and the gradient that comes
-back to it. That gradient tells whether a max-pooling followed: then it is the output of the op that scatters the
-pooled gradient to the maxima, and the fused op can take its inputs.
+A gradient function sees only its own op, here the convolution, and the gradient with respect to that op's output. If
+the convolution's output went into a max-pooling, this gradient comes from an op that scatters the pooled gradient to
+the maxima. The fused op then takes the inputs of that op instead of its output.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any
 import tensorflow as tf
 
 import fastconv._core as _core
+from fastconv.tensorflow._arguments import left_out
 from fastconv.tensorflow._geometry_code import decode, is_nchw, without_relu
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped
 
 
 def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
-    """The op that gave `dy`, if it is the gradient of a max-pooling of a small layer's output, in a graph.
+    """The op that computed `dy`, if it is the gradient of a max-pooling of a small layer's output in a graph.
 
     `features` is the output of the ReLU between the convolution `op` and the pooling, if there is one.
     """
-    if tf.executing_eagerly() or hasattr(dy, "numpy"):  # an eager tensor has no op, not even inside a graph
+    if tf.executing_eagerly() or hasattr(dy, "numpy"):  # eager tensors have no op, not even inside a graph
         return None
-    if not is_from_tape(op):  # of the fused op, a graph could not prune the outputs that nobody wants
+    if not is_from_tape(op):  # a graph cannot prune single outputs of the fused op
         return None
     if dy.op.type != "FastconvMaxPool2DScatter":
         return None
@@ -34,7 +35,8 @@ def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
         return None
     if not (input.shape[1:].is_fully_defined() and filters.shape.is_fully_defined()):
         return None
-    # The batch does not matter. A ReLU's mask is where the pooling's output is not positive, if that is in this graph.
+    # The choice does not depend on the batch size. The mask of a ReLU comes from the pooling's output, which must
+    # therefore be in this graph.
     sizes = [1, *input.shape[1:].as_list()], filters.shape.as_list()
     if not _core.conv2d_max_pool2d_backprop_serves(decode(geometry), *sizes, input.dtype == tf.float64):
         return None
@@ -44,7 +46,7 @@ def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
 
 
 def pooled_conv2d_gradient(op: Any, scatter: Any, relu: bool) -> list[tf.Tensor | None]:
-    """The gradients of all inputs of the convolution `op`, from the inputs of `scatter` instead of its output."""
+    """The gradients of all inputs of the convolution `op`, computed from the inputs of `scatter`."""
     input, filters, bias, geometry = op.inputs
     _, taps, grad, pool_geometry = scatter.inputs
     if relu:
@@ -54,8 +56,10 @@ def pooled_conv2d_gradient(op: Any, scatter: Any, relu: bool) -> list[tf.Tensor 
         "filters": filters,
         "taps": taps,
         "grad": grad,
+        "output": left_out(grad.dtype),
         "geometry": without_relu(geometry),
         "pool_geometry": pool_geometry,
+        "check_inputs": False,
     }
     d_bias = d_input = None
     if is_skipped(op, 0):

@@ -1,4 +1,4 @@
-"""The registered gradients of the ops."""
+"""The gradients of the ops, as TensorFlow knows them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from fastconv.tensorflow._arguments import no_bias
-from fastconv.tensorflow._geometry_code import is_nchw, with_batch_in_argmax, without_relu
+from fastconv.tensorflow._arguments import is_constant, left_out
+from fastconv.tensorflow._geometry_code import has_relu, is_nchw, with_batch_in_argmax, without_relu
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_skipped
 from fastconv.tensorflow.fusion import max_pool_scatter, pooled_conv2d_gradient
@@ -36,12 +36,14 @@ def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
     if with_filters and d_filters is None:
         d_filters = ops.fastconv_conv2d_backprop_filter(input=input, like=filters, out_backprop=dy, geometry=geometry)
     if not is_skipped(op, 0):
-        d_input = ops.fastconv_conv2d_backprop_input(like=input, filters=filters, out_backprop=dy, geometry=geometry)
+        d_input = ops.fastconv_conv2d_backprop_input(
+            like=input, filters=filters, out_backprop=dy, geometry=geometry, constant_filters=is_constant(filters)
+        )
     return [d_input, d_filters, d_bias, None]
 
 
 def _relu_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[tf.Tensor | None]:
-    """Each gradient that passed the ReLU is in the output, and in its channel's sum."""
+    """A gradient that passes the ReLU is in the output and in the sum of its channel."""
     _, features, geometry = op.inputs
     if is_nchw(geometry):
         grad_bias = tf.reshape(grad_bias, [-1, 1, 1])
@@ -50,7 +52,7 @@ def _relu_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[
 
 def _backprop_input_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
     _, filters, dy, geometry = op.inputs
-    bias = no_bias(grad.dtype)
+    bias = left_out(grad.dtype)
     return [
         None,
         ops.fastconv_conv2d_backprop_filter(input=grad, like=filters, out_backprop=dy, geometry=geometry),
@@ -61,7 +63,7 @@ def _backprop_input_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]
 
 def _backprop_filter_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
     input, _, dy, geometry = op.inputs
-    bias = no_bias(grad.dtype)
+    bias = left_out(grad.dtype)
     return [
         ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
         None,
@@ -81,13 +83,17 @@ def _backprop_filter_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tenso
 
 
 def _conv2d_max_pool2d_backprop_gradient(op: Any, *grads: tf.Tensor) -> list[tf.Tensor | None]:
-    """All of these gradients are linear in what the pooling scatters, of which `scattered` is the gradient."""
+    """The results are linear in the scattered gradient. `scattered` is the gradient with respect to that."""
     grad_input = grads[0] if len(grads) == 3 else None
     grad, grad_bias = grads[-2:]
-    input, filters, taps, pooled, geometry, pool_geometry = op.inputs
+    input, filters, taps, pooled, output, geometry, pool_geometry = op.inputs
+    relu = has_relu(geometry)
+    geometry = without_relu(geometry)
+    if relu:
+        pooled = tf.raw_ops.ReluGrad(gradients=pooled, features=output)
     scattered = ops.fastconv_conv2d(input=input, filters=grad, bias=grad_bias, geometry=geometry)
     if grad_input is not None:
-        bias = no_bias(grad.dtype)
+        bias = left_out(grad.dtype)
         scattered += ops.fastconv_conv2d(input=grad_input, filters=filters, bias=bias, geometry=geometry)
     dy = ops.fastconv_max_pool2d_scatter(like=scattered, taps=taps, grad=pooled, geometry=pool_geometry)
     d_filters = None
@@ -95,14 +101,47 @@ def _conv2d_max_pool2d_backprop_gradient(op: Any, *grads: tf.Tensor) -> list[tf.
         d_filters = ops.fastconv_conv2d_backprop_filter(
             input=grad_input, like=filters, out_backprop=dy, geometry=geometry
         )
+    d_pooled = ops.fastconv_max_pool2d_gather(values=scattered, taps=taps, geometry=pool_geometry)
+    if relu:
+        d_pooled = tf.raw_ops.ReluGrad(gradients=d_pooled, features=output)
     return [
         ops.fastconv_conv2d_backprop_input(like=input, filters=grad, out_backprop=dy, geometry=geometry),
         d_filters,
         None,
-        ops.fastconv_max_pool2d_gather(values=scattered, taps=taps, geometry=pool_geometry),
+        d_pooled,
+        None,
         None,
         None,
     ]
+
+
+def _conv2d_max_pool2d_gradient(op: Any, grad: tf.Tensor, _: Any) -> list[tf.Tensor | None]:
+    input, filters, bias, geometry, pool_geometry = op.inputs
+    output, taps = op.outputs
+    given = {
+        "input": input,
+        "filters": filters,
+        "taps": taps,
+        "grad": grad,
+        "output": output if has_relu(geometry) else left_out(grad.dtype),
+        "geometry": geometry,
+        "pool_geometry": pool_geometry,
+        "check_inputs": False,
+    }
+    d_input = None
+    if is_skipped(op, 0):
+        d_filters, d_bias = ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(**given)
+    else:
+        d_input, d_filters, d_bias = ops.fastconv_conv2d_max_pool2d_backprop(**given)
+    return [d_input, d_filters, d_bias if bias.shape.rank in (None, 1) else None, None, None]
+
+
+def _bias_gradient_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    """Each element of a channel has the gradient of its sum."""
+    out_backprop, geometry = op.inputs
+    if is_nchw(geometry):
+        grad = tf.reshape(grad, [-1, 1, 1])
+    return [tf.broadcast_to(grad, tf.shape(out_backprop, tf.int64)), None]
 
 
 def _max_pool2d_with_taps_gradient(op: Any, grad: tf.Tensor, _: Any) -> list[tf.Tensor | None]:
@@ -132,7 +171,7 @@ def _max_pool2d_grad_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None
     """The transpose of scattering to the maxima is gathering from them."""
     input, geometry = op.inputs[0], op.inputs[3]
     where = ops.fastconv_max_pool2d_with_argmax(input=input, geometry=with_batch_in_argmax(geometry, True)).argmax
-    values = tf.transpose(grad, [0, 2, 3, 1]) if is_nchw(geometry) else grad  # the arg max counts as NHWC
+    values = tf.transpose(grad, [0, 2, 3, 1]) if is_nchw(geometry) else grad  # argmax numbers the elements of NHWC
     return [None, None, tf.gather(tf.reshape(values, [-1]), where), None]
 
 
@@ -152,8 +191,10 @@ def register() -> None:
         "FastconvConv2DBackpropInput": _backprop_input_gradient,
         "FastconvConv2DBackpropFilter": _backprop_filter_gradient,
         "FastconvConv2DBackpropFilterBias": _backprop_filter_bias_gradient,
+        "FastconvConv2DMaxPool2D": _conv2d_max_pool2d_gradient,
         "FastconvConv2DMaxPool2DBackprop": _conv2d_max_pool2d_backprop_gradient,
         "FastconvConv2DMaxPool2DBackpropFilterBias": _conv2d_max_pool2d_backprop_gradient,
+        "FastconvBiasGradient": _bias_gradient_gradient,
         "FastconvReluBiasGrad": _relu_bias_gradient,
         "FastconvMaxPool2D": _max_pool2d_gradient,
         "FastconvMaxPool2DWithTaps": _max_pool2d_with_taps_gradient,
@@ -166,5 +207,5 @@ def register() -> None:
     }.items():
         try:
             tf.RegisterGradient(op)(gradient)
-        except KeyError:  # this module was loaded before, and TensorFlow keeps its registry
+        except KeyError:  # this module was imported before, and TensorFlow has kept the registrations
             return

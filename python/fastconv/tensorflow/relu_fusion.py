@@ -1,8 +1,8 @@
 """A ReLU after a convolution, computed by the convolution.
 
-In a graph, a tensor knows the op that gave it. If that is a convolution, its ReLU can come from a second convolution of
-the same operands, one with a ReLU. The first one stays, for all who look at its output. If nobody does, TensorFlow
-does not run it. Gradients pass through the output of the first one, as those of any ReLU do.
+In a graph, a tensor knows the op that computes it. If that op is a convolution, a second convolution of the same inputs
+computes the ReLU as well. The first convolution stays for everything else that uses its output. If nothing does,
+TensorFlow does not run it. Gradients pass through the output of the first convolution, as those of any ReLU do.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from fastconv.tensorflow._arguments import is_constant
 from fastconv.tensorflow._geometry_code import has_relu, with_relu
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import tapes
@@ -19,13 +20,19 @@ _HALF = (tf.float16, tf.bfloat16)
 
 
 def fused_relu(features: Any) -> tf.Tensor | None:
-    """The ReLU of the output of a convolution; None if it is not known to be one, as outside of a graph."""
+    """The ReLU of `features`, or None if no convolution of this graph is known to compute `features`."""
     conv = _convolution_of(features)
     if conv is None or tapes is None:
         return None
     input, filters, bias, geometry = conv.inputs
     with tapes.stop_recording():
-        outputs = ops.fastconv_conv2d(input=input, filters=filters, bias=bias, geometry=with_relu(geometry))
+        outputs = ops.fastconv_conv2d(
+            input=input,
+            filters=filters,
+            bias=bias,
+            geometry=with_relu(geometry),
+            constant_filters=is_constant(filters),
+        )
         outputs = tf.cast(outputs, features.dtype)
 
     def backward(gradients: tf.Tensor) -> list[tf.Tensor]:
@@ -36,7 +43,7 @@ def fused_relu(features: Any) -> tf.Tensor | None:
 
 
 def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """The gradient of the ReLU after a convolution, and the ReLU's output; without a ReLU `dy` and None."""
+    """The gradient and the output of the ReLU after a convolution, or `dy` and None if there is no ReLU."""
     if has_relu(conv.inputs[3]):
         return dy, conv.outputs[0]
     if _is_symbolic(dy) and dy.op.type == "ReluGrad":
@@ -48,7 +55,7 @@ def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
 
 
 def _convolution_of(features: Any) -> Any:
-    """The convolution without ReLU that gave a tensor of the graph that is being built, if one did."""
+    """The convolution that computes a tensor of the graph that is being built, if it is one without a ReLU."""
     if not _is_symbolic(features) or features.graph is not tf.compat.v1.get_default_graph():
         return None
     op = features.op
@@ -58,5 +65,5 @@ def _convolution_of(features: Any) -> Any:
 
 
 def _is_symbolic(tensor: Any) -> bool:
-    """Whether a tensor has an op: an eager one has none, not even inside a graph."""
+    """Whether a tensor has an op. Eager tensors have none, not even inside a graph."""
     return isinstance(tensor, tf.Tensor) and not tf.executing_eagerly() and not hasattr(tensor, "numpy")
