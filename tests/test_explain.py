@@ -68,7 +68,11 @@ def test_empty(direction: Any) -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ValueError, match="direction"):
+    words = "direction must be 'forward', 'input gradient' or 'filter gradient'"
+    for wrong in (None, 0, b"forward"):
+        with pytest.raises(TypeError, match=f"^{words}, got "):
+            fastconv.explain((1, 5, 5, 3), (3, 3, 3, 4), direction=wrong)
+    with pytest.raises(ValueError, match=f"^{words}, got 'backward'"):
         fastconv.explain((1, 5, 5, 3), (3, 3, 3, 4), direction="backward")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="float16"):
         fastconv.explain((1, 5, 5, 3), (3, 3, 3, 4), dtype=np.float16)

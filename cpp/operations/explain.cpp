@@ -9,6 +9,14 @@
 
 namespace fastconv {
 
+Direction parse_direction(std::string_view text) {
+    if (text == "forward") return Direction::forward;
+    if (text == "input gradient") return Direction::input_gradient;
+    if (text == "filter gradient") return Direction::filter_gradient;
+    throw InvalidArgument("direction must be 'forward', 'input gradient' or 'filter gradient', got '" +
+                          std::string(text) + "'");
+}
+
 Explanation explain(const ConvProblem& problem, Direction direction) {
     ConvProblem nhwc = problem; // the conversion of NCHW is not part of the plan
     nhwc.format = DataFormat::nhwc;

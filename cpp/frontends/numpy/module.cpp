@@ -13,11 +13,11 @@
 namespace fastconv {
 namespace {
 
-constexpr const char* kPackedFilters = R"(Filters that stay, packed once instead of in every call.
+constexpr const char* kPackedFilters = R"(Constant filters, which are packed once instead of in every call.
 
-Give it to `conv2d`, `conv2d_backprop_input`, `conv2d_transpose` or `depthwise_conv2d` in place of the filters: the
-first call of each geometry packs (for Winograd's algorithm: transforms) them, later ones reuse that. It holds a copy,
-so that changing the array afterwards changes nothing here: make a new one then. Any number of threads may use it.
+Pass this object instead of an array of filters. The first call of each geometry packs the filters, or transforms them
+for Winograd's algorithm, and later calls reuse the result. The object holds a copy of the array: if the array changes,
+make a new object. Several threads may use it at the same time.
 
 Parameters
 ----------
@@ -52,7 +52,11 @@ std::unique_ptr<PackedFilters> pack_filters(py::handle filters) {
 
 py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handle strides, py::handle padding,
                       py::handle format, py::handle dilations, py::handle algorithm, bool double_precision,
-                      const std::string& direction, py::handle depthwise) {
+                      py::handle direction, py::handle depthwise) {
+    if (!PyUnicode_Check(direction.ptr()))
+        fail<py::type_error>("direction must be 'forward', 'input gradient' or 'filter gradient', got ",
+                             describe(direction));
+    const Direction way = parse_direction(text_of(direction));
     PyObject* const values[] = {strides.ptr(),   padding.ptr(),   format.ptr(),
                                 dilations.ptr(), algorithm.ptr(), depthwise.ptr()};
     Attributes attributes;
@@ -66,9 +70,6 @@ py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handl
                                                                   : Dims{1, filters[2], input[0], input[1]};
     const ConvProblem problem = make_conv_problem(double_precision ? DataType::float64 : DataType::float32, input,
                                                   filters, attributes.convolution);
-    const Direction way = direction == "forward"          ? Direction::forward
-                          : direction == "input gradient" ? Direction::input_gradient
-                                                          : Direction::filter_gradient;
     const Explanation found = explain(problem, way);
     py::dict result;
     result["algorithm"] = found.algorithm;

@@ -102,6 +102,7 @@ FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const Packed
                                         const void* out_backprop, void* input_backprop);
 
 enum class Direction : std::uint8_t { forward, input_gradient, filter_gradient };
+FASTCONV_API Direction parse_direction(std::string_view text); // "forward" | "input gradient" | "filter gradient"
 
 /// What a call would do, with the current number of threads.
 struct Explanation {

@@ -1,4 +1,4 @@
-"""The ops of the compiled library, as TensorFlow makes functions of them."""
+"""The Python functions that TensorFlow generates for the ops of the compiled library."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ import fastconv._core as _core
 
 _path = Path(_core.__file__).with_name("libfastconv_tensorflow.so")
 if not _path.exists():
-    raise ImportError(f"fastconv.tensorflow needs Linux, where its ops are built; this is {sys.platform}")
+    raise ImportError(f"fastconv.tensorflow is available on Linux only, not on {sys.platform}")
 ops = tf.load_op_library(str(_path))

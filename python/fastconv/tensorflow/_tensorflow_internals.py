@@ -1,4 +1,4 @@
-"""All that fastconv uses of TensorFlow beyond its public API. Nothing here is relied upon: each has a fallback."""
+"""All that fastconv uses of TensorFlow beyond its public API. Everything here has a fallback."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ try:
 except ImportError:
     record = None
 
-#: Tells tapes of an operation by its outputs, inputs and gradient. Without it, no convolution computes a later ReLU.
+#: Records an operation on gradient tapes. Without it, convolutions do not compute the ReLU after them.
 tapes: Any = record
 
-#: Whether a tape records. Without it, max-pooling is slower to differentiate.
+#: Whether a tape records. Without it, the gradients of max-poolings are slower.
 may_be_differentiated: Callable[[], bool] = could_possibly_record
 
-#: Whether XLA will compile what is being traced into a graph. Without it, TensorFlow's own error comes later.
+#: Whether XLA will compile the graph that is being traced. Without it, TensorFlow raises its own error later.
 is_for_xla: Callable[[Any], bool] = GraphOrParentsInXlaContext
 
 
 def attribute_scope(name: str, text: str) -> AbstractContextManager[Any]:
-    """In graphs, ops that are made in it have this attribute, "_" before its name, which converters print."""
+    """A scope in which the ops of a graph get this attribute, with "_" before its name. Converters print it."""
     scope = None if tf.executing_eagerly() else getattr(tf.compat.v1.get_default_graph(), "_attr_scope", None)
     return nullcontext() if scope is None else scope({f"_{name}": tf.compat.v1.AttrValue(s=text.encode())})
 
 
 def is_from_tape(op: Any) -> bool:
-    """Whether a tape, not a graph, asks for the gradient of `op`. A graph prunes the gradients that nobody uses."""
+    """Whether a tape, not ``tf.gradients``, computes the gradient of `op`. Only a tape knows which inputs need one."""
     return hasattr(op, "skip_input_indices")
 
 
 def is_skipped(op: Any, index: int) -> bool:
-    """Whether nobody wants the gradient of an input of `op`, as far as a tape knows."""
+    """Whether a tape knows that the gradient with respect to an input of `op` is not needed."""
     return index in getattr(op, "skip_input_indices", ())
