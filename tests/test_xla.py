@@ -23,6 +23,11 @@ CALLS: dict[str, Callable[[], Any]] = {
     "conv2d_backprop_filter": lambda: fc.conv2d_backprop_filter(IMAGES, FILTERS.shape, OUTPUTS),
     "conv2d_backprop_input": lambda: fc.conv2d_backprop_input(IMAGES.shape, FILTERS, OUTPUTS),
     "conv2d_transpose": lambda: fc.conv2d_transpose(OUTPUTS, FILTERS, IMAGES.shape, 1, "VALID"),
+    "bias_gradient": lambda: fc.bias_gradient(OUTPUTS),
+    "conv2d_max_pool2d": lambda: fc.conv2d_max_pool2d(IMAGES, FILTERS, 2),
+    "conv2d_max_pool2d_backprop": lambda: fc.conv2d_max_pool2d_backprop(
+        IMAGES, FILTERS, np.zeros((1, 2, 2, 2), np.uint8), np.ones((1, 2, 2, 2), np.float32), 2
+    ),
     "depthwise_conv2d": lambda: fc.depthwise_conv2d(IMAGES, FILTERS),
     "depthwise_conv2d_backprop_filter": lambda: fc.depthwise_conv2d_backprop_filter(
         IMAGES, FILTERS.shape, np.ones((1, 4, 4, 4), np.float32)

@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
         "fastconv.tensorflow needs TensorFlow 2.16 or later: pip install 'fastconv[tensorflow]'", name="tensorflow"
     ) from None
 
-from fastconv.tensorflow import _geometry_code, _library, gradients
+from fastconv.tensorflow import _geometry_code, _library, flops, gradients, vectorization
 from fastconv.tensorflow.functions import (
     avg_pool2d,
     avg_pool2d_grad,
@@ -59,6 +59,8 @@ __all__ = [
 ]
 
 gradients.register()
+vectorization.register()
+flops.register()
 
 # Private names for tests, which call the ops themselves.
 _ops, _geometry = _library.ops, _geometry_code.encode

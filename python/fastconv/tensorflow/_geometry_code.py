@@ -12,12 +12,16 @@ import fastconv._core as _core
 
 # Where a number stands.
 _DATA_FORMAT = 1
+_CONV_DEPTHWISE = 2
 _CONV_ACTIVATION = 3
+_CONV_ALGORITHM = 4
+_CONV_STRIDES = slice(6, 8)
 _POOL_BATCH_IN_ARGMAX = 2
 _POOL_HEIGHT, _POOL_WIDTH = 4, 5
 # What it can be.
 _NCHW = 1
 _LINEAR, _RELU = 0, 1
+_AUTO = 0
 
 
 @cache
@@ -66,6 +70,20 @@ def is_nchw(geometry: tf.Tensor) -> bool:
     return decode(geometry)[_DATA_FORMAT] == _NCHW
 
 
+def is_depthwise(geometry: tf.Tensor) -> bool:
+    return bool(decode(geometry)[_CONV_DEPTHWISE])
+
+
+def conv_strides(geometry: tf.Tensor) -> tuple[int, int]:
+    vertical, horizontal = decode(geometry)[_CONV_STRIDES]
+    return vertical, horizontal
+
+
+def names_algorithm(geometry: tf.Tensor) -> bool:
+    """Whether a convolution is to use an algorithm that its caller named."""
+    return decode(geometry)[_CONV_ALGORITHM] != _AUTO
+
+
 def has_relu(geometry: tf.Tensor) -> bool:
     """Whether a convolution applies a ReLU."""
     return decode(geometry)[_CONV_ACTIVATION] == _RELU
@@ -77,6 +95,10 @@ def with_relu(geometry: tf.Tensor) -> tf.Tensor:
 
 def without_relu(geometry: tf.Tensor) -> tf.Tensor:
     return _with(geometry, _CONV_ACTIVATION, _LINEAR)
+
+
+def counts_batch_in_argmax(geometry: tf.Tensor) -> bool:
+    return bool(decode(geometry)[_POOL_BATCH_IN_ARGMAX])
 
 
 def with_batch_in_argmax(geometry: tf.Tensor, included: bool) -> tf.Tensor:

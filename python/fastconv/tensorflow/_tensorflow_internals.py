@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import tensorflow as tf
@@ -53,3 +53,50 @@ def is_from_tape(op: Any) -> bool:
 def is_skipped(op: Any, index: int) -> bool:
     """Whether a tape knows that the gradient with respect to an input of `op` is not needed."""
     return index in getattr(op, "skip_input_indices", ())
+
+
+class NotVectorizable(Exception):
+    """Why an op cannot be vectorized, so that TensorFlow runs a loop."""
+
+
+#: From an op in a loop, its inputs and the number of iterations to the stacks of its outputs. Each input is a tensor,
+#: and whether that is the stack of the tensors of all iterations.
+VectorizeOp = Callable[[Any, list[tuple[tf.Tensor, bool]], Any], list[tf.Tensor]]
+
+
+def register_vectorization(op_type: str, vectorize: VectorizeOp) -> None:
+    """Have `vectorize` replace the ops of a type in ``tf.vectorized_map``. Without it, TensorFlow runs a loop."""
+    try:
+        from tensorflow.python.ops.parallel_for.pfor import ConversionNotImplementedError, RegisterPFor, wrap
+    except ImportError:
+        return
+
+    def converter(given: Any) -> list[Any]:
+        try:
+            inputs = [(x.t, x.is_stacked) for x in given.inputs]
+            op, length = given.op, given.pfor.loop_len_vector
+        except AttributeError as error:
+            raise ConversionNotImplementedError(str(error)) from error
+        known = tf.get_static_value(length)
+        try:
+            outputs = vectorize(op, inputs, length[0] if known is None else int(known[0]))
+        except NotVectorizable as error:
+            raise ConversionNotImplementedError(f"{op_type} is not vectorized: {error}") from error
+        return [wrap(y, True) for y in outputs]
+
+    with suppress(AssertionError):  # fastconv was imported before, and TensorFlow keeps its registry
+        RegisterPFor(op_type)(converter)
+
+
+def register_flops(op_type: str, count: Callable[[Any], int]) -> None:
+    """Have TensorFlow's profiler count the floating-point operations of an op. Without it, it counts none."""
+    try:
+        from tensorflow.python.framework.ops import OpStats, RegisterStatistics
+    except ImportError:
+        return
+
+    def statistics(graph: tf.Graph, node: Any) -> Any:
+        return OpStats("flops", count(graph.get_operation_by_name(node.name)))
+
+    with suppress(KeyError):  # as above
+        RegisterStatistics(op_type, "flops")(statistics)

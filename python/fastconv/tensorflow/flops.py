@@ -1,0 +1,179 @@
+"""The floating-point operations of the ops, as TensorFlow's profiler counts those of its own.
+
+An op counts what TensorFlow's ops for the same task do: a fused op the sum of its parts, and a gradient of max-pooling
+the search for the maxima, which ours has done before. Depthwise gradients, which TensorFlow does not count, are counted
+as the forward pass. ReLU counts nothing, as in TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from fastconv.tensorflow._geometry_code import conv_strides, decode, encode, is_depthwise, is_nchw, window_elements
+from fastconv.tensorflow._library import ops
+from fastconv.tensorflow._tensorflow_internals import register_flops
+
+
+def _shape(tensor: tf.Tensor) -> list[int]:
+    """Raises ValueError if it is not known, by which the profiler leaves the op out."""
+    tensor.shape.assert_is_fully_defined()
+    sizes: list[int] = tensor.shape.as_list()
+    return sizes
+
+
+def _elements(shape: list[int]) -> int:
+    result = 1
+    for size in shape:
+        result *= size
+    return result
+
+
+def _channels(image: list[int], geometry: tf.Tensor) -> int:
+    return image[1 if is_nchw(geometry) else 3]
+
+
+# ---- Convolutions ---------------------------------------------------------------------------------------------------
+
+
+def _forward(output: list[int], filters: list[int], geometry: tf.Tensor) -> int:
+    height, width, channels, _ = filters
+    return 2 * _elements(output) * height * width * (1 if is_depthwise(geometry) else channels)
+
+
+def _backward(image: list[int], filters: list[int], output: list[int], geometry: tf.Tensor) -> int:
+    """Of the gradient of the input or of the filters: TensorFlow's estimate, which leaves out the image's borders."""
+    if is_depthwise(geometry):
+        return _forward(output, filters, geometry)
+    vertical, horizontal = conv_strides(geometry)
+    pixels = _elements(image) // _channels(image, geometry)
+    return 2 * pixels * _elements(filters) // (vertical * horizontal)
+
+
+def _bias(bias: tf.Tensor, output: list[int]) -> int:
+    return _elements(output) if bias.shape.rank == 1 else 0  # another rank means that there is none
+
+
+def _bias_gradient(output: list[int], geometry: tf.Tensor) -> int:
+    return _elements(output) - _channels(output, geometry)
+
+
+def _conv2d(op: Any) -> int:
+    _, filters, bias, geometry = op.inputs
+    output = _shape(op.outputs[0])
+    return _forward(output, _shape(filters), geometry) + _bias(bias, output)
+
+
+def _backprop_input(op: Any) -> int:
+    _, filters, dy, geometry = op.inputs
+    return _backward(_shape(op.outputs[0]), _shape(filters), _shape(dy), geometry)
+
+
+def _transpose(op: Any) -> int:
+    x, filters, _, geometry = op.inputs
+    return _backward(_shape(op.outputs[0]), _shape(filters), _shape(x), geometry)
+
+
+def _backprop_filter(op: Any) -> int:
+    x, _, dy, geometry = op.inputs
+    return _backward(_shape(x), _shape(op.outputs[0]), _shape(dy), geometry)
+
+
+def _backprop_filter_bias(op: Any) -> int:
+    return _backprop_filter(op) + _bias_gradient(_shape(op.inputs[2]), op.inputs[3])
+
+
+def _bias_gradient_alone(op: Any) -> int:
+    return _bias_gradient(_shape(op.inputs[0]), op.inputs[-1])
+
+
+# ---- Pools ----------------------------------------------------------------------------------------------------------
+
+
+def _pool(pooled: tf.Tensor, geometry: tf.Tensor) -> int:
+    return window_elements(decode(geometry)) * _elements(_shape(pooled))
+
+
+def _max_pool_gradient(grad: tf.Tensor, geometry: tf.Tensor) -> int:
+    return _pool(grad, geometry) + _elements(_shape(grad))
+
+
+def _pool2d(op: Any) -> int:
+    return _pool(op.outputs[0], op.inputs[-1])
+
+
+def _max_pool2d_grad(op: Any) -> int:
+    return _max_pool_gradient(op.inputs[2], op.inputs[3])
+
+
+def _max_pool2d_scatter(op: Any) -> int:
+    """Nothing where a fused op has replaced it, so that nobody uses its output and TensorFlow does not run it."""
+    return _max_pool2d_grad(op) if op.outputs[0].consumers() else 0
+
+
+def _avg_pool2d_grad(op: Any) -> int:
+    return 2 * _pool(op.inputs[1], op.inputs[2])
+
+
+# ---- A convolution and the max-pooling of its output ----------------------------------------------------------------
+
+
+def _convolved(image: tf.Tensor, filters: tf.Tensor, geometry: tf.Tensor) -> list[int]:
+    """The shape between a convolution and a pooling, which an op that computes both does not give."""
+    with tf.Graph().as_default():
+        placeholders = [
+            tf.compat.v1.placeholder(tf.float32, shape) for shape in (_shape(image), _shape(filters), [0, 0])
+        ]
+        x, w, bias = placeholders
+        return _shape(ops.fastconv_conv2d(input=x, filters=w, bias=bias, geometry=encode(decode(geometry))))
+
+
+def _conv2d_max_pool2d(op: Any) -> int:
+    x, filters, bias, geometry, pool_geometry = op.inputs
+    output = _convolved(x, filters, geometry)
+    return _forward(output, _shape(filters), geometry) + _bias(bias, output) + _pool(op.outputs[0], pool_geometry)
+
+
+def _conv2d_max_pool2d_backprop_filter_bias(op: Any) -> int:
+    x, filters, _, grad, _, geometry, pool_geometry = op.inputs
+    output = _convolved(x, filters, geometry)
+    return (
+        _max_pool_gradient(grad, pool_geometry)
+        + _backward(_shape(x), _shape(filters), output, geometry)
+        + _bias_gradient(output, geometry)
+    )
+
+
+def _conv2d_max_pool2d_backprop(op: Any) -> int:
+    x, filters, _, _, _, geometry, _ = op.inputs
+    of_input = _backward(_shape(x), _shape(filters), _convolved(x, filters, geometry), geometry)
+    return _conv2d_max_pool2d_backprop_filter_bias(op) + of_input
+
+
+_COUNTS: dict[str, Callable[[Any], int]] = {
+    "FastconvAvgPool2D": _pool2d,
+    "FastconvAvgPool2DGrad": _avg_pool2d_grad,
+    "FastconvBiasGradient": _bias_gradient_alone,
+    "FastconvConv2D": _conv2d,
+    "FastconvConv2DBackpropFilter": _backprop_filter,
+    "FastconvConv2DBackpropFilterBias": _backprop_filter_bias,
+    "FastconvConv2DBackpropInput": _backprop_input,
+    "FastconvConv2DMaxPool2D": _conv2d_max_pool2d,
+    "FastconvConv2DMaxPool2DBackprop": _conv2d_max_pool2d_backprop,
+    "FastconvConv2DMaxPool2DBackpropFilterBias": _conv2d_max_pool2d_backprop_filter_bias,
+    "FastconvConv2DTranspose": _transpose,
+    "FastconvMaxPool2D": _pool2d,
+    "FastconvMaxPool2DGrad": _max_pool2d_grad,
+    "FastconvMaxPool2DScatter": _max_pool2d_scatter,
+    "FastconvMaxPool2DWithArgmax": _pool2d,
+    "FastconvMaxPool2DWithTaps": _pool2d,
+    "FastconvReluBiasGrad": _bias_gradient_alone,
+}
+
+
+def register() -> None:
+    """Tell TensorFlow how many operations each op takes. One that only gathers elements takes none."""
+    for op_type, count in _COUNTS.items():
+        register_flops(op_type, count)
