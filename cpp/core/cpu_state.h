@@ -2,6 +2,8 @@
 // architecture fills in its branch below.
 #pragma once
 
+#include <cstdint>
+
 #if defined(__x86_64__)
 #include <emmintrin.h>
 #endif
@@ -9,18 +11,34 @@
 namespace fastconv {
 
 #if defined(__x86_64__)
-using FloatingPointControl = unsigned; // MXCSR
+using FloatingPointControl = std::uint32_t; // MXCSR
 /// Round to nearest; underflow and denormals are zero; no exception traps.
 constexpr FloatingPointControl kKernelControl = 0x1F80u | 0x8000u | 0x0040u;
+constexpr FloatingPointControl kControlBits = 0xFFC0u; // the others tell which exceptions there were
 inline FloatingPointControl floating_point_control() { return _mm_getcsr(); }
 inline void set_floating_point_control(FloatingPointControl control) { _mm_setcsr(control); }
 
 /// Tells the CPU that this thread spins.
 inline void cpu_pause() { _mm_pause(); }
+#elif defined(__aarch64__)
+using FloatingPointControl = std::uint64_t; // FPCR
+/// As above: FZ alone is set.
+constexpr FloatingPointControl kKernelControl = 1u << 24;
+constexpr FloatingPointControl kControlBits = ~FloatingPointControl{0};
+inline FloatingPointControl floating_point_control() {
+    FloatingPointControl control;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control)::"memory");
+    return control;
+}
+inline void set_floating_point_control(FloatingPointControl control) {
+    __asm__ volatile("msr fpcr, %0" ::"r"(control) : "memory");
+}
+
+inline void cpu_pause() { __asm__ volatile("yield"); }
 #else // nothing known: denormals are computed as the caller's thread does
-struct FloatingPointControl {};
-constexpr FloatingPointControl kKernelControl{};
-inline FloatingPointControl floating_point_control() { return {}; }
+using FloatingPointControl = std::uint32_t;
+constexpr FloatingPointControl kKernelControl = 0, kControlBits = 0;
+inline FloatingPointControl floating_point_control() { return 0; }
 inline void set_floating_point_control(FloatingPointControl) {}
 
 inline void cpu_pause() {}
@@ -28,16 +46,21 @@ inline void cpu_pause() {}
 
 /// One floating-point state inside every kernel region: the constructor sets it, the destructor restores the caller's.
 /// Without it the bits would depend on the thread that computes: TensorFlow's graph threads flush denormals, its eager
-/// thread does not.
+/// thread does not. A nested one finds the state as it should be, and only reads it.
 class FloatingPointState {
   public:
-    FloatingPointState() : saved_(floating_point_control()) { set_floating_point_control(kKernelControl); }
-    ~FloatingPointState() { set_floating_point_control(saved_); }
+    FloatingPointState() : saved_(floating_point_control()), changed_((saved_ & kControlBits) != kKernelControl) {
+        if (changed_) set_floating_point_control(kKernelControl);
+    }
+    ~FloatingPointState() {
+        if (changed_) set_floating_point_control(saved_);
+    }
     FloatingPointState(const FloatingPointState&) = delete;
     FloatingPointState& operator=(const FloatingPointState&) = delete;
 
   private:
     FloatingPointControl saved_;
+    bool changed_;
 };
 
 } // namespace fastconv

@@ -1,7 +1,11 @@
+#include "core/cpu_state.h"
+#include "core/made_once.h"
 #include "operations/entries.h"
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
+#include <utility>
 
 namespace fastconv {
 
@@ -14,8 +18,19 @@ bool Call::complete() const {
     return all;
 }
 
+namespace {
+
+MadeOnce<const std::vector<Operation>> g_operations;
+
+} // namespace
+
+void Operation::run(const Call& call, const Buffers& buffers) const {
+    const FloatingPointState state;
+    compute(call, buffers);
+}
+
 const std::vector<Operation>& operations() {
-    static const std::vector<Operation> all = [] {
+    return g_operations.get([] {
         std::vector<Operation> table;
         for (std::vector<Operation> some : {
                  convolution_entries(),
@@ -23,9 +38,8 @@ const std::vector<Operation>& operations() {
                  pooled_convolution_entries(),
              })
             std::move(some.begin(), some.end(), std::back_inserter(table));
-        return table;
-    }();
-    return all;
+        return std::make_unique<const std::vector<Operation>>(std::move(table));
+    });
 }
 
 const Operation* find_operation(std::string_view name) {

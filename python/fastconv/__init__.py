@@ -21,7 +21,8 @@ except ImportError as error:
         "with 'pip install .' in its top folder, and run Python elsewhere."
     ) from error
 
-from fastconv._config import get_num_threads, set_num_threads, show_config
+from fastconv import _threadpoolctl
+from fastconv._config import get_num_threads, set_num_threads, show_config, threads
 from fastconv._convolution import (
     bias_gradient,
     conv2d,
@@ -77,7 +78,10 @@ __all__ = [
     "max_pool2d_with_argmax",
     "set_num_threads",
     "show_config",
+    "threads",
 ]
+
+_threadpoolctl.register()
 
 _LAZY = ("keras", "lenet", "tensorflow")
 

@@ -86,10 +86,13 @@ struct Operation {
     /// Validates the call and fills in its problems and outputs. Of a partial call it validates what is known, and
     /// fills in the outputs alone. Throws InvalidArgument.
     void (*infer)(Call& call);
-    void (*run)(const Call& call, const Buffers& buffers);
+    void (*compute)(const Call& call, const Buffers& buffers); // for `run`
     /// Validates the values of inputs, or null. `run` relies on it. A front end may leave it out for values that are
     /// the results of an operation.
     void (*check)(const Call& call, const Buffers& buffers) = nullptr;
+
+    /// Computes the outputs in the floating-point state of the kernels, all steps of them, and restores the caller's.
+    FASTCONV_API void run(const Call& call, const Buffers& buffers) const;
 };
 
 FASTCONV_API const std::vector<Operation>& operations();
