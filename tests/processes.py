@@ -10,7 +10,9 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-TIMEOUT = 600  # seconds: for a process that hangs; the slowest takes a tenth of it
+TIMEOUT = (
+    500  # seconds for any process of a test; the slowest takes a tenth of it. Below the timeout of the test itself
+)
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import TIMEOUT
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
@@ -139,7 +140,8 @@ def test_run(tmp_path: Path) -> None:
     options = ["--network", "MobileNetV2", "--size", "32", "--rounds", "1", "--task", "predict 1", "--no-check"]
     command = [sys.executable, "-m", "bench.applications", *options, "--json", str(tmp_path / "r.json")]
     paths = os.pathsep.join([str(ROOT), *sys.path])
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+    variables = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     (result,) = report["results"]

@@ -10,13 +10,13 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import fastconv
 import numpy as np
 import pytest
+from processes import TIMEOUT
 
 # Run in a Python of its own: what depends on the environment, on fork, or on the state of the thread pools. It defines
 # jobs, all of them large enough for several threads, and digest(), which runs one and names the bits of its result.
@@ -77,7 +77,9 @@ def run_python(code: str, **environment: str) -> Any:
     names = ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS", "FASTCONV_THREADING")
     inherited = {name: value for name, value in os.environ.items() if name not in names}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**inherited, **environment})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**inherited, **environment}, timeout=TIMEOUT
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -177,7 +179,7 @@ def test_backend_from_the_environment(backend: str) -> None:
 def test_unknown_backend() -> None:
     environment = {**os.environ, "FASTCONV_THREADING": "tbb"}
     command = [sys.executable, "-c", "import fastconv; fastconv.show_config()"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=TIMEOUT)
     assert done.returncode == 1
     assert (
         "ValueError: the environment variable FASTCONV_THREADING is 'tbb', but must be 'openmp' or 'pool'"
@@ -325,7 +327,7 @@ if __name__ == "__main__":
     )
     environment = {**os.environ, "FASTCONV_THREADING": backend, "FASTCONV_NUM_THREADS": "2"}
     command = [sys.executable, str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == serial_digests
 
@@ -454,9 +456,7 @@ class Busy:
             thread.join()
 """
 
-needs_tensorflow = pytest.param(
-    True, marks=pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow"), id="TensorFlow"
-)
+needs_tensorflow = pytest.param(True, marks=pytest.mark.tensorflow, id="TensorFlow")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -500,7 +500,7 @@ if __name__ == "__main__":
     )
     environment = {**os.environ, "FASTCONV_THREADING": backend, "FASTCONV_NUM_THREADS": "2"}
     command = [sys.executable, str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     children, *results = json.loads(done.stdout)
     assert children > 40  # numbers may be used again
@@ -532,7 +532,7 @@ print(json.dumps([*same, *results]))
     assert answers == [True] * 48 + [{name: serial_digests[name] for name in SOME}] * 48
 
 
-@pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow")
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(("threads", "intra_op", "more"), [(3, 0, 2), (3, 2, 1), (1, 4, 0), (3, 1, 0)])
 def test_threads_beside_those_of_tensorflow(threads: int, intra_op: int, more: int) -> None:
     """However many ops run at once, they share one pool, of as many threads as both settings allow."""

@@ -8,6 +8,10 @@ import sys
 from functools import cache
 
 import numpy as np
+import pytest
+from processes import TIMEOUT
+
+pytestmark = pytest.mark.tensorflow
 
 STEPS = 100
 # In a process of its own: TensorFlow's number of threads can be set once, and Keras's default dtype shall stay.
@@ -51,7 +55,7 @@ print(json.dumps(losses))
 @cache
 def losses(layers: str, dtype: str, threads: int) -> np.ndarray:
     command = [sys.executable, "-c", LOSSES, layers, dtype, str(threads), str(STEPS)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     found = np.array(json.loads(done.stdout.splitlines()[-1]))
     assert found.shape == (STEPS,) and found[-10:].mean() < 0.5 * found[0]  # it does learn
