@@ -10,9 +10,8 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-TIMEOUT = (
-    500  # seconds for any process of a test; the slowest takes a tenth of it. Below the timeout of the test itself
-)
+# Seconds for a process of a test, ten times what the slowest takes; less than pytest's timeout, which ends the worker.
+TIMEOUT = 500
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
