@@ -296,6 +296,7 @@ def test_training_run(tmp_path: Path) -> None:
             assert 0 < entry["q1_ms"] <= entry["median_ms"] <= entry["q3_ms"]
 
 
+@pytest.mark.slow  # sixteen processes that import TensorFlow
 def test_neighbours_run(tmp_path: Path) -> None:
     data = tmp_path / "result.json"
     done = run("--kind", "neighbours", "--rounds", "1", "--json", str(data), module="bench.training")

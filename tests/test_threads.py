@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -381,6 +382,9 @@ def test_threads_end_with_their_python_threads() -> None:
     before = threads_of_this_process()
     for _ in range(30):
         call_in_thread()
+    ends = time.monotonic() + 60
+    while threads_of_this_process() >= before + 15 and time.monotonic() < ends:
+        time.sleep(0.05)  # on a busy machine, threads take a while to end
     assert threads_of_this_process() < before + 15
 
 
@@ -478,10 +482,11 @@ print(json.dumps([*results, some()]))
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_fifty_children_of_multiprocessing(
-    backend: str, method: str, tmp_path: Path, serial_digests: dict[str, str]
+def test_many_children_of_multiprocessing(
+    backend: str, method: str, tmp_path: Path, serial_digests: dict[str, str], pytestconfig: pytest.Config
 ) -> None:
-    """While another thread of the parent computes."""
+    """While another thread of the parent computes. A child that does not inherit its modules takes long to start."""
+    count = 50 if method == "fork" or pytestconfig.getoption("slow") else 10
     script = tmp_path / "script.py"
     script.write_text(
         JOBS
@@ -494,7 +499,7 @@ if __name__ == "__main__":
     import multiprocessing
     some()
     with Busy(some), multiprocessing.get_context("{method}").Pool(4, maxtasksperchild=1) as pool:
-        children, results = zip(*pool.map(child, range(50), chunksize=1))
+        children, results = zip(*pool.map(child, range({count}), chunksize=1))
     print(json.dumps([len(set(children)), *results]))
 """
     )
@@ -503,8 +508,8 @@ if __name__ == "__main__":
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     children, *results = json.loads(done.stdout)
-    assert children > 40  # numbers may be used again
-    assert results == [{name: serial_digests[name] for name in SOME}] * 50
+    assert children > 0.8 * count - 1  # numbers may be used again
+    assert results == [{name: serial_digests[name] for name in SOME}] * count
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -533,7 +538,10 @@ print(json.dumps([*same, *results]))
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize(("threads", "intra_op", "more"), [(3, 0, 2), (3, 2, 1), (1, 4, 0), (3, 1, 0)])
+@pytest.mark.parametrize(
+    ("threads", "intra_op", "more"),
+    [(3, 0, 2), (3, 2, 1), *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in ((1, 4, 0), (3, 1, 0)))],
+)
 def test_threads_beside_those_of_tensorflow(threads: int, intra_op: int, more: int) -> None:
     """However many ops run at once, they share one pool, of as many threads as both settings allow."""
     code = f"""
