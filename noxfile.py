@@ -1,11 +1,13 @@
 """The project's tasks: ``nox -l`` lists them, ``nox -s test -- tests/test_isa.py`` runs one with options of its own.
 
 Each session has a virtual environment in .nox, which is used again. With ``--no-venv`` it takes the packages of the
-interpreter that runs nox and builds fastconv into build/nox; only `develop` installs it then, too.
+interpreter that runs nox and builds fastconv into build/nox; only `develop` installs it then, too. If the environment
+variable FASTCONV_TEST_INSTALLED is set, the sessions that test take the fastconv that is installed there.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -20,7 +22,8 @@ ROOT = Path(__file__).parent
 BUILD = ROOT / "build" / "nox"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 BUILD_REQUIRES: list[str] = [*PROJECT["build-system"]["requires"], "cmake", "ninja"]
-EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+MOST_BYTES_OF_A_WHEEL = 3_000_000
+OLD_TENSORFLOW = "2.16.2"
 CPP = [
     str(path.relative_to(ROOT))
     for folder in ("cpp", "bench")
@@ -29,24 +32,48 @@ CPP = [
 ]
 
 
+def extra(name: str) -> list[str]:
+    """The packages of an extra. One extra may name another: fastconv[other]."""
+    found = []
+    for package in PROJECT["project"]["optional-dependencies"][name]:
+        other = package.removeprefix("fastconv[").removesuffix("]")
+        found += [package] if other == package else extra(other)
+    return found
+
+
 def install(session: nox.Session, *packages: str) -> None:
     """Into the session's own environment only."""
     if session.venv_backend != "none":
         session.install(*packages)
 
 
-def build(session: nox.Session, sources: Path, folder: Path) -> None:
+def build(session: nox.Session, sources: Path, folder: Path, *options: str) -> None:
     """Install fastconv alone into `folder`; what is there already is compiled again only if it has changed."""
     session.run(
         "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--upgrade",
-        "--target", str(folder), str(sources), "-C", f"build-dir={folder}-cmake",
+        "--target", str(folder), str(sources), "-C", f"build-dir={folder}-cmake", *options,
     )  # fmt: skip
 
 
-def install_fastconv(session: nox.Session, extra: str) -> dict[str, str]:
+def build_wheel(session: nox.Session) -> Path:
+    """By the default compiler, which must not warn."""
+    install(session, *BUILD_REQUIRES)
+    folder = BUILD / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run(
+        "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), ".",
+        "-C", f"build-dir={folder}-cmake", "-C", "cmake.define.FASTCONV_WERROR=ON",
+    )  # fmt: skip
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def install_fastconv(session: nox.Session, name: str) -> dict[str, str]:
     """Install fastconv with an extra; the environment variables with which Python finds it."""
     if session.venv_backend != "none":
-        session.install(f".[{extra}]")
+        session.install(f".[{name}]")
+        return {}
+    if os.environ.get("FASTCONV_TEST_INSTALLED"):
         return {}
     build(session, ROOT, BUILD / "site")
     return {"PYTHONPATH": str(BUILD / "site")}
@@ -55,7 +82,7 @@ def install_fastconv(session: nox.Session, extra: str) -> dict[str, str]:
 @nox.session
 def develop(session: nox.Session) -> None:
     """Install the working tree with all that its tests need; run it again after a change."""
-    install(session, "numpy", *BUILD_REQUIRES, *EXTRAS["test"])
+    install(session, "numpy", *BUILD_REQUIRES, *extra("test"))
     session.run(
         "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", ".",
         "-C", f"build-dir={BUILD / 'develop-cmake'}",
@@ -73,16 +100,73 @@ def test(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests with ten times as many random problems and the slow ones."""
+    """Run the tests with sixty times as many random problems and the slow ones."""
     environment = install_fastconv(session, "test")
     session.run("python", "-m", "pytest", "--slow", *session.posargs, env=environment)
+
+
+@nox.session
+def pool(session: nox.Session) -> None:
+    """Test the kernels on the pool of threads, which computes TensorFlow's calls but not NumPy's by default."""
+    environment = install_fastconv(session, "test") | {"FASTCONV_THREADING": "pool"}
+    tests = ["tests/test_same_bits.py", "tests/test_against_reference.py"]
+    session.run("python", "-m", "pytest", *tests, *session.posargs, env=environment)
+
+
+@nox.session
+def clang(session: nox.Session) -> None:
+    """Build with Clang, without a warning, and test the kernels. CXX chooses another than the newest."""
+    install(session, "numpy", *BUILD_REQUIRES, *extra("test"))
+    names = ["clang++", *(f"clang++-{version}" for version in range(30, 10, -1))]
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, names), None)
+    if compiler is None or "clang" not in compiler:
+        session.error("no clang++ found; name one in CXX")
+    options = [f"cmake.define.CMAKE_CXX_COMPILER={compiler}", "cmake.define.FASTCONV_WERROR=ON"]
+    build(session, ROOT, BUILD / "clang", *(part for option in options for part in ("-C", option)))
+    tests = ("against_reference", "special_values", "same_bits", "memory_bounds")
+    environment = {"PYTHONPATH": str(BUILD / "clang")}
+    session.run(
+        "python", "-m", "pytest", *(f"tests/test_{test}.py" for test in tests), *session.posargs, env=environment
+    )
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel into build/nox/wheel, without a warning, and see that it is small."""
+    path = build_wheel(session)
+    size = path.stat().st_size
+    session.log(f"{path}: {size / 1e6:.2f} MB")
+    if size >= MOST_BYTES_OF_A_WHEEL:
+        session.error(f"the wheel must have less than {MOST_BYTES_OF_A_WHEEL / 1e6:.0f} MB")
+
+
+@nox.session
+def tf216(session: nox.Session) -> None:
+    """Test the wheel beside the oldest TensorFlow that it serves; wants Python 3.10 to 3.12."""
+    if session.venv_backend == "none":
+        session.error("this needs an environment of its own: leave out --no-venv")
+    path = build_wheel(session)
+    others = [package for package in extra("test") if not package.startswith("tensorflow")]
+    session.install(str(path), f"tensorflow=={OLD_TENSORFLOW}", *others)
+    parts = ("tensorflow_ops", "training_ops", "xla", "saving", "accelerate", "fusing", "distributed")
+    keras = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_keras_*.py"))
+    session.run("python", "-m", "pytest", *keras, *(f"tests/test_{part}.py" for part in parts), *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run the examples of README, docs/ and examples/, and check their links and numbers."""
+    environment = install_fastconv(session, "test")
+    session.run(
+        "python", "-m", "pytest", "tests/test_docs.py", "tests/test_examples.py", *session.posargs, env=environment
+    )
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and types."""
     tools = ("ruff", "mypy", "clang-format")
-    install(session, "numpy", *(package for package in EXTRAS["test"] if package.startswith(tools)))
+    install(session, "numpy", *(package for package in extra("test") if package.startswith(tools)))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
@@ -92,7 +176,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def sanitize(session: nox.Session) -> None:
     """Run the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    install(session, "numpy", *BUILD_REQUIRES, *EXTRAS["test"])
+    install(session, "numpy", *BUILD_REQUIRES, *extra("test"))
     session.run("bash", "tests/sanitize.sh", *session.posargs, env={"PYTHON": "python"}, external=True)
 
 
@@ -140,5 +224,12 @@ def same_bits(session: nox.Session) -> None:
 @nox.session
 def contributing(session: nox.Session) -> None:
     """Replay the worked examples of CONTRIBUTING.md on copies of the sources."""
-    install(session, "numpy", *BUILD_REQUIRES, *EXTRAS["test"])
+    install(session, "numpy", *BUILD_REQUIRES, *extra("test"))
     session.run("python", "docs/contributing/replay.py", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Queue what takes too long for each change: slow, mutate, contributing, tf216."""
+    for name in ("slow", "mutate", "contributing", "tf216"):
+        session.notify(name)

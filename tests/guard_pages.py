@@ -4,6 +4,7 @@
 
 Each array ends right before an inaccessible page ("behind") or starts right behind one ("before"); inputs are read-only
 pages too. Before each call its description goes to standard output, so that the last line names the one that crashed.
+The values are compared elsewhere; here every element of the output must have been written.
 """
 
 from __future__ import annotations
@@ -49,9 +50,18 @@ def run(call: problems.Call, side: str) -> None:
         else value
         for name, value in call.arguments.items()
     }
-    out = tuple(guarded(np.full(shape, 77, dtype), side, read_only=False) for shape, dtype in call.result_shapes())
-    result = getattr(fastconv, call.name)(**arguments, out=out if len(out) > 1 else out[0])
-    call.check(result)
+    shapes = call.result_shapes()
+    out = tuple(guarded(np.full(shape, unwritten(dtype), dtype), side, read_only=False) for shape, dtype in shapes)
+    getattr(fastconv, call.name)(**arguments, out=out if len(out) > 1 else out[0])
+    if call.problem.values != "nan":
+        for array in out:
+            left = np.isnan(array) if array.dtype.kind == "f" else array == unwritten(array.dtype)
+            assert not left.any(), f"{left.sum()} elements are not written\n{call}"
+
+
+def unwritten(dtype: np.typing.DTypeLike) -> float:
+    """A value that no result has."""
+    return np.nan if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
 
 
 def main() -> None:

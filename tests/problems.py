@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -183,7 +184,7 @@ class Call:
     problem: Problem
     name: str
     arguments: dict[str, Any]
-    expected: Callable[[], list[tuple[np.ndarray, np.ndarray]]]
+    expected: Callable[[], list[tuple[np.ndarray, np.ndarray]]]  # computed once, when it is first asked for
 
     def result_shapes(self) -> list[tuple[tuple[int, ...], str]]:
         """Shape and dtype of each result, without computing it."""
@@ -204,17 +205,18 @@ class Call:
         """Whether the order of that result's dimensions depends on the data format."""
         return not self.name.endswith("backprop_filter") and (self.name not in BEHIND or result == 0)
 
-    def check(self, result: Any) -> float:
+    def check(self, result: Any, where: str = "") -> float:
         """Raises AssertionError unless `result` is right; returns the largest error as a part of what is allowed."""
+        what = f"{where}\n{self}"
         results = result if isinstance(result, tuple) else (result,)
         expected = self.expected()
-        assert len(results) == len(expected), f"{len(results)} results instead of {len(expected)}\n{self}"
+        assert len(results) == len(expected), f"{len(results)} results instead of {len(expected)} {what}"
         worst = 0.0
         for got, (value, tolerance) in zip(results, expected, strict=True):
-            assert isinstance(got, np.ndarray), f"got {type(got)}\n{self}"
+            assert isinstance(got, np.ndarray), f"got {type(got)} {what}"
             dtype = value.dtype if value.dtype.kind in "iu" else self.problem.dtype
-            assert got.dtype == dtype, f"dtype {got.dtype} instead of {dtype}\n{self}"
-            assert got.shape == value.shape, f"shape {got.shape} instead of {value.shape}\n{self}"
+            assert got.dtype == dtype, f"dtype {got.dtype} instead of {dtype} {what}"
+            assert got.shape == value.shape, f"shape {got.shape} instead of {value.shape} {what}"
             with np.errstate(invalid="ignore", divide="ignore"):
                 error = np.abs(got.astype(value.dtype) - value)
                 same = (got == value) | (np.isnan(got) & np.isnan(value))
@@ -223,7 +225,7 @@ class Call:
                     at = tuple(int(i) for i in np.argwhere(~right)[0])
                     raise AssertionError(
                         f"{(~right).sum()} of {right.size} elements are wrong; the first, at {at}: got {got[at]!r}, "
-                        f"expected {value[at]!r} within {tolerance[at]!r}\n{self}"
+                        f"expected {value[at]!r} within {tolerance[at]!r} {what}"
                     )
                 ratio = np.where(same, 0.0, error / tolerance)
             worst = max(worst, float(ratio.max(initial=0.0)))
@@ -272,6 +274,7 @@ def _conv_call(problem: Problem, name: str) -> Call:
         assert kind == "conv2d_backprop_filter"
         arguments |= {"input": problem.to_format(x), "filter_sizes": w.shape, "out_backprop": problem.to_format(dy)}
 
+    @cache
     def expected() -> list[tuple[np.ndarray, np.ndarray]]:
         if name == "conv2d":
             sums = reference.conv2d(x, w, geometry, bias, problem.relu)
@@ -318,6 +321,7 @@ def _pool_call(problem: Problem, name: str) -> Call:
     def bounded(sums: Sum) -> list[tuple[np.ndarray, np.ndarray]]:
         return [(problem.to_format(sums.value), problem.to_format(tolerance_of(problem, sums.magnitude)))]
 
+    @cache
     def expected() -> list[tuple[np.ndarray, np.ndarray]]:
         if name == "avg_pool2d":
             return bounded(reference.avg_pool2d(x, geometry))
@@ -356,6 +360,7 @@ def _behind_call(problem: Problem, name: str) -> Call:
     else:
         arguments |= {"taps": reference.max_pool2d_taps(maps, pooling), "grad": problem.to_format(grad)}
 
+    @cache
     def expected() -> list[tuple[np.ndarray, np.ndarray]]:
         if name == "conv2d_max_pool2d":
             sums = reference.conv2d(x, w, geometry, bias, problem.relu).value.astype(problem.dtype)

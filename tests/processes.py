@@ -10,7 +10,8 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-TIMEOUT = 600  # seconds: for a process that hangs; the slowest takes a tenth of it
+# Seconds for a process of a test, ten times what the slowest takes; less than pytest's timeout, which ends the worker.
+TIMEOUT = 500
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

@@ -28,7 +28,7 @@ status=0
 env OMP_WAIT_POLICY=passive LD_PRELOAD="$libasan $("$compiler" -print-file-name=libstdc++.so)" PYTHONPATH="$site" PYTHONDONTWRITEBYTECODE=1 \
   ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16:$report" \
   UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:$report" \
-  "$python" -m pytest -p no:cacheprovider --problems 40 \
+  "$python" -m pytest -p no:cacheprovider --timeout 3000 --problems 40 \
   tests/test_against_reference.py tests/test_special_values.py tests/test_memory_bounds.py \
   tests/test_numpy_face.py tests/test_bad_input.py "$@" || status=$?
 if ((status)); then

@@ -23,7 +23,7 @@ layers = keras.layers
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(5)
     yield
     keras.config.set_dtype_policy("float32")

@@ -6,8 +6,10 @@ Random problems by the hundred, the awkward ones by name, and properties over dr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import fastconv
@@ -21,21 +23,31 @@ from problems import CONV, FUNCTIONS, Call, Pooling, Problem, kind_of
 from workers import ISAS, compute, worker
 
 BATCH = 100  # calls that travel together to a worker
+Workers = dict[str, ProcessPoolExecutor]  # by instruction set
 
 
-@pytest.fixture(scope="module", params=ISAS)
-def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
-    with worker(FASTCONV_ISA=request.param) as pool:
-        yield pool
+@pytest.fixture(scope="module")
+def isa_workers() -> Iterator[Workers]:
+    """A process for each instruction set."""
+    with ExitStack() as stack:
+        yield {isa: stack.enter_context(worker(FASTCONV_ISA=isa)) for isa in ISAS}
 
 
-def check_all(pool: ProcessPoolExecutor, calls: list[Call]) -> float:
-    """The largest error, as a part of the bound."""
-    worst = 0.0
-    for first in range(0, len(calls), BATCH):
-        batch = calls[first : first + BATCH]
-        results = pool.submit(compute, [(call.name, call.arguments) for call in batch]).result()
-        worst = max([worst, *(call.check(result) for call, result in zip(batch, results, strict=True))])
+def compute_everywhere(workers: Workers, calls: list[Call]) -> dict[str, list[Any]]:
+    """The results of the calls at each instruction set."""
+    plain = [(call.name, call.arguments) for call in calls]
+    waiting = {isa: pool.submit(compute, plain) for isa, pool in workers.items()}
+    return {isa: results.result() for isa, results in waiting.items()}
+
+
+def check_all(workers: Workers, calls: Iterable[Call]) -> dict[str, float]:
+    """The largest error at each instruction set, as a part of the bound."""
+    worst = dict.fromkeys(workers, 0.0)
+    remaining = iter(calls)
+    while batch := list(itertools.islice(remaining, BATCH)):
+        for isa, results in compute_everywhere(workers, batch).items():
+            for call, result in zip(batch, results, strict=True):
+                worst[isa] = max(worst[isa], call.check(result, f"at the instruction set {isa}"))
     return worst
 
 
@@ -67,40 +79,34 @@ def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, co
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_random_problems(
-    name: str, dtype: str, isa_worker: ProcessPoolExecutor, seed: int, count: int, tally: dict[str, tuple[int, float]]
+    name: str, dtype: str, isa_workers: Workers, seed: int, count: int, tally: dict[str, tuple[int, float]]
 ) -> None:
     drawn = problems.random_problems(count, seed, dtype, kind_of(name))
-    worst = check_all(isa_worker, [problems.call_of(problem, name) for problem in drawn])
-    isa = isa_worker.submit(fastconv.show_config, "dicts").result()["isa"]
-    tally[f"reference, {name}, {dtype}, {isa}"] = (len(drawn), worst)
+    for isa, worst in check_all(isa_workers, (problems.call_of(problem, name) for problem in drawn)).items():
+        tally[f"reference, {name}, {dtype}, {isa}"] = (len(drawn), worst)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CONV)
 def test_random_winograd_problems(
-    name: str, dtype: str, isa_worker: ProcessPoolExecutor, seed: int, count: int, tally: dict[str, tuple[int, float]]
+    name: str, dtype: str, isa_workers: Workers, seed: int, count: int, tally: dict[str, tuple[int, float]]
 ) -> None:
     drawn = problems.random_problems(count, seed, dtype, "winograd")
-    worst = check_all(isa_worker, [problems.call_of(problem, name) for problem in drawn])
-    isa = isa_worker.submit(fastconv.show_config, "dicts").result()["isa"]
-    tally[f"reference, {name} by Winograd's algorithm, {dtype}, {isa}"] = (len(drawn), worst)
+    for isa, worst in check_all(isa_workers, (problems.call_of(problem, name) for problem in drawn)).items():
+        tally[f"reference, {name} by Winograd's algorithm, {dtype}, {isa}"] = (len(drawn), worst)
 
 
 @pytest.mark.parametrize("positive", [False, True], ids=["normal", "positive"])
 @pytest.mark.parametrize("name", CONV[:3])
-def test_winograd_error_in_norm(name: str, positive: bool, isa_worker: ProcessPoolExecutor) -> None:
+def test_winograd_error_in_norm(name: str, positive: bool, isa_workers: Workers) -> None:
     """At most 16 times the direct algorithm's error, on normal and on image-like data."""
-    errors, results = [], []
-    for algorithm in ("direct", "winograd"):
-        problem = conv((30, 34), 48, (3, 3), 40, padding="SAME", n=2, algorithm=algorithm)
-        if positive:
-            problem = dataclasses.replace(problem, values="positive")
-        call = problems.call_of(problem, name)
-        (result,) = isa_worker.submit(compute, [(call.name, call.arguments)]).result()
-        results.append(result)
-        errors.append(float(np.linalg.norm(result - call.expected()[0][0])))
-    assert errors[1] <= 16 * errors[0]
-    assert (results[0] != results[1]).any()  # the two are not the same algorithm
+    problem = conv((30, 34), 48, (3, 3), 40, padding="SAME", n=2, values="positive" if positive else "normal")
+    algorithms = ("direct", "winograd")
+    calls = [problems.call_of(dataclasses.replace(problem, algorithm=algorithm), name) for algorithm in algorithms]
+    expected = calls[0].expected()[0][0]
+    for isa, (direct, winograd) in compute_everywhere(isa_workers, calls).items():
+        assert np.linalg.norm(winograd - expected) <= 16 * np.linalg.norm(direct - expected), isa
+        assert (direct != winograd).any()  # the two are not the same algorithm
 
 
 def test_random_output_sizes(seed: int, count: int) -> None:
@@ -262,8 +268,8 @@ AWKWARD = {
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_awkward(name: str, isa_worker: ProcessPoolExecutor) -> None:
-    check_all(isa_worker, list(problems.calls_of(AWKWARD[name])))
+def test_awkward(name: str, isa_workers: Workers) -> None:
+    check_all(isa_workers, problems.calls_of(AWKWARD[name]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -312,16 +318,18 @@ def test_behind_every_algorithm(n: int, size: int, channels: int, filters: int, 
 
 
 # Gradients may be called where the forward pass has no use: all elements of dx that no window covers are zero.
-def test_uncovered_elements_have_gradient_zero(isa_worker: ProcessPoolExecutor) -> None:
+def test_uncovered_elements_have_gradient_zero(isa_workers: Workers) -> None:
     problem = conv((11, 11), 3, (2, 2), 5, strides=(4, 4))
     call = problems.call_of(problem, "conv2d_backprop_input")
-    out = np.full(problem.input_shape, np.nan, problem.dtype)
-    (dx,) = isa_worker.submit(compute, [(call.name, call.arguments | {"out": out})]).result()
+    call = dataclasses.replace(
+        call, arguments=call.arguments | {"out": np.full(problem.input_shape, np.nan, problem.dtype)}
+    )
     covered = np.zeros((11, 11), bool)
     for y in (0, 1, 4, 5, 8, 9):
         covered[y, [0, 1, 4, 5, 8, 9]] = True
-    assert (dx[:, ~covered] == 0).all()
-    assert (dx[:, covered] != 0).all()
+    for isa, (dx,) in compute_everywhere(isa_workers, [call]).items():
+        assert (dx[:, ~covered] == 0).all(), isa
+        assert (dx[:, covered] != 0).all(), isa
 
 
 # ---- Properties over drawn geometries -------------------------------------------------------------------------------

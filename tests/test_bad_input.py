@@ -275,7 +275,7 @@ NO_INTEGERS = [
 
 
 @pytest.mark.parametrize(("name", "argument"), [*NUMBERS, *SHAPES])
-@pytest.mark.parametrize("value", NO_INTEGERS, ids=repr)
+@pytest.mark.parametrize("value", NO_INTEGERS, ids=lambda value: repr(value).partition(" at 0x")[0])
 def test_no_integer(name: str, argument: str, value: Any) -> None:
     with pytest.raises(TypeError, match=rf"^{argument}\b.* integer"):
         call(name, **{argument: value})

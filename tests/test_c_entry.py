@@ -16,6 +16,7 @@ import fastconv
 import numpy as np
 import pytest
 from fastconv import _core
+from processes import TIMEOUT
 
 FOLDER = Path(_core.__file__).parent
 HEADERS = Path(__file__).parents[1] / "cpp" / "include"
@@ -315,7 +316,9 @@ def test_out_of_memory() -> None:
     code, text, _ = call(LIBRARY.fastconv_run, *arguments, {{"data_format": "NCHW"}})
     print(code, text)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=TIMEOUT
+    )
     assert done.stdout == f"{OUT_OF_MEMORY} fastconv: out of memory\n", done.stderr
 
 
@@ -363,6 +366,6 @@ def test_a_program_in_c(tmp_path: Path) -> None:
         "program",
     ]
     library = [f"-L{FOLDER}", "-lfastconv", f"-Wl,-rpath,{FOLDER}"]
-    subprocess.run([*command, *library], cwd=tmp_path, check=True)
-    done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True, timeout=60)
+    subprocess.run([*command, *library], cwd=tmp_path, check=True, timeout=TIMEOUT)
+    done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True, timeout=TIMEOUT)
     assert done.stdout == "10 14 18 26 30 34 42 46 50 1\n", done.stderr

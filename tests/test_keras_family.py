@@ -89,7 +89,7 @@ each_layer = pytest.mark.parametrize(("name", "arguments"), FIRST_CASE, ids=CASE
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(11)
 
 
@@ -218,7 +218,7 @@ def test_config(name: str, arguments: Arguments) -> None:
 
 
 def model_of(cls: type[keras.Layer], arguments: Arguments, shape: tuple[int, ...]) -> keras.Model:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     layers = [keras.layers.Input(shape[1:]), cls(**arguments), keras.layers.Flatten(), keras.layers.Dense(2)]
     return keras.Sequential(layers)
 

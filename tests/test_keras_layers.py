@@ -24,7 +24,7 @@ STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items()}
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """Each test counts layers, draws weights and warns from the beginning."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(7)
     _serving._warn_once.cache_clear()
     yield
@@ -289,7 +289,7 @@ def test_clone_to_and_from_stock_layers() -> None:
 def test_summary_is_that_of_stock_layers() -> None:
     summaries = []
     for layers in (fk, keras.layers):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         model = network(layers)
         summaries.append(printed_summary(model))
         assert [layer.name for layer in model.layers] == [

@@ -7,14 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import TIMEOUT
+
+pytestmark = pytest.mark.tensorflow
 
 NO_TESTS = 3
 
 
-def test_keras_own_tests_pass() -> None:
+def test_keras_own_tests_pass(not_run: set[str]) -> None:
     """In a process of its own, where our layers stand in for Keras's."""
-    script = Path(__file__).with_name("keras_own_tests.py")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(Path(__file__).with_name("keras_own_tests.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     if done.returncode == NO_TESTS:
-        pytest.skip(done.stdout.splitlines()[-1])
+        why = done.stdout.splitlines()[-1]
+        not_run.add(f"Keras's own tests on fastconv's layers: {why}")
+        pytest.skip(why)
     assert done.returncode == 0, done.stdout + done.stderr

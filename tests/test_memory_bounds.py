@@ -16,15 +16,15 @@ import guard_pages
 import numpy as np
 import problems
 import pytest
+from processes import TIMEOUT
 from workers import ISAS
 
 SCRIPT = str(Path(guard_pages.__file__))
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], env={**os.environ, **environment}, capture_output=True, text=True
-    )
+    command, variables = [sys.executable, *arguments], {**os.environ, **environment}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize("side", ["before", "behind"])

@@ -20,6 +20,7 @@ from typing import Any
 import fastconv
 import numpy as np
 import pytest
+from processes import TIMEOUT
 
 Arrays = dict[str, np.ndarray]
 
@@ -534,7 +535,7 @@ def test_show_config_tells_what_is_in_use() -> None:
 def run_python(code: str) -> Any:
     """What the code prints as JSON, in a Python of its own."""
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

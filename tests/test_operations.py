@@ -57,9 +57,9 @@ def test_c(entry: dict[str, Any]) -> None:
     assert listed == names(TABLE) and entry["name"] in listed
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("entry", TABLE, ids=by_name)
 def test_tensorflow(entry: dict[str, Any]) -> None:
-    pytest.importorskip("tensorflow")
     import fastconv.tensorflow  # registers the ops
     from tensorflow.python.framework import op_def_registry
 
@@ -138,10 +138,11 @@ def test_a_depthwise_convolution_and_its_max_pool() -> None:
     np.testing.assert_allclose(d_bias, dy.sum((0, 1, 2)), **close)
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("nchw", [False, True])
 def test_a_convolution_and_its_max_pool_as_an_op(nchw: bool) -> None:
-    tf = pytest.importorskip("tensorflow")
     import fastconv.tensorflow as fc
+    import tensorflow as tf
 
     x, w, b, data_format = random(2, 7, 8, 3), random(3, 3, 3, 4), random(4), "NCHW" if nchw else "NHWC"
     image = np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if nchw else x
@@ -161,10 +162,11 @@ def test_a_convolution_and_its_max_pool_as_an_op(nchw: bool) -> None:
     assert [output.shape.as_list() for output in inferred] == [pooled, pooled]
 
 
+@pytest.mark.tensorflow
 def test_a_transposed_convolution_as_an_op() -> None:
     """Its `like` lends two sizes or four."""
-    tf = pytest.importorskip("tensorflow")
     import fastconv.tensorflow as fc
+    import tensorflow as tf
 
     dy, w = random(2, 3, 4, 4), random(3, 3, 3, 4)
     conv = fc._geometry(_core.conv_geometry(2, "SAME", "NHWC", 1, "auto", None, False))
@@ -181,8 +183,8 @@ def test_a_transposed_convolution_as_an_op() -> None:
         assert in_graph.get_concrete_function(*specs).outputs[0].shape.as_list() == known
 
 
+@pytest.mark.tensorflow
 def test_a_bias_gradient_as_an_op() -> None:
-    pytest.importorskip("tensorflow")
     import fastconv.tensorflow as fc
 
     dy = random(2, 3, 4, 4)

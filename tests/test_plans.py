@@ -12,6 +12,7 @@ import fastconv
 import numpy as np
 import pytest
 from fastconv import _core
+from processes import TIMEOUT
 
 HEADERS = Path(__file__).parents[1] / "cpp" / "include"
 X = np.random.default_rng(0).standard_normal((2, 14, 14, 8)).astype(np.float32)
@@ -162,6 +163,6 @@ def test_children_plan_while_threads_of_the_parent_do(tmp_path: Path) -> None:
     (tmp_path / "program.c").write_text(PROGRAM)
     command = ["gcc", "-std=gnu11", "-Wall", "-Werror", f"-I{HEADERS}", "program.c", "-o", "program", "-pthread"]
     library = [f"-L{folder}", "-lfastconv", f"-Wl,-rpath,{folder}"]
-    subprocess.run([*command, *library], cwd=tmp_path, check=True, timeout=120)
-    done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True, timeout=600, check=False)
+    subprocess.run([*command, *library], cwd=tmp_path, check=True, timeout=TIMEOUT)
+    done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stdout

@@ -44,6 +44,7 @@ def test_private_attributes_of_keras_are_used_in_one_file() -> None:
     assert [name for path in files if path != KERAS_INTERNALS for name in private_names(path, own)] == []
 
 
+@pytest.mark.tensorflow
 def test_layers_work_where_keras_is_reorganised() -> None:
     """`accelerate` and `restore` say what to do, after their own errors, and leave the model as it is."""
     run_python(
@@ -101,6 +102,7 @@ def test_layers_work_where_keras_is_reorganised() -> None:
     )
 
 
+@pytest.mark.tensorflow
 def test_an_attribute_that_is_gone_is_told_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not as a model that cannot be copied."""
     import fastconv.keras as fk

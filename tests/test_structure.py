@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 80
@@ -130,3 +132,19 @@ def one():
     return two
 '''
     assert list(python_functions(python)) == [("one", 5), ("two", 2)]
+
+
+def waits_for_ever(call: ast.AST) -> bool:
+    """Whether it starts a process, or waits for one, without a timeout."""
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+        return False
+    of_subprocess = isinstance(call.func.value, ast.Name) and call.func.value.id == "subprocess"
+    waits = call.func.attr == "communicate" or (of_subprocess and call.func.attr != "Popen")
+    return waits and "timeout" not in {keyword.arg for keyword in call.keywords}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.name)
+def test_no_test_waits_for_a_process_without_a_timeout(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    calls = [node for node in ast.walk(ast.parse(text)) if waits_for_ever(node)]
+    assert [f"line {call.lineno}: {ast.get_source_segment(text, call)}" for call in calls] == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import fastconv
@@ -12,8 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from processes import run_python
-from workers import ISAS
+from workers import ISAS, execute, worker
 
 
 def random(*shape: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
@@ -33,7 +33,16 @@ def ops_of(function: Callable[..., Any], *arguments: Any) -> list[str]:
 
 
 # ---- On every instruction set ----------------------------------------------------------------------------------------
-# In a Python of its own each: awkward numbers of channels, windows at the border, gaps, both types and formats.
+
+
+@pytest.fixture(scope="module", params=ISAS)
+def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
+    """One process for all scripts: importing TensorFlow takes longer than most of them."""
+    with worker(FASTCONV_ISA=request.param) as pool:
+        yield pool
+
+
+# Awkward numbers of channels, windows at the border, gaps, both types and formats.
 EVERY_ISA = """
 import itertools
 import numpy as np
@@ -120,9 +129,8 @@ bias_gradients()
 """
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_taps_and_bias_gradients(isa: str) -> None:
-    run_python(EVERY_ISA, FASTCONV_ISA=isa)
+def test_taps_and_bias_gradients(isa_worker: ProcessPoolExecutor) -> None:
+    isa_worker.submit(execute, EVERY_ISA).result()
 
 
 # ---- Taps ------------------------------------------------------------------------------------------------------------
@@ -256,9 +264,8 @@ for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, n
 """
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_gradients_behind_a_max_pool(isa: str) -> None:
-    run_python(BEHIND_EVERY_ISA, FASTCONV_ISA=isa)
+def test_gradients_behind_a_max_pool(isa_worker: ProcessPoolExecutor) -> None:
+    isa_worker.submit(execute, BEHIND_EVERY_ISA).result()
 
 
 NOT_FINITE_EVERY_ISA = """
@@ -297,9 +304,8 @@ for (shape, window, padding), dtype, where in itertools.product(layers, (np.floa
 """
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_infinity_and_nan_behind_a_max_pool(isa: str) -> None:
-    run_python(NOT_FINITE_EVERY_ISA, FASTCONV_ISA=isa)
+def test_infinity_and_nan_behind_a_max_pool(isa_worker: ProcessPoolExecutor) -> None:
+    isa_worker.submit(execute, NOT_FINITE_EVERY_ISA).result()
 
 
 LONG_SUMS_EVERY_ISA = """
@@ -331,9 +337,8 @@ for (shape, window), images in itertools.product(layers, (8, 2048)):
 """
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_long_sums_behind_a_max_pool(isa: str) -> None:
-    run_python(LONG_SUMS_EVERY_ISA, FASTCONV_ISA=isa)
+def test_long_sums_behind_a_max_pool(isa_worker: ProcessPoolExecutor) -> None:
+    isa_worker.submit(execute, LONG_SUMS_EVERY_ISA).result()
 
 
 def behind(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]) -> Any:

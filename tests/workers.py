@@ -44,6 +44,11 @@ def compute(calls: Sequence[Plain], threads: int | None = None) -> list[Any]:
     return [getattr(fastconv, name)(**arguments) for name, arguments in calls]
 
 
+def execute(code: str) -> None:
+    """Run a script, which asserts what it wants."""
+    exec(compile(code, "<script of a test>", "exec"), {})
+
+
 def compute_packed(calls: Sequence[Plain]) -> list[Any]:
     """As `compute`, with filters that stay."""
     packed = [

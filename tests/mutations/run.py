@@ -51,7 +51,9 @@ def build() -> None:
 
 def run_tests(tests: list[str]) -> int:
     environment = {**os.environ, "PYTHONPATH": str(SITE), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--problems", "100", *tests]
+    # In one process, which stops at the first failure.
+    options = ["-n0", "-x", "-q", "-p", "no:cacheprovider", "--problems", "100"]
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     with (WORK / "tests.log").open("w") as log:
         return subprocess.run(command, cwd=ROOT, env=environment, stdout=log, stderr=log, check=False).returncode
 
