@@ -12,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from bench.applications.networks import images, labels, served
-from bench.training.measure import summary
+from bench.measure import summary
 
 # name -> batch
 TASKS = {"predict 1": 1, "predict 8": 8, "step 8": 8}
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, Any]:
-    """The times of each call, round after round, until there are enough rounds or, after three, no more time."""
+    """The times of each call, round after round, until `rounds` or, after three of them, `seconds` are over."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -33,7 +33,7 @@ def in_turn(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float) ->
             call()
             samples[name].append(time.perf_counter() - start)
     result: dict[str, Any] = {name: summary(taken) for name, taken in samples.items()}
-    result["ratio"] = result["stock"]["median_ms"] / result["fastconv"]["median_ms"]
+    result["ratio"] = result["stock"]["median_us"] / result["fastconv"]["median_us"]
     return result
 
 
@@ -49,7 +49,7 @@ def measure(models: dict[str, Any], task: str, rounds: int, seconds: float) -> d
 
 
 def measure_layers(stock: Any, batch: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Each kind of layer that is ours on its own, forward and with gradients; those that lose most time come first."""
+    """Each kind of layer that is ours, forward and with gradients; those that lose most time come first."""
     ours = fastconv.keras.accelerate(stock)
     kinds: dict[str, list[Any]] = {}
     for layer in served(ours):
@@ -70,7 +70,7 @@ def measure_layers(stock: Any, batch: int, rounds: int, seconds: float) -> list[
 
 def _gain(entry: dict[str, Any]) -> float:
     times = entry["with gradients"]
-    return float(entry["count"] * (times["stock"]["median_ms"] - times["fastconv"]["median_ms"]))
+    return float(entry["count"] * (times["stock"]["median_us"] - times["fastconv"]["median_us"]))
 
 
 def _shape(layer: Any) -> str:
