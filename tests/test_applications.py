@@ -137,7 +137,7 @@ def test_mean_errors_are_root_mean_squares() -> None:
 
 def test_run(tmp_path: Path) -> None:
     options = ["--network", "MobileNetV2", "--size", "32", "--rounds", "1", "--task", "predict 1", "--no-check"]
-    command = [sys.executable, "-m", "bench.applications", *options, "--json", str(tmp_path / "r.json")]
+    command = [sys.executable, "-m", "bench", "applications", *options, "--json", str(tmp_path / "r.json")]
     paths = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

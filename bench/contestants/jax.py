@@ -15,20 +15,7 @@ import numpy as np
 from bench.cases import Case
 from bench.contestants import Candidate, NotServed, fetched, steps_candidate
 from bench.oracle import Array
-from bench.tasks import (
-    BETA1,
-    BETA2,
-    EPSILON,
-    NETWORKS,
-    OTHER_TASK,
-    RATE,
-    Conv,
-    Dense,
-    Pool,
-    Task,
-    batches_of,
-    weights_of,
-)
+from bench.tasks import BETAS, EPSILON, NETWORKS, OTHER_TASK, RATE, Conv, Dense, Pool, Task, batches_of, weights_of
 
 FRAMEWORK = True
 
@@ -113,9 +100,9 @@ def _network(task: Task, arrays: dict[str, Array]) -> list[Candidate]:
         weights, means, squares, count = state
         value, gradients = jax.value_and_grad(loss)(weights, x, y)
         count = count + 1
-        rate = RATE * jnp.sqrt(1 - BETA2**count) / (1 - BETA1**count)
-        means = [m + (g - m) * (1 - BETA1) for m, g in zip(means, gradients, strict=True)]
-        squares = [v + (g * g - v) * (1 - BETA2) for v, g in zip(squares, gradients, strict=True)]
+        rate = RATE * jnp.sqrt(1 - BETAS[1] ** count) / (1 - BETAS[0] ** count)
+        means = [m + (g - m) * (1 - BETAS[0]) for m, g in zip(means, gradients, strict=True)]
+        squares = [v + (g * g - v) * (1 - BETAS[1]) for v, g in zip(squares, gradients, strict=True)]
         moved = zip(weights, means, squares, strict=True)
         return ([w - rate * m / (jnp.sqrt(v) + EPSILON) for w, m, v in moved], means, squares, count), value
 

@@ -16,19 +16,7 @@ import tensorflow as tf
 from bench.cases import Case
 from bench.contestants import Candidate, steps_candidate
 from bench.oracle import Array
-from bench.tasks import (
-    BETA1,
-    BETA2,
-    EPSILON,
-    NETWORKS,
-    RATE,
-    Conv,
-    Network,
-    Pool,
-    Task,
-    batches_of,
-    weights_of,
-)
+from bench.tasks import BETAS, EPSILON, NETWORKS, RATE, Conv, Network, Pool, Task, batches_of, weights_of
 
 FRAMEWORK = True
 
@@ -61,7 +49,7 @@ def build(network: Network, source: Any) -> Any:
 
 
 def _adam() -> Any:
-    return keras.optimizers.Adam(RATE, beta_1=BETA1, beta_2=BETA2, epsilon=EPSILON)
+    return keras.optimizers.Adam(RATE, beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON)
 
 
 def _step(model: Any) -> Any:

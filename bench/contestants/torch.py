@@ -20,20 +20,7 @@ import torch
 from bench.cases import Case
 from bench.contestants import Candidate, NotServed, fetched, steps_candidate
 from bench.oracle import Array
-from bench.tasks import (
-    BETA1,
-    BETA2,
-    EPSILON,
-    NETWORKS,
-    OTHER_TASK,
-    RATE,
-    Conv,
-    Network,
-    Pool,
-    Task,
-    batches_of,
-    weights_of,
-)
+from bench.tasks import BETAS, EPSILON, NETWORKS, OTHER_TASK, RATE, Conv, Network, Pool, Task, batches_of, weights_of
 
 FRAMEWORK = True
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -171,7 +158,7 @@ def _network(label: str, task: Task, arrays: dict[str, Array], compiled: bool) -
 
         return Candidate(label, lambda: predict().numpy(), predict)
     groups = _merge(groups)
-    optimizer = torch.optim.Adam(groups, RATE, (BETA1, BETA2), EPSILON, fused=True)
+    optimizer = torch.optim.Adam(groups, RATE, BETAS, EPSILON, fused=True)
     batches = [(_nchw(x, memory), torch.from_numpy(y.argmax(1))) for x, y in batches_of(task, arrays)]
 
     def step(x: Any, y: Any) -> Any:
