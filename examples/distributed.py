@@ -69,8 +69,8 @@ def work(options: argparse.Namespace) -> None:
         with tf.GradientTape() as tape:
             logits = model(images, training=True)
             losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            # The optimizer adds up the gradients of all replicas. The sum of these losses must be that of one process, so
-            # divide by the number of images in all replicas, not in this one, and count weight decay once.
+            # The optimizer adds up the gradients of all replicas. The sum of these losses must be that of one process.
+            # So divide by the number of images in all replicas, not in this one, and count weight decay once.
             decay = tf.add_n(model.losses) / strategy.num_replicas_in_sync
             loss = tf.reduce_sum(losses) / options.batch_size + decay
         gradients = tape.gradient(loss, model.trainable_variables)

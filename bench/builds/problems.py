@@ -1,6 +1,6 @@
-"""Random calls of all of fastconv's functions, the same for everyone who draws them.
+"""Random calls of all of fastconv's functions, repeatable from a seed.
 
-Some calls are spoilt on purpose: an error is a result, too.
+Some calls have wrong arguments on purpose: an error is a result, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STRIDED = 0.1  # of the arrays
 
 @dataclass(frozen=True)
 class Drawn:
-    """An array that whoever needs it draws; `strided`: it is a view into a larger one."""
+    """The description of an array that `draw` makes. If `strided`, it is a view of a larger one."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -56,7 +56,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Problem:
-    """fastconv.<function>(**arguments), with arrays that are Drawn."""
+    """A call fastconv.<function>(**arguments), with `Drawn` in place of arrays."""
 
     seed: int
     index: int
@@ -75,7 +75,7 @@ class Problem:
 
 
 class Caller:
-    """The arguments of one problem: dtype, data format and kind of values are those of all its arrays."""
+    """Draws the arguments of one problem. All arrays have the same dtype, data format and kind of values."""
 
     def __init__(self, dice: Dice) -> None:
         self.dice = dice
@@ -94,7 +94,7 @@ class Caller:
         return self.array(self.in_format(shape))
 
     def pair(self, values: Pair) -> Any:
-        """One of the forms that two numbers can be written in."""
+        """Two numbers in one of the forms that fastconv accepts."""
         four = (1, *values, 1) if self.data_format == "NHWC" else (1, 1, *values)
         forms: list[Any] = [values, list(values), four]
         return self.dice.pick(*forms, *([values[0]] * 3 if values[0] == values[1] else []))
@@ -170,7 +170,7 @@ class Caller:
                 break
         window = self.pool_window(layer.window.output, 4, padded=0.1 if common else 0.8)
         arrays = {"input": self.image(layer.input_shape), "filters": self.array(layer.filter_shape)}
-        how = {"ksize": self.pair(window.kernel), "pool_padding": window.padding, **self.how(layer)}
+        how = {"pool_size": self.pair(window.kernel), "pool_padding": window.padding, **self.how(layer)}
         if common:
             how["algorithm"] = "auto"
         if window.strides != window.kernel or self.dice.chance(0.5):
@@ -197,7 +197,8 @@ class Caller:
             ],
             "strides": [0, (1, 2, 3), "2"], "padding": ["FULL", -1, ((1, 2), (3,)), 1 << 40], "dilations": [0, -1, 1.5],
             "data_format": ["NHCW", 3], "algorithm": ["fft", "winograd", None], "activation": ["tanh"],
-            "ksize": [0, (2, 2, 2, 2), 1 << 33], "pool_strides": [0], "pool_padding": [7, "full"],
+            "ksize": [0, (2, 2, 2, 2), 1 << 33], "pool_size": [0, (2, 2, 2, 2), 1 << 33],
+            "pool_strides": [0], "pool_padding": [7, "full"],
             "input_sizes": [(1, 2, 3), (1, 2, 3, 4)], "filter_sizes": [(3, 3, 1), (3, 3, 7, 2)],
             "output_shape": [(1,), (1, 2)], "orig_input_shape": [3, (1, 1, 1, 1)],
         }  # fmt: skip
