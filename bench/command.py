@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench import machine
+from bench.processes import Library, LibraryError
 
 
 class Command:
@@ -23,6 +26,8 @@ class Command:
         self.name = name
         self.parser = argparse.ArgumentParser(prog=f"python -m bench {name}", description=description)
         self.add = self.parser.add_argument
+        self.versions: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
         if rounds is not None:
             self.add("--rounds", type=int, default=rounds, help="samples of each contestant (default: %(default)s)")
         self.add("--json", metavar="PATH", help="write everything that was measured")
@@ -60,6 +65,18 @@ class Command:
             self.warn(warning)
         return options
 
+    def libraries(self, stack: contextlib.ExitStack, names: Sequence[str]) -> list[Library]:
+        """The processes of all libraries that load. The report tells their versions, and why the others do not."""
+        found: list[Library] = []
+        for name in names:
+            try:
+                found.append(stack.enter_context(Library(name, self.options.threads, self.cpus)))
+                self.versions[name] = found[-1].version
+            except LibraryError as error:
+                self.missing[name] = str(error)
+                self.console.print(f"without {name}: {error}", markup=False)
+        return found
+
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {escape(text)}", style="bold yellow")
 
@@ -70,6 +87,8 @@ class Command:
             "options": vars(self.options),
             "machine": machine.facts(),
             "warnings": self.warnings,
+            "versions": self.versions,
+            "missing": self.missing,
             **parts,
         }
 

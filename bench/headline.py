@@ -18,7 +18,7 @@ from bench.command import Command, load_digits
 from bench.layers import NETWORKS, read_suite
 from bench.measure import geometric_mean, ratio
 from bench.peak import ISAS, Peak
-from bench.processes import Library, start_all
+from bench.processes import Library
 from bench.single_layers import measure_case
 from bench.table import Table, ratio_cell
 from bench.tasks import Task
@@ -113,21 +113,18 @@ def main(arguments: list[str] | None = None) -> int:
     digits = load_digits(options.data)
     runs: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
-        libraries, missing = start_all(stack, list(CONTESTANTS), options.threads, run.cpus)
-        for name, reason in missing.items():
-            run.console.print(f"without {name}: {reason}", markup=False)
-        if "fastconv" in missing:
+        libraries = run.libraries(stack, CONTESTANTS)
+        if "fastconv" in run.missing:
             return 1
         isa = libraries[0].version.partition("(")[2].rstrip(")")
         peak = stack.enter_context(Peak(isa if isa in ISAS else "baseline", "float32", options.threads, run.cpus))
         while len(runs) < options.runs and (not runs or change(quietest(runs)["peak"]) > QUIET):
             runs.append(measure_once(libraries, chosen, digits, options.rounds, peak, run))
             run.console.print(f"run {len(runs)}: the FMA peak changed by {change(runs[-1]['peak']):.1%}")
-        versions = {library.name: library.version for library in libraries}
     best = quietest(runs)
     wrong = best.pop("wrong")
     quiet = change(best["peak"]) <= QUIET
-    report = run.report(versions=versions, missing=missing, quiet=quiet, runs=len(runs), spread=spread(runs), **best)
+    report = run.report(quiet=quiet, runs=len(runs), spread=spread(runs), **best)
     table(report).print(run.console)
     for what in wrong:
         run.console.print(f"wrong: {what}", style="red")

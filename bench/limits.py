@@ -8,8 +8,7 @@ packed filters are, packing is.
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import time
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,22 +17,17 @@ import numpy as np
 
 from bench.command import Command
 from bench.layers import NETWORKS, Layer, read_suite
+from bench.measure import in_turn
 from bench.peak import Peak
 from bench.table import Table
 
 VARIANTS = ("the batch", "the batch, packed", "one image", "one image, packed")
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    call()
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def limits(layer: Layer, rounds: int) -> dict[str, float]:
     """Operations per second of each variant, measured in turn; medians."""
-    calls: dict[str, tuple[Callable[[], Any], int]] = {}
+    calls: dict[str, Callable[[], Any]] = {}
+    flops = {}
     random = np.random.default_rng(0)
     for name in VARIANTS:
         part = dataclasses.replace(layer, n=1) if "one" in name else layer
@@ -43,15 +37,12 @@ def limits(layer: Layer, rounds: int) -> dict[str, float]:
             w = fastconv.PackedFilters(w)
         out = np.empty(part.output_shape, np.float32)
 
-        def call(x: Any = x, w: Any = w, out: Any = out) -> Any:
-            return fastconv.conv2d(x, w, layer.stride, layer.pad, algorithm="direct", out=out)
-
-        calls[name] = call, part.flops
-    samples: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, (call, _) in calls.items():
-            samples[name].append(_seconds(call))
-    return {name: flops / statistics.median(samples[name]) for name, (_, flops) in calls.items()}
+        direct = functools.partial(fastconv.conv2d, algorithm="direct", out=out)
+        # Twice, and the first one is not timed: it brings the data of this variant into the caches.
+        calls[f"{name}, before"] = calls[name] = functools.partial(direct, x, w, layer.stride, layer.pad)
+        flops[name] = part.flops
+    times = in_turn(calls, rounds)
+    return {name: 1e6 * flops[name] / times[name]["median_us"] for name in VARIANTS}
 
 
 def table(report: dict[str, Any]) -> Table:

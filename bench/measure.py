@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,6 +29,20 @@ def ratio(entries: dict[str, dict[str, Any]], above: str, below: str) -> float |
 def geometric_mean(values: Iterable[float]) -> float | None:
     logarithms = [math.log(value) for value in values]
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
+
+
+def in_turn(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, Any]:
+    """The times of calls in this process, round after round, until `rounds` or, after three of them, `seconds` end."""
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + seconds
+    for done in range(rounds):
+        if done >= 3 and time.perf_counter() > end:
+            break
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            samples[name].append(time.perf_counter() - start)
+    return {name: summary(taken) for name, taken in samples.items()}
 
 
 def measure(

@@ -207,16 +207,3 @@ class Library:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def start_all(
-    stack: contextlib.ExitStack, names: list[str], threads: int, cpus: list[int]
-) -> tuple[list[Library], dict[str, str]]:
-    """The processes of all libraries that load, and why the others do not."""
-    libraries, missing = [], {}
-    for name in names:
-        try:
-            libraries.append(stack.enter_context(Library(name, threads, cpus)))
-        except LibraryError as error:
-            missing[name] = str(error)
-    return libraries, missing

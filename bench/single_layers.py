@@ -15,7 +15,7 @@ from bench.layers import EXTRA, read_suite, suites
 from bench.measure import geometric_mean, measure
 from bench.oracle import Array, error_in_eps, reference_and_bound
 from bench.peak import ISAS, Peak
-from bench.processes import Library, start_all
+from bench.processes import Library
 from bench.table import Cell, Table, ratio_cell, time_cell
 
 OURS = "fastconv"
@@ -202,10 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
         run.warn(CANNOT_RESTRICT[options.isa])
     wanted = [name for name in options.peer or PEERS if name != "none"]
     with contextlib.ExitStack() as stack:
-        libraries, missing = start_all(stack, [OURS, *wanted], options.threads, run.cpus)
-        for name, reason in missing.items():
-            run.console.print(f"without {name}: {reason}", markup=False)
-        if OURS in missing:
+        libraries = run.libraries(stack, [OURS, *wanted])
+        if OURS in run.missing:
             return 1
         isa = libraries[0].version.partition("(")[2].rstrip(")")
         peak = stack.enter_context(Peak(isa if isa in ISAS else "baseline", options.dtype, options.threads, run.cpus))
@@ -215,12 +213,9 @@ def main(arguments: list[str] | None = None) -> int:
             for case in track(chosen, "measuring", console=run.progress, transient=True)
         ]
         after = peak.measure()
-        versions = {library.name: library.version for library in libraries}
     if abs(after / before - 1) > 0.05:
         run.warnings.append(f"the FMA peak changed by {after / before - 1:+.0%} during the run")
     report = run.report(
-        versions=versions,
-        missing=missing,
         peak={"isa": isa, "before": before, "after": after},
         void=add_percent_of_peak(results, max(before, after)),
         geometric_means=geometric_means(results),

@@ -12,7 +12,7 @@ from rich.progress import track
 from bench.command import Command, load_digits
 from bench.measure import measure, ratio, summary
 from bench.oracle import Array
-from bench.processes import Library, start_all
+from bench.processes import Library
 from bench.table import Cell, Table, ratio_cell, time_cell
 from bench.tasks import NETWORKS, OTHER_TASK, TASKS, Task, task_arrays
 
@@ -143,16 +143,13 @@ def main(arguments: list[str] | None = None) -> int:
     results: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
         wanted = list(options.contestant or CONTESTANTS) if tasks else []
-        libraries, missing = start_all(stack, wanted, options.threads, run.cpus)
-        for name, reason in missing.items():
-            run.console.print(f"without {name}: {reason}", markup=False)
+        libraries = run.libraries(stack, wanted)
         for task in track(tasks, "measuring", console=run.progress, transient=True):
             assert digits is not None
             rounds = options.epoch_rounds if task.kind == "epoch" else options.rounds
             results.append(measure_task(task, libraries, digits, options.images, rounds))
-        versions = {library.name: library.version for library in libraries}
     neighbours = measure_neighbours(options.threads, run.cpus, options.rounds) if neighbours_too else []
-    report = run.report(versions=versions, missing=missing, results=results, neighbours=neighbours)
+    report = run.report(results=results, neighbours=neighbours)
     for kind in dict.fromkeys(result["kind"] for result in results):
         task_table(report, kind).print(run.console)
     if neighbours:
@@ -167,4 +164,4 @@ def main(arguments: list[str] | None = None) -> int:
     for warning in run.warnings:
         run.warn(warning)
     run.write(report)
-    return 1 if any(result["wrong"] for result in results) or "fastconv" in missing else 0
+    return 1 if any(result["wrong"] for result in results) or "fastconv" in run.missing else 0
