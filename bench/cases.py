@@ -27,7 +27,7 @@ class Case:
 
     @property
     def result_shape(self) -> tuple[int, ...]:
-        """Shape of what is computed."""
+        """The shape of the result."""
         if self.direction in ("forward", "max-pool"):
             return self.layer.output_shape
         return self.layer.filter_shape if self.direction == "filter-gradient" else self.layer.input_shape

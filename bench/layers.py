@@ -18,7 +18,7 @@ _POOL = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s+max\s+(\d+)x(\d+)((?:\s+\
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution, or (``k == 0``) a max-pooling; `pad` on all four sides, the same `stride` both ways."""
+    """A convolution, or a max-pooling if ``k == 0``, with `pad` on all four sides and `stride` along both axes."""
 
     suite: str
     name: str

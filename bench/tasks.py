@@ -37,13 +37,13 @@ class Dense:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers on images of a shape (H, W, C); convolutions are 3x3; the last layer gives 10 logits."""
+    """Layers on images of a shape (H, W, C). Convolutions are 3x3. The last layer gives 10 logits."""
 
     input_shape: tuple[int, int, int]
     layers: tuple[Conv | Pool | Dense, ...]
 
     def weight_shapes(self) -> list[tuple[int, ...]]:
-        """In the order of Keras's get_weights()."""
+        """The shapes of all weights, in the order of Keras's get_weights()."""
         height, width, channels = self.input_shape
         features: int | None = None
         shapes: list[tuple[int, ...]] = []
@@ -61,7 +61,7 @@ class Network:
         return shapes
 
     def flattened(self) -> tuple[int, int, int]:
-        """Height, width and channels of what the first dense layer sees."""
+        """Height, width and channels of the input of the first dense layer."""
         height, width, channels = self.input_shape
         for layer in self.layers:
             if isinstance(layer, Conv):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def command() -> Command:
     result.add_choices("--contestant", CONTESTANTS)
     result.add("--epoch-rounds", type=int, default=5, help="samples of epochs (default: %(default)s)")
     result.add("--images", type=int, default=50_000, help="of an epoch (default: %(default)s)")
+    result.add("--inter-op", type=int, action="append", help=f"of the neighbours; may be repeated; default: {INTER_OP}")
     result.add_threads()
     result.add("--no-compile", action="store_true", help="leave out torch.compile, which takes a minute a task")
     result.add_data()
@@ -71,10 +73,10 @@ def measure_task(
     return {"task": str(task), "kind": task.kind, "network": task.network, "batch": task.batch, **found}
 
 
-def measure_neighbours(threads: int, cpus: list[int], rounds: int) -> list[dict[str, Any]]:
+def measure_neighbours(settings: Sequence[int], threads: int, cpus: list[int], rounds: int) -> list[dict[str, Any]]:
     """For each inter_op, two processes in turn: one with the stock op, one with ours."""
     results = []
-    for inter_op in INTER_OP:
+    for inter_op in settings:
         with contextlib.ExitStack() as stack:
             pair = {}
             for whose in ("stock", "fastconv"):
@@ -148,7 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
             assert digits is not None
             rounds = options.epoch_rounds if task.kind == "epoch" else options.rounds
             results.append(measure_task(task, libraries, digits, options.images, rounds))
-    neighbours = measure_neighbours(options.threads, run.cpus, options.rounds) if neighbours_too else []
+    settings = (options.inter_op or INTER_OP) if neighbours_too else ()
+    neighbours = measure_neighbours(settings, options.threads, run.cpus, options.rounds)
     report = run.report(results=results, neighbours=neighbours)
     for kind in dict.fromkeys(result["kind"] for result in results):
         task_table(report, kind).print(run.console)

@@ -132,7 +132,7 @@ class Caller:
         return {"input": x, "filters": w, **self.how(layer), **self.epilogue(layer)}
 
     def pool_window(self, size: Pair, largest: int, padded: float) -> Window:
-        """`padded`: how often it has padding."""
+        """A random window of a pool; `padded` is the share of windows with padding."""
         while True:
             kernel = self.dice.pair(1, 2, 2, 3, 3, min(5, largest), largest)
             strides = kernel if self.dice.chance(0.4) else self.dice.pair(1, 2, 3)
@@ -158,8 +158,8 @@ class Caller:
         return {"input": self.image(large), **how}
 
     def convolution_and_pool(self, function: str) -> dict[str, Any]:
-        """Of the gradient: what its forward pass takes, and `grad`. Whoever computes it finds the maxima first."""
-        common = self.dice.chance(0.6)  # a layer as most networks have it, for which there are kernels of its own
+        """Of the gradient: the arguments of its forward pass, which finds the maxima, and `grad`."""
+        common = self.dice.chance(0.6)  # an ordinary layer, for which there are special kernels
         if common:
             self.data_format = "NHWC"
         while True:
@@ -186,7 +186,7 @@ class Caller:
         return self.convolution_and_pool(function) if function in CONV_MAX_POOL else self.convolution(function)
 
     def spoil(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments with one of them wrong, or another in some rare cases."""
+        """The arguments with one of them replaced by a wrong or rare value."""
         name: str = self.dice.pick(*(name for name, value in arguments.items() if isinstance(value, Drawn)))
         array: Drawn = arguments[name]
         wrong: dict[str, list[Any]] = {
