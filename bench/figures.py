@@ -38,6 +38,20 @@ def digest(report: dict[str, Any]) -> str:
     return "results " + hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()[:24]
 
 
+def _panels(heights: list[int], row: float) -> tuple[Any, Any]:
+    """A figure with panels one above the other; `heights` are in bars, each of `row` inches."""
+    return pyplot.subplots(
+        len(heights), 1, figsize=(9, row * sum(heights) + len(heights) + 0.7), height_ratios=heights, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+
+
+def _finish(figure: Any, report: dict[str, Any], path: Path, what: str) -> None:
+    machine, options = report["machine"], report["options"]
+    figure.supxlabel(f"{what}; {machine['cpu']}, {options['threads']} threads", fontsize=9)
+    _save(figure, report, path)
+
+
 def _save(figure: Any, report: dict[str, Any], path: Path) -> None:
     drawn_from = {"Description": digest(report)}
     figure.savefig(path, dpi=120, metadata=drawn_from | ({"Date": None} if path.suffix == ".svg" else {}))
@@ -49,15 +63,8 @@ def layers(report: dict[str, Any], path: Path) -> None:
     results = [result for result in report["results"] if result["ratio_all"] is not None]
     results = [result for result in results if result["anchor"] or "pool" in result["direction"]]
     directions = list(dict.fromkeys(result["direction"] for result in results))
-    heights = [sum(result["direction"] == direction for result in results) for direction in directions]
-    figure, axes = pyplot.subplots(
-        len(directions),
-        1,
-        figsize=(9, 0.32 * sum(heights) + 1.2 * len(directions) + 0.5),
-        height_ratios=[count + 2 for count in heights],
-        squeeze=False,
-        layout="constrained",
-    )
+    heights = [sum(result["direction"] == direction for result in results) + 2 for direction in directions]
+    figure, axes = _panels(heights, 0.32)
     for axis, direction in zip(axes[:, 0], directions, strict=True):
         chosen = [result for result in results if result["direction"] == direction]
         rows = np.arange(len(chosen))
@@ -71,9 +78,7 @@ def layers(report: dict[str, Any], path: Path) -> None:
         axis.xaxis.set_major_formatter("{x:g}x")
         axis.set_title(direction)
     axes[0, 0].legend()
-    machine, options = report["machine"], report["options"]
-    figure.supxlabel(f"speed-up of fastconv; {machine['cpu']}, {options['threads']} threads, {options['dtype']}")
-    _save(figure, report, path)
+    _finish(figure, report, path, f"speed-up of fastconv, {report['options']['dtype']}")
 
 
 def training(report: dict[str, Any], path: Path) -> None:
@@ -81,10 +86,7 @@ def training(report: dict[str, Any], path: Path) -> None:
     results = [result for result in report["results"] if "fastconv" in result["contestants"]]
     kinds = list(dict.fromkeys(result["kind"] for result in results))
     heights = [sum(len(r["contestants"]) + 1 for r in results if r["kind"] == kind) for kind in kinds]
-    figure, axes = pyplot.subplots(
-        len(kinds), 1, figsize=(9, 0.22 * sum(heights) + 0.9 * len(kinds) + 0.8), height_ratios=heights, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure, axes = _panels(heights, 0.22)
     shown: dict[str, Any] = {}
     for axis, kind in zip(axes[:, 0], kinds, strict=True):
         row, ticks = 0.0, []
@@ -106,9 +108,7 @@ def training(report: dict[str, Any], path: Path) -> None:
         axis.set_xticks(np.arange(0, np.ceil(axis.get_xlim()[1]) + 0.1))
         axis.set_title(KINDS[kind], loc="left")
     figure.legend(shown.values(), [NAMES.get(name, name) for name in shown], loc="outside upper right", ncols=3)
-    machine, options = report["machine"], report["options"]
-    figure.supxlabel(f"time, relative to fastconv's; {machine['cpu']}, {options['threads']} threads", fontsize=9)
-    _save(figure, report, path)
+    _finish(figure, report, path, "time, relative to fastconv's")
 
 
 def headline(report: dict[str, Any], path: Path) -> None:
