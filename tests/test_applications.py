@@ -147,4 +147,4 @@ def test_run(tmp_path: Path) -> None:
     times = result["tasks"]["predict 1"]
     assert times["ratio"] == pytest.approx(times["stock"]["median_us"] / times["fastconv"]["median_us"])
     assert report["geometric_means"] == {"predict 1": pytest.approx(times["ratio"])}
-    assert "MobileNetV2" in done.stdout and "52/" in done.stdout
+    assert "MobileNetV2" in done.stdout and "52 of " in done.stdout
