@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.layers import Layer
-from bench.reference import Array, max_pool
+from bench.oracle import TOLERANCE, Array, max_pool
 
 CONVOLUTION = ("forward", "input-gradient", "filter-gradient")
 POOLING = ("max-pool", "max-pool-gradient")
@@ -21,16 +21,20 @@ class Case:
     dtype: str = "float32"
     algorithm: str = "auto"
 
+    # A sample is as many calls as fill a millisecond, after as many that are not timed.
+    sample_seconds = warm_seconds = 1e-3
+    tolerance = TOLERANCE
+
     @property
     def result_shape(self) -> tuple[int, ...]:
-        """Shape of what is computed."""
+        """The shape of the result."""
         if self.direction in ("forward", "max-pool"):
             return self.layer.output_shape
         return self.layer.filter_shape if self.direction == "filter-gradient" else self.layer.input_shape
 
     @property
     def bytes_moved(self) -> int:
-        """What must be read and written at least; of a pool's gradient: input, gradient, result."""
+        """The least that is read and written. A pool's gradient reads input and gradient."""
         shapes = {
             "forward": (self.layer.input_shape, self.layer.filter_shape),
             "input-gradient": (self.layer.output_shape, self.layer.filter_shape),
@@ -43,7 +47,7 @@ class Case:
 
 
 def cases(layers: list[Layer], directions: list[str], dtype: str, algorithm: str) -> list[Case]:
-    """Every layer in every direction that it has; the extra lines forward only."""
+    """Every layer in each of its directions. Those of the suite `extra` have the forward direction only."""
     found = []
     for layer in layers:
         for direction in POOLING if layer.pool else CONVOLUTION:
@@ -53,7 +57,7 @@ def cases(layers: list[Layer], directions: list[str], dtype: str, algorithm: str
 
 
 def make_arrays(case: Case) -> dict[str, Array]:
-    """Normal numbers: x (N,H,W,C), dy (N,P,Q,K), and w as `filter_shape` or, of a pool, y."""
+    """Normal numbers: x (N,H,W,C), dy (N,P,Q,K), and w in `filter_shape`. Pools have their output y in place of w."""
     random = np.random.default_rng(0)
     layer = case.layer
     shapes = {"x": layer.input_shape, "dy": layer.output_shape}

@@ -23,7 +23,7 @@ from bench.layers import suites
 from bench.machine import idle_warnings
 
 MOST_PRINTED = 50
-ROUNDS, ROUNDS_OF_ONE_LAYER = 15, 45
+PROCESSES, ROUNDS, ROUNDS_OF_ONE_LAYER = 5, 5, 15
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -65,7 +65,10 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("--layer", default="", help="all layers whose 'suite name' contains this, with more rounds")
     speed.add_argument("--direction", choices=DIRECTIONS, action="append", help="may be repeated; default: all")
     speed.add_argument(
-        "--rounds", type=int, help=f"samples of each build (default: {ROUNDS}, with --layer {ROUNDS_OF_ONE_LAYER})"
+        "--rounds", type=int, help=f"samples of each process (default: {ROUNDS}, with --layer {ROUNDS_OF_ONE_LAYER})"
+    )
+    speed.add_argument(
+        "--processes", type=int, default=PROCESSES, help="of each build, one after the other (default: %(default)s)"
     )
     speed.add_argument("--threads", type=int, default=cpus, help="default: the %(default)s CPUs")
     speed.add_argument("--dtype", choices=("float32", "float64"), default="float32")
@@ -102,7 +105,7 @@ def report_speed(options: argparse.Namespace, builds: tuple[Build, Build]) -> in
         print(f"warning: {warning}")
     rounds = options.rounds or (ROUNDS_OF_ONE_LAYER if options.layer else ROUNDS)
     cpus = sorted(os.sched_getaffinity(0))[: options.threads]
-    timings = compare_speed(builds, chosen, rounds, options.threads, cpus)
+    timings = compare_speed(builds, chosen, options.processes, rounds, options.threads, cpus)
     for direction in DIRECTIONS:
         group = [timing for timing in timings if timing.what.endswith(f", {direction}")]
         if group:
@@ -117,6 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     wants_bits = options.bits is not None or options.only
     if not wants_bits and not options.speed:
         parser().error("nothing to compare: give --bits or --speed")
+    if min(options.processes, options.rounds or 1) < 1:
+        parser().error("--processes and --rounds must be at least 1")
     if not 1 <= options.threads <= len(os.sched_getaffinity(0)):
         parser().error("--threads must be 1 to the number of CPUs that this process may use")
     for folder in (options.before, options.after):

@@ -1,4 +1,4 @@
-"""Layers and the text files (suites) that list them; the format is explained in README.md."""
+"""Layers and the text files (suites) that list them. README.md explains the format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent / "suites"
 NETWORKS = ("lenet", "resnet50", "vgg16", "alexnet", "mobilenet")
-EXTRA = "extra"  # the tiny call and the line with fresh arrays: appended to every run
+EXTRA = "extra"  # the tiny call and the layer with fresh arrays, which every run measures
 
 _CONV = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s*->\s*(\d+)\s+(\d+)x(\d+)((?:\s+\S+)*)")
 _POOL = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s+max\s+(\d+)x(\d+)((?:\s+\S+)*)")
@@ -18,7 +18,7 @@ _POOL = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s+max\s+(\d+)x(\d+)((?:\s+\
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution, or (``k == 0``) a max-pooling; `pad` on all four sides, the same `stride` both ways."""
+    """A convolution, or a max-pooling if ``k == 0``, with `pad` on all four sides and `stride` along both axes."""
 
     suite: str
     name: str
@@ -68,12 +68,12 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """Multiplications and additions of the direct algorithm (those that meet padding counted); 0 for a pool."""
+        """Multiplications and additions of the direct algorithm, those with padding included; 0 for a pool."""
         return 2 * self.n * self.p * self.q * self.r * self.s * self.k * (self.c // self.groups)
 
     @property
     def least_flops(self) -> int:
-        """As `flops` without what meets padding, which a direct kernel may leave out."""
+        """As `flops` without those that meet padding, which a direct kernel may leave out."""
 
         def inside(size: int, window: int, outputs: int) -> int:
             taps = np.arange(outputs)[:, None] * self.stride - self.pad + np.arange(window)
@@ -84,10 +84,7 @@ class Layer:
 
     @property
     def multiplies_directly(self) -> bool:
-        """Whether no algorithm with fewer multiplications, ours or a peer's, serves this layer.
-
-        3x3 at stride 1 may be Winograd's; 5x5 and larger at stride 1 could be.
-        """
+        """Whether all libraries multiply directly here. Winograd's algorithm may serve larger windows at stride 1."""
         return self.stride > 1 or self.groups > 1 or min(self.r, self.s) == 1
 
     def __str__(self) -> str:
@@ -100,7 +97,7 @@ class Layer:
 
 
 def parse_line(line: str, suite: str) -> Layer:
-    """Read one line of a suite; ValueError if it is no layer."""
+    """Read one line of a suite; ValueError if it does not describe a layer."""
     pool = _POOL.fullmatch(line)
     match = pool or _CONV.fullmatch(line)
     if match is None:
@@ -126,23 +123,8 @@ def parse_line(line: str, suite: str) -> Layer:
     groups = c if depthwise else options["g"]
     if min(n, h, w, c, r, s, options["s"], groups) < 1 or c % groups or k % groups:
         raise ValueError(f"{suite}: sizes do not fit each other in {line!r}")
-    layer = Layer(
-        suite,
-        name,
-        n,
-        h,
-        w,
-        c,
-        k,
-        r,
-        s,
-        options["s"],
-        options["p"],
-        groups,
-        depthwise,
-        "anchor" in flags,
-        "fresh" in flags,
-    )
+    marks = depthwise, "anchor" in flags, "fresh" in flags
+    layer = Layer(suite, name, n, h, w, c, k, r, s, options["s"], options["p"], groups, *marks)
     if min(layer.p, layer.q) < 1:
         raise ValueError(f"{suite}: the window does not fit into the input in {line!r}")
     return layer
@@ -156,6 +138,6 @@ def read_suite(name: str) -> list[Layer]:
 
 
 def suites() -> list[str]:
-    """Names of all suites that are there, the five networks first."""
+    """Names of all suites, the five networks first."""
     found = sorted(path.stem for path in FOLDER.glob("*.txt") if path.stem != EXTRA)
     return sorted(found, key=lambda name: NETWORKS.index(name) if name in NETWORKS else len(NETWORKS))

@@ -1,42 +1,33 @@
-"""What keeps a layer from the FMA peak: ``python -m bench.limits --help``.
+"""What keeps a layer from the FMA peak.
 
-The forward pass on fastconv's direct algorithm, in percent of the peak: for the suite's batch; for one image, whose
-data stay in the caches, where more means that memory is the limit; and with filters that were packed before, where
-more means that packing is.
+The forward pass on fastconv's direct algorithm, in percent of the peak: for the suite's batch, for one image, whose
+data stay in the caches, and both with filters that are packed once. If one image is faster, memory is the limit; if
+packed filters are, packing is.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import os
-import statistics
-import time
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import fastconv
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from bench import machine
+from bench.command import Command
 from bench.layers import NETWORKS, Layer, read_suite
+from bench.measure import in_turn
 from bench.peak import Peak
+from bench.table import Table
 
 VARIANTS = ("the batch", "the batch, packed", "one image", "one image, packed")
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    call()
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def limits(layer: Layer, rounds: int) -> dict[str, float]:
     """Operations per second of each variant, measured in turn; medians."""
-    calls: dict[str, tuple[Callable[[], Any], int]] = {}
+    calls: dict[str, Callable[[], Any]] = {}
+    flops = {}
     random = np.random.default_rng(0)
     for name in VARIANTS:
         part = dataclasses.replace(layer, n=1) if "one" in name else layer
@@ -46,44 +37,41 @@ def limits(layer: Layer, rounds: int) -> dict[str, float]:
             w = fastconv.PackedFilters(w)
         out = np.empty(part.output_shape, np.float32)
 
-        def call(x: Any = x, w: Any = w, out: Any = out) -> Any:
-            return fastconv.conv2d(x, w, layer.stride, layer.pad, algorithm="direct", out=out)
+        direct = functools.partial(fastconv.conv2d, algorithm="direct", out=out)
+        # Twice, and the first one is not timed: it brings the data of this variant into the caches.
+        calls[f"{name}, before"] = calls[name] = functools.partial(direct, x, w, layer.stride, layer.pad)
+        flops[name] = part.flops
+    times = in_turn(calls, rounds)
+    return {name: 1e6 * flops[name] / times[name]["median_us"] for name in VARIANTS}
 
-        calls[name] = call, part.flops
-    samples: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, (call, _) in calls.items():
-            samples[name].append(_seconds(call))
-    return {name: flops / statistics.median(samples[name]) for name, (_, flops) in calls.items()}
+
+def table(report: dict[str, Any]) -> Table:
+    found = Table("forward pass, in percent of the FMA peak", ["layer", *VARIANTS])
+    for result in report["results"]:
+        found.add(result["layer"], *(f"{result['percent'][name]:.0f} %" for name in VARIANTS))
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.limits", description=(__doc__ or "").partition("\n\n")[2])
-    parser.add_argument("--suite", choices=NETWORKS, default="resnet50", help="default: %(default)s")
-    parser.add_argument("--layer", default="", help="only layers whose name contains this")
-    parser.add_argument("--rounds", type=int, default=25, help="default: %(default)s")
-    options = parser.parse_args(arguments)
+    run = Command("limits", __doc__, rounds=25)
+    run.add("--suite", choices=NETWORKS, default="resnet50", help="default: %(default)s")
+    run.add("--layer", default="", help="only layers whose name contains this")
+    run.add_threads()
+    options = run.start(arguments)
+    fastconv.set_num_threads(options.threads)
     layers = [layer for layer in read_suite(options.suite) if not layer.pool and not layer.depthwise]
     layers = [layer for layer in layers if options.layer in layer.name]
     if not layers:
-        parser.error(f"no convolution of {options.suite} has '{options.layer}' in its name")
-    config = fastconv.show_config("dicts")
-    peak = Peak(config["isa"], "float32", config["threads"], sorted(os.sched_getaffinity(0)))
-    try:
+        run.parser.error(f"no convolution of {options.suite} has '{options.layer}' in its name")
+    isa = fastconv.show_config("dicts")["isa"]
+    with Peak(isa, "float32", options.threads, run.cpus) as peak:
         most = peak.measure()
-    finally:
-        peak.close()
-    table = Table("layer", *VARIANTS, title=f"percent of {most / 1e9:.0f} GFLOP/s, {config['threads']} threads")
-    warnings = machine.idle_warnings()
+    results = []
     for layer in layers:
-        found = limits(layer, options.rounds)
-        table.add_row(layer.name, *(f"{found[name] / most:.0%}" for name in VARIANTS))
-    console = Console()
-    console.print(table)
-    for warning in warnings:
-        console.print(f"warning: {warning}")
+        percent = {name: 100 * rate / most for name, rate in limits(layer, options.rounds).items()}
+        results.append({"suite": layer.suite, "layer": layer.name, "percent": percent})
+    report = run.report(peak={"isa": isa, "before": most}, results=results)
+    table(report).print(run.console)
+    run.console.print(f"FMA peak: {most * 1e-9:.0f} GFLOP/s, {options.threads} threads")
+    run.write(report)
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""What the benchmark runs on, and whether something else runs there too."""
+"""The machine of a benchmark, and whether it is idle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cpu_name() -> str:
 
 
 def facts() -> dict[str, Any]:
-    """Processor, CPUs that may be used, kernel, Python."""
+    """Processor, number of CPUs that this process may use, kernel and Python."""
     return {
         "cpu": cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
@@ -33,14 +33,14 @@ def facts() -> dict[str, Any]:
 
 
 def _ticks() -> tuple[int, int]:
-    """All ticks of all CPUs so far, and those in which a CPU had something to do (for others, too: stolen ones)."""
+    """All ticks of all CPUs so far, and the busy ones, including those that the host gave to others."""
     fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
     idle = fields[3] + fields[4]
     return sum(fields), sum(fields) - idle
 
 
 def idle_warnings(seconds: float = 1.0) -> list[str]:
-    """Sentences that say why figures taken now are doubtful; none on an idle machine."""
+    """Why figures measured now are doubtful, in sentences; none on an idle machine."""
     total, busy = _ticks()
     time.sleep(seconds)
     total_then, busy_then = _ticks()

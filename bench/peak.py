@@ -22,7 +22,7 @@ class Peak:
     def __init__(self, isa: str, dtype: str, threads: int, cpus: list[int]) -> None:
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
         if compiler is None:
-            raise FileNotFoundError("no C++ compiler, which the FMA peak needs: install one or set CXX")
+            raise FileNotFoundError("the FMA peak needs a C++ compiler: install one or set CXX")
         size, flags = ISAS[isa]
         real = {"float32": "float", "float64": "double"}[dtype]
         self._folder = tempfile.TemporaryDirectory()
@@ -43,5 +43,8 @@ class Peak:
             os.sched_setaffinity(0, allowed)
         return float(run.stdout)
 
-    def close(self) -> None:
+    def __enter__(self) -> Peak:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._folder.cleanup()

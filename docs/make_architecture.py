@@ -1,4 +1,4 @@
-"""Draws architecture.png for architecture.md: front ends, operations and kernels, and the way of one call.
+"""Draws architecture.png for architecture.md: front ends, operations and kernels, and the steps of one call.
 
 Run in an environment with matplotlib: ``python docs/make_architecture.py [folder for architecture.png]``
 """
@@ -42,7 +42,7 @@ def band(axes: Any, bottom: float, height: float, color: str, name: str, folder:
 
 
 def box(axes: Any, left: float, bottom: float, width: float, height: float, *texts: str) -> None:
-    """A title, then what it does, then its sources in a typewriter face; fewer texts leave out the later ones."""
+    """A box with a title, then its purpose, then its sources in a monospaced font; later texts may be left out."""
     shape = "round,pad=0,rounding_size=0.8"
     axes.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle=shape, fc="white", ec=INK, lw=1))
     center, top = left + width / 2, bottom + height
@@ -54,7 +54,7 @@ def box(axes: Any, left: float, bottom: float, width: float, height: float, *tex
 
 
 def arrow(axes: Any, *points: tuple[float, float], color: str = CALL, style: str = "-") -> None:
-    """Along straight lines from point to point, with its head at the last."""
+    """Draw straight lines from point to point, with an arrowhead at the last."""
     axes.plot(*zip(*points[:-1], strict=True), color=color, lw=1.8, ls=style, solid_capstyle="butt")
     how = {"arrowstyle": "-|>", "color": color, "lw": 1.8, "ls": style, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", xy=points[-1], xytext=points[-2], arrowprops=how)

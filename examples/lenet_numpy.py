@@ -1,12 +1,12 @@
 """LeNet-5 without a framework: fastconv convolves and pools, NumPy does the rest, and every gradient is written out.
 
-A dense layer is a convolution, too: each row of its input is an image of one pixel, and its kernel a 1x1 filter.
+A dense layer is a convolution, too: each row of its input is an image of one pixel, and its kernel is a 1x1 filter.
 
     python examples/lenet_numpy.py [--data mnist.npz] [--epochs 3] [--batch-size 128] [--seed 1]
 
-The model is that of ``fastconv lenet``. All weights lie in one long vector, so that Adam is a few lines; the layers see
-views of it. Arrays of the size of a batch are kept from step to step (``out=``): fresh memory would cost more time than
-some of the layers.
+The model is that of ``fastconv lenet``. All weights are in one long vector, of which the layers use views: Adam then
+takes a few lines. Arrays of the size of a batch are reused from step to step (``out=``), because new memory takes more
+time than some of the layers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fastconv.lenet import load_digits
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# In the order of Keras's model.get_weights(): of each layer, the kernel and then the bias.
+# In the order of Keras's model.get_weights(): the kernel and the bias of each layer.
 SHAPES = {
     "conv1": (3, 3, 1, 6),
     "bias1": (6,),
@@ -35,11 +35,11 @@ SHAPES = {
     "bias5": (10,),
 }
 DECAY = 0.001  # L2 on the kernels of dense1 and dense2
-RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam's, as Keras sets them
+RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam's, Keras's defaults
 
 
 def views(vector: Array) -> dict[str, Array]:
-    """Every weight (or its gradient) as a part of one vector."""
+    """Each weight, or its gradient, as a view of one vector."""
     parts, start = {}, 0
     for name, shape in SHAPES.items():
         size = int(np.prod(shape))
@@ -49,7 +49,7 @@ def views(vector: Array) -> dict[str, Array]:
 
 
 class LeNet:
-    """Forward, backward, Adam; float32, or float64 to check gradients."""
+    """Forward pass, backward pass and Adam, in float32, or in float64 to check gradients."""
 
     def __init__(self, seed: int = 1, dtype: str = "float32") -> None:
         size = sum(int(np.prod(shape)) for shape in SHAPES.values())
@@ -65,7 +65,7 @@ class LeNet:
         self._kept: dict[int, dict[str, Array]] = {}
 
     def _memory(self, n: int) -> dict[str, Array]:
-        """What forward leaves for backward, for a batch of n; a name with d is the loss's gradient to it."""
+        """The values that `backward` needs from `forward`, for a batch of n; d + name is the gradient of the loss."""
         if n not in self._kept:
             shapes: dict[str, tuple[int, ...]] = {"pool1": (13, 13, 6), "pool2": (5, 5, 16)}
             shapes |= {"hidden1": (120,), "hidden2": (84,), "logits": (10,)}
@@ -75,7 +75,7 @@ class LeNet:
         return self._kept[n]
 
     def forward(self, images: Array) -> Array:
-        """Logits (N, 10) of images (N, 28, 28, 1); they are overwritten by the next batch of that size."""
+        """Logits (N, 10) of images (N, 28, 28, 1); the next batch of the same size overwrites them."""
         w, a = self.w, self._memory(len(images))
         fastconv.conv2d_max_pool2d(images, w["conv1"], 2, bias=w["bias1"], out=(a["pool1"], a["taps1"]))
         fastconv.conv2d_max_pool2d(a["pool1"], w["conv2"], 2, bias=w["bias2"], out=(a["pool2"], a["taps2"]))
@@ -84,7 +84,7 @@ class LeNet:
         return _dense(a["hidden2"], w["logits"], w["bias5"], None, a["logits"])
 
     def backward(self, images: Array, labels: Array) -> float:
-        """The loss of what forward computed last, against one-hot labels; all gradients in `self.g`."""
+        """The loss of the last forward pass against one-hot labels; the gradients are in `self.g` afterwards."""
         w, g, a = self.w, self.g, self._memory(len(images))
         shifted = a["logits"] - a["logits"].max(1, keepdims=True)
         exponentials = np.exp(shifted)
@@ -93,7 +93,7 @@ class LeNet:
         np.divide(exponentials / sums - labels, len(images), out=a["dlogits"])
 
         _dense_gradients(a["hidden2"], w["logits"], a["dlogits"], g["logits"], g["bias5"], a["dhidden2"])
-        a["dhidden2"] *= a["hidden2"] > 0  # where ReLU gave zero, nothing passes
+        a["dhidden2"] *= a["hidden2"] > 0  # no gradient passes where the ReLU gave zero
         _dense_gradients(a["hidden1"], w["dense2"], a["dhidden2"], g["dense2"], g["bias4"], a["dhidden1"])
         a["dhidden1"] *= a["hidden1"] > 0
         flat, dflat = (a[name].reshape(-1, 400) for name in ("pool2", "dpool2"))
@@ -111,7 +111,7 @@ class LeNet:
         return loss
 
     def adam(self) -> None:
-        """Move all weights (Kingma and Ba, "Adam", 2015)."""
+        """Update all weights (Kingma and Ba, "Adam", 2015)."""
         self.steps += 1
         rate = RATE * np.sqrt(1 - BETA2**self.steps) / (1 - BETA1**self.steps)
         m, v, scratch = self.m, self.v, self.scratch
@@ -126,7 +126,7 @@ class LeNet:
         self.weights -= np.multiply(scratch, float(rate), out=scratch)
 
     def step(self, images: Array, labels: Array) -> float:
-        """Train on one batch; its loss before that."""
+        """Train on one batch, and return its loss before the update."""
         self.forward(images)
         loss = self.backward(images, labels)
         self.adam()
@@ -150,17 +150,17 @@ def _one_pixel(rows: Array) -> Array:
 
 
 def _sum_pixels(maps: Array, out: Array) -> None:
-    images = maps.reshape(len(maps), -1)  # which BLAS adds up faster than np.sum, and as long rows faster than as short
+    images = maps.reshape(len(maps), -1)  # BLAS sums faster than np.sum, and long rows faster than short ones
     np.matmul(np.ones(len(maps), maps.dtype), images).reshape(-1, len(out)).sum(0, out=out)
 
 
 def prepare(images: Array, labels: Array) -> tuple[Array, Array]:
-    """Images from 0 to 1, (N, 28, 28, 1), and one-hot labels, float32."""
+    """Images (N, 28, 28, 1) with values from 0 to 1, and one-hot labels, in float32."""
     return (images[..., None] / np.float32(255)).astype(np.float32), np.eye(10, dtype=np.float32)[labels]
 
 
 def accuracy(model: LeNet, images: Array, labels: Array) -> float:
-    """Share of the images of which the largest logit is right."""
+    """The share of the images whose largest logit is that of the label."""
     parts = range(0, len(images), 1000)
     guesses = np.concatenate([model.forward(images[i : i + 1000]).argmax(1) for i in parts])
     return float(np.mean(guesses == labels.argmax(1)))

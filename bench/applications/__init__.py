@@ -1,1 +1,1 @@
-"""Whole networks of keras.applications: stock layers against what `fastconv.keras.accelerate` makes of them."""
+"""Networks of keras.applications, stock and after `fastconv.keras.accelerate`."""

@@ -1,4 +1,4 @@
-"""Whether an accelerated network computes what the stock one does."""
+"""Checks that an accelerated network computes the same as the stock one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from bench.applications.choices import Choices
 from bench.applications.networks import build, images, labels
 
 AGREEMENT = 1e-9  # of outputs and gradients in float64
-TIMES_STOCK = 3  # times stock's error, in float32 and against float64, or
+# The error of a tensor in float32, against float64, may be so many times stock's, or LEAST_ERROR.
+TIMES_STOCK = 3
 LEAST_ERROR = 1e-5
-SEEDS = 4  # of images: a tensor whose gradient is all but one number has in one batch the error that luck gives it
-# The gradient of a bias before a batch normalisation is zero, but for rounding: nothing to be relative to.
+SEEDS = 4  # of images: the error of a gradient of few numbers is random in one batch
+# The gradient of a bias before a batch normalisation is zero up to rounding: a relative error means nothing.
 LEAST_NORM = 1e-4  # of the largest norm of a gradient
 
 
@@ -34,7 +35,7 @@ def outputs_and_gradients(model: Any, x: Any, y: Any) -> dict[str, Any]:
 
 
 def errors(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
-    """How far each tensor is off, relative to its norm."""
+    """The error of each tensor, relative to its norm."""
     norms = {name: float(np.linalg.norm(value)) for name, value in expected.items()}
     least = LEAST_NORM * max(norm for name, norm in norms.items() if name != "outputs")
     return {
@@ -45,7 +46,7 @@ def errors(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
 
 
 def mean_errors(found: Iterable[dict[str, Any]], expected: list[dict[str, Any]]) -> dict[str, float]:
-    """The root mean square of how far each tensor is off."""
+    """The root mean square of each tensor's errors."""
     apart = [errors(one, exact) for one, exact in zip(found, expected, strict=True)]
     return {name: float(np.sqrt(np.mean([one[name] ** 2 for one in apart]))) for name in apart[0]}
 
@@ -62,12 +63,12 @@ def disagreements_in_float64(network: str, size: int, batch: int) -> tuple[float
 
 @dataclass(frozen=True)
 class InFloat32:
-    """What float32 makes of a network, in stock layers and in ours, against float64 with the same choices."""
+    """Rounding errors of a network in stock layers and in ours, against float64 with the same choices."""
 
     theirs: float  # the largest error of a tensor, each the root mean square over several batches
     ours: float
     times_stock: float  # the largest among those that count
-    other_choices: tuple[int, int]  # of ReLUs and max-pools, had they been left to stock's and to our values
+    other_choices: tuple[int, int]  # of ReLUs and max-pools, by stock's values and by ours
     wrong: list[str]  # a sentence for each tensor that is too far off
 
 
@@ -78,7 +79,7 @@ def disagreements_in_float32(
     seeds: int = SEEDS,
     accelerate: Callable[[Any], Any] = fastconv.keras.accelerate,
 ) -> InFloat32:
-    """Compare rounding errors over batches: ReLUs pass, and max-pools pick, in all networks what they do in float64."""
+    """Compare rounding errors over batches. In all networks ReLUs and max-pools choose what they do in float64."""
     stock = build(network, size)
     accelerated = accelerate(stock)  # before training moves the means of batch normalisations
     batches, y = [images(stock, batch, seed) for seed in range(seeds)], labels(batch)

@@ -1,4 +1,4 @@
-"""What ReLUs let pass and max-pools pick: taken down from one network, imposed on others of the same layers."""
+"""What ReLUs let pass and max-pools pick: recorded in one network, imposed on others with the same layers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import tensorflow as tf
 class Choices:
     """The choices of a network, in every call of it.
 
-    A value next to zero, or two next to each other, make rounding choose: then an error of 1e-7 in the value is one of
-    1e-3 in the gradients. Networks with the same choices imposed differ by rounding itself, which is what kernels are
-    to blame for.
+    Where a value is close to zero, or two values are close to each other, rounding chooses. Then an error of 1e-7 in
+    the value becomes one of 1e-3 in the gradients. With the same choices imposed, networks differ by the rounding
+    errors of their kernels alone.
     """
 
     def __init__(self) -> None:
         self._made: dict[str, list[Any]] = {}
 
     def record(self, model: Any) -> None:
-        """Have a model take down what its layers choose in each call from now on, anew."""
+        """Record what the layers of a model choose, in each call from now on."""
         self._made = {layer.name: [] for layer in model.layers if _chooses(layer)}
 
         def record(name: str, own: Any) -> Any:
@@ -37,7 +37,7 @@ class Choices:
         Returns
         -------
         list of int
-            To which each layer adds in a call how many choices it would have made otherwise.
+            Each call of a layer appends the number of its own choices that differ from the imposed ones.
         """
         others: list[int] = []
 
@@ -63,7 +63,7 @@ def _chooses(layer: Any) -> bool:
 
 
 def _choose_by(model: Any, choice: Callable[[str], Callable[[Any], Any]]) -> None:
-    """Give each layer that chooses a function from its own choice to the one it acts on; models run eagerly then."""
+    """Give each layer that chooses a function from its own choice to the one that it uses. The model runs eagerly."""
     for layer in filter(_chooses, model.layers):
         if isinstance(layer, keras.layers.MaxPooling2D):
             layer.call = _pool(layer, choice(layer.name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,29 +11,19 @@ import numpy as np
 import tensorflow as tf
 
 from bench.applications.networks import images, labels, served
-from bench.training.measure import summary
+from bench.measure import in_turn, ratio
 
 # name -> batch
 TASKS = {"predict 1": 1, "predict 8": 8, "step 8": 8}
 
 
-def in_turn(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, Any]:
-    """The times of each call, round after round, until there are enough rounds or, after three, no more time."""
-    samples: dict[str, list[float]] = {name: [] for name in calls}
+def compare(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, Any]:
+    """The times of both calls, which have run twice before, and their ratio."""
     for call in calls.values():
         call()
         call()
-    end = time.perf_counter() + seconds
-    for done in range(rounds):
-        if done >= 3 and time.perf_counter() > end:
-            break
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            samples[name].append(time.perf_counter() - start)
-    result: dict[str, Any] = {name: summary(taken) for name, taken in samples.items()}
-    result["ratio"] = result["stock"]["median_ms"] / result["fastconv"]["median_ms"]
-    return result
+    result = in_turn(calls, rounds, seconds)
+    return {**result, "ratio": ratio(result, "stock", "fastconv")}
 
 
 def measure(models: dict[str, Any], task: str, rounds: int, seconds: float) -> dict[str, Any]:
@@ -45,11 +34,11 @@ def measure(models: dict[str, Any], task: str, rounds: int, seconds: float) -> d
     def call(model: Any) -> Callable[[], Any]:
         return (lambda: model.train_on_batch(x, y)) if task.startswith("step") else lambda: model.predict_on_batch(x)
 
-    return in_turn({name: call(model) for name, model in models.items()}, rounds, seconds)
+    return compare({name: call(model) for name, model in models.items()}, rounds, seconds)
 
 
 def measure_layers(stock: Any, batch: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Each kind of layer that is ours on its own, forward and with gradients; those that lose most time come first."""
+    """Each kind of layer that is ours, forward and with gradients; those that lose most time come first."""
     ours = fastconv.keras.accelerate(stock)
     kinds: dict[str, list[Any]] = {}
     for layer in served(ours):
@@ -63,14 +52,14 @@ def measure_layers(stock: Any, batch: int, rounds: int, seconds: float) -> list[
         entry: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "count": len(layers)}
         entry["shape"] = _shape(layer)
         for direction, function in (("forward", _forward), ("with gradients", _with_gradients)):
-            entry[direction] = in_turn({name: function(one, x) for name, one in pair.items()}, rounds, seconds)
+            entry[direction] = compare({name: function(one, x) for name, one in pair.items()}, rounds, seconds)
         results.append(entry)
     return sorted(results, key=_gain)
 
 
 def _gain(entry: dict[str, Any]) -> float:
     times = entry["with gradients"]
-    return float(entry["count"] * (times["stock"]["median_ms"] - times["fastconv"]["median_ms"]))
+    return float(entry["count"] * (times["stock"]["median_us"] - times["fastconv"]["median_us"]))
 
 
 def _shape(layer: Any) -> str:

@@ -1,4 +1,4 @@
-"""The networks, with random weights and nothing random besides."""
+"""The networks, with random weights; nothing else in them is random."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ LEAST_SIZE = {"Xception": 71}  # of images; of the others 32
 
 
 def build(network: str, size: int, dtype: str = "float32", weights: list[Any] | None = None) -> Any:
-    """A network for images of a size, with these weights, or with new ones that are always the same."""
+    """A network for images of a size, with the given weights or with the same random ones in each call."""
     policy = keras.config.dtype_policy()
-    keras.utils.clear_session()  # so that the names of layers are always the same, too; it forgets the policy
+    keras.utils.clear_session()  # makes the names of layers repeatable; it also resets the policy
     keras.config.set_dtype_policy(dtype)
     keras.utils.set_random_seed(0)
     try:
@@ -31,7 +31,7 @@ def build(network: str, size: int, dtype: str = "float32", weights: list[Any] | 
 
 
 def images(model: Any, batch: int, seed: int = 0) -> Any:
-    """Numbers as of preprocessed images, in the model's dtype."""
+    """Numbers in the range of preprocessed images, in the model's dtype."""
     shape = (batch, *model.input_shape[1:])
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype(model.dtype)
 

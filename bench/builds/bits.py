@@ -1,4 +1,4 @@
-"""Whether two builds give the same bits and the same errors for random problems, and choose the same kernels."""
+"""Compares two builds: the bits and errors of random problems, and the chosen algorithms and kernels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from bench.builds.build import Build, BuildError
 from bench.builds.problems import draw
 
-# A kernel's or an algorithm's name -> what it may be called in the second build.
+# The name of a kernel or algorithm -> its possible names in the second build.
 Renames = dict[str, set[str]]
 
 
 def _collect(build: Build, command: str, arguments: Sequence[object], isa: str) -> tuple[list[Any], str]:
-    """All answers of one process, and what went wrong with it."""
+    """All answers of one process, and its error."""
     found: list[Any] = []
-    # Several processes share the CPUs, and none of them is timed: threads that wait had better sleep.
+    # Several processes share the CPUs and none is timed, so waiting threads should sleep.
     try:
         found.extend(build.answers(command, *arguments, FASTCONV_ISA=isa, OMP_WAIT_POLICY="passive"))
     except BuildError as error:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def check_home(package: ModuleType, folder: str) -> None:
-    """BuildError if Python has found another fastconv than the build's."""
+    """Raise BuildError if Python imported another fastconv than the build's."""
     home = Path(str(package.__file__)).resolve().parent
     if Path(folder).resolve() not in home.parents:
         raise BuildError(f"Python imports {home} in place of the package in {folder}")
@@ -40,7 +40,7 @@ class Build:
         return {**os.environ, "PYTHONPATH": path, **self.environment, **more}
 
     def answers(self, command: str, *arguments: object, **more: str) -> Iterator[Any]:
-        """What bench/builds/child.py answers; BuildError after the last answer if it fails."""
+        """The answers of bench/builds/child.py; BuildError after the last answer if it fails."""
         line = [sys.executable, "-m", "bench.builds.child", str(self.folder), command, *map(str, arguments)]
         with subprocess.Popen(line, cwd=ROOT, env=self.variables(**more), stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -50,7 +50,7 @@ class Build:
             raise BuildError(f"the process of build '{self.name}' ended with status {process.returncode}")
 
     def isas(self) -> list[str]:
-        """Instruction sets that it has and that this CPU runs."""
+        """The instruction sets of the build that this CPU supports."""
         (config,) = self.answers("config")
         available: list[str] = config["isa_available"]
         return available

@@ -1,8 +1,8 @@
 """The process of one build and one instruction set: ``python -m bench.builds.child FOLDER COMMAND ...``.
 
-Each answer is a line of JSON on standard output, so that those before a crash arrive.
+Each answer is a line of JSON on standard output, so that the answers before a crash arrive.
 
-    config                    what show_config tells
+    config                    the result of show_config
     bits SEED INDEX...        for each problem [index, {variant: digest}]
     explain                   for each layer and direction [what, algorithm, kernel]
 """
@@ -27,7 +27,7 @@ DIRECTIONS: tuple[Any, ...] = ("forward", "input gradient", "filter gradient")
 
 
 def digest_array(array: Any) -> str:
-    """Its dtype, shape and bits. NaNs are all alike: which of two operands gives its payload is not fixed."""
+    """Dtype, shape and a digest of the bits. All NaNs count as equal: their payload is not specified."""
     if array is None:
         return "None"
     if array.dtype.kind == "f":
@@ -38,7 +38,8 @@ def digest_array(array: Any) -> str:
 
 def call(function: str, arguments: dict[str, Any]) -> Any:
     if "pool_size" in arguments and "pool_size" not in inspect.signature(getattr(fastconv, function)).parameters:
-        arguments = {"ksize" if name == "pool_size" else name: value for name, value in arguments.items()}  # formerly
+        size = arguments["pool_size"]  # older builds call it ksize
+        arguments = {name: value for name, value in arguments.items() if name != "pool_size"} | {"ksize": size}
     if function != "conv2d_max_pool2d_backprop":
         return getattr(fastconv, function)(**arguments)
     forward = {name: value for name, value in arguments.items() if name not in ("grad", "input_gradient", "out")}
@@ -47,7 +48,7 @@ def call(function: str, arguments: dict[str, Any]) -> Any:
 
 
 def variants(problem: Problem) -> dict[str, str]:
-    """What the problem gives: with each number of threads, with packed filters, and into arrays that are given."""
+    """The results of a problem with each number of threads, with packed filters, and with `out=`."""
     arguments = problem.draw_arguments()
     found: dict[str, str] = {}
 
@@ -79,7 +80,7 @@ def variants(problem: Problem) -> dict[str, str]:
 
 
 def ones_like(array: Any) -> Any:
-    """Something to be written over."""
+    """An array of ones, to be overwritten."""
     return np.full(array.shape, 1, array.dtype)
 
 

@@ -1,4 +1,4 @@
-"""One of two builds of fastconv, in the process of a `bench.workers.Library` that has its folder first in its path."""
+"""One of two builds of fastconv, in a process of its own that has the build's folder first in its path."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import timeit
 import fastconv
 import numpy as np
 
-from bench import workers
+from bench import processes
 from bench.builds.build import check_home
-from bench.contestants import ours
-from bench.contestants.ours import FRAMEWORK, NAMES, variants
+from bench.contestants import fastconv as ours
+from bench.contestants.fastconv import FRAMEWORK, candidates
 
-__all__ = ["FRAMEWORK", "NAMES", "Server", "setup", "variants"]
+__all__ = ["FRAMEWORK", "Server", "candidates", "setup"]
 
 
 def setup(threads: int) -> str:
@@ -21,8 +21,8 @@ def setup(threads: int) -> str:
     return ours.setup(threads)
 
 
-class Server(workers.Server):
-    """Times the smallest call, too."""
+class Server(processes.Server):
+    """Also times the smallest call."""
 
     def tiny(self) -> float:
         """Seconds of a call that computes next to nothing, through the public function; the best of many."""

@@ -19,7 +19,7 @@ MOST_VALUES = 600_000
 
 
 class Dice:
-    """A random generator's numbers, as the families want them."""
+    """Random numbers and choices for the families."""
 
     def __init__(self, *seed: int) -> None:
         self._random = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ class Dice:
         return self.between(least, most), self.between(least, most)
 
     def pair(self, *choices: int) -> Pair:
-        """Both from these, and equal more often than not."""
+        """Two of these values, mostly equal ones."""
         first: int = self.pick(*choices)
         return first, first if self.chance(0.5) else self.pick(*choices)
 
@@ -94,7 +94,7 @@ class Layer:
 
     @property
     def fits(self) -> bool:
-        """Whether it exists and is not too much work."""
+        """Whether the output exists and the layer is not too much work."""
         if not self.exists:
             return False
         values = max(int(np.prod(shape)) for shape in (self.input_shape, self.output_shape))
@@ -117,7 +117,7 @@ def same_pads(window: Window) -> tuple[Pair, Pair]:
 
 
 def pad(dice: Dice, window: Window, data_format: str, smaller: bool = False) -> Window:
-    """The window with some padding, in one of the forms that it can be written in. `smaller`: than the window."""
+    """The window with a random padding in one of its forms; if `smaller`, smaller than the window."""
     style = dice.pick("VALID", "SAME", "explicit")
     if style == "VALID":
         return replace(window, padding=dice.pick("VALID", "valid"))
@@ -143,7 +143,7 @@ def tiny(dice: Dice) -> Layer:
 
 
 def mixed(dice: Dice) -> Layer:
-    """All that geometry allows, groups included."""
+    """Any geometry, groups included."""
     window = Window(dice.size(1, 32), dice.pair(1, 2, 3, 3, 4, 5, 7), dice.pair(1, 1, 2, 3), dice.pair(1, 1, 2, 3))
     groups = dice.pick(1, 1, 2, 3, 5, 8)
     channels, filters = (groups * dice.pick(1, 2, 3, 6, 8, 16, 17, 33) for _ in range(2))
@@ -151,7 +151,7 @@ def mixed(dice: Dice) -> Layer:
 
 
 def small_k(dice: Dice) -> Layer:
-    """Few filters, whose kernels have vectors along pixels."""
+    """Few filters, for kernels with vectors along pixels."""
     window = Window(dice.size(3, 48), dice.pick((3, 3), (3, 3), (5, 5), (3, 5)))
     return Layer(dice.pick(1, 1, 2, 5, 9), window, dice.pick(1, 1, 2, 3, 6, 8, 13), dice.between(1, 16))
 
@@ -190,32 +190,32 @@ def large_window(dice: Dice) -> Layer:
 
 
 def huge_window(dice: Dice) -> Layer:
-    """More elements than one sum may have."""
+    """Windows with more elements than one sum may have."""
     kernel = dice.pick((33, 33), (40, 27), (27, 41), (1, 1030), (1100, 1))
     size = kernel[0] + dice.between(0, 5), kernel[1] + dice.between(0, 5)
     return Layer(1, Window(size, kernel, dice.pair(1, 1, 2)), dice.between(1, 4), dice.between(1, 20))
 
 
 def wide(dice: Dice) -> Layer:
-    """Rows that are cut, and whose borders alone are copied."""
+    """Long rows, which are divided; only their borders are copied."""
     window = Window((dice.between(2, 12), dice.between(48, 330)), dice.pair(2, 3, 5), dice.pair(1, 1, 2))
     return Layer(1, window, dice.between(1, 40), dice.between(1, 70))
 
 
 def strided(dice: Dice) -> Layer:
-    """Its input gradient falls apart into one convolution for each residue of the strides."""
+    """The input gradient is one convolution for each residue of the strides."""
     window = Window(dice.size(4, 32), dice.pair(1, 2, 3, 4, 5, 6, 7), dice.pair(2, 2, 3))
     return Layer(dice.pick(1, 1, 2), window, dice.between(1, 100), dice.between(1, 100))
 
 
 def many_channels(dice: Dice) -> Layer:
-    """Rows that must be cut although they are short."""
+    """Short rows that must be divided because of their channels."""
     window = Window((dice.between(1, 3), dice.between(4, 40)), dice.pair(1, 3), dice.pair(1, 5))
     return Layer(1, window, dice.between(3000, 7000), dice.between(1, 20))
 
 
 def giant(dice: Dice) -> Layer:
-    """Filters that are packed or transformed in parts, since memory has bounds."""
+    """Filters so large that they are packed or transformed in parts."""
     shapes = (  # size, kernel, channels, filters, groups
         (3, 3, 1000, 1000, 1), (3, 3, 1400, 1400, 2), (30, 30, 160, 60, 1), (18, 5, 310, 310, 1), (34, 3, 440, 440, 1)
     )  # fmt: skip
@@ -224,7 +224,7 @@ def giant(dice: Dice) -> Layer:
 
 
 def depthwise(dice: Dice) -> Layer:
-    """Filters as a convolution of C groups has them."""
+    """A convolution with as many groups as channels."""
     channels = dice.pick(1, 3, 6, 8, 16, 17, 31, 33, 64, 100, 140, 520, 640)
     size = dice.size(1, 14 if channels > 500 else 32)
     window = Window(size, dice.pair(1, 2, 3, 3, 3, 5, 7), dice.pair(1, 1, 2, 3), dice.pair(1, 1, 1, 2))
@@ -243,7 +243,7 @@ BEFORE_POOL: Families = (tiny, small_k, small_k, small_k, mixed, winograd, strid
 
 
 def draw_layer(dice: Dice, families: Families, data_format: str, inward: bool = False) -> Layer:
-    """`inward`: of an input gradient, for which channels and filters change their parts."""
+    """A random layer of one of the families. If `inward`, channels and filters may be swapped, for input gradients."""
     family = families[dice.between(0, len(families) - 1)]
     while True:
         layer = family(dice)

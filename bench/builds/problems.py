@@ -1,6 +1,6 @@
-"""Random calls of all of fastconv's functions, the same for everyone who draws them.
+"""Random calls of all of fastconv's functions, repeatable from a seed.
 
-Some calls are spoilt on purpose: an error is a result, too.
+Some calls have wrong arguments on purpose: an error is a result, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STRIDED = 0.1  # of the arrays
 
 @dataclass(frozen=True)
 class Drawn:
-    """An array that whoever needs it draws; `strided`: it is a view into a larger one."""
+    """The description of an array that `draw` makes. If `strided`, it is a view of a larger one."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -56,7 +56,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Problem:
-    """fastconv.<function>(**arguments), with arrays that are Drawn."""
+    """A call fastconv.<function>(**arguments), with `Drawn` in place of arrays."""
 
     seed: int
     index: int
@@ -75,7 +75,7 @@ class Problem:
 
 
 class Caller:
-    """The arguments of one problem: dtype, data format and kind of values are those of all its arrays."""
+    """Draws the arguments of one problem. All arrays have the same dtype, data format and kind of values."""
 
     def __init__(self, dice: Dice) -> None:
         self.dice = dice
@@ -94,7 +94,7 @@ class Caller:
         return self.array(self.in_format(shape))
 
     def pair(self, values: Pair) -> Any:
-        """One of the forms that two numbers can be written in."""
+        """Two numbers in one of the forms that fastconv accepts."""
         four = (1, *values, 1) if self.data_format == "NHWC" else (1, 1, *values)
         forms: list[Any] = [values, list(values), four]
         return self.dice.pick(*forms, *([values[0]] * 3 if values[0] == values[1] else []))
@@ -132,7 +132,7 @@ class Caller:
         return {"input": x, "filters": w, **self.how(layer), **self.epilogue(layer)}
 
     def pool_window(self, size: Pair, largest: int, padded: float) -> Window:
-        """`padded`: how often it has padding."""
+        """A random window of a pool; `padded` is the share of windows with padding."""
         while True:
             kernel = self.dice.pair(1, 2, 2, 3, 3, min(5, largest), largest)
             strides = kernel if self.dice.chance(0.4) else self.dice.pair(1, 2, 3)
@@ -158,8 +158,8 @@ class Caller:
         return {"input": self.image(large), **how}
 
     def convolution_and_pool(self, function: str) -> dict[str, Any]:
-        """Of the gradient: what its forward pass takes, and `grad`. Whoever computes it finds the maxima first."""
-        common = self.dice.chance(0.6)  # a layer as most networks have it, for which there are kernels of its own
+        """Of the gradient: the arguments of its forward pass, which finds the maxima, and `grad`."""
+        common = self.dice.chance(0.6)  # an ordinary layer, for which there are special kernels
         if common:
             self.data_format = "NHWC"
         while True:
@@ -186,7 +186,7 @@ class Caller:
         return self.convolution_and_pool(function) if function in CONV_MAX_POOL else self.convolution(function)
 
     def spoil(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments with one of them wrong, or another in some rare cases."""
+        """The arguments with one of them replaced by a wrong or rare value."""
         name: str = self.dice.pick(*(name for name, value in arguments.items() if isinstance(value, Drawn)))
         array: Drawn = arguments[name]
         wrong: dict[str, list[Any]] = {

@@ -1,4 +1,7 @@
-"""JAX: jitted functions; gradients as the transposed functions that jax.vjp gives, jitted as a whole."""
+"""JAX. Single layers are jitted functions, and their gradients the transposed functions of jax.vjp, jitted as a whole.
+
+Of a network, the whole training step is one jitted function whose state is donated. Adam has Keras's form.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,28 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bench.cases import Case
-from bench.contestants import Variant
-from bench.reference import Array
+from bench.contestants import Candidate, NotServed, fetched, steps_candidate
+from bench.oracle import Array
+from bench.tasks import BETAS, EPSILON, NETWORKS, OTHER_TASK, RATE, Conv, Dense, Pool, Task, batches_of, weights_of
 
-NAMES = ("jax",)
 FRAMEWORK = True
 
 
 def setup(threads: int) -> str:
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_x64", True)
     return str(jax.__version__)  # its thread pool has one thread for each CPU that this process may use
 
 
-def variants(name: str, case: Case, arrays: dict[str, Array]) -> list[Variant]:
+def candidates(task: Case | Task, arrays: dict[str, Array]) -> list[Candidate]:
+    return _layer(task, arrays) if isinstance(task, Case) else _network(task, arrays)
+
+
+def _layer(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
+    jax.config.update("jax_enable_x64", case.dtype == "float64")
     layer = case.layer
     pads = [(layer.pad, layer.pad)] * 2
     if layer.depthwise and "w" in arrays:
@@ -52,4 +60,65 @@ def variants(name: str, case: Case, arrays: dict[str, Array]) -> list[Variant]:
     }[case.direction]
     compiled = jax.jit(call)
     run = functools.partial(compiled, *[data[key] for key in operands])
-    return [Variant("jit", lambda: run().block_until_ready(), lambda y: np.asarray(y).reshape(case.result_shape))]
+    return [fetched("jit", lambda: run().block_until_ready(), lambda y: np.asarray(y).reshape(case.result_shape))]
+
+
+def _network(task: Task, arrays: dict[str, Array]) -> list[Candidate]:
+    if task.kind == "epoch":
+        raise NotServed(OTHER_TASK)
+    jax.config.update("jax_enable_x64", False)
+    network = NETWORKS[task.network]
+    convolve = functools.partial(
+        jax.lax.conv_general_dilated, window_strides=(1, 1), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+    def logits(weights: list[Any], x: Any) -> Any:
+        rest = iter(weights)
+        for layer in network.layers:
+            if isinstance(layer, Pool):
+                x = jax.lax.reduce_window(x, -np.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+                continue
+            kernel, bias = next(rest), next(rest)
+            if isinstance(layer, Conv):
+                x = convolve(x, kernel, padding="SAME" if layer.same else "VALID") + bias
+            else:
+                x = x.reshape(len(x), -1) @ kernel + bias
+            x = jax.nn.relu(x) if layer.relu else x
+        return x
+
+    decays = [
+        layer.decay if isinstance(layer, Dense) else 0.0 for layer in network.layers if not isinstance(layer, Pool)
+    ]
+
+    def loss(weights: list[Any], x: Any, y: Any) -> Any:
+        cross_entropy = -jnp.mean(jnp.sum(jax.nn.log_softmax(logits(weights, x)) * y, axis=1))
+        kernels = zip(decays, weights[::2], strict=True)
+        return cross_entropy + sum(decay * jnp.sum(kernel**2) for decay, kernel in kernels if decay)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train(state: Any, x: Any, y: Any) -> Any:
+        weights, means, squares, count = state
+        value, gradients = jax.value_and_grad(loss)(weights, x, y)
+        count = count + 1
+        rate = RATE * jnp.sqrt(1 - BETAS[1] ** count) / (1 - BETAS[0] ** count)
+        means = [m + (g - m) * (1 - BETAS[0]) for m, g in zip(means, gradients, strict=True)]
+        squares = [v + (g * g - v) * (1 - BETAS[1]) for v, g in zip(squares, gradients, strict=True)]
+        moved = zip(weights, means, squares, strict=True)
+        return ([w - rate * m / (jnp.sqrt(v) + EPSILON) for w, m, v in moved], means, squares, count), value
+
+    weights = [jnp.array(weight) for weight in weights_of(arrays)]
+    if task.kind == "predict":
+        forward, x = jax.jit(logits), jax.device_put(arrays["x"])
+
+        def predict() -> Any:
+            return forward(weights, x).block_until_ready()
+
+        return [Candidate("jit", lambda: np.asarray(predict()), predict)]
+    state = [(weights, [jnp.zeros_like(w) for w in weights], [jnp.zeros_like(w) for w in weights], jnp.float32(0))]
+
+    def step(x: Any, y: Any) -> Any:
+        state[0], value = train(state[0], x, y)
+        return value.block_until_ready()
+
+    batches = [(jax.device_put(x), jax.device_put(y)) for x, y in batches_of(task, arrays)]
+    return [steps_candidate("jit", step, batches)]

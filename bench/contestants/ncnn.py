@@ -13,10 +13,9 @@ import ncnn
 import numpy as np
 
 from bench.cases import Case
-from bench.contestants import NotServed, Variant
-from bench.reference import Array
+from bench.contestants import Candidate, NotServed, fetched
+from bench.oracle import Array
 
-NAMES = ("ncnn",)
 FRAMEWORK = False
 _threads = 1
 
@@ -54,7 +53,7 @@ def _network(case: Case, arrays: dict[str, Array]) -> Any:
     return net
 
 
-def variants(name: str, case: Case, arrays: dict[str, Array]) -> list[Variant]:
+def candidates(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
     if case.direction not in ("forward", "max-pool"):
         raise NotServed("inference only")
     if case.dtype != "float32":
@@ -71,4 +70,4 @@ def variants(name: str, case: Case, arrays: dict[str, Array]) -> list[Variant]:
             results.append(extractor.extract("y")[1])
         return results
 
-    return [Variant("extractor", run, lambda ys: np.stack([np.array(y) for y in ys]).transpose(0, 2, 3, 1).copy())]
+    return [fetched("extractor", run, lambda ys: np.stack([np.array(y) for y in ys]).transpose(0, 2, 3, 1).copy())]

@@ -9,10 +9,9 @@ import onnx
 import onnxruntime
 
 from bench.cases import Case
-from bench.contestants import NotServed, Variant
-from bench.reference import Array
+from bench.contestants import Candidate, NotServed, fetched
+from bench.oracle import Array
 
-NAMES = ("onnxruntime",)
 FRAMEWORK = False
 _threads = 1
 
@@ -24,7 +23,7 @@ def setup(threads: int) -> str:
     return str(onnxruntime.__version__)
 
 
-def variants(name: str, case: Case, arrays: dict[str, Array]) -> list[Variant]:
+def candidates(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
     layer = case.layer
     if case.direction not in ("forward", "max-pool"):
         raise NotServed("inference only")
@@ -60,4 +59,4 @@ def variants(name: str, case: Case, arrays: dict[str, Array]) -> list[Variant]:
     binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
     binding.bind_ortvalue_output("y", output)
     run = functools.partial(session.run_with_iobinding, binding)
-    return [Variant("session", run, lambda _: np.ascontiguousarray(output.numpy().transpose(0, 2, 3, 1)))]
+    return [fetched("session", run, lambda _: np.ascontiguousarray(output.numpy().transpose(0, 2, 3, 1)))]

@@ -1,4 +1,4 @@
-"""TensorFlow: the ops called directly, and inside a tf.function; the faster of the two counts."""
+"""TensorFlow's ops for single layers: called directly, and inside a tf.function."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from bench.cases import Case
-from bench.contestants import Variant
+from bench.contestants import Candidate, fetched
 from bench.layers import Layer
-from bench.reference import Array
+from bench.oracle import Array
 
-NAMES = ("tensorflow",)
 FRAMEWORK = True
 
 
@@ -65,7 +64,7 @@ def _op(case: Case, data: dict[str, Any]) -> tuple[Callable[..., Any], list[Any]
     return call, [data[name] for name in operands.values()]
 
 
-def variants(name: str, case: Case, arrays: dict[str, Array]) -> list[Variant]:
+def candidates(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
     call, tensors = _op(case, {key: tf.constant(array) for key, array in arrays.items()})
     graph = tf.function(call).get_concrete_function(*[tf.TensorSpec(t.shape, t.dtype) for t in tensors])
 
@@ -74,6 +73,6 @@ def variants(name: str, case: Case, arrays: dict[str, Array]) -> list[Variant]:
         return array
 
     return [
-        Variant("op", functools.partial(call, *tensors), fetch),
-        Variant("tf.function", functools.partial(graph, *tensors), fetch),
+        fetched("op", functools.partial(call, *tensors), fetch),
+        fetched("tf.function", functools.partial(graph, *tensors), fetch),
     ]

@@ -1,11 +1,10 @@
-"""Replays the worked examples of CONTRIBUTING.md, so that they cannot rot.
+"""Checks the worked examples of CONTRIBUTING.md against the sources.
 
     python docs/contributing/replay.py [--check] [example ...]
 
-Each example is a patch in this folder. It is applied to a copy of the sources, which is built, installed into a folder
-of its own and tested with the tests that the patch brings. It must touch at most three files that were there before,
-tests and documentation not counted. With --check, nothing is built: only whether the patch applies and what it touches
-is looked at.
+Each example is a patch in this folder. It is applied to a copy of the sources. The copy is built, installed into a
+folder of its own and tested with the tests in the patch. A patch may change at most three existing files, tests and
+documentation not counted. With --check, nothing is built: the patch must apply and change few files.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ MOST_TOUCHED = 3
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """What the command prints; shown, and the end of the replay, if it fails."""
+    """The output of a command. If it fails, print it and end."""
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env={**os.environ, **environment}, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1800,
@@ -35,7 +34,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 def copy_sources(to: Path) -> None:
-    """The files that git tracks or would, as they are in the working tree, in a repository of their own."""
+    """Copy the files of the working tree that git does not ignore into a repository of their own."""
     shutil.rmtree(to, ignore_errors=True)
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for name in listed.splitlines():
@@ -47,14 +46,14 @@ def copy_sources(to: Path) -> None:
 
 
 def check(patch: Path) -> list[str]:
-    """Whether the patch applies to the sources, touches little of them and brings tests. Returns these."""
+    """Check that the patch applies, changes few files and has tests; return the tests."""
     run("git", "apply", "--check", patch, cwd=ROOT)
     names = [line.split("\t")[2] for line in run("git", "apply", "--numstat", patch, cwd=ROOT).splitlines()]
     old = [name for name in names if (ROOT / name).exists() and not name.startswith(("tests/", "docs/"))]
     tests = [name for name in names if name.startswith("tests/test_")]
     print(f"{patch.stem}: touches {', '.join(old)}; brings {', '.join(sorted(set(names) - set(old)))}", flush=True)
     if len(old) > MOST_TOUCHED:
-        sys.exit(f"{patch.stem} touches {len(old)} files that were there before; at most {MOST_TOUCHED} may be needed")
+        sys.exit(f"{patch.stem} touches {len(old)} existing files; at most {MOST_TOUCHED} are allowed")
     if not tests:
         sys.exit(f"{patch.stem} brings no test")
     return tests

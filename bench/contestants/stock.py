@@ -1,4 +1,4 @@
-"""What the three contestants on Keras and TensorFlow share; they differ in two layers, or leave them out."""
+"""Stock Keras on TensorFlow. The other contestants on Keras build their networks here, with layers of their own."""
 
 from __future__ import annotations
 
@@ -13,21 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bench.reference import Array
-from bench.training.contestants import Candidate, steps_candidate
-from bench.training.tasks import (
-    BETA1,
-    BETA2,
-    EPSILON,
-    NETWORKS,
-    RATE,
-    Conv,
-    Network,
-    Pool,
-    Task,
-    batches_of,
-    weights_of,
-)
+from bench.cases import Case
+from bench.contestants import Candidate, steps_candidate
+from bench.oracle import Array
+from bench.tasks import BETAS, EPSILON, NETWORKS, RATE, Conv, Network, Pool, Task, batches_of, weights_of
+
+FRAMEWORK = True
 
 
 def setup(threads: int) -> str:
@@ -38,7 +29,7 @@ def setup(threads: int) -> str:
 
 
 def build(network: Network, source: Any) -> Any:
-    """The network on the convolutions and pools of `source`."""
+    """The network with the convolutions and pools of `source`."""
     layers: list[Any] = [keras.Input(network.input_shape)]
     flat = False
     for layer in network.layers:
@@ -58,11 +49,11 @@ def build(network: Network, source: Any) -> Any:
 
 
 def _adam() -> Any:
-    return keras.optimizers.Adam(RATE, beta_1=BETA1, beta_2=BETA2, epsilon=EPSILON)
+    return keras.optimizers.Adam(RATE, beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON)
 
 
 def _step(model: Any) -> Any:
-    """The bare step, as one writes it with TensorFlow."""
+    """The training step as a user of TensorFlow writes it."""
     optimizer = _adam()
     optimizer.build(model.trainable_variables)
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -78,7 +69,7 @@ def _step(model: Any) -> Any:
 
 
 class _Clock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Seconds from an epoch's begin to its end, which `fastconv lenet` prints too."""
+    """The seconds of an epoch, as `fastconv lenet` prints them."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._began = time.perf_counter()
@@ -104,7 +95,18 @@ def _epoch(model: Any, x: Array, y: Array, batch: int) -> Candidate:
     return Candidate("fit", lambda: np.array(fit().history["loss"]), fit, seconds)
 
 
-def candidates(task: Task, arrays: dict[str, Array], source: Any, network: Network | None = None) -> list[Candidate]:
+def candidates(task: Case | Task, arrays: dict[str, Array]) -> list[Candidate]:
+    if isinstance(task, Case):
+        from bench.contestants import tensorflow
+
+        return tensorflow.candidates(task, arrays)
+    return network_candidates(task, arrays, keras.layers)
+
+
+def network_candidates(
+    task: Task, arrays: dict[str, Array], source: Any, network: Network | None = None
+) -> list[Candidate]:
+    """The task on convolutions and pools of `source`; `network` may replace the task's."""
     keras.backend.clear_session()
     model = build(network or NETWORKS[task.network], source)
     model.set_weights(weights_of(arrays))

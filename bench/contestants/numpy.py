@@ -1,4 +1,4 @@
-"""The example without a framework, examples/lenet_numpy.py; its matrix products on all threads and on one."""
+"""The example without a framework, examples/lenet_numpy.py, with its matrix products on all threads and on one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from typing import Any
 import fastconv
 import numpy as np
 
-from bench.contestants import NotServed
-from bench.reference import Array
-from bench.training.contestants import Candidate, Server, steps_candidate
-from bench.training.tasks import OTHER_TASK, Task, batches_of, weights_of
+from bench.contestants import Candidate, NotServed, steps_candidate
+from bench.oracle import Array
+from bench.tasks import OTHER_TASK, Task, batches_of, weights_of
 
-__all__ = ["FRAMEWORK", "NAMES", "Server", "candidates", "setup"]
-
-NAMES = ("numpy",)
 FRAMEWORK = False
 _THREADS = [1]
 
@@ -29,7 +25,7 @@ def setup(threads: int) -> str:
 
 
 def _example() -> Any:
-    path = Path(__file__).parents[3] / "examples" / "lenet_numpy.py"
+    path = Path(__file__).parents[2] / "examples" / "lenet_numpy.py"
     spec = importlib.util.spec_from_file_location("lenet_numpy", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -55,7 +51,7 @@ def candidates(task: Task, arrays: dict[str, Array]) -> list[Candidate]:
 
 
 def _blas() -> list[tuple[str, Any]]:
-    """The idle threads of NumPy's BLAS spin, which may cost more than they gain."""
+    """Idle threads of NumPy's BLAS spin, which may cost more than they gain."""
     if importlib.util.find_spec("threadpoolctl") is None:
         return [("BLAS as it is", lambda: None)]
     import threadpoolctl

@@ -1,4 +1,4 @@
-"""What is measured: networks as lists of layers, which every contestant builds in its own way, and tasks on them."""
+"""Networks as lists of layers, which every contestant builds in its own way, and the tasks on them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.reference import Array
+from bench.oracle import Array
 
 OTHER_TASK = "no task of this contestant"  # why it is not measured
-CHECKED_STEPS = 3  # their losses are compared before anything is timed: the later ones depend on gradients and Adam
-BATCHES = 16  # through which the timed steps go round and round
-RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam's, as Keras sets them
+BATCHES = 16  # the timed steps cycle through them
+# How far results may be apart, relative to the largest. A loss sums many roundings, and those of an epoch add up.
+TOLERANCE = {"step": 1e-3, "predict": 1e-4, "epoch": 0.03}
+RATE, BETAS, EPSILON = 0.001, (0.9, 0.999), 1e-7  # Adam's, Keras's defaults
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Dense:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers on images of a shape (H, W, C); convolutions are 3x3; the last layer gives 10 logits."""
+    """Layers on images of a shape (H, W, C). Convolutions are 3x3. The last layer gives 10 logits."""
 
     input_shape: tuple[int, int, int]
     layers: tuple[Conv | Pool | Dense, ...]
 
     def weight_shapes(self) -> list[tuple[int, ...]]:
-        """In the order of Keras's get_weights()."""
+        """The shapes of all weights, in the order of Keras's get_weights()."""
         height, width, channels = self.input_shape
         features: int | None = None
         shapes: list[tuple[int, ...]] = []
@@ -60,7 +61,7 @@ class Network:
         return shapes
 
     def flattened(self) -> tuple[int, int, int]:
-        """Height, width and channels of what the first dense layer sees."""
+        """Height, width and channels of the input of the first dense layer."""
         height, width, channels = self.input_shape
         for layer in self.layers:
             if isinstance(layer, Conv):
@@ -91,6 +92,14 @@ class Task:
     network: str
     batch: int
 
+    # A sample is 50 ms of calls, after 20 ms that are not timed.
+    sample_seconds = 0.05
+    warm_seconds = 0.02
+
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCE[self.kind]
+
     def __str__(self) -> str:
         return f"{self.kind} {self.network} {self.batch}"
 
@@ -116,7 +125,7 @@ def initial_weights(network: Network, seed: int = 1) -> list[Array]:
 def task_arrays(task: Task, digits: tuple[Array, Array], images: int) -> dict[str, Array]:
     """Images, one-hot labels and initial weights (w0, w1, ...) for a task; `images` of them for an epoch.
 
-    Digits for LeNet, noise for the other network: to the time, pixels are all alike.
+    LeNet gets digits, the other network noise: the time does not depend on the pixels.
     """
     network = NETWORKS[task.network]
     count = {"step": BATCHES * task.batch, "epoch": images, "predict": task.batch}[task.kind]

@@ -1,43 +1,96 @@
-"""PyTorch: eager in both memory formats and, where it works, compiled; Adam fused, L2 as Adam's weight decay."""
+"""PyTorch, in both memory formats; the faster one counts.
+
+Single layers run eagerly under inference_mode, gradients by the op that autograd calls. Networks run eagerly and, where
+it works, compiled, with fused Adam and L2 penalties as Adam's weight decay.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from typing import Any
 
-# torch.compile would start processes of its own, which nobody stops while it is not their turn.
+# torch.compile would start processes of its own, which would not be stopped between turns.
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 
 import numpy as np
 import torch
 
-from bench.contestants import NotServed
-from bench.reference import Array
-from bench.training.contestants import Candidate, Server, steps_candidate
-from bench.training.tasks import (
-    BETA1,
-    BETA2,
-    EPSILON,
-    NETWORKS,
-    OTHER_TASK,
-    RATE,
-    Conv,
-    Network,
-    Pool,
-    Task,
-    batches_of,
-    weights_of,
-)
+from bench.cases import Case
+from bench.contestants import Candidate, NotServed, fetched, steps_candidate
+from bench.oracle import Array
+from bench.tasks import BETAS, EPSILON, NETWORKS, OTHER_TASK, RATE, Conv, Network, Pool, Task, batches_of, weights_of
 
-__all__ = ["FRAMEWORK", "NAMES", "Server", "candidates", "setup"]
-
-NAMES = ("torch",)
 FRAMEWORK = True
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def setup(threads: int) -> str:
     torch.set_num_threads(threads)
     return str(torch.__version__)
+
+
+def candidates(task: Case | Task, arrays: dict[str, Array]) -> Iterator[Candidate]:
+    """One after the other, so that the memory of one is free when the next is built."""
+    if isinstance(task, Case):
+        for label in MEMORY_FORMATS:
+            yield _layer(label, task, arrays)
+        return
+    if task.kind == "epoch":
+        raise NotServed(OTHER_TASK)
+    for compiled in (False, True):
+        if compiled and os.environ.get("BENCH_NO_COMPILE"):
+            continue
+        for label in MEMORY_FORMATS:
+            yield _network(label, task, arrays, compiled)
+
+
+def _fetch(filters: bool, shape: tuple[int, ...], result: Any) -> Array:
+    order = (2, 3, 1, 0) if filters else (0, 2, 3, 1)
+    return np.ascontiguousarray(result.permute(order).numpy()).reshape(shape)
+
+
+def _layer(label: str, case: Case, arrays: dict[str, Array]) -> Candidate:
+    layer = case.layer
+    memory = MEMORY_FORMATS[label]
+    data: dict[str, Any] = {}
+    for key, array in arrays.items():
+        # (N,H,W,C) -> (N,C,H,W); filters (R,S,C,K) -> (K,C,R,S), depthwise (R,S,C,1) -> (C,1,R,S)
+        nchw = (3, 2, 0, 1) if key == "w" else (0, 3, 1, 2)
+        if key == "w" and layer.depthwise:
+            array = array.reshape(layer.r, layer.s, 1, layer.k)
+        data[key] = torch.from_numpy(np.ascontiguousarray(array.transpose(nchw))).contiguous(memory_format=memory)
+    stride, pad, dilation = [layer.stride] * 2, [layer.pad] * 2, [1, 1]
+    aten = torch.ops.aten
+    if layer.pool:
+        window = [layer.r, layer.s], stride, pad, dilation
+
+        def run() -> Any:
+            if case.direction == "max-pool":
+                return torch.nn.functional.max_pool2d(data["x"], *window)
+            # All contestants get input, output and gradient. PyTorch's op wants indices: a forward pass finds them.
+            indices = aten.max_pool2d_with_indices(data["x"], *window)[1]
+            return aten.max_pool2d_with_indices_backward(data["dy"], data["x"], *window, False, indices)
+
+    elif case.direction == "forward":
+        run = functools.partial(
+            torch.nn.functional.conv2d, data["x"], data["w"], None, stride, pad, dilation, layer.groups
+        )
+    else:
+        mask = [case.direction == "input-gradient", case.direction == "filter-gradient", False]
+
+        def run() -> Any:
+            return aten.convolution_backward(
+                data["dy"], data["x"], data["w"], None, stride, pad, dilation, False, [0, 0], layer.groups, mask
+            )[mask.index(True)]
+
+    def inferred() -> Any:
+        with torch.inference_mode():
+            return run()
+
+    fetch = functools.partial(_fetch, case.direction == "filter-gradient", case.result_shape)
+    return fetched(label, inferred, fetch)
 
 
 def _build(network: Network, weights: list[Array]) -> tuple[Any, list[dict[str, Any]]]:
@@ -84,8 +137,9 @@ def _nchw(x: Array, memory: Any) -> Any:
     return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))).contiguous(memory_format=memory)
 
 
-def _candidate(task: Task, arrays: dict[str, Array], memory: Any, compiled: bool) -> Candidate:
-    label = ("compiled " if compiled else "eager ") + ("channels_last" if memory is torch.channels_last else "NCHW")
+def _network(label: str, task: Task, arrays: dict[str, Array], compiled: bool) -> Candidate:
+    memory = MEMORY_FORMATS[label]
+    label = f"{'compiled' if compiled else 'eager'} {label}"
     network = NETWORKS[task.network]
     model, groups = _build(network, weights_of(arrays))
     model = model.to(memory_format=memory)
@@ -104,7 +158,7 @@ def _candidate(task: Task, arrays: dict[str, Array], memory: Any, compiled: bool
 
         return Candidate(label, lambda: predict().numpy(), predict)
     groups = _merge(groups)
-    optimizer = torch.optim.Adam(groups, RATE, (BETA1, BETA2), EPSILON, fused=True)
+    optimizer = torch.optim.Adam(groups, RATE, BETAS, EPSILON, fused=True)
     batches = [(_nchw(x, memory), torch.from_numpy(y.argmax(1))) for x, y in batches_of(task, arrays)]
 
     def step(x: Any, y: Any) -> Any:
@@ -127,14 +181,3 @@ def _candidate(task: Task, arrays: dict[str, Array], memory: Any, compiled: bool
 
     timed = steps_candidate(label, step, batches)
     return Candidate(label, check, timed.run)
-
-
-def candidates(task: Task, arrays: dict[str, Array]) -> Any:
-    """One after the other, so that a model that is not faster is gone when the next is built."""
-    if task.kind == "epoch":
-        raise NotServed(OTHER_TASK)
-    for compiled in (False, True):
-        if compiled and os.environ.get("BENCH_NO_COMPILE"):
-            continue
-        for memory in (torch.contiguous_format, torch.channels_last):
-            yield _candidate(task, arrays, memory, compiled)

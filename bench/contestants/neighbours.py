@@ -1,4 +1,4 @@
-"""What an op does to its neighbours in TensorFlow: to a matmul after it and beside it, and to the number of threads."""
+"""How a convolution in a TensorFlow graph affects a matmul after it and beside it, and the number of threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-NAMES = ("neighbours",)
 FRAMEWORK = True
 INPUT, FILTERS, MATRIX = (128, 13, 13, 6), (3, 3, 6, 16), 512  # the second convolution of LeNet
 WARM, CALLS = 10, 30
@@ -33,7 +32,7 @@ def _op(whose: str) -> Any:
 
 
 class Server:
-    """The commands, in a process whose TensorFlow runs with one setting of inter_op and meets one kind of op."""
+    """The commands. A process has one setting of inter_op and one kind of op."""
 
     def __init__(self, module: ModuleType) -> None:
         self._graphs: dict[str, Any] = {}
@@ -57,7 +56,7 @@ class Server:
                 product = tf.matmul(a, b)
             with tf.control_dependencies([product]):
                 seconds = tf.timestamp() - begin
-            return seconds, y, product  # what nobody gets, TensorFlow leaves out
+            return seconds, y, product  # TensorFlow leaves out a result that is not returned
 
         @tf.function(autograph=False)
         def beside(x: Any, w: Any, a: Any, b: Any) -> Any:
@@ -74,13 +73,13 @@ class Server:
         }
 
     def threads(self) -> int:
-        """Of this process, once ops have run side by side."""
+        """The threads of this process after ops have run side by side."""
         for _ in range(WARM):
             self._graphs["parallel"]()
         return len(os.listdir("/proc/self/task"))
 
     def sample(self) -> dict[str, float]:
-        """Medians in seconds: of a matmul after the op, and of the op and a matmul together."""
+        """Median seconds of a matmul after the op, and of the op and a matmul together."""
         found = {}
         for name in ("after", "beside"):
             run, seconds = self._graphs[name], []

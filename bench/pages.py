@@ -1,0 +1,134 @@
+"""Writes the results in bench/results/ into the pages and pictures.
+
+A page marks a generated part with two comments, ``<!-- results: NAME -->`` and ``<!-- end of results -->``. What stands
+between them is replaced by the block of that name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench import accuracy, figures, headline, limits, profile, single_layers, training
+from bench.applications import tables as applications
+from bench.table import Table, ratio_cell
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/accelerate.md")
+PICTURES: dict[str, tuple[str, Callable[[dict[str, Any], Path], None]]] = {  # path -> results, and what draws them
+    "docs/benchmarks.png": ("layers", figures.layers),
+    "docs/training.png": ("training", figures.training),
+    "docs/headline.svg": ("headline", figures.headline),
+}
+BLOCK = re.compile(r"(<!-- results: ([\w -]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+
+
+def load(name: str) -> dict[str, Any]:
+    """A file of bench/results/."""
+    found: dict[str, Any] = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def provenance(report: dict[str, Any]) -> str:
+    """How, where and with which versions it was measured, and all that makes it doubtful."""
+    machine, threads = report["machine"], report.get("options", {}).get("threads")
+    where = [machine["cpu"], f"{threads} threads" if threads else "", machine.get("system", "")]
+    text = f"Measured by `{report['command']}` on {', '.join(filter(None, where))}"
+    if "versions" in report:
+        text += "; " + ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    text += "."
+    peak = report.get("peak", {})
+    if "after" in peak:
+        before, after = (peak[when] * 1e-9 for when in ("before", "after"))
+        text += f" FMA peak {before:.0f} GFLOP/s before the run, {after:.0f} after."
+    remarks = [*report["warnings"], *(f"void: {what} of the peak" for what in report.get("void", ()))]
+    return "\n\n".join([text, *(f"*{remark[0].upper()}{remark[1:]}.*" for remark in remarks)])
+
+
+def ratios_table(report: dict[str, Any]) -> Table:
+    table = Table("ratios", ["ratio of the times", ""])
+    for what, value in report["ratios"].items():
+        table.add(what, ratio_cell(value))
+    return table
+
+
+def headline_text(report: dict[str, Any]) -> str:
+    """The picture, with its figures as the alternative text, and what the reader should know of the run."""
+    parts = []
+    for result in report["results"]:
+        others = [name for name in headline.CONTESTANTS if name in result["contestants"] and name != "fastconv"]
+        shown = [f"{figures.NAMES[name]} {result['contestants'][name]['ratio']:.3g}x" for name in others]
+        parts.append(f"{result['title']}: {', '.join(shown)}")
+    alternative = f"Time relative to fastconv. {'. '.join(parts)}."
+    quality = report.get("remark", "")
+    if "peak" in report:
+        moved = f"{headline.change(report['peak']):.1%}"
+        quality = f"The peak of the CPU changed by {moved} during the run."
+        if not report["quiet"]:
+            spreads = [
+                f"{result['title']}, {figures.NAMES[name]} {least:.3g}x to {most:.3g}x"
+                for result, spread in zip(report["results"], report["spread"], strict=True)
+                for name, (least, most) in spread.items()
+            ]
+            quality = f"The quietest of {report['runs']} runs; {quality} All runs: {'; '.join(spreads)}."
+    where = f"{report['options']['threads']} threads of an {report['machine']['cpu']}, float32."
+    return f"![{alternative}](docs/headline.svg)\n\n{where} {quality}".rstrip()
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """Name and text of each generated part."""
+    layers, trained, networks, profiled = (load(name) for name in ("layers", "training", "applications", "profile"))
+    yield "headline", headline_text(load("headline"))
+    yield "layers run", provenance(layers)
+    yield "layers means", single_layers.means_table(layers).markdown()
+    for direction in dict.fromkeys(result["direction"] for result in layers["results"]):
+        yield f"layers {direction}", single_layers.direction_table(layers, direction).markdown()
+    yield "limits", limits.table(load("limits")).markdown()
+    yield "training run", provenance(trained)
+    for kind in training.KINDS:
+        yield f"training {kind}", training.task_table(trained, kind).markdown()
+    yield "training neighbours", training.neighbours_table(trained).markdown()
+    yield "training earlier", ratios_table(load("training_avx512")).markdown()
+    for kind in profiled["results"]:
+        step = f"{kind}: a step takes {profiled['results'][kind]['step_us'] / 1000:.3g} ms."
+        yield f"profile {kind}", f"{step}\n\n{profile.table(profiled, kind).markdown()}"
+    yield "accuracy", accuracy.table(load("accuracy")).markdown()
+    yield "applications run", provenance(networks)
+    yield "applications times", applications.times_table(networks).markdown()
+    yield "applications check", applications.check_table(networks).markdown()
+
+
+def render(text: str, found: dict[str, str]) -> str:
+    """A page with its generated parts replaced."""
+
+    def replace(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{found[match[2]]}\n\n{match[3]}"
+
+    return BLOCK.sub(replace, text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write all pages and pictures; with ``--check``, only say which are out of date."""
+    parser = argparse.ArgumentParser(prog="python -m bench pages", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; status 1 if a page or picture is stale")
+    check = parser.parse_args(arguments).check
+    found, stale = dict(blocks()), []
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        new = render(text, found)
+        if new != text:
+            stale.append(page)
+            if not check:
+                (ROOT / page).write_text(new, encoding="utf-8")
+    for picture, (name, draw) in PICTURES.items():
+        report, path = load(name), ROOT / picture
+        if not path.exists() or figures.digest(report).encode() not in path.read_bytes():
+            stale.append(picture)
+            if not check:
+                draw(report, path)
+    print("\n".join(f"{'stale' if check else 'written'}: {path}" for path in stale) or "all pages are up to date")
+    return 1 if check and stale else 0

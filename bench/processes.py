@@ -1,0 +1,209 @@
+"""Each library in a process of its own, commanded over a pipe and stopped while it is not its turn.
+
+Libraries have thread pools that spin for a while after their work is done, and settings (denormals, huge pages,
+allocators) that a process can have only once. In one process, the pool of the library that was timed last would take
+the CPU from the next. So each library has a long-lived process. It gets SIGSTOP after each command and SIGCONT before
+the next, and its first calls after that are not timed.
+
+All processes may use the same CPUs, as many as there are threads. All compute on the same numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from bench.contestants import Candidate, NotServed
+from bench.oracle import Array
+
+
+def _seconds(candidate: Candidate, calls: int) -> float:
+    """The mean of some calls."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        candidate.run()
+    return (time.perf_counter() - start) / calls
+
+
+class Server:
+    """The commands, in the library's process. A module may bring a `Server` of its own."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self.forget()
+
+    def prepare(self, task: Any, arrays: dict[str, Array]) -> dict[str, Any]:
+        """Build all candidates, choose the fastest, and give each one's result and time, or why it has none."""
+        seconds: dict[str, float] = {}
+        results: dict[str, Array] = {}
+        failed: dict[str, str] = {}
+        for candidate in self._module.candidates(task, arrays):
+            candidate.begin()
+            try:
+                results[candidate.label] = candidate.check()
+                duration = self._duration(candidate, task)
+            except Exception as error:  # a compiler that is missing, for instance
+                failed[candidate.label] = error_text(error)
+                continue
+            seconds[candidate.label] = duration
+            if self._chosen is None or duration < self._seconds:
+                self._chosen, self._seconds, self._task = candidate, duration, task
+        if self._chosen is None:
+            raise NotServed("; ".join(f"{label}: {why}" for label, why in failed.items()))
+        return {"variant": self._chosen.label, "variants": seconds, "failed": failed, "results": results}
+
+    @staticmethod
+    def _duration(candidate: Candidate, task: Any) -> float:
+        if candidate.seconds is not None:
+            return candidate.seconds()
+        # Minima: by then threads run and memory is there.
+        once = min(_seconds(candidate, 1) for _ in range(5))
+        calls = max(1, int(task.warm_seconds / once))
+        return min(_seconds(candidate, calls) for _ in range(3))
+
+    def sample(self) -> float:
+        """Seconds of one call, after calls that are not timed."""
+        candidate = self._chosen
+        if candidate is None:
+            raise NotServed("nothing is prepared")
+        candidate.begin()
+        if candidate.seconds is not None:
+            return candidate.seconds()
+        _seconds(candidate, max(1, round(self._task.warm_seconds / self._seconds)))
+        return _seconds(candidate, max(1, round(self._task.sample_seconds / self._seconds)))
+
+    def forget(self) -> None:
+        """Free the memory of a task."""
+        self._chosen: Candidate | None = None
+        self._seconds = 0.0
+        self._task: Any = None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what C++ code logs while a library loads. Errors still arrive, as exceptions."""
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _serve(
+    module_name: str, threads: int, cpus: list[int], pipe: Connection, folder: Path | None, environment: dict[str, str]
+) -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped orphan would stay for ever
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.sched_setaffinity(0, cpus)
+    os.environ.update(environment)
+    if folder is not None:
+        sys.path.insert(0, str(folder))
+    try:
+        with _quiet():
+            module = importlib.import_module(module_name)
+            version = module.setup(threads)
+        pipe.send((None, (module.FRAMEWORK, version)))
+    except Exception as error:
+        pipe.send((error_text(error), None))
+        return
+    server = getattr(module, "Server", Server)(module)
+    while True:
+        command, *arguments = pipe.recv()
+        try:
+            pipe.send((None, getattr(server, command)(*arguments)))
+        except Exception as error:
+            pipe.send((error_text(error), None))
+
+
+def error_text(error: BaseException) -> str:
+    """The first line of an error."""
+    first = (str(error).splitlines() or [""])[0]
+    return first if isinstance(error, NotServed) else f"{type(error).__name__}: {first}"[:200]
+
+
+class LibraryError(RuntimeError):
+    """An error in the library's process."""
+
+
+class Library:
+    """A library's process, seen from the benchmark's.
+
+    It imports `module`. `folder` is where the library is, if not where Python finds it anyway; `environment` is set
+    before the library loads.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        cpus: list[int],
+        module: str | None = None,
+        folder: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        context = multiprocessing.get_context("spawn")  # a forked child would inherit locks without their threads
+        self._pipe, theirs = context.Pipe()
+        module = module or f"bench.contestants.{name}"
+        arguments = module, threads, cpus, theirs, folder, environment or {}
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        self.name = name
+        try:
+            self.framework, self.version = self._receive()
+        except LibraryError:
+            self.close()
+            raise
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: int) -> None:
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, number)
+
+    def _receive(self) -> Any:
+        try:
+            error, answer = self._pipe.recv()
+        except EOFError as end:
+            self._process.join()
+            raise LibraryError(f"its process ended with status {self._process.exitcode}") from end
+        if error is not None:
+            raise LibraryError(error)
+        return answer
+
+    def command(self, name: str, *arguments: Any) -> Any:
+        """Call a method of the process's server; LibraryError if it raises."""
+        self._signal(signal.SIGCONT)
+        try:
+            self._pipe.send((name, *arguments))
+            return self._receive()
+        except BrokenPipeError as error:
+            raise LibraryError("its process has ended") from error
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

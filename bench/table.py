@@ -1,0 +1,72 @@
+"""A table, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as TerminalTable
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Its text; a note that only the terminal shows; whether it is good news, which the terminal colours."""
+
+    text: str
+    note: str = ""
+    good: bool | None = None
+
+    @property
+    def markup(self) -> str:
+        text = escape(self.text)
+        if self.good is not None:
+            colour = "green" if self.good else "red"
+            text = f"[{colour}]{text}[/{colour}]"
+        return f"{text} [dim]{escape(self.note)}[/dim]" if self.note else text
+
+
+@dataclass
+class Table:
+    """Headings and rows. The first `left` columns hold words, the others numbers."""
+
+    title: str
+    head: Sequence[str]
+    rows: list[Sequence[Cell | str]] = field(default_factory=list)
+    left: int = 1
+
+    def add(self, *cells: Cell | str) -> None:
+        self.rows.append(cells)
+
+    def markdown(self) -> str:
+        """The table without its title."""
+        rule = ["---" if column < self.left else "---:" for column in range(len(self.head))]
+        texts = [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in self.rows]
+        return "\n".join("| " + " | ".join(row) + " |" for row in [list(self.head), rule, *texts])
+
+    def print(self, console: Console) -> None:
+        table = TerminalTable(title=self.title, title_justify="left")
+        for column, heading in enumerate(self.head):
+            table.add_column(heading, justify="left" if column < self.left else "right")
+        for row in self.rows:
+            table.add_row(*(cell.markup if isinstance(cell, Cell) else escape(cell) for cell in row))
+        console.print(table)
+
+
+def time_cell(entry: dict[str, Any] | None, unit: str = "ms") -> Cell:
+    """A median with its spread; of a contestant that was not measured, a dash."""
+    if entry is None:
+        return Cell("-")
+    value = entry["median_us"]
+    text = f"{value / 1000:.4g}" if unit == "ms" else f"{value:.{1 if value < 100 else 0}f}"
+    spread = f"±{(entry['q3_us'] - entry['q1_us']) / value:.0%}" if "q1_us" in entry else ""
+    return Cell(text, spread)
+
+
+def ratio_cell(value: float | None, judged: bool = True) -> Cell:
+    """A ratio; red below 1 if it is `judged`."""
+    if value is None:
+        return Cell("-")
+    return Cell(f"{value:.2f}x", good=value >= 1 if judged else None)

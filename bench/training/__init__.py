@@ -1,1 +1,0 @@
-"""Training and inference of whole networks, paired. Run ``python -m bench.training --help``."""
