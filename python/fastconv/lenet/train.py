@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from fastconv.lenet.data import Digits
 from fastconv.lenet.model import CLASSES
+from fastconv.lenet.progress import EpochProgress
 
 PATIENCE = 3
 Images = npt.NDArray[np.float32]
@@ -158,14 +159,16 @@ def train(model: Any, split: Split, *, epochs: int, batch_size: int, seed: int) 
     stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE, restore_best_weights=True)
     before = signal.signal(signal.SIGINT, watch.handle)
     try:
-        model.fit(
-            batches(*split.train, batch_size, seed),
-            epochs=epochs,
-            validation_data=split.validation,
-            validation_batch_size=batch_size,
-            callbacks=[watch, stopping],
-            shuffle=False,  # the dataset does
-        )
+        with EpochProgress(watch.rows) as progress:
+            model.fit(
+                batches(*split.train, batch_size, seed),
+                epochs=epochs,
+                validation_data=split.validation,
+                validation_batch_size=batch_size,
+                verbose=0,
+                callbacks=[watch, progress, stopping],
+                shuffle=False,  # the dataset does
+            )
     except KeyboardInterrupt:
         if stopping.best_weights is None:
             raise
