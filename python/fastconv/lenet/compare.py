@@ -17,7 +17,7 @@ from fastconv.lenet.progress import figures
 from fastconv.lenet.train import Split, Watch, batches, ctrl_c_waits
 
 TITLES = {"keras": "Keras's layers", "fastconv": "fastconv's layers"}
-# From the same weights on the same batches, only roundings differ; but they grow, and an image on the edge may fall.
+# Both start from the same weights and see the same batches. Rounding errors grow, so that a few images may differ.
 ALLOWED = 0.003
 
 

@@ -37,7 +37,7 @@ def profile(model: Any, images: np.ndarray, seed: int = 1) -> list[LayerCost]:
     model : keras.Sequential
     images : numpy.ndarray, (batch, 28, 28, 1), float32
     seed : int, optional
-        Of the random gradients that come from behind each layer.
+        Of the random gradients of the outputs of each layer.
 
     Returns
     -------
