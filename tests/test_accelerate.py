@@ -326,15 +326,15 @@ def test_what_stays_and_why(
     op = ", but calls TensorFlow's own op: TensorFlow is faster in bfloat16 on this CPU: 1 x 1 convolution of stride 1"
     bfloat_op = op if bfloat16 else ""
     for line in (
-        r"in_time +Conv2D +is fastconv's now\n",
-        r"mine +Mine +stays: a subclass of Conv2D",
-        rf"bfloat +Conv2D +is fastconv's now{bfloat_op}\n",
-        rf"own_bfloat +Conv2D +is fastconv's already{bfloat_op}\n",
-        r"half +Conv2D +is fastconv's now\n",
-        r"reduction +GlobalAveragePooling2D +stays: TensorFlow reduces as fast",
-        r"double +Conv2D +is fastconv's now",
-        r"ours +Conv2D +is fastconv's already",
-        r"not of a kind that fastconv has: .*2 Dense",
+        r"in_time +│ Conv2D +│ is fastconv's now +│\n",
+        r"mine +│ Mine +│ stays: a subclass of Conv2D",
+        rf"bfloat +│ Conv2D +│ is fastconv's now{bfloat_op} +│\n",
+        rf"own_bfloat +│ Conv2D +│ is fastconv's already{bfloat_op} +│\n",
+        r"half +│ Conv2D +│ is fastconv's now +│\n",
+        r"reduction +│ GlobalAveragePooling2D +│ stays: TensorFlow reduces as fast",
+        r"double +│ Conv2D +│ is fastconv's now",
+        r"ours +│ Conv2D +│ is fastconv's already",
+        r"of other kinds, which stay: .*2 Dense",
         rf"mixture: {len(ours(fast))} of \d+ layers are fastconv's",
     ):
         assert re.search(line, text), (line, text)

@@ -33,7 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "config":
             fastconv.show_config()
         else:
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow's import; users read our lines
             from fastconv.lenet import command
 
             command.run(options)

@@ -18,5 +18,5 @@ def stock_class(cls: type) -> type:
 
 
 def change_class(layer: Any, cls: type) -> None:
-    """Ours add no state to Keras's: so the object, its variables, and all who hold them, can stay."""
+    """Our layers add no state to Keras's. The object and its variables therefore stay the same."""
     object.__setattr__(layer, "__class__", cls)

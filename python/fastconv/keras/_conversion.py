@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 import fastconv.keras
+from fastconv._console import print_table
 from fastconv.keras._classes import change_class, stock_class
 from fastconv.keras._copying import copy_model
 from fastconv.keras._fused import FUSED
@@ -33,7 +34,7 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
     if inplace:
         _changed_in_place.add(model)
     if verbose:
-        print(_report(model, fates))
+        _print_report(model, fates)
     return model
 
 
@@ -80,16 +81,16 @@ def _stock_op(layer: Any) -> str:
     return f", but calls TensorFlow's own op: {why}" if why else ""
 
 
-def _report(model: Any, fates: dict[Any, tuple[type | None, str]]) -> str:
-    told = [(layer.name, type(layer).__name__, why) for layer, (_, why) in fates.items() if why]
-    names, classes = (max((len(row[i]) for row in told), default=0) for i in (0, 1))
-    lines = [f"{name:{names}}  {cls:{classes}}  {why}" for name, cls, why in told]
-    others = Counter(type(layer).__name__ for layer, (_, why) in fates.items() if not why)
+def _print_report(model: Any, fates: dict[Any, tuple[type | None, str]]) -> None:
+    rows = [(layer.name, type(layer).__name__, fate) for layer, (_, fate) in fates.items() if fate]
+    if rows:
+        print_table(["Layer", "Type", "What becomes of it"], rows, text=3)
+    others = Counter(type(layer).__name__ for layer, (_, fate) in fates.items() if not fate)
     if others:
         kinds = ", ".join(f"{count} {name}" for name, count in others.most_common())
-        lines.append(f"not of a kind that fastconv has: {kinds}")
+        print(f"of other kinds, which stay: {kinds}")
     served = sum(stock_class(type(layer)) is not type(layer) for layer in fates)
-    return "\n".join([*lines, f"{model.name}: {served} of {len(fates)} layers are fastconv's"])
+    print(f"{model.name}: {served} of {len(fates)} layers are fastconv's")
 
 
 def _compile_functions_anew(model: Any) -> None:

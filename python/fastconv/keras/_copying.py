@@ -1,4 +1,4 @@
-"""Copies of models with all their state, on the way of their configs."""
+"""Copies of models, made from their configs, with all their state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_REASON = 120  # characters of an error that is not ours
 
 
 class _CannotCopy(Exception):
-    """What keeps a model from being copied, and what would do."""
+    """Why a model cannot be copied, and what to change."""
 
 
 def copy_model(model: Any) -> Any:
@@ -35,7 +35,7 @@ def copy_model(model: Any) -> Any:
     Raises
     ------
     ValueError
-        If the configs of its parts don't say enough to make them again.
+        If the config of a part is not enough to make it again.
     """
     try:
         copies = _Copies()
@@ -97,7 +97,7 @@ class _Copies:
         return copy if type(model) is type(copy) else type(model)(copy.input, copy.output, name=model.name)
 
     def check(self, model: Any, copy: Any) -> None:
-        """That they are alike in layers and weights."""
+        """Raise `_CannotCopy` unless both have the same layers and weights."""
         if _classes(model) == _classes(copy) and _shapes(model) == _shapes(copy):
             return
         holders: dict[int, str] = {}

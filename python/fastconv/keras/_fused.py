@@ -14,7 +14,7 @@ from fastconv.tensorflow.relu_fusion import fused_relu
 
 
 class _Fused(keras.Layer):  # type: ignore[misc]
-    """A layer that is a ReLU, unless somebody has changed it since."""
+    """A layer that was a ReLU when it was fused. Its attributes may have been changed since."""
 
     def call(self, inputs: Any) -> Any:
         with remedy_for_converters():

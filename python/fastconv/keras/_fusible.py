@@ -48,7 +48,7 @@ def _edges(part: Any) -> Iterator[tuple[Any, Any, bool]]:
 
 
 def _is_linear(layer: Any) -> bool:
-    """Whether it is a convolution on our kernels whose outputs nobody has changed, nor looks at for a loss."""
+    """Whether it is a convolution on our kernels without activation and without activity regularizer."""
     return (
         type(layer) in (keras.layers.Conv2D, convolutional.Conv2D)
         and layer.activation is keras.activations.linear

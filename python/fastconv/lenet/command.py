@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import fastconv
+from fastconv.lenet._quiet_import import import_keras, silence_tensorflow
 
 if TYPE_CHECKING:
     from fastconv.lenet.train import Result, Split
@@ -24,8 +25,9 @@ def run(options: argparse.Namespace) -> None:
     ValueError, ImportError
         With a message for the user; before the training, wherever that can be known.
     """
+    silence_tensorflow()
     _check_packages(options)
-    # Without TensorFlow so far: what is wrong shall show at once, not after its import.
+    # TensorFlow's import takes seconds. What can be checked without it is checked first.
     from fastconv.lenet.output import COMPARE_FILES, FILES, check_out
 
     if options.compare and (options.profile or options.layers == "keras"):
@@ -46,6 +48,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"{available} training images are too few, it takes 6 ({digits.source})")
     print(f"data: {digits.source}")
 
+    import_keras()
     from fastconv.lenet.model import build, compile_model
     from fastconv.lenet.train import ctrl_c_waits, split_digits, train
 
@@ -64,10 +67,10 @@ def run(options: argparse.Namespace) -> None:
         compile_model(model, options.learning_rate)
         model.summary()
     if options.profile:
-        from fastconv.lenet.profile import print_table, profile
+        from fastconv.lenet.profile import print_costs, profile
 
         batch = split.train[0][: options.batch_size]
-        print_table(profile(model, batch), len(batch))
+        print_costs(profile(model, batch), len(batch))
     result = train(model, split, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
     if options.out is not None:
         _write(options, model, split, result)
@@ -78,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace, split: Split) -> None:
-    from fastconv.lenet.compare import compare, describe, require_same_accuracy
+    from fastconv.lenet.compare import compare, print_comparison, require_same_accuracy
     from fastconv.lenet.figures import draw_comparison
     from fastconv.lenet.output import write_all, write_metrics
 
@@ -104,7 +107,7 @@ def _compare(options: argparse.Namespace, split: Split) -> None:
             },
         )
         print(f"written to {options.out}: the picture and the figures")
-    print(describe(runs))
+    print_comparison(runs)
     require_same_accuracy(runs, len(split.test[0]))
 
 
@@ -126,9 +129,8 @@ def _versions() -> dict[str, str]:
 
 
 def _check_packages(options: argparse.Namespace) -> None:
-    needed = ["tensorflow", "keras"]
+    needed = ["tensorflow", "keras", "rich"]
     needed += ["matplotlib"] if options.out is not None else []
-    needed += ["rich"] if options.profile else []
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"

@@ -11,11 +11,13 @@ from typing import Any
 
 import keras
 
+from fastconv._console import print_table
 from fastconv.lenet.model import build, compile_model
+from fastconv.lenet.progress import figures
 from fastconv.lenet.train import Split, Watch, batches, ctrl_c_waits
 
 TITLES = {"keras": "Keras's layers", "fastconv": "fastconv's layers"}
-# From the same weights on the same batches, only roundings differ; but they grow, and an image on the edge may fall.
+# Both start from the same weights and see the same batches. Rounding errors grow, so that a few images may differ.
 ALLOWED = 0.003
 
 
@@ -114,11 +116,7 @@ def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float,
                 row = watch.rows[-1]
                 run.history.append(row)
                 run.steps.append(clock.seconds)
-                print(
-                    f"epoch {epoch + 1}/{epochs}  {run.title:17}  loss {row['loss']:.4f}  "
-                    f"accuracy {row['accuracy']:.4f}  {row['seconds']:.2f} s",
-                    flush=True,
-                )
+                print(f"epoch {epoch + 1}/{epochs}  {run.title:17}  {figures(row)}", flush=True)
     finally:
         signal.signal(signal.SIGINT, before)
     for name, run in runs.items():
@@ -127,18 +125,22 @@ def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float,
     return runs
 
 
-def describe(runs: dict[str, Run]) -> str:
-    """A small table of both, and how many times as long Keras's layers take."""
+def print_comparison(runs: dict[str, Run]) -> None:
+    """Print both side by side, and how many times as long Keras's layers take."""
     stock, ours = runs["keras"], runs["fastconv"]
-    step, epoch = stock.step_ms / ours.step_ms, stock.epoch_seconds / ours.epoch_seconds
-    lines = [
-        f"{'':13}  {stock.title:>17}  {ours.title:>17}",
-        f"{'step':13}  {stock.step_ms:>14.3f} ms  {ours.step_ms:>14.3f} ms  {step:5.2f}x",
-        f"{'epoch':13}  {stock.epoch_seconds:>15.2f} s  {ours.epoch_seconds:>15.2f} s  {epoch:5.2f}x",
-        f"{'test loss':13}  {stock.test_loss:>17.4f}  {ours.test_loss:>17.4f}",
-        f"{'test accuracy':13}  {stock.test_accuracy:>17.4f}  {ours.test_accuracy:>17.4f}",
-    ]
-    return "\n".join(lines)
+
+    def times(a: float, b: float, unit: str, digits: int) -> list[str]:
+        return [f"{a:.{digits}f} {unit}", f"{b:.{digits}f} {unit}", f"{a / b:.2f}x"]
+
+    print_table(
+        ["", stock.title, ours.title, "ratio"],
+        [
+            ["step", *times(stock.step_ms, ours.step_ms, "ms", 3)],
+            ["epoch", *times(stock.epoch_seconds, ours.epoch_seconds, "s", 2)],
+            ["test loss", f"{stock.test_loss:.4f}", f"{ours.test_loss:.4f}", ""],
+            ["test accuracy", f"{stock.test_accuracy:.4f}", f"{ours.test_accuracy:.4f}", ""],
+        ],
+    )
 
 
 def require_same_accuracy(runs: dict[str, Run], test_images: int) -> None:

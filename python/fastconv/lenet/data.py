@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.lenet._quiet_import import import_keras
+
 _URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 _CONNECT_SECONDS = 3.0
 _STALL_SECONDS = 15.0
@@ -200,8 +202,7 @@ def _download() -> Path | None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_STALL_SECONDS)
     try:
-        import keras  # may be missing: the NumPy example needs no framework
-
+        keras = import_keras()  # here, as the NumPy example needs no framework
         return Path(keras.utils.get_file("mnist.npz", origin=_URL))
     except Exception as error:  # urllib's errors, and Keras wraps some in a bare Exception
         print(f"MNIST could not be downloaded: {_one_line(error)}")

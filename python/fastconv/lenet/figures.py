@@ -57,7 +57,7 @@ def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> Non
     figure = Figure(figsize=(12, 14), layout="constrained")
     heights = [2.2, *(3.5 if "x6" in title else 1.6 if len(images) == 6 else 1.1 for title, images, _ in rows)]
     panels: Any = figure.subfigures(len(rows) + 1, 1, height_ratios=heights)
-    panels[0].suptitle(f"a digit of the test images, taken for a {guess}", fontsize=10)
+    panels[0].suptitle(f"A test image, which the model reads as {guess}", fontsize=10)
     axes = panels[0].subplots()
     axes.imshow(image[..., 0], cmap="gray", interpolation="nearest")
     axes.axis("off")

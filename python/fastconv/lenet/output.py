@@ -1,4 +1,4 @@
-"""The folder of `--out`: checked before the training, filled after it, and nothing of the user's lost on the way."""
+"""The folder of `--out`. It is checked before the training and filled after it; no file of the user is lost."""
 
 from __future__ import annotations
 

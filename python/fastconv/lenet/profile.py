@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fastconv._console import print_table
+
 _REPETITIONS = 30
 _WARM_UP = 3
-_WIDTH = 125  # of the table where there is no terminal to set it
 
 
 class LayerCost(NamedTuple):
@@ -36,7 +37,7 @@ def profile(model: Any, images: np.ndarray, seed: int = 1) -> list[LayerCost]:
     model : keras.Sequential
     images : numpy.ndarray, (batch, 28, 28, 1), float32
     seed : int, optional
-        Of the random gradients that come from behind each layer.
+        Of the random gradients of the outputs of each layer.
 
     Returns
     -------
@@ -117,30 +118,34 @@ def _shape_formula(layer: Any, inside: tuple[int, ...], outside: tuple[int, ...]
     return f"{shape}: floor(({inside[0]} + 0 - {window}) / {stride}) + 1 = {outside[0]}"
 
 
-def print_table(costs: list[LayerCost], batch_size: int) -> None:
+def print_costs(costs: list[LayerCost], batch_size: int) -> None:
     """Print the costs as a table."""
-    from rich.console import Console
-    from rich.table import Table
 
     def rate(gflops: float | None) -> str:
         return "-" if gflops is None else f"{gflops:.2f}"
 
-    table = Table(title=f"Each layer alone, batch {batch_size}, median of {_REPETITIONS}")
-    table.add_column("layer")
-    table.add_column("output shape (formula)")
-    for heading in ("parameters", "forward ms", "GFLOP/s", "backward ms", "GFLOP/s"):
-        table.add_column(heading, justify="right")
-    for cost in costs:
-        table.add_row(
-            cost.name,
-            cost.output,
-            f"{cost.parameters:,}",
-            f"{cost.forward_ms:.3f}",
-            rate(cost.forward_gflops),
-            f"{cost.backward_ms:.3f}",
-            rate(cost.backward_gflops),
-        )
-    console = Console()
-    if console.width < _WIDTH and not console.is_terminal:
-        console = Console(width=_WIDTH)
-    console.print(table)
+    print_table(
+        [
+            "layer",
+            "output shape (formula)",
+            "parameters",
+            "forward ms",
+            "GFLOP/s",
+            "backward ms",
+            "GFLOP/s",
+        ],
+        [
+            [
+                cost.name,
+                cost.output,
+                f"{cost.parameters:,}",
+                f"{cost.forward_ms:.3f}",
+                rate(cost.forward_gflops),
+                f"{cost.backward_ms:.3f}",
+                rate(cost.backward_gflops),
+            ]
+            for cost in costs
+        ],
+        title=f"Each layer alone, batch {batch_size}, median of {_REPETITIONS}",
+        text=2,
+    )

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from fastconv.lenet.data import Digits
 from fastconv.lenet.model import CLASSES
+from fastconv.lenet.progress import EpochProgress
 
 PATIENCE = 3
 Images = npt.NDArray[np.float32]
@@ -58,7 +59,7 @@ def split_digits(digits: Digits, seed: int, limit: int | None = None) -> Split:
 
 
 def batches(images: Images, labels: Images, batch_size: int, seed: int) -> Any:
-    """A dataset whose every pass is in a new order, drawn by a NumPy generator: no thread has a say in it."""
+    """A dataset that gives the images in a new order in each pass. The order follows from the seed alone."""
     # Its own stream, so that it repeats nothing of what the split drew from the same seed.
     random = np.random.default_rng([seed, 1])
     steps = -(-len(images) // batch_size)
@@ -80,8 +81,8 @@ def batches(images: Images, labels: Images, batch_size: int, seed: int) -> Any:
 class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps one row for each finished epoch, and ends the training between two batches after Ctrl-C.
 
-    A KeyboardInterrupt out of nowhere could hit TensorFlow in the middle of a call; a flag cannot. The second Ctrl-C
-    raises it all the same.
+    A KeyboardInterrupt could hit TensorFlow in the middle of a call. The first Ctrl-C therefore only sets a flag; the
+    second one raises KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:
@@ -113,10 +114,10 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def ctrl_c_waits() -> Iterator[None]:
-    """Ctrl-C ends what stands in this context at its end; the second one at once.
+    """Delay a Ctrl-C until the end of the context. A second one interrupts at once.
 
-    For building models, which takes a second: there, a KeyboardInterrupt out of nowhere hits callbacks of the garbage
-    collector, where Python ignores it, and code of TensorFlow's that crashes.
+    Use it while models are built, which takes a second. There, a KeyboardInterrupt may be raised in a callback of the
+    garbage collector, where Python ignores it, or crash TensorFlow.
     """
     watch = Watch()
     before = signal.signal(signal.SIGINT, watch.handle)
@@ -158,14 +159,16 @@ def train(model: Any, split: Split, *, epochs: int, batch_size: int, seed: int) 
     stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE, restore_best_weights=True)
     before = signal.signal(signal.SIGINT, watch.handle)
     try:
-        model.fit(
-            batches(*split.train, batch_size, seed),
-            epochs=epochs,
-            validation_data=split.validation,
-            validation_batch_size=batch_size,
-            callbacks=[watch, stopping],
-            shuffle=False,  # the dataset does
-        )
+        with EpochProgress(watch.rows) as progress:
+            model.fit(
+                batches(*split.train, batch_size, seed),
+                epochs=epochs,
+                validation_data=split.validation,
+                validation_batch_size=batch_size,
+                verbose=0,
+                callbacks=[watch, progress, stopping],
+                shuffle=False,  # the dataset does
+            )
     except KeyboardInterrupt:
         if stopping.best_weights is None:
             raise
