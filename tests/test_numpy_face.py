@@ -36,7 +36,7 @@ def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays
     pooled = random(2, 3, 3, 4, dtype=dtype)
     conv: dict[str, Any] = {"strides": 2, "padding": ((1, 1), (0, 1))}
     pool: dict[str, Any] = {"ksize": (3, 2), "strides": (3, 4)}
-    behind: dict[str, Any] = {"ksize": 2, "pool_padding": "SAME"}
+    behind: dict[str, Any] = {"pool_size": 2, "pool_padding": "SAME"}
     taps = np.random.default_rng(0).integers(0, 2, (2, 3, 3, 6)).astype(np.uint8)
     taps[:, 2, 2] = 0  # one pixel only
     table: dict[str, tuple[dict[str, Any], Arrays]] = {
@@ -63,8 +63,14 @@ def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays
             {"input": x, "filters": filters, "bias": random(6, dtype=dtype)},
         ),
         "conv2d_max_pool2d_backprop": (
-            {**conv, **behind},
-            {"input": x, "filters": filters, "taps": taps, "grad": random(2, 3, 3, 6, dtype=dtype)},
+            {**conv, **behind, "activation": "relu"},
+            {
+                "input": x,
+                "filters": filters,
+                "taps": taps,
+                "grad": random(2, 3, 3, 6, dtype=dtype),
+                "output": np.maximum(random(2, 3, 3, 6, dtype=dtype)[::-1], 0),
+            },
         ),
     }
 
@@ -293,7 +299,7 @@ def to_nchw(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
 
 
-IMAGES = {"input", "out_backprop", "orig_input", "orig_output", "grad"}
+IMAGES = {"input", "out_backprop", "orig_input", "orig_output", "grad", "output"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -307,8 +313,8 @@ def test_nchw_is_nhwc_transposed(name: str, dtype: Any) -> None:
     else:
         keywords |= {"ksize": (1, 1, 3, 2), "strides": (1, 1, 3, 4)}
     if "max_pool2d" in name and "conv2d" in name:
-        keywords = {key: value for key, value in keywords.items() if key != "ksize"} | {"pool_padding": "SAME"}
-    if name in ("conv2d", "conv2d_max_pool2d"):
+        keywords |= {"pool_size": 2, "pool_padding": "SAME"}
+    if name in ("conv2d", "conv2d_max_pool2d", "conv2d_max_pool2d_backprop"):
         keywords["activation"] = "relu"
     shape = {
         "conv2d_backprop_input": {"input_sizes": (2, 4, 9, 10)},

@@ -69,15 +69,18 @@ def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = No
     """`value` as a floating-point tensor, of the dtype of the call's first tensor, `other`."""
     if value is None:
         raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
-    if isinstance(value, PackedFilters):
-        raise TypeError(
-            f"{name} must be a tensor of float32 or float64, got PackedFilters, which are for NumPy's functions; in a "
-            "tf.function, filters given as a NumPy array or a constant are packed once"
-        )
     hint = other[1].dtype if other else tf.float32
     if isinstance(value, (np.ndarray, np.generic)):
         hint = None  # TensorFlow would cast it
-    result = tf.convert_to_tensor(value, dtype_hint=hint)
+    try:
+        result = tf.convert_to_tensor(value, dtype_hint=hint)
+    except (TypeError, ValueError):
+        if not isinstance(value, PackedFilters):
+            raise
+        raise TypeError(
+            f"{name} must be a tensor of float32 or float64, got PackedFilters, which are for NumPy's functions; in a "
+            "tf.function, filters given as a NumPy array or a constant are packed once"
+        ) from None
     _limit_threads()
     _refuse_xla()
     if result.dtype not in (tf.float32, tf.float64):
