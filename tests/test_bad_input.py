@@ -534,7 +534,7 @@ def test_unknown_activation(name: str) -> None:
 def test_unknown_algorithm(name: str) -> None:
     with pytest.raises(ValueError, match=r"^algorithm must be 'auto', .*, got 'fft'"):
         call(name, algorithm="fft")
-    with pytest.raises(ValueError, match=r"^algorithm 'winograd' serves 3x3 and 5x5 filters with strides 1"):
+    with pytest.raises(ValueError, match=r"^algorithm 'winograd' supports only 3x3 and 5x5 filters with strides 1"):
         call(name, algorithm="winograd", dilations=2)
     with pytest.raises(TypeError, match=r"^algorithm must be .*, got None"):
         call(name, algorithm=None)
