@@ -1,5 +1,5 @@
-// Plans the gradients of a convolution and of the max pooling of its output. The choice of a way follows from the sizes
-// of one image, so it does not depend on the batch.
+// Plans the gradients of a convolution and of the max pooling of its output. Whether a kernel pays follows from the
+// sizes of one image, not from the batch.
 #include "algorithms/max_pool_fused_plan.h"
 
 #include "core/for_type.h"
@@ -18,7 +18,7 @@ constexpr std::int64_t kInputBytes = 1 << 20;    // inputs of these images; they
 constexpr std::int64_t kShiftBytes = 48 << 10;   // shifted filters: each image reads them again, mostly from L1
 constexpr std::int64_t kColumnBytes = 128 << 10; // columns or patches of an image: they stay in L2
 constexpr std::int64_t kLongestRow = 1024;       // windows of a row, one chain of additions: bounds the rounding error
-constexpr std::int64_t kMostFilterValues = 4 << 10; // each part has its own sums of all filter values
+constexpr std::int64_t kMostFilterValues = 4 << 10; // most filter values: each part has its own sums of all
 
 /// Properties of the kernels of one data type and ISA.
 struct Vectors {

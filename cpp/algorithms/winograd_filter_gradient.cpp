@@ -3,8 +3,8 @@
 //
 // The 36*C*K sums cause most of the memory traffic. If channels are few, all sums stay in the L2 cache of one thread,
 // and tiles stream through them. The tiles are then cut into parts, each with its own taps. If channels are many, the
-// points of a chunk of tiles are written to memory. A task then takes a block of channels x filters through all points
-// to the taps, and its sums stay in L2. Either way, the order of a sum follows from the problem, not from the threads.
+// points of a chunk of tiles are written to memory. A task then computes the taps of a block of channels x filters at
+// all points, and its sums stay in L2. Either way, the order of a sum follows from the problem, not from the threads.
 #include "algorithms/algorithms.h"
 #include "algorithms/winograd.h"
 #include "algorithms/winograd_tiles.h"

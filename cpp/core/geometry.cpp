@@ -56,7 +56,7 @@ struct SpatialNames {
     const char* output = "the output";
 };
 
-// Resolves the output size and the padding of one spatial axis by TensorFlow's rule. With SAME, an odd row goes after.
+// Resolves the output size and padding of one spatial axis by TensorFlow's rule. With SAME, an odd row goes to the end.
 Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                   Padding::Mode mode, std::int64_t before, std::int64_t after, const SpatialNames& names = {}) {
     std::int64_t extent = 0;

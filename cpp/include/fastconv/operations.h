@@ -60,7 +60,7 @@ struct Call {
     bool attributes_known = true; // false in partial calls only
 
     std::array<Shape, most_outputs> outputs;
-    // Set if the call is complete and the operation contains a convolution, or a pooling.
+    // Set in complete calls, if the operation contains a convolution or a pooling.
     ConvProblem convolution;
     PoolProblem pooling;
 
