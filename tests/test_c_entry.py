@@ -224,7 +224,7 @@ WRONG: dict[str, tuple[list[Any], list[Any], Any, str]] = {
     "too many outputs": ([X, W, None], [Y, Y], {}, "conv2d has 1 outputs, got 2"),
     "attribute": ([X, W, None], [Y], {"stride": 1}, "conv2d has no attribute 'stride'"),
     "attribute of another": ([X, W, None], [Y], {"ksize": 1}, "conv2d has no attribute 'ksize'"),
-    "attribute twice": ([X, W, None], [Y], [attribute("strides", 1)] * 2, "strides must be given once"),
+    "attribute twice": ([X, W, None], [Y], [attribute("strides", 1)] * 2, "strides must not be given twice"),
     "attribute without a name": ([X, W, None], [Y], [Attribute()], "name of attribute 0 must not be null"),
     "attribute without a value": ([X, W, None], [Y], [Attribute(b"strides")], "strides must have either a text or"),
     "many numbers": ([X, W, None], [Y], {"padding": [0] * 9}, "padding must have 1 to 8 numbers, got 9"),

@@ -1,4 +1,4 @@
-// What an algorithm is: an object that says what it serves and what that costs, plans it, and runs the plan.
+// An algorithm is an object. It says what it serves and what that costs, makes a plan, and runs the plan.
 #pragma once
 
 #include "algorithms/correlation.h"
@@ -12,7 +12,7 @@
 
 namespace fastconv {
 
-/// What an algorithm is asked to compute: a filter gradient, or one correlation of the other two directions.
+/// What to compute: a filter gradient, or one correlation of a forward pass or an input gradient.
 struct Request {
     const ConvProblem& layer; // NHWC
     Direction direction;
@@ -31,15 +31,15 @@ struct Request {
     }
 };
 
-/// What a plan is made of, for explain().
+/// The facts of a plan that explain() reports.
 struct PlanSummary {
     const char* kernel = "";
     std::int64_t tile_pixels = 0, tile_filters = 0, tasks = 0;
-    std::int64_t shared_bytes = 0, thread_bytes = 0; // scratch memory of the call, and of each of its threads
+    std::int64_t shared_bytes = 0, thread_bytes = 0; // scratch memory of the call, and of each thread
     double multiplications = 0;
 };
 
-/// What an algorithm decided: blocks, tiles, tasks. Each algorithm has its own kind.
+/// The decisions of an algorithm: blocks, tiles, tasks. Each algorithm derives its own class.
 struct Decisions {
     Decisions() = default;
     virtual ~Decisions() = default;
@@ -68,7 +68,7 @@ struct Algorithm {
     void (*run)(const Decisions& decisions, const Operands<T>& operands);
 };
 
-/// All that was decided about one direction of a layer: the passes that compute it, one after the other.
+/// The plan of one direction of a layer: the passes that compute it, one after the other.
 template <class T>
 class ConvPlan : public Plan {
   public:
@@ -79,7 +79,7 @@ class ConvPlan : public Plan {
     void run(const Operands<T>& operands) const {
         for (const Pass& pass : passes_) pass.algorithm->run(*pass.decisions, operands);
     }
-    /// Passes run one after the other: their work adds up, their memory does not.
+    /// Passes run one after the other, so their work adds up and their memory does not.
     PlanSummary summary() const {
         PlanSummary all;
         for (const Pass& pass : passes_) {

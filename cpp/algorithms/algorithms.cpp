@@ -1,4 +1,4 @@
-// The one ordered list of convolution algorithms. Of equal cost, the first is taken.
+// The one ordered list of convolution algorithms. If costs are equal, the first is taken.
 #include "algorithms/algorithms.h"
 
 #include "algorithms/depthwise.h"
@@ -48,7 +48,7 @@ const AlgorithmList<T>& algorithms() {
     return g_algorithms<T>.get(make_list<T>);
 }
 
-/// Whether the algorithm may be taken where the caller named one, or where something must be computed again.
+/// Whether the request allows this algorithm, by the name that the caller gave or because it needs a direct sum.
 template <class T>
 bool may_be_taken(const Algorithm<T>& algorithm, const Request& request) {
     if (request.only_direct) return std::string_view(algorithm.family) == "direct";
@@ -70,7 +70,7 @@ const Algorithm<T>& cheapest(const Request& request) {
         least = cost;
     }
     if (best == nullptr)
-        throw InvalidArgument("no algorithm serves this convolution"); // check_named_algorithm refuses most
+        throw InvalidArgument("no algorithm can compute this convolution"); // check_named_algorithm refuses most cases
     return *best;
 }
 
@@ -107,17 +107,17 @@ void check_named_algorithm(const ConvProblem& problem, const char* filters_name)
             if (algorithm->serves(request)) return;
             if (algorithm->limits != nullptr) limits = algorithm->limits;
         }
-        fail("algorithm '", algorithm_names()[static_cast<std::size_t>(problem.algorithm)], "' serves ", limits, "; ",
-             filters_name, " ", show(problem.filter_dims()), " with strides ",
+        fail("algorithm '", algorithm_names()[static_cast<std::size_t>(problem.algorithm)], "' supports only ", limits,
+             ", got ", filters_name, " of shape ", show(problem.filter_dims()), " with strides ",
              show({problem.stride_h, problem.stride_w}), ", dilations ", show({problem.dilation_h, problem.dilation_w}),
-             " and ", problem.groups, " groups need 'direct'");
+             " and ", problem.groups, problem.groups == 1 ? " group" : " groups", "; use 'auto' or 'direct'");
     });
 }
 
 const char* algorithm_family(const ConvProblem& layer, Direction direction) {
     return for_type(layer.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        // An input gradient has the same family: Winograd's cost over that of direct does not depend on channels.
+        // An input gradient has the same family, because Winograd's cost relative to direct is independent of channels.
         const Request request{layer, direction, forward_correlation(layer), 1, false};
         return cheapest<T>(request).family;
     });

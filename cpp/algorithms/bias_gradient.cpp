@@ -1,9 +1,9 @@
-// The gradient of a bias: the sum of the output's gradient over all pixels, or of what a ReLU lets pass of it.
+// The gradient of a bias: the sum of the output's gradient over all pixels, masked first if there is a fused ReLU.
 //
-// The kernel sums chunks of rows in the data type; the sums of the chunks are added in double. A row is a pixel, or so
-// many pixels of few channels that they fill whole vectors. Rows are divided into parts, one task each. Parts and
-// chunks follow from the problem alone: the bits do not depend on the number of threads, and the error does not grow
-// with the number of pixels.
+// The kernel sums chunks of rows in the data type. The sums of the chunks are added in double, so the error does not
+// grow with the number of pixels. A row is one pixel. If channels are few, it is as many pixels as fill whole vectors.
+// Rows are divided into parts, one task each. Parts and chunks follow from the problem alone, so the bits do not depend
+// on the number of threads.
 #include "core/for_type.h"
 #include "core/isa.h"
 #include "core/numbers.h"
@@ -24,12 +24,12 @@ constexpr std::int64_t kChunkRows = 256;
 template <class T>
 struct Tensors {
     const T* out_backprop;
-    const T* features; // may be null, and `masked` too
+    const T* features; // may be null; `masked` is then null, too
     T* masked;
 };
 
-/// Adds to totals[i] the sum of column i over dense rows, the first of which starts at value `at`. `sums` has room for
-/// the sums of a chunk.
+/// Adds the sum of each column i to totals[i]. Rows are dense, and the first one starts at value `at`. `sums` has room
+/// for the sums of a chunk.
 template <class T>
 void add_columns(const Tensors<T>& tensors, std::int64_t at, std::int64_t rows, std::int64_t columns,
                  std::vector<T>& sums, double* totals) {

@@ -1,4 +1,4 @@
-// The form that forward pass and input gradient share: every output pixel reads a window of its input. No data.
+// A correlation: the common form of forward passes and input gradients. Every output pixel reads a window of the input.
 #pragma once
 
 #include "algorithms/padded_tile.h"
@@ -18,13 +18,13 @@ namespace fastconv {
 struct Correlation {
     Windows windows;
     std::int64_t n, groups, c, k;                     // c, k: of one group
-    std::int64_t input_start, image, pixel, group_in; // where the input starts, from image to image, pixel, group
+    std::int64_t input_start, image, pixel, group_in; // offset of the input; strides of images, pixels and groups
     std::int64_t filters_start; // element (g, i, j, c, k) is at filters_start + g*f_group + i*f_i + ...
     std::int64_t f_group, f_i, f_j, f_c, f_k;
     std::int64_t output_start, out_image, out_row, out_pixel, out_group;
     std::int64_t bias_start;
-    bool accumulate; // adds to what the output holds: a later part of a sum
-    bool finish;     // adds the bias and applies the activation: the last part of a sum
+    bool accumulate; // adds to the output, because this is a later part of a sum
+    bool finish;     // adds the bias and applies the activation, because this is the last part of a sum
 
     bool empty() const { return n == 0 || windows.p == 0 || windows.q == 0; }
     std::int64_t window() const { return windows.r * windows.s; }
@@ -36,9 +36,9 @@ struct Correlation {
 };
 
 Correlation forward_correlation(const ConvProblem& problem);
-/// One for each stride residue; no window (r or s is 0) where no tap reaches.
+/// One correlation for each stride residue. Its window is empty (r or s is 0) if no tap reaches the residue.
 std::vector<Correlation> input_gradient_correlations(const ConvProblem& problem);
-/// The pixels of a 1x1 problem with stride 1 as one long row.
+/// A dense 1x1 problem with stride 1 as one long row of pixels. Returns other problems unchanged.
 Correlation as_one_row(const Correlation& g);
 
 /// Some output pixels of one image.
@@ -50,9 +50,9 @@ struct ImageTile {
 /// The data of one call. What belongs to another direction is null.
 template <class T>
 struct Operands {
-    const T* input;        // of the correlation: of an input gradient, out_backprop
+    const T* input;        // of the correlation; in input gradients, this is out_backprop
     const T* filters;      // not in filter gradients
-    const T* out_backprop; // filter gradients only
+    const T* out_backprop; // in filter gradients only
     const T* bias;
     bool relu;
     T* output;
@@ -60,10 +60,10 @@ struct Operands {
     const std::vector<ImageTile>* only; // computes these tiles alone; null: all of the output
 };
 
-/// The forms in which algorithms pack filters: one is never taken for another.
+/// The forms in which algorithms pack filters. Part of the key, so that one form is never taken for another.
 enum class PackForm : std::uint8_t { direct, small_k_reduce, small_k_spread, winograd };
 
-/// How the filters of a correlation lie in memory, and how they shall be packed.
+/// The key of packed filters: their layout in memory and how they are packed.
 PackKey pack_key(const Correlation& g, PackForm form, const std::array<std::int64_t, 4>& blocks);
 
 } // namespace fastconv

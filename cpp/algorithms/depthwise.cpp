@@ -1,4 +1,4 @@
-// Depthwise convolution, forward and input gradient. Windows that cross the border get the list of their valid taps, so
+// Depthwise convolution, forward and input gradient. Windows that cross the border get a list of their valid taps, so
 // that nothing is copied.
 #include "algorithms/depthwise.h"
 
@@ -13,19 +13,20 @@
 namespace fastconv {
 namespace {
 
-/// Pixels this far apart share so few sets of L1 that it holds no window: what is loaded is better used in order.
+/// Pixels this far apart fall into so few sets of L1 that it cannot hold a window. The kernel then goes along the
+/// channels and does not slide down.
 constexpr std::int64_t kFarBytes = 2048;
-constexpr std::int64_t kWindowBytes = 384 << 10; // of the rows of a window: stay in L2
+constexpr std::int64_t kWindowBytes = 384 << 10; // the rows of a window: they stay in L2
 
 struct DepthwiseDecisions : Decisions {
     Correlation g;         // g.groups channels, of one input and one output each
-    std::vector<Run> runs; // of an output row
+    std::vector<Run> runs; // runs of an output row
     std::int64_t rows;     // output rows of a task
-    std::int64_t channels; // of a block, so that the rows of a window stay in L2
-    bool may_slide_down;   // pixels are near enough for the kernel to go from row to row
+    std::int64_t channels; // channels of a block, so that the rows of a window stay in L2
+    bool may_slide_down;   // the kernel may slide from row to row; see kFarBytes
 };
 
-/// `rows` output rows from y on, with the same valid taps, of channels [c0, c0 + channels).
+/// Computes channels [c0, c0 + channels) of `rows` output rows from y on, which have the same valid taps.
 template <class T>
 void compute_rows(const DepthwiseDecisions& plan, const Operands<T>& operands, std::int64_t n, std::int64_t y,
                   std::int64_t rows, std::int64_t c0, std::int64_t channels, std::vector<std::ptrdiff_t>& offsets) {
@@ -94,7 +95,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const Windows& a = g.windows;
     decisions->runs = runs_of(a);
     decisions->rows =
-        std::clamp<std::int64_t>(g.n * a.p / (8 * request.threads), 1, 18); // 4 tiles of 4, and the borders
+        std::clamp<std::int64_t>(g.n * a.p / (8 * request.threads), 1, 18); // 18: 4 tiles of 4 rows, and 2 border rows
     const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * a.w);
     decisions->channels = std::max<std::int64_t>(64, kWindowBytes / bytes_per_channel / 64 * 64);
     decisions->may_slide_down = g.pixel * size < kFarBytes;

@@ -1,4 +1,4 @@
-// Depthwise convolution (groups = C) with multiplier 1, in all three directions, with kernels of its own.
+// Depthwise convolution (groups = C) with multiplier 1, in all three directions. It has its own kernels.
 #pragma once
 
 #include "algorithms/algorithm.h"

@@ -1,5 +1,5 @@
-// The filter gradient of a depthwise convolution. Two ways: the input in place, or, where channels are so many that
-// pixels lie far apart, planes of one vector of channels each (see kernels/depthwise.cpp).
+// The filter gradient of a depthwise convolution. It reads the input in place. If channels are so many that pixels are
+// far apart in memory, it reads planes of one vector of channels each instead (see kernels/depthwise.cpp).
 #include "algorithms/depthwise.h"
 
 #include "algorithms/depthwise_runs.h"
@@ -15,21 +15,21 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kFarBytes = 2048;         // from pixel to pixel, from which on planes pay
-constexpr std::int64_t kPlaneBytes = 24 << 10;   // x of a plane: fits L1
-constexpr std::int64_t kBlockVectors = 4;        // planes of a task: memory is read in runs of as many vectors
-constexpr std::int64_t kLongest = 16;            // rows of one sum: bounds its length
-constexpr std::int64_t kParts = 32;              // tasks for 16 threads; fixed, since it decides the order of the sum
+constexpr std::int64_t kFarBytes = 2048;         // least distance between pixels for which planes pay
+constexpr std::int64_t kPlaneBytes = 24 << 10;   // x of a plane: fits into L1
+constexpr std::int64_t kBlockVectors = 4;        // planes of a task: memory is read in runs of 4 vectors
+constexpr std::int64_t kLongest = 16;            // most rows of one sum: bounds its length
+constexpr std::int64_t kParts = 32;              // tasks for 16 threads; fixed, because it decides the order of the sum
 constexpr std::int64_t kPartialBytes = 16 << 20; // all partial sums
 
 struct DepthwiseGradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
     bool planes;
-    std::vector<Run> runs;      // in place
+    std::vector<Run> runs;      // in place: runs of an output row
     std::int64_t rows;          // planes: output rows of a plane
     std::int64_t block;         // planes: channels of a task
-    std::int64_t parts, splits; // what is cut into splits with sums of their own: output rows, or planes
+    std::int64_t parts, splits; // parts: output rows or planes, divided into splits, each with its own sums
 
     std::int64_t window() const { return o.r * o.s; }
     std::int64_t total() const { return window() * o.c; }
@@ -43,7 +43,7 @@ struct Planes {
     Planes(const Windows& a, std::int64_t rows)
         : lines((rows - 1) * a.stride_h + (a.r - 1) * a.dilation_h + 1),
           columns((a.q - 1) * a.stride_w + (a.s - 1) * a.dilation_w + 1),
-          plane((lines * columns + 1) * kernels<T>().width) {} // one more: no power of two apart
+          plane((lines * columns + 1) * kernels<T>().width) {} // one more: not a power of two apart
     std::int64_t line() const { return columns * kernels<T>().width; }
 
     void fill(const Windows& a, std::int64_t y0, const T* image, std::int64_t pixel, std::int64_t channels,
@@ -60,7 +60,7 @@ struct Planes {
     }
 };
 
-/// One task of planes: a block of channels, a split of the planes.
+/// One task with planes: a block of channels, over one split of the planes.
 template <class T>
 void sum_planes(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split,
                 std::int64_t c0, T* to) {
@@ -107,7 +107,7 @@ void sum_planes(const DepthwiseGradientDecisions& plan, const Operands<T>& opera
         kernel.join_channels(sums.get() + t * width, window * width, 1, channels, to + t * o.c + c0, 0);
 }
 
-/// One task in place: a split of the output rows.
+/// One task in place: one split of the output rows.
 template <class T>
 void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split, T* to) {
     const ConvProblem& o = plan.o;
@@ -155,7 +155,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const DepthwiseGradientDecisions&>(decisions);
     const ConvProblem& o = plan.o;
     const std::int64_t total = plan.total();
-    const Scratch<T> partial((plan.splits - 1) * total); // the first split sums into the output itself
+    const Scratch<T> partial((plan.splits - 1) * total); // the first split sums into the output
     const auto sum_of = [&](std::int64_t split) {
         return split == 0 ? operands.output : partial.get() + (split - 1) * total;
     };
@@ -179,7 +179,7 @@ void plan(const Request& request, ConvPlan<T>& into) {
     DepthwiseGradientDecisions& plan = *decisions;
     const ConvProblem& o = plan.o = request.layer;
     const Windows& a = plan.a = windows_of(o);
-    // The order of the sum is fixed by the problem: `splits` parts, each summed on its own.
+    // The number of splits fixes the order of the sum, so it follows from the problem alone.
     plan.planes = o.c * size >= kFarBytes && a.r > 0 && a.s > 0 && Planes<T>(a, 1).plane * size <= kPlaneBytes;
     if (plan.planes) {
         plan.rows = 1;

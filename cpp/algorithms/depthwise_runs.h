@@ -1,4 +1,4 @@
-// The windows of a depthwise convolution, by the taps that lie inside the input. Nothing is copied.
+// Groups the windows of a depthwise convolution by the taps that lie inside the input, so that nothing is copied.
 #pragma once
 
 #include "algorithms/windows.h"
@@ -7,8 +7,7 @@
 
 namespace fastconv {
 
-/// The windows of one output row, as runs of pixels with the same valid taps: inner pixels are one run, each pixel at
-/// the border is its own.
+/// A run of pixels of an output row with the same valid taps. Inner pixels are one run, each border pixel is its own.
 struct Run {
     std::int64_t x0, pixels, j0, j1; // taps [j0, j1) of a window row
 };
@@ -31,7 +30,7 @@ inline std::vector<Run> runs_of(const Windows& a) {
     return runs;
 }
 
-/// How many output rows from y on, up to `end`, have the same valid taps.
+/// The number of output rows in [y, end), from y on, that have the same valid taps as row y.
 inline std::int64_t rows_alike(const Windows& a, std::int64_t y, std::int64_t end) {
     std::int64_t i0 = 0, i1 = 0, next0 = 0, next1 = 0, rows = 1;
     valid_taps(a.base_h + y * a.stride_h, a.dilation_h, a.r, a.h, i0, i1);

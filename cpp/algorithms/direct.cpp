@@ -1,7 +1,7 @@
-// The direct algorithm with all filters packed beforehand.
+// The direct algorithm with all filters packed first.
 //
-// Blocks of input channels are outermost and chosen from the layer's parameters and the ISA only; tiles of pixels and
-// blocks of filters may depend on anything, since they do not change a single rounding.
+// The outermost loop runs over blocks of input channels. They follow from the layer and the ISA only, because they
+// decide the order of a sum. Tiles of pixels and blocks of filters change no bit, so they may depend on anything.
 #include "algorithms/direct.h"
 
 #include "algorithms/filter_blocks.h"
@@ -18,7 +18,7 @@ struct DirectDecisions : Decisions {
     PackKey key;
 };
 
-/// One tile, with the filters [group][channel block][filter block].
+/// Computes one tile. `packed` is [group][channel block][filter block].
 template <class T>
 void compute_tile(const DirectDecisions& plan, const Operands<T>& operands, const T* packed, const TileTask& task,
                   T* copy, std::ptrdiff_t* segments) {
@@ -30,12 +30,12 @@ void compute_tile(const DirectDecisions& plan, const Operands<T>& operands, cons
     const T* const input = operands.input + g.input_start + task.image * g.image + task.group * g.group_in;
     T* const output = operands.output + g.output_start + task.image * g.out_image + task.group * g.out_group;
     const T* const bias = g.finish && operands.bias ? operands.bias + g.bias_start + task.group * g.k : nullptr;
-    const bool rows_cross = a.crosses_rows(); // valid_taps divides, which is slow for short rows
+    const bool rows_cross = a.crosses_rows(); // calls valid_taps only if needed: its division is slow for short rows
     for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
         const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
         const bool last_block = cb == blocks.c_blocks - 1;
         const TileSource<T> source(a, g.pixel, input + c0, tile, channels, copy);
-        // A window row is one run where its columns and channels are neighbours.
+        // A window row is one run if its columns and channels are contiguous.
         const bool whole_rows = source.layout.window_column == channels;
         const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments);
         ConvRow<T> row{};
@@ -53,7 +53,7 @@ void compute_tile(const DirectDecisions& plan, const Operands<T>& operands, cons
             row.channels = std::min(lanes, g.k - k0);
             row.bias = bias && last_block ? bias + k0 : nullptr;
             for (std::int64_t y = 0; y < tile.rows; ++y) {
-                // Filter rows over the top or bottom padding are left out.
+                // Rows of the filter that meet only padding at the top or bottom are skipped.
                 std::int64_t first = 0, last = a.r;
                 if (rows_cross) valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
                 row.x = source.x + y * source.layout.row;

@@ -1,18 +1,18 @@
-// The direct algorithm: sums of products in plain order, for any correlation and any filter gradient.
+// The direct algorithms: sums of products, for any correlation and any filter gradient.
 //
-// direct and direct_streamed give the same bits. small_k_reduce and small_k_spread are for few filters, and add in
-// another order.
+// direct and direct_streamed give the same bits. small_k_reduce and small_k_spread are for few filters. They add in
+// other orders.
 #pragma once
 
 #include "algorithms/algorithm.h"
 
 namespace fastconv {
 
-/// Any correlation, with all filters packed beforehand.
+/// Any correlation. Packs all filters first.
 template <class T>
 const Algorithm<T>& direct();
 
-/// Correlations of 1x1 windows with many filters and few pixels, whose filters are packed block by block.
+/// Correlations of 1x1 windows with many filters and few pixels. Packs the filters block by block.
 template <class T>
 const Algorithm<T>& direct_streamed();
 
@@ -20,18 +20,18 @@ const Algorithm<T>& direct_streamed();
 template <class T>
 const Algorithm<T>& direct_filter_gradient();
 
-/// Few filters, vectors along the values of a window.
+/// Few filters; vectors run along the values of a window.
 template <class T>
 const Algorithm<T>& small_k_reduce();
 
-/// Few filters, vectors along the flattened axis of pixels and filters: correlations and filter gradients.
+/// Few filters; vectors run along the flattened (pixel, filter) axis. Correlations and filter gradients.
 template <class T>
 const Algorithm<T>& small_k_spread();
 template <class T>
 const Algorithm<T>& small_k_spread_filter_gradient();
 
-/// Plans a correlation in two halves where it is too large for one pass: its packed filters, or the length of a sum.
-/// Returns whether it did. `packed_values`: of all packed filters.
+/// If the packed filters or the length of a sum are too large for one pass, plans two halves and returns true.
+/// `packed_values` is the number of values of all packed filters.
 template <class T>
 bool plan_halves(const Request& request, std::int64_t packed_values, bool splits_filters, ConvPlan<T>& plan);
 

@@ -1,7 +1,7 @@
 // The direct filter gradient: outer products of input values and output gradients, summed over tiles of pixels.
 //
-// Tiles are cut into parts with sums of their own, and filters and channels into blocks. Nothing of that depends on the
-// number of threads: it decides the order of the sums.
+// The tiles are divided into splits, each with its own partial sums. Filters and channels are cut into blocks. All of
+// this decides the order of the sums, so none of it depends on the number of threads.
 #include "algorithms/direct.h"
 
 #include "algorithms/gradient_parts.h"
@@ -19,20 +19,20 @@ namespace {
 constexpr std::int64_t kTileBytes = 192 << 10;
 constexpr std::int64_t kPartialBytes = 24 << 20; // all partial sums
 constexpr std::int64_t kLargeSumBytes = 4 << 20;
-constexpr std::int64_t kTasks = 32;            // enough for 16 threads; fixed, since it decides the order of the sum
+constexpr std::int64_t kTasks = 32;            // enough for 16 threads; fixed, because it decides the order of the sum
 constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
-constexpr std::int64_t kBlockBytes = 64 << 10; // the x of a tile: near L1, while dy streams by from L2
-constexpr std::int64_t kLeastChannels = 24;    // of a block: x is then read in runs of a cache line or more
+constexpr std::int64_t kBlockBytes = 64 << 10; // x of a tile: mostly in L1, while dy is read from L2
+constexpr std::int64_t kLeastChannels = 24;    // channels of a block: x is read in runs of a cache line or more
 
 struct GradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
     std::int64_t images, c, k; // c, k: of one group
     bool copies;               // tiles are copied with their padding
-    // Blocks of filters and of channels; each (group, channel block, filter part) is summed on its own.
+    // Blocks of filters and of channels. Each (group, channel block, filter part) is summed on its own.
     std::int64_t width, vectors, k_blocks, c_blocks, k_parts;
     Tiling tiling;
-    std::int64_t tiles, splits; // the tiles are cut into `splits` parts with sums of their own
+    std::int64_t tiles, splits; // the tiles are divided into `splits`, each with its own sums
 
     std::int64_t total() const { return o.r * o.s * c * o.k; }
     std::int64_t tasks() const { return splits * o.groups * c_blocks * k_parts; }
@@ -62,8 +62,8 @@ Tiling choose_tiling(const Windows& a, std::int64_t channels, std::int64_t size)
 void choose_blocks(GradientDecisions& d, std::int64_t size) {
     const Windows& a = d.a;
     const std::int64_t total = d.total(), groups = d.o.groups;
-    // Many channels lie so far apart from pixel to pixel that each is on a page of its own, and all fall into the same
-    // sets of L1: blocks of them are copied together, which pays from two blocks of filters on.
+    // With many channels, neighbouring pixels are far apart in memory: each is on its own page, and all fall into the
+    // same sets of L1. Blocks of channels are then copied. This pays if there are at least two blocks of filters.
     const std::int64_t columns = std::min(a.q, kTilePixels);
     const std::int64_t rows = std::min(a.p, ceil_div(kTilePixels, columns));
     const std::int64_t fit = std::max(kLeastChannels, kBlockBytes / (padded_tile_size(a, rows, columns, 1) * size));
@@ -72,8 +72,8 @@ void choose_blocks(GradientDecisions& d, std::int64_t size) {
            padded_tile_size(a, 1, std::min<std::int64_t>(a.q, 16), ceil_div(d.c, d.c_blocks)) * size > kTileBytes)
         ++d.c_blocks;
     d.copies = d.c_blocks > 1 || a.crosses_columns() || a.crosses_rows();
-    // Pixels are cut into parts with partial sums of their own, if these fit; then filters and channels are. Sums that
-    // would leave L2 are not doubled where cutting filters, whose parts each read all of x, gives as many tasks.
+    // To get enough tasks, pixels are split first, as long as the partial sums fit. Then filters and channels are cut.
+    // If the sums are too large for L2, filters are cut first, although each of their parts reads all of x.
     d.k_parts = 1;
     if (total * size > kLargeSumBytes) d.k_parts = std::min(d.k_blocks, ceil_div(kTasks, groups * d.c_blocks));
     const std::int64_t splits_that_fit = std::clamp<std::int64_t>(kPartialBytes / (total * size), 1, kTasks);
@@ -91,8 +91,8 @@ void choose_blocks(GradientDecisions& d, std::int64_t size) {
 template <class T>
 struct GradientTask {
     std::int64_t group, split, c0, channels, kb0, kb1;
-    T* sum;                                // all filters
-    std::ptrdiff_t *offsets, *out_offsets; // of the window's elements, in x and in the sum
+    T* sum;                                // of all filters
+    std::ptrdiff_t *offsets, *out_offsets; // of the window's elements, in x and in `sum`
 };
 
 template <class T>
@@ -136,7 +136,7 @@ void add_tile(const GradientDecisions& d, const Operands<T>& operands, const Gra
         products.dy = gradient + k0;
         products.channels = std::min(d.k - k0, vectors * d.width);
         products.out = task.sum + k0;
-        // One vector of filters: neighbours in a row of the window need one pointer, not one for each.
+        // With one vector of filters, elements that are neighbours in a row of the window share one pointer.
         const bool runs = vectors == 1 && source.layout.window_column == task.channels && window / o.r >= most / 2;
         const std::int64_t parts = runs ? o.r : 1, calls = parts * ceil_div(window / parts, most);
         for (std::int64_t call = 0; call < calls; ++call) {
@@ -156,7 +156,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const Tiling& tiling = d.tiling;
     const std::int64_t total = d.total();
     T* const dw = operands.output;
-    const Scratch<T> partial((d.splits - 1) * total); // the first split sums into dw itself
+    const Scratch<T> partial((d.splits - 1) * total); // the first split sums into dw
     const double work = 2.0 * static_cast<double>(d.images * d.a.p * d.a.q) * static_cast<double>(total);
     parallel_for(d.tasks(), work, [&](std::int64_t at) {
         const std::int64_t k_part = at % d.k_parts, cb = at / d.k_parts % d.c_blocks;

@@ -1,8 +1,8 @@
-// The direct algorithm where pixels are so few that all of them go through one block of filters after the other.
+// The direct algorithm for few pixels and many filters: a task multiplies all pixels with one block of filters.
 //
-// Each task packs its own filters into L2 and uses them there. Packed beforehand they would leave the caches and come
-// back. Only 1x1 windows, whose filters are as many as the pixels' values, and only where filters are packed for one
-// call. The sums are those of `direct`, bit by bit: this choice alone may look at threads and the batch.
+// Each task packs its own filters into L2 and uses them there. If all filters were packed first, they would leave the
+// caches and come back. Serves only 1x1 windows, and only filters that are packed for one call. The sums have the same
+// bits as those of `direct`, so the choice between the two may depend on the threads and the batch.
 #include "algorithms/direct.h"
 
 #include "algorithms/filter_blocks.h"
@@ -15,7 +15,7 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kFewPixelsBytes = 1 << 20; // of the input, which all tasks read
+constexpr std::int64_t kFewPixelsBytes = 1 << 20; // the most bytes of the input, which all tasks read
 
 struct StreamedDecisions : Decisions {
     Correlation g;

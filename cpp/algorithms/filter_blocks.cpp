@@ -6,7 +6,7 @@
 namespace fastconv {
 namespace {
 
-// One (filter block, channel block): stays in L2 beside the pixels.
+// One block of filters x channels. It stays in L2 together with the pixels.
 constexpr std::int64_t kFilterBlockBytes = 256 << 10;
 
 } // namespace
@@ -38,14 +38,14 @@ void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T
     for (std::int64_t i = 0; i < g.windows.r; ++i) {
         for (std::int64_t j = 0; j < g.windows.s; ++j) {
             const T* tap = from + i * g.f_i + j * g.f_j;
-            if (g.f_c == 1) { // an input gradient's
+            if (g.f_c == 1) { // the filters of an input gradient
                 if (valid < lanes) std::fill_n(to, channels * lanes, T{});
                 kernels<T>().transpose(tap, g.f_k, to, lanes, valid, channels);
                 to += channels * lanes;
                 continue;
             }
             for (std::int64_t c = 0; c < channels; ++c) {
-                std::copy_n(tap + c * g.f_c, valid, to); // a forward pass's: f_k is 1
+                std::copy_n(tap + c * g.f_c, valid, to); // forward pass: f_k is 1
                 std::fill(to + valid, to + lanes, T{});
                 to += lanes;
             }

@@ -1,4 +1,4 @@
-// How the direct algorithm cuts and packs filters: blocks of channels and of filters, [i][j][c][lane] in each.
+// How the direct algorithm blocks and packs filters: blocks of channels x filters, each [i][j][c][lane].
 #pragma once
 
 #include "algorithms/correlation.h"
@@ -8,10 +8,10 @@
 
 namespace fastconv {
 
-constexpr std::int64_t kSumLength = 1024;       // longest chain of additions: bounds the rounding error
-constexpr std::int64_t kPackedBytes = 32 << 20; // of all packed filters of one pass
+constexpr std::int64_t kSumLength = 1024;       // the longest chain of additions: bounds the rounding error
+constexpr std::int64_t kPackedBytes = 32 << 20; // the most bytes of packed filters in one pass
 
-/// Blocks of input channels follow from the layer and the ISA only, since they decide the order of a sum.
+/// Blocks of input channels follow from the layer and the ISA only, because they decide the order of a sum.
 struct FilterBlocks {
     std::int64_t vectors, k_blocks, c_blocks, width;
 
@@ -26,7 +26,7 @@ struct FilterBlocks {
 template <class T>
 FilterBlocks choose_filter_blocks(const Correlation& g);
 
-/// Values of the packed filters of one group.
+/// The number of values of the packed filters of one group.
 std::int64_t packed_filter_size(const Correlation& g, const FilterBlocks& blocks);
 
 /// Packs one block of channels and filters, zero-padded to whole vectors.
@@ -38,7 +38,7 @@ void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T
 template <class T>
 void pack_filters(const Correlation& g, const FilterBlocks& blocks, const T* filters, T* to);
 
-/// In vectors multiplied per output pixel.
+/// The cost in vectors multiplied per output pixel.
 template <class T>
 double direct_cost(const Correlation& g);
 

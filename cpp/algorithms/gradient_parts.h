@@ -1,4 +1,4 @@
-// How many parts a filter gradient is cut into. It decides the order of the sum, so it follows from the problem alone.
+// The number of parts of a filter gradient. It decides the order of the sum, so it follows from the problem alone.
 #pragma once
 
 #include <algorithm>
@@ -6,8 +6,9 @@
 
 namespace fastconv {
 
-/// Into how many parts with sums of their own, for `values` filter values each, the gradient over so many pixels pays
-/// to be cut: clearing and adding the sums costs as much as some 100 pixels, a task as much as 100,000 multiplications.
+/// The number of parts that pays for a gradient of `values` filter values over `pixels` pixels. Each part has its own
+/// sums. Clearing and adding them costs as much as about 100 pixels, and a task as much as about 100,000
+/// multiplications.
 inline std::int64_t gradient_parts_that_pay(std::int64_t pixels, std::int64_t values) {
     const double work = static_cast<double>(pixels) * static_cast<double>(values);
     const double least = 131072.0 + 256.0 * static_cast<double>(values);

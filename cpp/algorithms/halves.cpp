@@ -1,4 +1,4 @@
-// Correlations that are too large for one pass: computed in halves, one after the other, each planned on its own.
+// Correlations that are too large for one pass. They are cut into halves, and each half is planned on its own.
 #include "algorithms/algorithms.h"
 #include "algorithms/direct.h"
 #include "algorithms/filter_blocks.h"
@@ -6,7 +6,7 @@
 namespace fastconv {
 namespace {
 
-/// Calls set(half, start, size) for both halves of an axis, and plans them.
+/// Calls set(half, start, size) for both halves of an axis of `size`, and plans them.
 template <class T, class Set>
 void plan_both(const Request& request, std::int64_t size, ConvPlan<T>& plan, Set&& set) {
     for (std::int64_t part = 0; part < 2; ++part) {
@@ -17,7 +17,7 @@ void plan_both(const Request& request, std::int64_t size, ConvPlan<T>& plan, Set
     }
 }
 
-/// The halves of an axis that is summed over.
+/// For an axis that is summed over: the first half does not finish, the second one accumulates.
 void set_sum(Correlation& half, std::int64_t start) {
     if (start == 0)
         half.finish = false;

@@ -1,5 +1,5 @@
-// Decides how to compute the gradients of a convolution and of the max pooling of its output. Whether a way pays
-// follows from the sizes of one image, so that it does not depend on the batch.
+// Plans the gradients of a convolution and of the max pooling of its output. Whether a kernel pays follows from the
+// sizes of one image, not from the batch.
 #include "algorithms/max_pool_fused_plan.h"
 
 #include "core/for_type.h"
@@ -11,19 +11,19 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kParts = 32;              // of the batch, at most; fixed: it decides the order of the sum
-constexpr std::int64_t kFewestImages = 4;        // of a part, which takes some 2 us to set up
-constexpr std::int64_t kOutputBytes = 64 << 10;  // of the output gradients of the images that a task takes at a time
-constexpr std::int64_t kInputBytes = 1 << 20;    // of their inputs, which may have to be transposed from NCHW
-constexpr std::int64_t kShiftBytes = 48 << 10;   // of shifted filters: each image reads them again, nearly from L1
-constexpr std::int64_t kColumnBytes = 128 << 10; // of the columns or the patches of an image: in L2
+constexpr std::int64_t kParts = 32;              // most parts of the batch; fixed: it decides the order of the sum
+constexpr std::int64_t kFewestImages = 4;        // the fewest images of a part: setting one up takes about 2 us
+constexpr std::int64_t kOutputBytes = 64 << 10;  // output gradients of the images that a task takes at a time
+constexpr std::int64_t kInputBytes = 1 << 20;    // inputs of these images; they may have to be transposed from NCHW
+constexpr std::int64_t kShiftBytes = 48 << 10;   // shifted filters: each image reads them again, mostly from L1
+constexpr std::int64_t kColumnBytes = 128 << 10; // columns or patches of an image: they stay in L2
 constexpr std::int64_t kLongestRow = 1024;       // windows of a row, one chain of additions: bounds the rounding error
-constexpr std::int64_t kMostFilterValues = 4 << 10; // each part has its own sums of all of them
+constexpr std::int64_t kMostFilterValues = 4 << 10; // most filter values: each part has its own sums of all
 
-/// What the kernels of one data type and ISA offer.
+/// Properties of the kernels of one data type and ISA.
 struct Vectors {
     std::int64_t width;
-    bool spreads; // there is a kernel pooled_spreads
+    bool spreads; // whether there is a kernel pooled_spreads
 
     std::int64_t round_up(std::int64_t count) const { return ceil_div(count, width) * width; }
 };
@@ -35,7 +35,7 @@ Vectors vectors_of(DataType type) {
     });
 }
 
-/// So many images of `values` values each that they take at most `bytes`.
+/// The number of images, of `values` values each, that fit into `bytes`. At least 1.
 std::int64_t images_that_fit(std::int64_t bytes, std::int64_t values, DataType type) {
     return std::max<std::int64_t>(1, bytes / std::max<std::int64_t>(1, values * size_of(type)));
 }
@@ -62,11 +62,12 @@ PooledGeometry geometry_of(const ConvProblem& o, const PoolProblem& pool, const 
     return g;
 }
 
-// Costs of one image. The unit is the load of a vector, which takes as long as an FMA; a store takes as long as two
-// loads. A step is one value of the pooled gradient: besides its products, it loads its tap, an address and itself.
+// Costs of one image. The unit is the load of a vector, which takes as long as an FMA. A store takes as long as two
+// loads. A step handles one value of the pooled gradient. Besides its products, it loads a tap, an address and the
+// value.
 constexpr std::int64_t kStepLoads = 3;
 
-/// Of a pixel of a gradient that is not computed from the pooled one: its kernels reach some 70 % of the FMA peak.
+/// The cost of a pixel if a gradient is not computed from the pooled one. Those kernels reach 70 % of the FMA peak.
 double dense_pixel_cost(const ConvProblem& o, const Vectors& vectors) {
     return static_cast<double>(filter_values(o)) / (0.7 * static_cast<double>(vectors.width));
 }

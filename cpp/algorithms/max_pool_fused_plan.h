@@ -1,4 +1,4 @@
-// What the gradients of a convolution and of the max pooling of its output decide before they compute anything.
+// The plan for the gradients of a convolution and of the max pooling of its output.
 #pragma once
 
 #include "algorithms/windows.h"
@@ -10,37 +10,37 @@ namespace fastconv {
 
 inline std::int64_t filter_values(const ConvProblem& o) { return o.r * o.s * (o.c / o.groups) * o.k; }
 
-// What the kernels of kernels/max_pool_fused_backward.cpp can read.
-constexpr std::int64_t kSpreadRows = 4, kSpreadRowValues = 4;    // pooled_spreads: of a patch
-constexpr std::int64_t kMostRuns = 3, kMostRunValues = 4;        // pooled_runs: of a window
-constexpr std::int64_t kFewestRunValues = 3, kMostShortRuns = 6; // window_columns: runs with fewer values, at most 6
+// Limits of the kernels in kernels/max_pool_fused_backward.cpp.
+constexpr std::int64_t kSpreadRows = 4, kSpreadRowValues = 4;    // pooled_spreads: rows of a patch, and their values
+constexpr std::int64_t kMostRuns = 3, kMostRunValues = 4;        // pooled_runs: runs of a window, and their values
+constexpr std::int64_t kFewestRunValues = 3, kMostShortRuns = 6; // window_columns: most runs of fewer than 3 values
 
 /// The kernel that computes a filter gradient from the pooled gradient.
 enum class PooledFilterKernel : std::uint8_t { none, products, runs, spreads };
 
-/// The input values that kernels read for a pooling window (a patch) and for a pixel of the convolution's output (a
-/// column). All sizes are numbers of values.
+/// Sizes of the input that the kernels read: a patch for a pooling window, a column for a pixel of the convolution's
+/// output. All sizes are numbers of values.
 struct PooledGeometry {
-    bool padded;                               // the convolution's input
-    Tile covered;                              // the pixels of the convolution's output that have a pooling window
-    std::int64_t lines, line;                  // input rows that these read, with padding, and the size of such a row
-    std::int64_t patch_rows, patch_row, patch; // rows, size of a row, and size of all in whole vectors
-    std::int64_t column;                       // size in whole vectors
-    std::int64_t shifts_size;                  // of the table for the input gradient: all filters, shifted to all taps
-    std::int64_t columns_size;                 // of the columns of one image
+    bool padded;                               // whether the convolution pads its input
+    Tile covered;                              // the pixels of the convolution's output inside a pooling window
+    std::int64_t lines, line;                  // the input rows that these pixels read, with padding; size of a row
+    std::int64_t patch_rows, patch_row, patch; // rows of a patch, size of a row, size of a patch in whole vectors
+    std::int64_t column;                       // size of a column in whole vectors
+    std::int64_t shifts_size;                  // size of the table of all filters, shifted by all taps
+    std::int64_t columns_size;                 // size of all columns of one image
 };
 
 /// Every decision about one call. It follows from the two problems and the ISA alone.
 struct MaxPoolFusedPlan {
-    /// A few images at a time; if not, each operation computes the whole batch.
+    /// Whether a task takes a few images through all operations. If not, each operation computes the whole batch.
     bool fused = false;
-    std::int64_t parts = 0;  // of the batch: each is a task, and has its own sums of the filter gradient
-    std::int64_t images = 0; // that a task takes at a time
-    /// Each gradient has two ways: from the pooled gradient, or from the convolution's output gradient in scratch
-    /// memory. Values that are not finite force the second.
+    std::int64_t parts = 0;  // parts of the batch; each is a task with its own sums of the filter gradient
+    std::int64_t images = 0; // images that a task takes at a time
+    /// Each gradient is computed from the pooled gradient, or from the gradient of the convolution's output in scratch
+    /// memory. Values that are not finite force the second way.
     bool pooled_input_gradient = false;
     PooledFilterKernel filter_kernel = PooledFilterKernel::none;
-    PooledGeometry geometry{}; // zeros unless the pooled gradient serves
+    PooledGeometry geometry{}; // zeros unless the kernels for the pooled gradient serve the layer
 };
 
 MaxPoolFusedPlan plan_max_pool_fused(const ConvProblem& problem, const PoolProblem& pool);

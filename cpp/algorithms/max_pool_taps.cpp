@@ -1,4 +1,4 @@
-// Checks the taps of a max pool's maxima, and gathers the values at these taps.
+// Checks the taps of maxima, and gathers the values at these taps.
 #include "algorithms/max_pool_taps.h"
 
 #include "algorithms/pool_windows.h"
@@ -15,7 +15,7 @@
 namespace fastconv {
 namespace {
 
-/// output[i] = the input's value at the tap of window i; 0 if taps[i] names no tap.
+/// output[i] = the input value at tap taps[i] of window i, or 0 if there is no such tap.
 template <class T>
 void gather(const PoolProblem& o, const std::uint8_t* taps, const void* from, void* to) {
     const bool nhwc = o.format == DataFormat::nhwc;

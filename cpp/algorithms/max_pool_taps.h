@@ -1,4 +1,4 @@
-// Checks for all operations that write or read the taps of a max pool's maxima, one byte an output.
+// Checks for all operations that write or read the taps of maxima, one byte per output.
 #pragma once
 
 #include "fastconv/pooling.h"

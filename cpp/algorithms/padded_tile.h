@@ -1,7 +1,7 @@
 // A padded tile: the part of an input that a tile of output pixels reads, copied with its padding made explicit.
 //
-// Only tiles that reach into the padding need a copy. It costs one store per input value; the convolution then spends
-// K*R*S multiplications on that value.
+// Only tiles that reach into the padding need a copy. A copy costs one store per input value, while the convolution
+// spends K*R*S multiplications on it.
 #pragma once
 
 #include "algorithms/windows.h"
@@ -12,8 +12,8 @@
 
 namespace fastconv {
 
-/// How to read a padded tile, or the input itself, in elements: pixel (y0 + y, x0 + x) and window element (i, j) sit at
-/// y*row + x*step + i*window_row + j*window_column.
+/// How to read a padded tile, or the input itself. For output pixel (y0 + y, x0 + x), window element (i, j) is at
+/// element y*row + x*step + i*window_row + j*window_column.
 struct PaddedTileLayout {
     std::int64_t row, step, window_row, window_column;
 };
@@ -32,12 +32,12 @@ inline std::int64_t padded_tile_size(const Windows& a, std::int64_t rows, std::i
     return rows * columns * a.r * a.s * channels;
 }
 
-/// Copies `count` pixels of `channels` values from columns x, x + stride, ... of the line `from`, whose pixels are
-/// `from_step` apart; columns outside [0, w) become zero.
+/// Copies `count` pixels of `channels` values from columns x, x + stride, ... of the line `from`. Its pixels are
+/// `from_step` apart. Columns outside [0, w) become zero.
 template <class T>
 void copy_pixels(T* to, const T* from, std::int64_t from_step, std::int64_t x, std::int64_t stride, std::int64_t count,
                  std::int64_t w, std::int64_t channels) {
-    // First and last+1 pixel inside the line.
+    // Pixels [first, last) are inside the line.
     const std::int64_t first = std::min(count, x >= 0 ? 0 : (-x + stride - 1) / stride);
     const std::int64_t last = std::max(first, std::min(count, x >= w ? 0 : (w - 1 - x) / stride + 1));
     std::fill(to, to + first * channels, T{});
@@ -51,8 +51,7 @@ void copy_pixels(T* to, const T* from, std::int64_t from_step, std::int64_t x, s
     std::fill(to + last * channels, to + count * channels, T{});
 }
 
-/// Fills `to` (padded_tile_size values) from one image; `input` points at its first wanted channel, pixels `pixel`
-/// apart.
+/// Fills `to` (padded_tile_size values) from one image. `input` is its first channel to copy. Pixels are `pixel` apart.
 template <class T>
 void fill_padded_tile(const Windows& a, const Tile& tile, const T* input, std::int64_t pixel, std::int64_t channels,
                       T* to) {

@@ -1,4 +1,4 @@
-// The windows of a pooling, in rectangles that the kernels take.
+// Cuts the windows of a pooling into rectangles for the kernels.
 #pragma once
 
 #include "algorithms/windows.h"
@@ -22,15 +22,15 @@ inline Windows windows_of(const PoolProblem& o) {
 /// Cuts output rows [y0, y1) into rectangles of windows with the same taps inside the input. Calls body(row, y, x) for
 /// each rectangle, from top to bottom; (y, x) is its first window.
 ///
-/// `row` has the taps, the steps and the size of the rectangle. Its offsets count from the first value of the image, to
-/// which body sets row.x (and row.y in a gradient). Body sets everything else, too.
+/// `row` has the taps, the steps and the size of the rectangle. Its offsets count from the first value of the image.
+/// body sets row.x (and row.y in a gradient) to this value, and everything else.
 template <class T, class Body>
 void each_rectangle(const PoolProblem& o, std::int64_t y0, std::int64_t y1, Body&& body) {
     const Windows a = windows_of(o);
     std::int64_t first = 0, last = 0; // of the columns with all taps
     inner_columns(a, first, last);
     std::vector<std::ptrdiff_t> offsets;
-    offsets.reserve(static_cast<std::size_t>(std::min(a.r, a.h) * std::min(a.s, a.w))); // of the taps inside
+    offsets.reserve(static_cast<std::size_t>(std::min(a.r, a.h) * std::min(a.s, a.w))); // most taps inside
     for (std::int64_t y = y0, rows = 1; y < y1; y += rows) {
         std::int64_t i0 = 0, i1 = 0;
         const std::int64_t top = a.base_h + y * a.stride_h;

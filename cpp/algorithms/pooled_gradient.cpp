@@ -13,7 +13,7 @@
 namespace fastconv {
 namespace {
 
-// Windows that a kernel adds one to the other, if a row has no more: bounds the rounding error.
+// The most windows in one chain of additions, unless a row has more. It bounds the rounding error.
 constexpr std::int64_t kLongestChain = 64;
 
 } // namespace
@@ -87,7 +87,7 @@ void PooledGradient<T>::fill_elements(std::int32_t* elements) const {
     for (std::int64_t i = 0; i < elements_size(); ++i) {
         const std::int64_t tap = i / width, row = i % width / run, value = i % width % run;
         const std::int64_t element = (tap / pool_.s + row) * kSpreadRowValues + tap % pool_.s * problem_.c + value;
-        elements[i] = static_cast<std::int32_t>(std::min(element, width - 1)); // lanes after the window: any element
+        elements[i] = static_cast<std::int32_t>(std::min(element, width - 1)); // beyond the window: any element
     }
 }
 
@@ -103,7 +103,7 @@ void PooledGradient<T>::add_filter_gradient(const std::int32_t* elements, const 
                                             const std::uint8_t* taps, const T* grad, T* sums) const {
     const ConvProblem& o = problem_;
     const PooledGeometry& g = geometry_;
-    const std::int64_t read_after = std::max(kernels_.width, kMostRunValues); // values after the end, by some kernel
+    const std::int64_t read_after = std::max(kernels_.width, kMostRunValues); // most values read after the end
     const bool in_place = !g.padded && following >= read_after;
     const Scratch<T> padded(in_place ? 0 : g.lines * g.line + read_after);
     if (!in_place) copy_with_padding(input, read_after, padded.get());
@@ -114,7 +114,7 @@ void PooledGradient<T>::add_filter_gradient(const std::int32_t* elements, const 
     if (in_columns)
         kernels_.window_columns(
             {x, x_row, o.c, g.covered.rows, g.covered.columns, o.r, o.s * o.c, columns.get(), g.column});
-    // Between what the pixels of the convolution's output read.
+    // The distance between the inputs of neighbouring pixels of the convolution's output.
     const std::int64_t down = in_columns ? g.covered.columns * g.column : x_row, right = in_columns ? g.column : o.c;
     std::array<std::ptrdiff_t, max_pool_taps> offsets{};
     for (std::int64_t tap = 0; tap < taps_count_; ++tap)

@@ -1,7 +1,7 @@
 // The gradients of a convolution, computed from the gradient of the max pooling of its output.
 //
-// Of each pooling window, one pixel has a gradient. Behind 2x2 windows that saves three quarters of the products, and
-// the convolution's output gradient, which is mostly zeros, is never written.
+// Only one pixel of each pooling window has a gradient. With 2x2 windows, this saves three quarters of the products.
+// The gradient of the convolution's output is mostly zeros and is never written.
 #pragma once
 
 #include "algorithms/max_pool_fused_plan.h"
@@ -17,27 +17,27 @@ class PooledGradient {
   public:
     PooledGradient(const ConvProblem& problem, const PoolProblem& pool, const MaxPoolFusedPlan& plan);
 
-    /// The table that input_gradient reads: each filter, shifted to each tap in a patch of zeros. It serves all images.
+    /// The table that input_gradient reads, for all images: each filter, shifted by each tap inside a patch of zeros.
     std::int64_t shifts_size() const { return geometry_.shifts_size; }
     void fill_shifts(const T* filters, T* shifts) const;
     void input_gradient(const T* shifts, const std::uint8_t* taps, const T* grad, T* dx) const;
 
-    /// The table that add_filter_gradient reads, which may be empty. It serves all images.
+    /// The table that add_filter_gradient reads, for all images. It may be empty.
     std::int64_t elements_size() const;
     void fill_elements(std::int32_t* elements) const;
-    /// Adds the image's gradient to `sums`, of sums_size values: a column for each filter. At least `following` values
-    /// can be read after the image.
+    /// Adds the image's gradient to `sums`, a column for each filter, sums_size() values in all. At least `following`
+    /// values after the image may be read.
     std::int64_t sums_size() const { return problem_.k * geometry_.column; }
     void add_filter_gradient(const std::int32_t* elements, const T* input, std::int64_t following,
                              const std::uint8_t* taps, const T* grad, T* sums) const;
-    /// The filters' gradient in the order of filters.
+    /// Transposes the sums to the order of filters.
     void sums_to_filters(const T* sums, T* filters) const;
 
   private:
-    /// Copies the part of the input that kernels read, with its padding, and `more` zeros.
+    /// Copies the part of the input that the kernels read, with its padding, and appends `more` zeros.
     void copy_with_padding(const T* input, std::int64_t more, T* to) const;
     void copy_without_padding(const T* padded, T* dx) const;
-    /// Sums over all windows. In `some`, all is set that does not differ from row to row.
+    /// Sums over all windows. The caller sets everything in `some` that is the same for all rows.
     void add_products(PooledProducts<T> some, const std::uint8_t* taps, const T* grad) const;
 
     const ConvProblem& problem_;

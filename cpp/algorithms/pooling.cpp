@@ -14,11 +14,11 @@
 namespace fastconv {
 namespace {
 
-/// Where a max pool writes the places of the maxima; each may be null.
+/// Where a max pool writes the places of its maxima. Each pointer may be null.
 struct ArgmaxOutputs {
     std::int64_t* argmax = nullptr;
     bool include_batch = false;
-    std::uint8_t* taps = nullptr; // counts the taps inside the input only
+    std::uint8_t* taps = nullptr; // a tap's number among the taps inside the input
 };
 
 template <class T>

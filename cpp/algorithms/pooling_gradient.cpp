@@ -1,7 +1,7 @@
 // The gradients of max and average pooling.
 //
-// Windows may overlap. A task therefore computes an image or a block of its channels; if no two rows of windows
-// overlap, it may also compute a few of these rows.
+// Windows may overlap, so a task computes a whole image or a block of its channels. If no two rows of windows overlap,
+// a task may also compute a few of these rows.
 #include "algorithms/max_pool_taps.h"
 #include "algorithms/pool_windows.h"
 #include "core/for_type.h"
@@ -38,11 +38,11 @@ Division divide(const PoolProblem& o) {
     return result;
 }
 
-/// Writes zeros to `channels` channels of input rows [h0, h1) of an image. It leaves out what the windows of output
-/// rows below y1 overwrite.
+/// Writes zeros to `channels` channels of input rows [h0, h1) of an image. Skips the values that the windows of output
+/// rows [0, y1) overwrite.
 template <class T>
 void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t y1, std::int64_t channels, T* to) {
-    // Windows without overlaps and gaps overwrite every value up to the end of the last window; others may add.
+    // Windows without overlaps and gaps overwrite every value up to the end of the last window. Other windows may add.
     const bool gapless = o.stride_h == o.r && o.stride_w == o.s;
     const std::int64_t covered = gapless ? std::clamp<std::int64_t>(y1 * o.r - o.pad_top, h0, h1) : h0;
     const std::int64_t covered_columns = std::clamp<std::int64_t>(o.q * o.s - o.pad_left, 0, o.w);
@@ -56,7 +56,7 @@ void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t 
             std::fill_n(to + pixel * o.c, channels, T{});
 }
 
-/// The taps of the maxima are found in `input` or given in `taps`; an average needs neither.
+/// A maximum's tap is found in `input` or given in `taps`. An average needs neither.
 template <class T>
 void gradient_nhwc(const PoolProblem& o, const T* input, const std::uint8_t* taps, const T* grad, T* input_grad,
                    PoolKernel<T> kernel) {
@@ -94,7 +94,7 @@ void gradient_nhwc(const PoolProblem& o, const T* input, const std::uint8_t* tap
     });
 }
 
-/// `taps` is in NHWC always.
+/// `taps` is always in NHWC.
 template <class T>
 void gradient(const PoolProblem& o, const void* from, const std::uint8_t* taps, const void* from_grad, void* to,
               PoolKernel<T> kernel) {

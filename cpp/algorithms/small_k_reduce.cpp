@@ -1,4 +1,4 @@
-// The direct algorithm for few filters (a small K): vectors along the values of a window, which are reduced at its end.
+// The direct algorithm for few filters (a small K). Vectors run along the values of a window and are then reduced.
 #include "algorithms/direct.h"
 
 #include "algorithms/filter_blocks.h"
@@ -10,7 +10,7 @@ namespace {
 
 /// The runs of a window, each rounded up to whole vectors.
 struct Runs {
-    bool whole_rows; // a run is a row of the window, else one of its elements
+    bool whole_rows; // a run is a row of the window; otherwise it is one element of the window
     std::int64_t per_row, length, steps;
 
     std::int64_t of_window(const Windows& a) const { return a.r * per_row * length; }
@@ -37,7 +37,7 @@ Runs choose_runs(const Correlation& g) {
     return runs;
 }
 
-/// Packs [group][filter][run], zero-padded to whole vectors.
+/// Packs filters as [group][filter][run], each run zero-padded to whole vectors.
 template <class T>
 void pack(const Correlation& g, const Runs& runs, const T* filters, T* packed) {
     const Windows& a = g.windows;
@@ -78,9 +78,9 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
     row.pixels = tile.columns;
     row.accumulate = g.accumulate;
     row.relu = g.finish && operands.relu;
-    const bool rows_cross = a.crosses_rows(); // valid_taps divides, which is slow for short rows
+    const bool rows_cross = a.crosses_rows(); // calls valid_taps only if needed: its division is slow for short rows
     for (std::int64_t y = 0; y < tile.rows; ++y) {
-        // Filter rows over the top or bottom padding are left out.
+        // Rows of the filter that meet only padding at the top or bottom are skipped.
         std::int64_t first = 0, last = a.r;
         if (rows_cross) valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
         row.x = source.x + y * source.layout.row;
@@ -110,7 +110,7 @@ bool serves(const Request& request) {
            choose_runs<T>(g).steps <= kSumLength;
 }
 
-/// A step takes a vector of a run for each filter. Adding the lanes of a sum takes as long as some 4 steps.
+/// A step multiplies one vector of a run with each filter. Adding the lanes of a sum takes as long as about 4 steps.
 template <class T>
 double cost(const Request& request) {
     const Correlation& g = request.part;

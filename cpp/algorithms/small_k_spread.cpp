@@ -1,4 +1,4 @@
-// The direct algorithm for few filters (a small K): vectors along the flattened (pixel, filter) axis of an output row.
+// The direct algorithm for few filters (a small K). Vectors run along the flattened (pixel, filter) axis of a row.
 #include "algorithms/direct.h"
 
 #include "algorithms/small_k_planar.h"
@@ -17,13 +17,13 @@ struct SpreadDecisions : Decisions {
     PackKey key;
 };
 
-/// Packs [pattern][c][column][row][lane]: of the filter that the lane belongs to.
+/// Packs filters as [pattern][c][column][row][lane]. Each lane gets the tap of its own filter.
 template <class T>
 void pack(const Correlation& g, std::int64_t patterns, const T* filters, T* to) {
     const Windows& a = g.windows;
     const std::int64_t width = kernels<T>().width;
     for (std::int64_t pattern = 0; pattern < patterns; ++pattern) {
-        std::ptrdiff_t lanes[64]; // wider than any vector: a division for each value would take longer than the sum
+        std::ptrdiff_t lanes[64]; // at least a vector; a division for each value would take longer than the sum
         for (std::int64_t lane = 0; lane < width; ++lane) lanes[lane] = (pattern * width + lane) % g.k * g.f_k;
         for (std::int64_t c = 0; c < g.c; ++c)
             for (std::int64_t j = 0; j < a.s; ++j)

@@ -1,4 +1,4 @@
-// The filter gradient for few filters (a small K): vectors along the flattened (pixel, filter) axis of dy.
+// The filter gradient for few filters (a small K). Vectors run along the flattened (pixel, filter) axis of dy.
 #include "algorithms/direct.h"
 
 #include "algorithms/gradient_parts.h"
@@ -11,16 +11,16 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kParts = 32; // fixed, since it decides the order of the sum
+constexpr std::int64_t kParts = 32; // fixed, because it decides the order of the sum
 
 struct SpreadGradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
-    std::int64_t rows, tiles, parts; // rows of a planar copy, copies of an image; parts of all, each with its own sums
+    std::int64_t rows, tiles, parts; // output rows of a planar copy; copies of an image; parts, each with its own sums
     std::int64_t patterns, lanes;    // lanes: values of the sums of a part
 };
 
-/// Adds up the lanes of each filter: from [pattern][c][column][row][lane] to filters.
+/// Adds the lanes of each filter: turns [pattern][c][column][row][lane] into the filters' gradient.
 template <class T>
 void add_lanes_of_filters(const SpreadGradientDecisions& plan, const T* sum, T* dw) {
     const ConvProblem& o = plan.o;

@@ -3,7 +3,7 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kTileBytes = 192 << 10; // of the input of a tile: stays in L2 beside a block of filters
+constexpr std::int64_t kTileBytes = 192 << 10; // the input of a tile: it stays in L2 with a block of filters
 static_assert(kMostCopyBytes == 8 * kTileBytes);
 
 Tiling choose_tiling(const Correlation& g, const TilePlan& plan, std::int64_t threads, std::int64_t size) {
@@ -20,8 +20,8 @@ Tiling choose_tiling(const Correlation& g, const TilePlan& plan, std::int64_t th
         tiling.columns = ceil_div(tiling.columns, 2);
     if (tiling.columns < a.q && tiling.columns > 24) tiling.columns = tiling.columns / 24 * 24; // whole register tiles
     tiling.column_tiles = ceil_div(a.q, tiling.columns);
-    // Enough tasks for an even share of each thread, but not so small that filters stream from L2 for a few pixels
-    // only.
+    // Make enough tasks to give each thread an even share. But a task must not be so small that it reads filters from
+    // L2 for a few pixels only.
     const std::int64_t wanted = 4 * threads;
     tiling.rows = 1;
     const auto tasks = [&](std::int64_t rows) { return g.n * g.groups * tiling.column_tiles * ceil_div(a.p, rows); };
@@ -43,8 +43,7 @@ TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t wi
     TilePlan plan{};
     plan.k_blocks = k_blocks;
     plan.widest_channels = widest_channels;
-    // Copying costs little beside the multiplications with many filters, and single pixels at the border cost much
-    // where rows are short.
+    // Copying costs little compared with the multiplications. In short rows, tiles of border pixels would cost more.
     plan.copy_all = a.crosses_columns() && a.q < 48;
     plan.copy_borders = a.crosses_columns() && !plan.copy_all;
     plan.tiling = choose_tiling(g, plan, threads, size);

@@ -1,4 +1,4 @@
-// A correlation cut into tiles of output pixels, which tasks take one by one: what direct and small_k_reduce share.
+// Cuts a correlation into tiles of output pixels and runs a task for each. Shared by direct and small_k_reduce.
 #pragma once
 
 #include "algorithms/algorithm.h"
@@ -11,7 +11,7 @@
 
 namespace fastconv {
 
-/// How the output is cut into tasks: parts of rows, of columns and of filter blocks.
+/// How the output is cut into tasks: tiles of rows x columns, and parts of the filter blocks.
 struct Tiling {
     std::int64_t rows, columns, row_tiles, column_tiles, k_parts;
 
@@ -24,35 +24,34 @@ struct Tiling {
 
 struct TilePlan {
     Tiling tiling;
-    bool copy_all, copy_borders; // which tiles are copied with their padding: those of padded problems, or only borders
+    bool copy_all, copy_borders; // the input is copied with its padding: that of all tiles, or only of border columns
     std::int64_t k_blocks, widest_channels; // blocks of filters; most channels that are copied at once
 
     std::int64_t tasks(const Correlation& g) const { return g.n * g.groups * tiling.tiles() * tiling.k_parts; }
-    /// Scratch memory of a task.
+    /// The scratch memory of a task.
     std::int64_t thread_bytes(const Correlation& g, std::int64_t size) const;
 };
 
 TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest_channels, std::int64_t threads,
                     std::int64_t size);
 
-/// Most bytes of a copied tile.
+/// The most bytes of a copied tile.
 constexpr std::int64_t kMostCopyBytes = 8 * (192 << 10);
 
-/// What a task computes: a tile of one group of one image, with some blocks of filters.
+/// One task: a tile of one group of one image, with filter blocks [first_block, last_block).
 struct TileTask {
     std::int64_t image, group;
     Tile tile;
     std::int64_t first_block, last_block;
 };
 
-/// Where a tile reads its windows, in place or from a copy with its padding.
+/// Where a tile reads its windows: in place, or in a copy with its padding.
 template <class T>
 struct TileSource {
     const T* x;
     PaddedTileLayout layout;
 
-    /// `input`: the first wanted channel of the image, whose pixels are `pixel` apart; `copy`: memory for a copy, or
-    /// null.
+    /// `input` is the image's first channel to read. Pixels are `pixel` apart. `copy` is memory for a copy, or null.
     TileSource(const Windows& a, std::int64_t pixel, const T* input, const Tile& tile, std::int64_t channels, T* copy) {
         if (copy != nullptr) {
             layout = padded_tile_layout(a, tile.columns, channels);
@@ -66,7 +65,7 @@ struct TileSource {
     }
 };
 
-/// The offsets of a window's contiguous runs: whole rows, or element by element. Returns how many a row has.
+/// Writes the offsets of a window's contiguous runs: whole rows or single elements. Returns the number per row.
 inline std::int64_t window_segments(const Windows& a, const PaddedTileLayout& layout, bool whole_rows,
                                     std::ptrdiff_t* segments) {
     const std::int64_t per_row = whole_rows ? 1 : a.s;
@@ -76,8 +75,8 @@ inline std::int64_t window_segments(const Windows& a, const PaddedTileLayout& la
     return per_row;
 }
 
-/// Calls body(task, copy, segments) for all tiles, or for those of `only`, in parallel. `copy` is memory for a copy of
-/// the tile's input, null where it is read in place; `segments` has room for a window's offsets.
+/// Calls body(task, copy, segments) in parallel for all tiles, or for those of `only`. `copy` is memory for a copy of
+/// the tile's input; it is null if the input is read in place. `segments` has room for a window's offsets.
 template <class T, class Body>
 void for_each_tile(const Correlation& g, const TilePlan& plan, const std::vector<ImageTile>* only, Body body) {
     const Windows& a = g.windows;

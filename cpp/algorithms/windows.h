@@ -1,4 +1,4 @@
-// Where output pixels read their input: the windows of a convolution or a pooling, tiles of them, and valid taps.
+// The windows of a convolution or a pooling: where output pixels read their input. Also tiles and valid taps.
 #pragma once
 
 #include "fastconv/convolution.h"
@@ -8,19 +8,19 @@
 
 namespace fastconv {
 
-/// Where output pixel (y, x) reads: input row y*stride_h + base_h + i*dilation_h for i in [0, r), columns likewise.
+/// Output pixel (y, x) reads input rows y*stride_h + base_h + i*dilation_h for i in [0, r), and columns likewise.
 struct Windows {
     std::int64_t h, w; // input
     std::int64_t p, q; // output
     std::int64_t r, s; // window
     std::int64_t stride_h, stride_w, dilation_h, dilation_w;
-    std::int64_t base_h, base_w; // negative: padding
+    std::int64_t base_h, base_w; // negative if there is padding
 
     bool crosses_columns() const { return base_w < 0 || base_w + (q - 1) * stride_w + (s - 1) * dilation_w >= w; }
     bool crosses_rows() const { return base_h < 0 || base_h + (p - 1) * stride_h + (r - 1) * dilation_h >= h; }
-    /// One copy of an input value serves all windows, so that the copy is a smaller image...
+    /// Whether windows overlap or touch. If so, a padded copy is an image that all windows share. If not, each window
+    /// is copied on its own, as [pixel row][i][j][pixel][channel].
     bool overlapping() const { return dilation_h == 1 && dilation_w == 1 && stride_h <= r && stride_w <= s; }
-    /// ... else each window is copied on its own: [pixel row][i][j][pixel][channel].
 };
 
 inline Windows windows_of(const ConvProblem& o) {
@@ -40,7 +40,7 @@ inline void valid_taps(std::int64_t base, std::int64_t dilation, std::int64_t wi
     last = std::max(first, last);
 }
 
-/// Output columns [first, last) whose whole window lies inside the line; the others need their taps one by one.
+/// Output columns [first, last) whose whole window lies inside the line. The others have fewer valid taps.
 inline void inner_columns(const Windows& a, std::int64_t& first, std::int64_t& last) {
     first = a.base_w >= 0 ? 0 : std::min(a.q, (-a.base_w + a.stride_w - 1) / a.stride_w);
     const std::int64_t room = a.w - 1 - (a.s - 1) * a.dilation_w - a.base_w;

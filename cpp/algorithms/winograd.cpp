@@ -1,10 +1,11 @@
-// Winograd's algorithm, forward and input gradient: transform tiles of the input, multiply at each of the 36 points,
-// transform back. The products are conv_row over tiles.
+// Winograd's algorithm, forward and input gradient. It transforms tiles of the input, multiplies them with transformed
+// filters at each of the 36 points, and transforms the products back. conv_row over tiles computes the products.
 //
-// Two orders of work, of the same bits. Usually transformed filters are packed once, and each task takes a block of
-// tiles through all filters. Where tiles are few and filters many, the transformed filters (4 times their size) would
-// come from memory for a few products each: there a task transforms a part of the filters into L2 and multiplies it
-// with many tiles, and they are never stored. The sums over the channels then go on from part to part.
+// There are two orders of work, which give the same bits. Usually all transformed filters are stored, and each task
+// takes a block of tiles through all of them. If tiles are few and filters many, this would read the transformed
+// filters (4 times as large as the filters) from memory for a few products each. Then the filters are streamed: a task
+// transforms a part of them into L2, multiplies it with many tiles, and never stores it. The sums over channels resume
+// from part to part.
 #include "algorithms/winograd.h"
 
 #include "algorithms/algorithms.h"
@@ -20,12 +21,12 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kBlockBytes = 640 << 10; // points of a block of tiles, in and out: most of an L2 cache
-constexpr std::int64_t kThreadBytes = 2 << 20;  // bound on the scratch memory of a thread
-constexpr std::int64_t kLeastTiles = 12;        // fewer would read the transformed filters for too few products
+constexpr std::int64_t kThreadBytes = 2 << 20;  // limit for the scratch memory of a thread
+constexpr std::int64_t kLeastTiles = 12;        // fewer tiles would read the transformed filters for too few products
 constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
-constexpr std::size_t kTilesAgain = 1 << 14;    // tiles listed at once to be computed directly
-// One streamed part of the filters serves so many tiles. The fewer, the more often filters are transformed and read.
-// 200 tiles take 2 MB of each thread, and all scratch memory of 16 threads must stay below 64 MB.
+constexpr std::size_t kTilesAgain = 1 << 14;    // most tiles that are computed directly in one go
+// The most tiles that one streamed part of the filters serves. With fewer tiles, filters are transformed and read more
+// often. 200 tiles take 2 MB of each thread, and the scratch memory of 16 threads must stay below 64 MB.
 constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
 constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input
 
@@ -38,7 +39,7 @@ struct WinogradDecisions : Decisions {
           filters_stay(request.filters_stay), g(request.part), form(g.windows.r), grid(form, g.windows.p, g.windows.q),
           tiles(g.n * grid.tiles_per_image()) {}
 
-    /// For tiles that must be computed again.
+    /// The request for tiles that must be computed again.
     Request again() const {
         Request request{layer, direction, g, threads, filters_stay};
         request.only_direct = request.single = true;
@@ -55,7 +56,7 @@ struct WinogradDecisions : Decisions {
     std::int64_t tiles;
     WinogradFilters filters{};
     std::int64_t block = 0; // tiles of a task
-    std::int64_t chunk = 0; // filters not stored: tiles whose input is transformed at once
+    std::int64_t chunk = 0; // streamed filters: tiles whose input is transformed at once
     PackKey key{};
 };
 
@@ -66,8 +67,8 @@ std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
     return kPoints * (c + lanes) * value_bytes<T>;
 }
 
-/// Tiles of a block: whole register tiles of 12 (6 and 4 divide it), and enough blocks for all threads; of few tiles,
-/// one or two equal blocks for each thread.
+/// Chooses the tiles of a block: a multiple of 12 fills whole register tiles of 12, 6 or 4, and there are enough blocks
+/// for all threads. Few tiles make one or two equal blocks per thread.
 template <class T>
 std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k, std::int64_t threads) {
     const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
@@ -77,7 +78,7 @@ std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k, st
     return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
 }
 
-/// Tiles whose input is transformed at once, and of these the tiles of one task.
+/// For streamed filters: chooses the tiles whose input is transformed at once, and the tiles of one task.
 template <class T>
 void choose_chunk(WinogradDecisions& d) {
     d.chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * d.g.c * value_bytes<T>), 1, d.tiles);
@@ -86,7 +87,7 @@ void choose_chunk(WinogradDecisions& d) {
     d.block = ceil_div(d.chunk, std::min(d.chunk, std::max(ceil_div(d.chunk, most), enough)));
 }
 
-/// Multiplies `tiles` tiles of points at `in` with the points of a part of the filters, [point][c][lanes].
+/// Multiplies `tiles` tiles of points at `in` with a part of the transformed filters, [point][c][lanes].
 template <class T>
 void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int64_t tiles, const T* filters,
               std::int64_t channels, std::int64_t lanes, T* out, std::int64_t out_plane, bool resume) {
@@ -109,7 +110,7 @@ void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int
     }
 }
 
-/// Transforms tiles [first, last) back to filters [k0, k0 + lanes) of the output, and notes those not finite.
+/// Transforms tiles [first, last) back to filters [k0, k0 + lanes) of the output. Marks tiles that are not finite.
 template <class T>
 void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, std::int64_t first, std::int64_t last,
                        std::int64_t k0, std::int64_t lanes, const T* points, std::int64_t plane,
@@ -128,7 +129,7 @@ void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, 
         tile.y = operands.output + g.output_start + d.grid.n(t) * g.out_image + y * g.out_row + x * g.out_pixel + k0;
         tile.rows = std::min(d.form.tile, g.windows.p - y);
         tile.columns = std::min(d.form.tile, g.windows.q - x);
-        // Several tasks may compute filters of one tile: all that write, write 0.
+        // Several tasks may write this byte, because they compute filters of one tile. All of them write 0.
         if (!kernels<T>().winograd_output[d.form.index](tile))
             __atomic_store_n(&finite[static_cast<std::size_t>(t)], static_cast<unsigned char>(0), __ATOMIC_RELAXED);
     }
@@ -170,7 +171,7 @@ void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::
     const Correlation& g = d.g;
     const WinogradFilters& f = d.filters;
     const std::int64_t chunk = d.chunk, block = d.block, out_plane = block * f.widest_filters + plane_padding<T>;
-    // Points of the input lie as [part of the channels][point][tile][channel]: a product reads one run of memory.
+    // Points of the input are stored as [part of the channels][point][tile][channel], so that a product reads one run.
     const auto in_offset = [&](std::int64_t part) {
         return kPoints * (chunk * f.part(part, g.c) + part * plane_padding<T>);
     };
@@ -302,11 +303,11 @@ template <class T>
 double winograd_cost(const ConvProblem& o) {
     constexpr double never = std::numeric_limits<double>::infinity();
     if (!winograd_enabled()) return never;
-    // Transforms cost about 36*(C + K) operations a tile against 36*C*K multiplications: they pay from some 32
-    // channels. Outputs of fewer than 36 pixels have too few tiles for the transformed filters.
+    // A tile costs about 36*(C + K) operations for the transforms and 36*C*K multiplications, so the algorithm pays
+    // from about 32 channels. Outputs of fewer than 36 pixels have too few tiles to pay for transforming the filters.
     if (o.c < 32 || o.k < 32 || o.p * o.q < 36) return never;
-    // A tile takes 36 products, those of pixels beyond the edge included. Each counts twice: the transforms take up to
-    // half as long as the products, and the products themselves, which read both sides from L2, run below the peak.
+    // A tile takes 36 products, even if it reaches beyond the edge. Each counts twice: the transforms take up to half
+    // as long as the products, and the products run below the peak because they read both factors from L2.
     const std::int64_t tiles = TileGrid(WinogradForm(o.r), o.p, o.q).tiles_per_image();
     return static_cast<double>(2 * kPoints * tiles) / static_cast<double>(o.p * o.q);
 }

@@ -1,7 +1,7 @@
 // Winograd's algorithm for dense 3x3 and 5x5 windows of stride 1, in all three directions.
 //
-// A NaN or infinity, given or made by the transforms, spreads over its whole tile. What comes out not finite is
-// therefore computed again by the direct algorithm (Request::again).
+// A NaN or infinity in the input, or an overflow in a transform, spreads over its whole tile. Results that are not
+// finite are therefore computed again by the direct algorithm (Request::only_direct).
 #pragma once
 
 #include "algorithms/algorithm.h"
@@ -14,11 +14,11 @@ template <class T>
 const Algorithm<T>& winograd_filter_gradient();
 
 constexpr const char* kWinogradLimits =
-    "3x3 and 5x5 filters with strides 1, dilations 1, one group and at most some 1000 channels";
-/// Whether the algorithm can compute a layer at all: the window, and scratch memory within bounds.
+    "3x3 and 5x5 filters with strides 1, dilations 1, one group and at most about 1000 channels";
+/// Whether the algorithm can compute a layer at all: it has such a window, and the scratch memory stays within bounds.
 template <class T>
 bool winograd_serves(const ConvProblem& layer);
-/// Products per output pixel for one channel and one vector of filters. Infinity where the algorithm does not pay, or
+/// The cost per output pixel, channel and vector of filters, in products. Infinity if the algorithm does not pay, or if
 /// FASTCONV_WINOGRAD=0 switches it off.
 template <class T>
 double winograd_cost(const ConvProblem& layer);

@@ -1,10 +1,10 @@
-// Winograd's filter gradient: transform tiles of x and of dy, sum their products at each of the 36 points, and
-// transform the sums to filter taps.
+// Winograd's filter gradient. It transforms tiles of x and of dy, sums their products at each of the 36 points, and
+// transforms the sums to filter taps.
 //
-// The 36*C*K sums are what costs memory traffic. Few channels: all of them stay in the L2 cache of the thread that
-// streams tiles through them, and the tiles are cut into parts with taps of their own. Many channels: points of a chunk
-// of tiles lie in memory, and a task computes a block of channels x filters at all points, in L2, up to the taps.
-// Either way the order of a sum follows from the problem, not from the threads.
+// The 36*C*K sums cause most of the memory traffic. If channels are few, all sums stay in the L2 cache of one thread,
+// and tiles stream through them. The tiles are then cut into parts, each with its own taps. If channels are many, the
+// points of a chunk of tiles are written to memory. A task then computes the taps of a block of channels x filters at
+// all points, and its sums stay in L2. Either way, the order of a sum follows from the problem, not from the threads.
 #include "algorithms/algorithms.h"
 #include "algorithms/winograd.h"
 #include "algorithms/winograd_tiles.h"
@@ -30,7 +30,7 @@ struct WinogradGradientDecisions : Decisions {
         : o(request.layer), threads(request.threads), form(o.r), grid(form, o.p, o.q),
           tiles(o.n * grid.tiles_per_image()) {}
 
-    /// For the gradient of channels and filters that must be computed again.
+    /// The request for the gradient that must be computed again.
     Request again() const {
         Request request{o, Direction::filter_gradient, {}, threads, false};
         request.only_direct = true;
@@ -42,15 +42,15 @@ struct WinogradGradientDecisions : Decisions {
     WinogradForm form;
     TileGrid grid;
     std::int64_t tiles, width = 0, vectors = 0, k_blocks = 0;
-    bool resident = false;           // all sums of a task at once: few channels
-    std::int64_t parts = 1;          // resident: of the tiles
+    bool resident = false;           // few channels: all sums of a task stay in L2
+    std::int64_t parts = 1;          // resident: parts of the tiles
     std::int64_t chunk = 0;          // tiles that are transformed at once, by a task or by all
     std::int64_t c_blocks = 1;       // not resident: tasks are c_blocks x k_blocks
     std::int64_t widest_filters = 0; // filters of a block
     std::int64_t block_sums = 0;     // sums of a task
 };
 
-/// As transform_inputs for filters [k0, k0 + filters) of dy.
+/// As transform_inputs, for filters [k0, k0 + filters) of dy.
 template <class T>
 void transform_gradients(const WinogradGradientDecisions& plan, const T* dy, std::int64_t k0, std::int64_t filters,
                          std::int64_t first, std::int64_t last, T* points, std::int64_t plane) {
@@ -70,7 +70,7 @@ void transform_gradients(const WinogradGradientDecisions& plan, const T* dy, std
     }
 }
 
-/// Adds the products of `count` tiles at one point: `channels` x `wide` vectors of filters.
+/// Adds the products of `count` tiles at one point, for `channels` channels x `wide` vectors of filters.
 template <class T>
 void add_products(const T* x, std::int64_t x_step, std::int64_t channels, const T* dy, std::int64_t dy_step,
                   std::int64_t count, std::int64_t wide, std::int64_t filters, T* sums, std::int64_t sums_step) {
@@ -97,8 +97,8 @@ void add_products(const T* x, std::int64_t x_step, std::int64_t channels, const 
     }
 }
 
-/// The taps of channels [c0, c1) x filters [k0, k0 + filters), from their sums or added to what `to` has. Returns
-/// whether all are finite.
+/// Transforms the sums of channels [c0, c1) x filters [k0, k0 + filters) to taps, and writes them to `to` or adds them.
+/// Returns whether all taps are finite.
 template <class T>
 bool finish_taps(const WinogradGradientDecisions& plan, const T* sums, std::int64_t plane, std::int64_t step,
                  std::int64_t c0, std::int64_t c1, std::int64_t k0, std::int64_t filters, bool accumulate, T* to) {
@@ -127,7 +127,7 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
     const std::int64_t total = o.r * o.s * o.c * o.k;
     const std::int64_t x_plane = plan.chunk * o.c + plane_padding<T>, dy_plane = plan.chunk * o.k + plane_padding<T>;
     const std::int64_t sum_plane = o.c * o.k + plane_padding<T>;
-    const Scratch<T> partial((plan.parts - 1) * total); // the first part sums into dw itself
+    const Scratch<T> partial((plan.parts - 1) * total); // the first part sums into dw
     const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(plan.tiles);
     parallel_for(plan.parts, work, [&](std::int64_t part) {
         const Scratch<T> x_points(kPoints * x_plane), dy_points(kPoints * dy_plane), sums(kPoints * sum_plane);
@@ -155,10 +155,10 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
     return finite;
 }
 
-/// One axis of the blocks, of channels or filters, and where the points of a block lie: [block][point][tile][channel],
-/// so that a product reads both sides from one run of memory.
+/// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
+/// [block][point][tile][channel], so that a product reads each factor from one run of memory.
 struct PointBlocks {
-    std::int64_t count, units, unit, size, chunk, padding; // `units` of `unit` channels make `size` or more
+    std::int64_t count, units, unit, size, chunk, padding; // `size` channels in `units` of `unit`, the last partial
 
     std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
     std::int64_t channels(std::int64_t b) const { return std::min(size, first(b + 1)) - first(b); }

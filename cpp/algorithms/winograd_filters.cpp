@@ -1,4 +1,3 @@
-// The filters of Winograd's algorithm: how they are cut, and how they become points.
 #include "algorithms/winograd_filters.h"
 
 #include "core/isa.h"
@@ -7,15 +6,16 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kAhead = 4; // channels whose taps are fetched before their turn
+constexpr std::int64_t kAhead = 4; // how many channels ahead taps are prefetched
 
-// Filters that are not stored:
-constexpr std::int64_t kPartBytes = 320 << 10;  // a part of the transformed filters
-constexpr std::int64_t kStoredBytes = 10 << 20; // transformed filters larger than this leave the caches
-// With at most so many tiles in an image, large filters are not stored: each would be used too rarely.
+// Streamed filters:
+constexpr std::int64_t kPartBytes = 320 << 10;  // one part of the transformed filters
+constexpr std::int64_t kStoredBytes = 10 << 20; // larger transformed filters leave the caches
+// If an image has at most this many tiles, large filters are streamed, because each would be used too rarely.
 constexpr std::int64_t kMostTilesStreamed = 64;
-// Smaller ones, too, are not worth storing for so few tiles of the whole batch: 14x14x256 takes 0.67 instead of 0.86 ms
-// for one image and as long for eight; filters of 128 channels (2.4 MB) gain nothing.
+// If the whole batch has at most kFewTiles tiles, filters larger than kStoredForFewBytes are streamed, too. A layer of
+// 14x14x256 then takes 0.67 instead of 0.86 ms for one image, and the same time for eight. Filters of 128 channels (2.4
+// MB) gain nothing.
 constexpr std::int64_t kFewTiles = 100, kStoredForFewBytes = 4 << 20;
 
 } // namespace
@@ -38,12 +38,11 @@ WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay)
     return f;
 }
 
-/// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane], planes `plane` apart.
 template <class T>
 void transform_filters(const Correlation& g, const WinogradForm& form, const T* filters, std::int64_t c0,
                        std::int64_t c1, std::int64_t k0, std::int64_t lanes, T* to, std::int64_t plane) {
     const KernelsOf<T>& kernel = kernels<T>();
-    constexpr std::int64_t strip = 16; // channels whose taps are turned at once
+    constexpr std::int64_t strip = 16; // channels whose taps are transposed at once
     const std::int64_t valid = std::min(g.k - k0, lanes), window = form.window;
     const bool in_place = g.f_k == 1 && valid == lanes;
     const Scratch<T> taps(in_place ? 0 : window * window * strip * lanes);
@@ -69,7 +68,7 @@ void transform_filters(const Correlation& g, const WinogradForm& form, const T* 
             }
         }
         for (std::int64_t c = 0; c < count; ++c) {
-            // Runs of a few lines, one for each tap and channel, are too short for the hardware to see where they go.
+            // Each tap of a channel is a run of a few cache lines, which is too short for the hardware prefetcher.
             for (std::int64_t tap = 0; in_place && c + kAhead < c1 - first && tap < window * window; ++tap) {
                 const T* ahead = from + (c + kAhead) * g.f_c + tap / window * g.f_i + tap % window * g.f_j;
                 for (std::int64_t lane = 0; lane < lanes; lane += 64 / static_cast<std::int64_t>(sizeof(T)))

@@ -1,28 +1,28 @@
-// The filters of Winograd's algorithm: how they are cut, and how they become points.
+// The filters of Winograd's algorithm: how they are blocked and transformed.
 #pragma once
 
 #include "algorithms/winograd_tiles.h"
 
 namespace fastconv {
 
-/// How filters are cut, and which order of work a layer has for so many tiles.
+/// The blocks of filters, and whether transformed filters are stored or streamed.
 struct WinogradFilters {
     std::int64_t width, vectors, k_blocks, widest_filters; // widest_filters: filters of a block
-    bool stored;
-    std::int64_t c_parts; // not stored: parts of the channels of a block
+    bool stored;                                           // otherwise they are streamed
+    std::int64_t c_parts;                                  // streamed: parts of the channels of a block
 
-    /// Block b has the filters [first(b), first(b) + lanes(b)), the last ones beyond k.
+    /// Block b has filters [first(b), first(b) + lanes(b)). The last block may reach beyond k.
     std::int64_t first(std::int64_t b) const { return part_start(b, k_blocks, vectors) * width; }
     std::int64_t lanes(std::int64_t b) const { return first(b + 1) - first(b); }
     std::int64_t part(std::int64_t p, std::int64_t c) const { return part_start(p, c_parts, c); }
-    /// Values of all transformed filters.
+    /// The number of values of all transformed filters.
     std::int64_t total(std::int64_t c) const { return kPoints * c * vectors * width; }
 };
 
 template <class T>
 WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay);
 
-/// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane], planes `plane` apart.
+/// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane]. Points are `plane` values apart.
 template <class T>
 void transform_filters(const Correlation& g, const WinogradForm& form, const T* filters, std::int64_t c0,
                        std::int64_t c1, std::int64_t k0, std::int64_t lanes, T* to, std::int64_t plane);

@@ -1,5 +1,4 @@
-// What Winograd's forward pass and filter gradient share: the two forms, the grid of tiles, and how tiles become
-// points.
+// Shared by Winograd's forward pass and filter gradient: the two forms, the grid of tiles, the input's transform.
 #pragma once
 
 #include "algorithms/correlation.h"
@@ -12,7 +11,7 @@ namespace fastconv {
 
 constexpr std::int64_t kPoints = 36; // every form reads 6x6 pixels
 
-/// F(4x4, 3x3) or F(2x2, 5x5), by the window; `index` is that of the kernel table.
+/// F(4x4, 3x3) or F(2x2, 5x5), chosen by the window. `index` is the index in the kernel table.
 struct WinogradForm {
     std::int64_t window, tile;
     int index;
@@ -20,7 +19,7 @@ struct WinogradForm {
     explicit WinogradForm(std::int64_t r) : window(r), tile(7 - r), index(r == 5 ? 1 : 0) {}
 };
 
-/// Where the tiles lie that cover each image of a batch.
+/// The grid of tiles that covers each image of a batch.
 struct TileGrid {
     std::int64_t rows, columns, tile;
 
@@ -32,11 +31,11 @@ struct TileGrid {
     std::int64_t x(std::int64_t t) const { return t % tiles_per_image() % columns * tile; }
 };
 
-/// Planes of points one cache line apart from a power of two, which would map them all to one set of L1.
+/// One cache line of padding between planes of points. Planes a power of two apart would all fall into one set of L1.
 template <class T>
 constexpr std::int64_t plane_padding = 64 / static_cast<std::int64_t>(sizeof(T));
 
-/// Transforms the pixels that tiles [first, last) read; tile t's points go to points + (t - first)*channels.
+/// Transforms the pixels that tiles [first, last) read. The points of tile t go to points + (t - first)*channels.
 template <class T>
 void transform_inputs(const Windows& a, const TileGrid& grid, const T* input, std::int64_t image, std::int64_t pixel,
                       std::int64_t channels, std::int64_t first, std::int64_t last, T* points, std::int64_t plane);

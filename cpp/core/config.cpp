@@ -1,4 +1,4 @@
-// What show_config() tells.
+// The values that show_config() returns.
 #include "core/isa.h"
 #include "core/plan_cache.h"
 #include "core/threads/parallel_for.h"

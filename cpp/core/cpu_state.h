@@ -1,5 +1,5 @@
-// What the core asks of the CPU beyond C++: the floating-point state, and the pause of a spinning thread. A new
-// architecture fills in its branch below.
+// The core's CPU-specific code: the floating-point state, and the pause of a spinning thread. A new architecture adds
+// its branch below.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// How the core refuses an argument.
+// Errors about wrong arguments.
 #pragma once
 
 #include "fastconv/types.h"
@@ -16,7 +16,7 @@ template <class... Parts>
     throw InvalidArgument(text.str());
 }
 
-/// As Python shows a tuple.
+/// The text of a tuple, as Python writes it.
 std::string show(const Dims& dims);
 
 } // namespace fastconv

@@ -1,4 +1,4 @@
-// Validation, and from arguments to fully resolved problems, for all front ends.
+// Validates arguments and resolves them to problems, for all front ends.
 #include "core/geometry.h"
 
 #include "core/errors.h"
@@ -23,8 +23,8 @@ std::string upper(std::string_view text) {
 
 const char* name_of(DataFormat format) { return format == DataFormat::nhwc ? "NHWC" : "NCHW"; }
 
-// No tensor may have 2^63 bytes or more; with that, every index inside one is safe in 64 bits. Dimensions of size 0 do
-// not count, as in NumPy: an empty tensor's other dimensions must be sane too.
+// A tensor must have fewer than 2^63 bytes, so that every index inside it fits in 64 bits. As in NumPy, dimensions of
+// size 0 are left out of the product, so the other dimensions of an empty tensor are checked, too.
 void check_size(const char* name, const Dims& dims, DataType dtype, const char* remedy) {
     std::int64_t bytes = size_of(dtype);
     for (const std::int64_t d : dims) {
@@ -49,14 +49,14 @@ struct Axis {
     std::int64_t output, before, after;
 };
 
-// How error messages call what decides an output's size.
+// For error messages: the names of the arguments that decide an output's size, and of the output.
 struct SpatialNames {
-    const char* window = "dilations"; // what makes a window too large
+    const char* window = "dilations"; // the argument that makes a window too large
     const char* padding = "padding";
     const char* output = "the output";
 };
 
-// One spatial axis: the output size and the padding that TensorFlow's rule gives (SAME: the odd one goes after).
+// Resolves the output size and padding of one spatial axis by TensorFlow's rule. With SAME, an odd row goes to the end.
 Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                   Padding::Mode mode, std::int64_t before, std::int64_t after, const SpatialNames& names = {}) {
     std::int64_t extent = 0;
@@ -134,10 +134,10 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
     problem.pad_bottom = y.after;
     problem.pad_left = x.before;
     problem.pad_right = x.after;
-    // A stride that is never taken may be huge: without it, strides times rows fit in 64 bits like everything else.
+    // With one output, the stride is never used and may be huge. With 1 instead, strides times rows fit in 64 bits.
     problem.stride_h = y.output > 1 ? strides[0] : 1;
     problem.stride_w = x.output > 1 ? strides[1] : 1;
-    // resolve_axis has added these without overflow.
+    // resolve_axis has checked that these sums do not overflow.
     const Dims padded =
         in_format(problem.format, problem.n, problem.h + y.before + y.after, problem.w + x.before + x.after, problem.c);
     check_size((std::string(names.padding) + ": the padded input").c_str(), padded, problem.dtype,
@@ -274,16 +274,16 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
         if (problem.c % filters[2] != 0) {
             fail(arguments.filters_name, " has ", filters[2], " input channels (dimension 2 of ", show(filters), "), ",
                  arguments.input_name, " has ", problem.c, " channels in ", name_of(problem.format), " shape ",
-                 show(input), "; the first must be equal to the second or divide it (groups)");
+                 show(input), "; the first must divide the second (the quotient is the number of groups)");
         }
         problem.groups = problem.c / filters[2];
         problem.k = filters[3];
         if (problem.k % problem.groups != 0) {
-            fail(arguments.filters_name, " has ", problem.k, " filters, which the ", problem.groups, " groups (",
-                 problem.c, " input channels / ", filters[2], ") do not divide");
+            fail(arguments.filters_name, " has ", problem.k, " filters, but their number must be a multiple of the ",
+                 problem.groups, " groups (", problem.c, " input channels / ", filters[2], ")");
         }
     }
-    problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // one tap: the dilation is never taken
+    problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // with one tap, the dilation is never used
     problem.dilation_w = problem.s > 1 ? arguments.dilations[1] : 1;
     set_spatial(problem, arguments.strides, arguments.dilations, arguments.padding);
     return problem;
@@ -308,8 +308,8 @@ PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArgum
     set_spatial(problem, arguments.strides, {1, 1}, pad,
                 {arguments.ksize_name, arguments.padding_name, arguments.output_name});
     if ((problem.h == 0 || problem.w == 0) && problem.p > 0 && problem.q > 0) {
-        fail(arguments.input_name, " of shape ", show(input), " has no rows or columns, so that the windows, (",
-             problem.p, ", ", problem.q, ") of them, would hold padding only; use no padding");
+        fail(arguments.input_name, " of shape ", show(input), " has no rows or columns, so all (", problem.p, ", ",
+             problem.q, ") windows would hold only padding; use no padding");
     }
     return problem;
 }

@@ -1,11 +1,11 @@
-// From arguments to fully resolved sizes. Knows no algorithm.
+// Validates arguments and resolves all sizes. Knows no algorithm.
 #pragma once
 
 #include "fastconv/convolution.h"
 
 namespace fastconv {
 
-/// Everything of a convolution but its algorithm, validated.
+/// Validates and resolves everything but the algorithm.
 ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& filters,
                                  const ConvArguments& arguments);
 

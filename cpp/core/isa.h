@@ -1,4 +1,4 @@
-// The kernels of the instruction set in use: the best one of this CPU, or what FASTCONV_ISA names.
+// The kernels of the instruction set in use: the best one that the CPU supports, or the one that FASTCONV_ISA names.
 #pragma once
 
 #include "kernels/table.h"
@@ -8,7 +8,7 @@
 
 namespace fastconv {
 
-/// Throws InvalidArgument if FASTCONV_ISA names none that this machine has.
+/// Throws InvalidArgument if FASTCONV_ISA does not name an instruction set of this machine.
 const KernelTable& kernel_table();
 
 template <class T>

@@ -1,4 +1,4 @@
-// Filters in the order in which a kernel reads them: packed for one call, or once for filters that stay.
+// Packed filters: filters in the order in which a kernel reads them, packed for one call or once for all calls.
 #pragma once
 
 #include "core/plan_cache.h"
@@ -11,11 +11,11 @@
 
 namespace fastconv {
 
-/// All that decides how filters are packed: where they start, sizes, strides, blocks. Equal keys give equal values.
+/// Everything that decides how filters are packed: start, sizes, strides and blocks. Equal keys give equal values.
 using PackKey = std::array<std::int64_t, 16>;
 
-/// The packed forms of filters whose values never change. A list that only grows, without a lock that fork() could
-/// leave locked: two threads that pack the same at the same time both do it, and one copy is kept.
+/// The packed forms of filters whose values never change. It is a list that only grows, and it has no lock that fork()
+/// could leave locked. If two threads pack the same form at the same time, both do so and one copy is kept.
 class PackCache {
   public:
     PackCache() = default;
@@ -24,10 +24,11 @@ class PackCache {
     PackCache& operator=(const PackCache&) = delete;
 
     void* find(const PackKey& key) const noexcept; // null if there is none yet
-    /// Takes the memory (of take_memory) and returns it, or what another thread added first.
+    /// Takes over `memory`, which came from take_memory, and returns it. If another thread has added this form first,
+    /// frees `memory` and returns that form.
     void* add(const PackKey& key, void* memory);
     std::int64_t count() const noexcept;
-    /// The plan of the last call with these filters, of each direction that takes some.
+    /// The plans of the last calls with these filters.
     KeptPlan forward, input_gradient;
 
   private:
@@ -38,7 +39,7 @@ class PackCache {
 template <class T>
 class Packed {
   public:
-    /// Calls pack(memory for `count` values) unless the cache (may be null) has it.
+    /// Takes the packed form from the cache, or calls pack(memory for `count` values). `cache` may be null.
     template <class Pack>
     Packed(PackCache* cache, const PackKey& key, std::int64_t count, Pack&& pack) {
         if (cache != nullptr) data_ = static_cast<T*>(cache->find(key));

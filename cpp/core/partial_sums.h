@@ -10,8 +10,8 @@ namespace fastconv {
 
 /// sums[i] += partials[i] + partials[count + i] + ..., `parts` of them, one after the other, for `count` values.
 ///
-/// How many parts there are, each algorithm decides from the problem alone: it is the order of the sum. How the values
-/// are shared among threads changes no bit.
+/// The number of parts decides the order of the sum, so each algorithm derives it from the problem alone. The division
+/// of values among threads changes no bit.
 template <class T>
 void add_partials(std::int64_t parts, std::int64_t count, const T* partials, T* sums) {
     constexpr std::int64_t block = 4096; // values of a task: they stay in L1 while the parts stream by
@@ -25,7 +25,7 @@ void add_partials(std::int64_t parts, std::int64_t count, const T* partials, T* 
     });
 }
 
-/// sums[i] = partials[i] + partials[count + i] + ..., as add_partials, but for few values and added in double.
+/// sums[i] = partials[i] + partials[count + i] + ..., `parts` of them, added in double on this thread. For few values.
 template <class From, class To>
 void sum_in_double(std::int64_t parts, std::int64_t count, const From* partials, To* sums) {
     for (std::int64_t i = 0; i < count; ++i) {

@@ -1,4 +1,4 @@
-// A table of plans, in sets of a few. A set's lock is held for as long as it takes to compare a few keys.
+// A table of plans, divided into small sets. Each set has a lock, which is held only while a few keys are compared.
 #include "core/plan_cache.h"
 
 #include "core/made_once.h"
@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kSets = 64, kWays = 8; // 512 plans of about a kilobyte
 
 struct Entry {
-    std::uint64_t hash = 0, used = 0; // used: the set's clock when it was last asked for
+    std::uint64_t hash = 0, used = 0; // used: the set's clock at the last use
     PlanKey key;
     PlanPointer plan;
 };
@@ -40,7 +40,7 @@ class Set {
         oldest->hash = hash;
         oldest->used = ++clock_;
         oldest->key = key;
-        oldest->plan.swap(plan); // the old one is let go after the lock
+        oldest->plan.swap(plan); // the old plan is released after the lock
     }
 
   private:
@@ -64,7 +64,7 @@ const bool g_registered = on_fork_in_child([] { g_cache.abandon(); });
 } // namespace
 
 std::uint64_t PlanKey::hash() const {
-    // Two chains of multiplications, as in wyhash; only their speed and spread matter, the keys are compared.
+    // Two chains of multiplications, as in wyhash. Only speed and spread matter, because the keys are compared, too.
     std::uint64_t a = 0x9E3779B97F4A7C15u, b = 0xC2B2AE3D27D4EB4Fu;
     for (std::size_t i = 0; i + 1 < count_; i += 2) {
         a = (a ^ static_cast<std::uint64_t>(values_[i])) * 0xFF51AFD7ED558CCDu;

@@ -1,4 +1,4 @@
-// Plans that were made before: every decision about a call, kept for the next call of the same kind.
+// The cache of plans. A plan is every decision about a call, kept for the next call of the same kind.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,7 @@
 
 namespace fastconv {
 
-/// All that was decided about a call. It never changes, and any number of threads may run it at once.
+/// All decisions about a call. A plan never changes, and any number of threads may run it at once.
 class Plan {
   public:
     Plan() = default;
@@ -19,7 +19,7 @@ class Plan {
 };
 using PlanPointer = std::shared_ptr<const Plan>;
 
-/// All that decisions depend on, as numbers.
+/// Everything that the decisions depend on, as numbers.
 class PlanKey {
   public:
     template <class... Numbers>
@@ -38,13 +38,13 @@ class PlanKey {
     std::int64_t values_[kMost];
 };
 
-/// The plan of this key, or null. The cache is bounded: what was not used for long may be gone.
+/// The plan of this key, or null. The cache is bounded, so a plan that was not used for long may be gone.
 PlanPointer find_plan(const PlanKey& key);
 void keep_plan(const PlanKey& key, const PlanPointer& plan);
-/// How many plans this process has made by now.
+/// The number of plans that this process has made.
 std::int64_t plans_made();
 
-/// The plan of this key, made by `make` unless it is there already. Two threads may make the same plan at once.
+/// The plan of this key. Calls `make` if the cache has none. Two threads may make the same plan at once.
 template <class Make>
 PlanPointer cached_plan(const PlanKey& key, Make&& make) {
     PlanPointer plan = find_plan(key);
@@ -55,18 +55,18 @@ PlanPointer cached_plan(const PlanKey& key, Make&& make) {
     return plan;
 }
 
-/// The plan of the last call, held by what is called again and again: packed filters, TensorFlow's kernels. Any number
-/// of threads may use it at once; one that meets another asks the cache instead.
+/// The plan of the last call. Packed filters and TensorFlow's kernels hold one, because they repeat the same call. Any
+/// number of threads may use it at once. If another thread is using it, a thread asks the cache instead.
 class KeptPlan {
   public:
     template <class Make>
     PlanPointer get(const PlanKey& key, Make&& make) {
         if (busy_.test_and_set(std::memory_order_acquire)) return cached_plan(key, make);
-        PlanPointer plan = key == key_ ? plan_ : nullptr; // a key has the thread count, which may have changed
+        PlanPointer plan = key == key_ ? plan_ : nullptr; // the number of threads in the key may have changed
         busy_.clear(std::memory_order_release);
         if (plan != nullptr) return plan;
         plan = cached_plan(key, make);
-        PlanPointer old = plan; // is let go outside the lock
+        PlanPointer old = plan; // released outside the lock
         if (!busy_.test_and_set(std::memory_order_acquire)) {
             key_ = key;
             plan_.swap(old);
@@ -76,7 +76,7 @@ class KeptPlan {
     }
 
   private:
-    std::atomic_flag busy_ = ATOMIC_FLAG_INIT; // a fork may leave it set in the child, which then asks the cache
+    std::atomic_flag busy_ = ATOMIC_FLAG_INIT; // if fork() leaves it set in a child, the child asks the cache
     PlanKey key_;
     PlanPointer plan_;
 };

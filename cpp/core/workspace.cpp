@@ -1,6 +1,6 @@
-// Large buffers: a few slots for the process, exchanged atomically: no lock that fork() could leave locked, no thread
-// that owns them. Small buffers: a few slots for each thread. glibc splits and merges blocks for an aligned allocation,
-// which took an eighth of the time of LeNet's first layer.
+// Large buffers are kept in a few slots of the process. They are exchanged atomically, so no thread owns them and there
+// is no lock that fork() could leave locked. Small buffers are kept in a few slots of each thread: for an aligned
+// allocation, glibc splits and merges blocks, which took an eighth of the time of LeNet's first layer.
 #include "core/workspace.h"
 
 #include <algorithm>
@@ -13,11 +13,11 @@ namespace fastconv {
 namespace {
 
 constexpr std::size_t kLine = 64;
-constexpr std::size_t kSmall = 64 << 10;     // below, malloc does not ask the system for pages
-constexpr std::size_t kLeast = 4 << 10;      // of a thread's buffers, so that they fit again
-constexpr std::size_t kKeptBytes = 96 << 20; // of all slots together
+constexpr std::size_t kSmall = 64 << 10;     // for smaller blocks, malloc does not request pages from the system
+constexpr std::size_t kLeast = 4 << 10;      // least size of a thread's buffers, so that they fit the next call
+constexpr std::size_t kKeptBytes = 96 << 20; // in all slots together
 
-struct alignas(kLine) Header { // in front of the memory that the caller sees
+struct alignas(kLine) Header { // precedes the memory that the caller sees
     std::size_t bytes;
 };
 static_assert(sizeof(Header) == kLine, "the memory behind the header must be aligned to a line");
@@ -29,7 +29,7 @@ void release(Header* header) noexcept { ::operator delete(header, std::align_val
 
 std::atomic<unsigned> g_oldest{0};
 
-/// Puts a buffer into an empty slot, or in the place of another, which it returns (or null).
+/// Puts a buffer into an empty slot and returns null. If no slot is empty, replaces another buffer and returns it.
 Header* keep(Header* header) noexcept {
     for (std::atomic<Header*>& slot : g_slots) {
         Header* empty = nullptr;
@@ -82,7 +82,7 @@ void give_small(Header* header) noexcept {
 }
 
 #if defined(__SANITIZE_ADDRESS__)
-constexpr bool kKeepsSmall = false; // it sees who writes beyond a buffer of the size that was asked for
+constexpr bool kKeepsSmall = false; // so that it sees writes beyond the requested size
 #else
 constexpr bool kKeepsSmall = true;
 #endif

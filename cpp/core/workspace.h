@@ -1,5 +1,5 @@
-// Scratch memory, aligned to cache lines. Fresh pages cost more than many a small convolution (some 0.25 us for 4 KB),
-// so that buffers are kept for the next call: small ones by each thread, large ones by the process.
+// Scratch memory, aligned to cache lines. Fresh pages cost about 0.25 us per 4 KB, often more than a small convolution.
+// Buffers are therefore kept for the next call: small ones by each thread, large ones by the process.
 #pragma once
 
 #include <cstddef>

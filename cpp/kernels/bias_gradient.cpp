@@ -1,7 +1,13 @@
-// Sums of columns: the gradient of a bias. With features, what passes a ReLU backwards on the way, in the same pass.
+// Sums of columns: the gradient of a bias. With features, the same pass applies the gradient of a ReLU first.
 //
-// Vectorised over columns, with the sums of up to four vectors of them, for alternate rows, in registers. A load and an
-// addition a vector: the ceiling is the memory's. Rounding: a sum is a chain of rows / alternate additions.
+// Vectorised over columns. The sums of up to four vectors of columns sit in registers, two or four sums for each
+// column: consecutive rows go to different sums, so that additions do not wait for each other. At the end these sums
+// are added. Ceiling: memory bandwidth, since each vector takes one load and one addition (with features another load
+// and a store).
+//
+// Arguments: any number of rows and columns. Nothing needs to be aligned.
+//
+// Rounding: a column is two or four chains of additions, each over its share of the rows.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 

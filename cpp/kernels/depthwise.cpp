@@ -1,21 +1,28 @@
-// Depthwise convolution of a row of pixels, and its filter gradient.
+// Depthwise convolution of rows of pixels, and its filter gradient.
 //
-// Vectorised over channels. Forward: P pixels x KV vectors of channels in registers, 4x4 of 32 or 4x2 of 16; the
-// filters of a tap serve P pixels. KV neighbouring lines of a pixel spread over the sets of L1; lines of pixels a power
-// of two apart would evict each other. Filter gradient: up to 9 taps x 2 vectors of channels (1 of
-// 16 registers); the dy vector of a pixel serves all taps. Each FMA takes its own load of x, so the ceiling is the load
-// ports': two vectors a cycle from L1, one where x is not aligned to lines.
+// Vectorised over channels. Forward: P pixels x KV vectors of channels sit in registers, 4x4 with 32 registers and 4x2
+// with 16. The filters of a tap are loaded once for P pixels. The KV vectors are neighbours in memory, so they fall
+// into different sets of L1. The same channels of pixels a power of two apart would evict each other. Filter gradient:
+// up to 9 taps x 2 vectors of channels sit in registers (1 vector with 16 registers). A loaded vector of dy serves all
+// taps.
 //
-// Windows three columns wide with neighbouring pixels at stride 1 slide: a loaded x serves all three columns, that is
-// P + 2 loads instead of 3*P for the forward pass, and one load a window row instead of three for the filter gradient.
-// Forward: 6x2 outputs (4x2 of 16 registers: 8 sums, 6 filters and x) of two vectors, since half a line of L1 would be
-// driven out before the other half is used.
+// Ceiling: the load ports, because each FMA takes its own load of x. That is two vectors a cycle from L1, or one if x
+// is not aligned to cache lines.
 //
-// Three such rows at stride 1 slide down as well: 4x4 outputs (2x4 of 16 registers) take 36 loads for 144 FMAs.
+// Windows three columns wide at stride 1 slide: a loaded x serves all three columns. A window row then takes P + 2
+// loads instead of 3*P in the forward pass, and one instead of three per pixel in the filter gradient. The forward tile
+// is 6 pixels x 2 vectors (4x2 with 16 registers: 8 sums, 6 filters and x). It takes two vectors because one may be
+// half a cache line, and the line would be evicted before its other half is used.
 //
-// Where pixels are far apart (many channels), split_channels brings each vector of channels of a filter gradient into a
-// plane of its own: 2 KB from pixel to pixel put all lines of a window into two sets of L1, which then holds none.
-// (Forward the copies cost what they save.)
+// 3x3 windows at stride 1 slide down as well: a tile of 4 rows x 4 pixels (2x4 with 16 registers) takes 36 loads of x
+// for 144 FMAs.
+//
+// With many channels, pixels are far apart in memory. At 2 KB from pixel to pixel, all cache lines of a window fall
+// into two sets of L1 and evict each other. For the filter gradient, split_channels therefore copies each vector of
+// channels into a plane of its own. (In the forward pass the copies cost what they save.)
+//
+// Arguments: any number of channels and taps. `sliding` and `sliding_rows` may be set only for such taps as table.h
+// describes. Nothing needs to be aligned.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -87,7 +94,7 @@ void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t
             for (int j = 0; j < KV; ++j) {
                 Vec<T> value = fetch<T, Part>(from + column * a.x_step + j * width<T>, count);
                 keep_in_register(value);
-                // The order of the taps of one sum is that of depthwise_tile.
+                // Each sum adds its taps in the order of depthwise_tile.
                 FASTCONV_UNROLL
                 for (int s = 0; s < 3; ++s)
                     if (column - s >= 0 && column - s < P) sum[column - s][j] += value * filter[s][j];
@@ -97,7 +104,7 @@ void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t
     finish_tile<T, KV, P, Part>(a, sum, y, c, count);
 }
 
-/// All channels of P pixels: along the channels memory is read in order, and the prefetchers keep up.
+/// All channels of P pixels. Memory is read in order along the channels, so the hardware prefetchers keep up.
 template <class T, int P, bool Sliding>
 void depthwise_pixels(const DepthwiseRow<T>& a, const T* x, T* y) {
     constexpr int wide = Sliding ? 2 : most_vectors;
@@ -133,7 +140,7 @@ FASTCONV_INLINE void square_tile(const DepthwiseRow<T>& a, const T* x, T* y, int
         for (int column = 0; column < P + 2; ++column) {
             Vec<T> value = fetch<T, Part>(from + t * a.x_row + column * a.x_step, count);
             keep_in_register(value);
-            // The order of the taps of one sum is that of depthwise_tile.
+            // Each sum adds its taps in the order of depthwise_tile.
             FASTCONV_UNROLL
             for (int row = 0; row < Rows; ++row) {
                 FASTCONV_UNROLL
@@ -260,7 +267,8 @@ void filter_tile(const DepthwiseFilterRows<T>& a, int64_t first, int64_t c, int6
     }
 }
 
-/// Rows of three neighbouring taps, as in sliding_tile: three pixels at a time, so that the window turns in registers.
+/// The filter gradient of rows of three neighbouring taps. It takes three pixels at a time, so that the columns of the
+/// window rotate through the same three registers.
 template <class T, int R, bool Part>
 void sliding_filter_tile(const DepthwiseFilterRows<T>& a, int64_t first, int64_t c, int64_t count) {
     Vec<T> sum[R][3];

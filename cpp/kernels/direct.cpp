@@ -1,13 +1,19 @@
-// Direct convolution in registers, for a row of output pixels: forward and, with turned filters, the input gradient.
+// Direct convolution of a row of output pixels. With rotated filters, it computes the input gradient.
 //
-// Vectorised over filters (the output channels); a tile of P pixels x KV vectors of filters sits in registers while the
-// whole window streams by: per window element KV loads of packed filters and P broadcasts feed P*KV FMAs.
-// Register budget: P*KV sums + KV filter vectors + 1 broadcast: 24 + 4 + 1 of 32 (AVX-512: 4x6, 3x8, 2x12, 1x14),
-// 12 + 2 + 1 of 16 (AVX2 and baseline: 2x6, 1x12). 4x6 asks 10 loads for 24 FMAs, so with two loads and two FMAs a
-// cycle the FMA ports are the limit, and the ceiling is the FMA peak; 1x14 asks 15 loads for 14 FMAs.
+// Vectorised over filters (the output channels). A tile of P pixels x KV vectors of filters sits in registers while the
+// loop runs over the whole window. Per window element, KV loads of packed filters and P broadcasts of x feed P*KV FMAs.
+// Register budget: P*KV sums + KV filter vectors + 1 broadcast. With 32 registers that is 24 + 4 + 1, for tiles P x KV
+// of 6x4, 8x3, 12x2 and 14x1. With 16 registers it is 12 + 2 + 1, for 6x2 and 12x1.
 //
-// For every output element the sum runs over the window in the order of the segments, in one chain from zero (or from
-// where the last call stopped), whatever the tile: bits do not depend on where an element sits.
+// Ceiling: the FMA peak, at two loads and two FMAs a cycle. A tile of 6x4 takes 10 loads for 24 FMAs. A tile of 14x1
+// takes 15 loads for 14 FMAs, so its ceiling is 14/15 of the peak.
+//
+// Arguments: filters packed and zero-padded as ConvRow says, with one instance of the kernel per KV. Nothing needs to
+// be aligned.
+//
+// Each output element is one chain of additions over the window, in the order of the segments. It starts from zero, or
+// from y if the call resumes an earlier one. The tile does not change this order, so the bits of an element do not
+// depend on its position.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -15,7 +21,7 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// sum = f(sum, what is in y) for a whole tile. Part: of the last vector of a pixel only `last` values are there.
+/// sum = f(sum, y) for a whole tile. Part: the last vector of each pixel has only `last` values.
 template <bool Part, class T, int KV, int P, class F>
 FASTCONV_INLINE void with_output(const ConvRow<T>& a, const T* y, int64_t last, Vec<T> (&sum)[P][KV], const F& f) {
     FASTCONV_UNROLL
@@ -71,13 +77,13 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
         for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
     }
     if (a.resume) {
-        const auto before = [](Vec<T>, Vec<T> value) { return value; };
-        part ? with_output<true>(a, y, last, sum, before) : with_output<false>(a, y, last, sum, before);
+        const auto from_y = [](Vec<T>, Vec<T> value) { return value; };
+        part ? with_output<true>(a, y, last, sum, from_y) : with_output<false>(a, y, last, sum, from_y);
     }
     const ptrdiff_t step = a.x_step;
     const T* filters = a.filters;
     if (a.segment_count == 1 && a.segment_length == step && step * static_cast<ptrdiff_t>(sizeof(T)) <= 2048) {
-        // 1x1 windows: P short runs end before the hardware prefetcher recognises them, so fetch the next tile's.
+        // 1x1 windows: the P runs of a tile are too short for the hardware prefetcher. Prefetch those of the next tile.
         const char* next = reinterpret_cast<const char*>(x + P * step);
         for (ptrdiff_t at = 0; at < P * step * static_cast<ptrdiff_t>(sizeof(T)); at += 64)
             __builtin_prefetch(next + at, 0, 2);

@@ -1,11 +1,16 @@
-// Filter gradient: outer products of input values and output gradients, summed over the pixels of a tile.
+// Filter gradient: outer products of input values and output gradients, summed over the pixels of some rows.
 //
-// Vectorised over filters (the channels of dy); M window elements x KV vectors of filters sit in registers while the
-// pixels stream by: per pixel KV loads of dy and M broadcasts of x feed M*KV FMAs. dy is read in place, with a partial
-// load for the last vector. M neighbours in memory share one pointer where KV is 1: 14 pointers would not fit into the
-// general registers. The register budget and the ceiling are those of direct.cpp with M in the place of P.
-// A sum starts from zero in each call and is added to `out` once: two levels keep the rounding error of long sums
-// small.
+// Vectorised over filters (the channels of dy). A tile of M window elements x KV vectors of filters sits in registers
+// while the loop runs over the pixels. Per pixel, KV loads of dy and M broadcasts of x feed M*KV FMAs. dy is read in
+// place, with a partial load for the last vector. If KV is 1 and the M elements are neighbours in memory, they share
+// one pointer: 14 pointers would not fit into the general registers. Register budget and ceiling are those of
+// direct.cpp, with M in place of P.
+//
+// Arguments: `count` is M, at most outer_products_count, with one instance of the kernel per KV. Nothing needs to be
+// aligned.
+//
+// In each call, a sum starts from zero and is added to `out` once, at the end. These two levels of summation keep the
+// rounding error of long sums small.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 

@@ -1,9 +1,12 @@
 // Max pooling, and its gradient, of 2x2 windows with stride 2 and fewer channels than lanes.
 //
-// Vectorised over the flattened row of (window, channel): `group` windows fill the lanes, and lane l is channel
-// l % channels of window l / channels. Their input is two contiguous runs, one a row, from which `even` and `odd` pick
-// the left and the right tap. Whole vectors are loaded and stored: the surplus belongs to the next window, which is
-// computed later. Only the last group of a row is partial.
+// Vectorised over the flattened row of (window, channel). A group of windows fills the lanes. Lane l belongs to window
+// l / channels, channel l % channels. The input of a group is two contiguous runs, one per row. `even` and `odd` pick
+// the left and the right taps from them. Whole vectors are loaded and stored. The lanes beyond the group belong to the
+// next group, which is computed later and overwrites them. Only the last group of a row is partial.
+//
+// Arguments: has_pairs(a) must hold. Ceiling: the shuffle port, with 4 picks per group. With AVX-512 a pick is one
+// permutation, otherwise two.
 #pragma once
 
 #include "kernels/pooling.h"
@@ -12,13 +15,13 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// Many: a group is several windows.
+/// Many: a group holds several windows. Otherwise it is one window.
 template <class T, bool Many>
 struct Pairs {
     static constexpr int taps = 4;
     int64_t channels, group, lanes;
-    Index<T> even, odd;             // Many: lanes of the input run
-    Index<T> from[2], right_tap[2]; // Many: for a lane of the input run, which lane of the group; 1 at a right tap
+    Index<T> even, odd;             // Many: for each lane of the group, the lanes of its taps in the input run
+    Index<T> from[2], right_tap[2]; // Many: for each lane of the input run, its lane in the group; 1 at a right tap
 
     explicit FASTCONV_INLINE Pairs(const PoolRow<T>& a)
         : channels(a.channels), group(Many ? width<T> / a.channels : 1), lanes(group * a.channels) {
@@ -110,7 +113,7 @@ struct Pairs {
             }
         } else {
             FASTCONV_UNROLL
-            for (int t = 0; t < taps; ++t) { // the right tap after the left one, whose surplus lies there
+            for (int t = 0; t < taps; ++t) { // the right tap overwrites what the left one stored beyond its lanes
                 const Vec<T> value = tap == Index<T>{} + static_cast<Lane<T>>(t) ? grad : Vec<T>{};
                 if (Whole)
                     store(y + a.offsets[t], value);
@@ -121,24 +124,24 @@ struct Pairs {
     }
 };
 
-// The gradient of such windows where their taps are given, and at least one window fits into a vector: vectors run
-// along the two input rows, so that each is stored once, whole. The lanes of such a vector belong to few windows, whose
-// gradients and taps one load each and a permutation bring there. The permutations repeat after `count` vectors. Per
-// vector 2 loads, 2 permutations, 2 comparisons, 2 stores: the ceiling is one such vector in 4 cycles, where the stores
-// that cross cache lines cost most.
+// The gradient of such windows if their taps are given and at least one window fits into a vector. Vectors run along
+// the two input rows, so that each is stored whole and once. The gradients of a vector's windows take one load, and a
+// permutation brings them to their lanes. Their taps take another load and permutation. The permutations repeat after
+// `count` vectors. Ceiling: one vector of each row in 4 cycles, for 2 loads, 2 permutations, 2 comparisons and 2
+// stores. The stores that cross cache lines cost most.
 template <class T>
 struct PairRows {
-    static constexpr int most = 7; // (2 * channels) / gcd(2 * channels, width), as 2 * channels <= width
+    static constexpr int most = 7; // largest (2 * channels) / gcd(2 * channels, width) for 2 * channels <= width
     int64_t count = 0;
     Index<T> from[most];  // a lane's window and channel, counted from the vector's first window
     Index<T> right[most]; // 1 at a right tap
-    int64_t next[most];   // from the vector's first window to the next vector's, in gradients
+    int64_t next[most];   // how many gradients further the next vector's first window is
 
     explicit FASTCONV_INLINE PairRows(int64_t channels) {
         const auto c = static_cast<Lane<T>>(channels), two = static_cast<Lane<T>>(2 * channels);
         Index<T> lanes{};
         for (int64_t l = 0; l < width<T>; ++l) lanes[l] = static_cast<Lane<T>>(l);
-        int64_t start = 0; // of the vector in its first window
+        int64_t start = 0; // where the vector starts in its first window
         do {
             Index<T> at = lanes + static_cast<Lane<T>>(start), window{};
             for (int64_t passed = 0; passed < start + width<T>; passed += 2 * channels) {

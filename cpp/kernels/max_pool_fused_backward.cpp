@@ -1,29 +1,33 @@
-// The gradients of a small convolution whose output went into a max-pooling, computed from the pooled gradient. Only
-// one pixel of each pooling window has a gradient, so for 2x2 windows three quarters of the products are not computed.
+// The gradients of a small convolution that is followed by max pooling, from the gradient of the pooled output. Only
+// one pixel of each pooling window has a gradient, so with 2x2 windows three quarters of the products need not be
+// computed.
 //
-// Which pixel that is, its tap, differs from filter to filter and is known only at run time. It selects an address:
+// The tap of a window says which pixel this is. It differs from filter to filter and is known only at run time. The
+// kernels use it to select an address:
 //
-// pooled_patches, the input gradient: the patch of input pixels that a pooling window's pixels read is a sum over the
-// filters. A summand is grad * the filter, shifted by its tap in a patch of zeros; all shifts are in a table that sits
-// in L1. Vectorised over the values of a patch: up to 12 vectors of sums (8 with 16 registers) sit in registers. A step
-// is a broadcast and as many FMAs from memory. Ceiling: two loads a cycle, that is 6 of 7 FMAs for patches of 6
-// vectors.
+// pooled_patches computes the input gradient. The pixels of a pooling window read a patch of the input. The gradient of
+// this patch is a sum over filters of grad * the filter, shifted by its tap inside a patch of zeros. A table in L1
+// holds all shifted filters. Vectorised over the values of a patch. Up to 12 vectors of sums (8 with 16 registers) sit
+// in registers. A step is a broadcast and as many FMAs as vectors, with operands from memory. Ceiling: two loads a
+// cycle, which for patches of 6 vectors is 6/7 of the FMA peak.
 //
-// pooled_products, the filter gradient of one image: window_columns copies the windows that the convolution's pixels
-// read, so that each is contiguous. The sums of 4 filters x up to 4 vectors of window elements (with 16 registers: 4 x
-// 3, 2 x 5 or 1 x 7) sit in registers while the pooling windows stream by. A step loads a tap, its offset, a gradient
-// and the window. Ceiling: two loads a cycle.
+// pooled_products computes the filter gradient of one image. window_columns first copies the windows that the
+// convolution's pixels read, so that each is contiguous. Vectorised over the elements of a window. The sums of 4
+// filters x up to 4 vectors (with 16 registers: 4x3, 2x5 or 1x7) sit in registers while the loop runs over the pooling
+// windows. A step loads a tap, its offset, a gradient and the window. Ceiling: two loads a cycle.
 //
-// pooled_runs, the same for windows of few values, such as 3x3 windows of one channel. Copying them would take longer
-// than the sums, so the rows of a window, four values each, are read in place. The sums of 4 filters x up to 3 rows sit
-// in registers. A step loads a tap, its offset, a gradient and the rows. Ceiling: two loads a cycle.
+// pooled_runs computes the same for windows of few values, such as 3x3 windows of one channel. Copying them would take
+// longer than the sums, so their rows are read in place, four values each. Vectorised over these four values. The sums
+// of 4 filters x up to 3 rows sit in registers. A step loads a tap, its offset, a gradient and the rows. Ceiling: two
+// loads a cycle.
 //
-// pooled_spreads, the same where a patch fits one vector of 16 lanes: it is loaded once, row by row, and serves all
-// filters. A filter's tap selects a permutation. 8 sums, the patch and 3 masks sit in registers. A step loads a tap, a
-// permutation and a gradient.
+// pooled_spreads computes the same if a patch fits into one vector of 16 lanes. Vectorised over the elements of a
+// window. The patch is loaded once, row by row, and serves all filters. A filter's tap selects a permutation of it. 8
+// sums, the patch and 3 masks sit in registers. A step loads a tap, a permutation and a gradient. Ceiling: two loads a
+// cycle.
 //
-// Zeros of the table are multiplied by gradients, which therefore must be finite (all_finite). Lanes beside a window
-// may hold anything: nothing reads their sums.
+// Arguments: gradients must be finite (see all_finite), because the zeros of the table are multiplied by them. Lanes
+// beside a window may hold anything: nothing reads their sums.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -48,7 +52,7 @@ FASTCONV_NOINLINE void patches(const PooledPatches<T>& a, int64_t window, ptrdif
         FASTCONV_UNROLL
         for (int i = 0; i < Windows; ++i) {
             const int64_t tap = taps[i * filters];
-            if (tap >= taps_count) continue; // names none
+            if (tap >= taps_count) continue; // no pixel takes this gradient
             const T* from = shifts + tap * tap_step;
             const Vec<T> value = broadcast(grad[i * filters]);
             FASTCONV_UNROLL
@@ -67,14 +71,15 @@ void pooled_patches(const PooledPatches<T>& a) {
         dispatch<most_patch_vectors>(vectors, [&](auto n) {
             const ptrdiff_t at = first * width<T>;
             int64_t window = 0;
-            if constexpr (2 * n <= most_patch_vectors) // few sums alone would wait for each other
+            if constexpr (2 * n <= most_patch_vectors) // one window would have too few sums to hide the latency
                 for (; window + 2 <= a.windows; window += 2) patches<T, 2, n>(a, window, at);
             for (; window < a.windows; ++window) patches<T, 1, n>(a, window, at);
         });
     });
 }
 
-// A step's three other loads are shared by its vectors, so these come first; of few, more filters hide the latency.
+// A step's three other loads are shared by its vectors, so a tile takes as many vectors as it can. If a window has few
+// vectors, a tile takes more filters, which hide the latency of the FMAs.
 constexpr int most_column_vectors = registers == 32 ? 4 : 7;
 template <int Vectors>
 constexpr int product_filters = registers == 32 || Vectors < 4 ? 4
@@ -97,7 +102,7 @@ FASTCONV_NOINLINE void products(const PooledProducts<T>& a, int64_t k, ptrdiff_t
             FASTCONV_UNROLL
             for (int i = 0; i < Filters; ++i) {
                 const int64_t tap = taps[i];
-                if (tap >= taps_count) continue; // names none
+                if (tap >= taps_count) continue; // no pixel takes this gradient
                 const T* from = columns + offsets[tap];
                 const Vec<T> value = broadcast(grad[i]);
                 FASTCONV_UNROLL
@@ -129,10 +134,10 @@ void pooled_products(const PooledProducts<T>& a) {
     });
 }
 
-constexpr int most_runs = 6; // in a vector: of 16 lanes, if runs have at least 3
+constexpr int most_runs = 6; // the most in a vector of 16 lanes, if each has at least 3 values
 
-/// Vector `at` of all columns. Runs `first` and on meet in it: each is loaded as if it went on before its start, and
-/// takes its lanes from there on.
+/// Writes one vector of all columns, that at offset `at`. `Runs` runs meet in it, from run `first` on. Each run is
+/// loaded as if it had begun at lane 0, and replaces the lanes from its start on.
 template <class T, int Runs>
 void column_vectors(const WindowColumns<T>& a, int64_t at, int64_t first) {
     Index<T> is_run[Runs];
@@ -141,7 +146,7 @@ void column_vectors(const WindowColumns<T>& a, int64_t at, int64_t first) {
         from[i] = (first + i) * (a.x_row - a.run) + at;
         for (int lane = 0; lane < width<T>; ++lane) is_run[i][lane] = at + lane >= (first + i) * a.run ? -1 : 0;
     }
-    const int64_t pixels = a.pixels, column = a.column; // what is stored could be these, for all GCC knows
+    const int64_t pixels = a.pixels, column = a.column; // copies: for all GCC knows, a store could change the fields
     const ptrdiff_t x_step = a.x_step;
     T* to = a.columns + at;
     for (int64_t row = 0; row < a.rows; ++row) {
@@ -186,7 +191,7 @@ FASTCONV_NOINLINE void runs(const PooledProducts<T>& a, int64_t k) {
             FASTCONV_UNROLL
             for (int i = 0; i < Filters; ++i) {
                 const int64_t tap = taps[i];
-                if (tap >= taps_count) continue; // names none
+                if (tap >= taps_count) continue; // no pixel takes this gradient
                 const T* from = x + offsets[tap];
                 const Four value = grad[i] - Four{};
                 FASTCONV_UNROLL
@@ -235,7 +240,7 @@ FASTCONV_NOINLINE void spreads(const PooledProducts<T>& a, int64_t k) {
             FASTCONV_UNROLL
             for (int i = 0; i < Filters; ++i) {
                 const int64_t tap = taps[i];
-                if (tap >= taps_count) continue; // names none
+                if (tap >= taps_count) continue; // no pixel takes this gradient
                 Index<T> element;
                 __builtin_memcpy(&element, elements + tap * lanes, sizeof element);
                 sum[i] += broadcast(grad[i]) * permute<T>(patch, element);
@@ -256,7 +261,8 @@ void pooled_spreads(const PooledProducts<T>& a) {
         dispatch<most>(a.filters - k < most ? a.filters - k : most, [&](auto n) { spreads<T, n>(a, k); });
 }
 
-// Zero times a finite value is zero, which a NaN from any other never gets back to. Four sums hide the FMA's latency.
+// 0 times a finite value is 0, and 0 times any other is NaN. A sum that is NaN stays NaN. Four sums hide the latency of
+// the FMAs.
 template <class T>
 bool all_finite(const T* x, int64_t count) {
     Vec<T> zero[4] = {};
@@ -278,7 +284,8 @@ FASTCONV_INLINE void add_row(const T* from, T* to, int64_t count) {
     typedef T Half __attribute__((vector_size(vector_bytes / 2), aligned(sizeof(T)), may_alias));
     int64_t i = 0;
     for (; i + width<T> <= count; i += width<T>) store(to + i, load(to + i) + load(from + i));
-    if (i + width<T> / 2 <= count) { // unlike a masked store, it can be loaded again before it is in the cache
+    // Not a masked store, because a load soon after it would wait until it is in the cache.
+    if (i + width<T> / 2 <= count) {
         *reinterpret_cast<Half*>(to + i) += *reinterpret_cast<const Half*>(from + i);
         i += width<T> / 2;
     }
@@ -288,7 +295,8 @@ FASTCONV_INLINE void add_row(const T* from, T* to, int64_t count) {
 template <class T>
 void add_patches(const AddPatches<T>& a) {
     for (int64_t row = 0; row < a.rows; ++row) {
-        // Neighbours overlap: every other one, since a load waits long for what two stores wrote.
+        // Neighbouring patches overlap, and a load of what two recent stores wrote waits long. So add every other patch
+        // first, then the rest.
         for (int64_t first = 0; first < 2; ++first) {
             for (int64_t window = first; window < a.windows; window += 2) {
                 const T* from = a.patches + (row * a.windows + window) * a.patch;

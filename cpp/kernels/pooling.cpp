@@ -1,11 +1,15 @@
 // Max and average pooling of rows of windows, and their gradients.
 //
-// Vectorised over channels: the running maximum (with its tap) or sum of one vector of channels sits in registers while
-// the window streams by. One load a tap: the ceiling is the load ports' in L1, and memory's beyond. Few channels would
-// leave most lanes empty, so the commonest window, 2x2 with stride 2, then has kernels of its own (max_pool_2x2.h).
+// Vectorised over channels. The running maximum (with its tap) or sum of one vector of channels sits in registers while
+// the loop runs over the window. With fewer channels than lanes, this is done for 4 windows at a time. Ceiling: one
+// load a tap, that is the load ports in L1 and memory bandwidth beyond. Few channels leave most lanes empty, so 2x2
+// windows with stride 2, the most common ones, have their own kernels then (max_pool_2x2.h).
 //
-// Maximum: starts from the window's first element and takes a later one only if it is greater or the first NaN. So the
-// first maximum in row-major order wins, a NaN beats everything, and the first NaN wins among NaNs.
+// Arguments: windows of one shape that lie inside the input. A gradient that is not `disjoint` adds to y, so y must be
+// initialised.
+//
+// A maximum starts from the window's first element. A later element replaces it only if it is greater or the first NaN.
+// So the first maximum in row-major order wins, a NaN beats everything else, and the first NaN wins among NaNs.
 #include "kernels/pooling.h"
 #include "kernels/max_pool_2x2.h"
 

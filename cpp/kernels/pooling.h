@@ -1,4 +1,4 @@
-// How the pooling kernels walk over rows of windows, and the order of values that finds a maximum.
+// The loops of the pooling kernels over rows of windows, and the comparison that finds a maximum.
 #pragma once
 
 #include "kernels/simd.h"
@@ -19,21 +19,21 @@ FASTCONV_INLINE void advance(PoolRow<T>& a) {
     if (a.chosen_tap) a.chosen_tap += a.grad_row;
 }
 
-/// Calls Window<T, P, Part>::run(a, i, c, count) for P windows from the i-th and a vector of channels from c.
+/// Calls Window<T, P, Part>::run(a, i, c, count) for the P windows from window i on, for each vector of channels.
 template <template <class, int, bool> class Window, class T, int P>
 FASTCONV_INLINE void windows(const PoolRow<T>& a, int64_t i, bool again) {
     int64_t c = 0;
     for (; c + width<T> <= a.channels; c += width<T>) Window<T, P, false>::run(a, i, c, width<T>);
     if (c == a.channels) return;
-    if (again && c > 0) // partial vectors are slow on some CPUs: the last whole one computes some channels again
+    if (again && c > 0) // partial vectors are slow on some CPUs: compute some channels again with a whole one
         Window<T, P, false>::run(a, i, a.channels - width<T>, width<T>);
     else
         Window<T, P, true>::run(a, i, c, a.channels - c);
 }
-/// `again`: it does no harm to compute a window twice.
+/// `again`: whether a window may be computed twice.
 template <template <class, int, bool> class Window, class T>
 FASTCONV_INLINE void each_window(PoolRow<T> a, bool again) {
-    // Few channels: independent windows hide the latency of the comparisons. Many: memory is best read in order.
+    // With few channels, independent windows hide the latency of comparisons. With many, reading in order is faster.
     constexpr int several = 4;
     for (int64_t r = 0; r < a.rows; ++r, advance(a)) {
         int64_t i = 0;
@@ -43,7 +43,8 @@ FASTCONV_INLINE void each_window(PoolRow<T> a, bool again) {
     }
 }
 
-/// best == best is false once best is NaN: it stays. !(value <= best) is true for greater and for NaN.
+/// Whether `value` replaces `best`. A NaN in `best` stays, because best == best is then false. A greater value or a NaN
+/// replaces it, because value <= best is then false.
 template <class T>
 FASTCONV_INLINE Index<T> beats(Vec<T> value, Vec<T> best) {
     return ~(value <= best) & (best == best);

@@ -1,7 +1,7 @@
-// What kernels are written with: the vectors and primitives of the ISA they are compiled for, and the helpers that they
-// share. An ISA's own part is kernels/simd/<ISA>.h.
+// The tools of all kernels: the vectors and primitives of the ISA that a source is compiled for, and helpers built on
+// them. Each ISA has its own header, kernels/simd/<ISA>.h.
 //
-// Included by kernel sources only. Everything has internal linkage (see table.h for the reason).
+// Only kernel sources include this. Everything has internal linkage (table.h gives the reason).
 #pragma once
 
 #include FASTCONV_ISA_HEADER // kernels/simd/<ISA>.h
@@ -24,7 +24,7 @@ FASTCONV_INLINE void put(T* to, Vec<T> value, int64_t count) {
     else
         store(to, value);
 }
-/// What is there of a vector of which `count` lanes are left, which may be none or more than all.
+/// As load_part and store_part, for any `count`: nothing if it is 0 or less, the whole vector if it is `width` or more.
 template <class T>
 FASTCONV_INLINE Vec<T> load_some(const T* from, int64_t count) {
     if (count >= width<T>) return load(from);
@@ -38,7 +38,7 @@ FASTCONV_INLINE void store_some(T* to, Vec<T> value, int64_t count) {
         store_part(to, value, count);
 }
 
-/// Lanes from bytes, of which the first `count` (1 ... width) are there; the others read as zero.
+/// Widens the first `count` (1 ... width) bytes to lanes. The other lanes are zero.
 template <class T>
 FASTCONV_INLINE Index<T> load_bytes(const uint8_t* from, int64_t count) {
     Bytes<T> bytes;
@@ -48,6 +48,7 @@ FASTCONV_INLINE Index<T> load_bytes(const uint8_t* from, int64_t count) {
         bytes = load_part_of_bytes<T>(from, count);
     return widen<T>(bytes);
 }
+/// Narrows the first `count` (1 ... width) lanes to bytes.
 template <class T>
 FASTCONV_INLINE void store_bytes(uint8_t* to, Index<T> value, int64_t count) {
     const Bytes<T> bytes = narrow<T>(value);
@@ -57,7 +58,7 @@ FASTCONV_INLINE void store_bytes(uint8_t* to, Index<T> value, int64_t count) {
         store_part_of_bytes<T>(to, bytes, count);
 }
 
-/// Vectors and scalars. NaN stays NaN.
+/// Takes vectors and scalars. NaN stays NaN.
 template <class V>
 FASTCONV_INLINE V relu(V value) {
     return value < V{} ? V{} : value;
@@ -65,21 +66,21 @@ FASTCONV_INLINE V relu(V value) {
 
 // ---- Register tiles
 
-/// The most vectors of filters that a register tile of direct.cpp or filter_gradient.cpp is wide.
+/// The most vectors of filters in a register tile of direct.cpp or filter_gradient.cpp.
 constexpr int max_filter_vectors = registers == 32 ? 4 : 2;
-/// And its most pixels, or window elements, where it is KV vectors wide: as many as leave registers for KV vectors of
+/// The most pixels, or window elements, in a tile of KV vectors of filters. The other registers hold KV vectors of
 /// filters and a broadcast value.
 template <int KV>
 constexpr int max_broadcasts = registers == 32 ? (KV == 1 ? 14 : 24 / KV) : 12 / KV;
 
-/// A number that the compiler knows.
+/// A compile-time number that can be passed as an argument.
 template <int N>
 struct Constant {
     static constexpr int value = N;
     constexpr operator int() const { return N; }
 };
 
-/// Calls f(Constant<n>) for an n of 1 ... Max, and nothing for another.
+/// Calls f(Constant<n>{}) if n is 1 ... Max, and does nothing otherwise.
 template <int Max, class F>
 FASTCONV_INLINE void dispatch(int64_t n, const F& f) {
     if constexpr (Max > 0) {
@@ -90,7 +91,7 @@ FASTCONV_INLINE void dispatch(int64_t n, const F& f) {
     }
 }
 
-/// Calls f(Constant<1>), ..., f(Constant<Max>).
+/// Calls f(Constant<1>{}), ..., f(Constant<Max>{}).
 template <int Max, class F>
 FASTCONV_INLINE void for_each_constant(const F& f) {
     if constexpr (Max > 0) {
@@ -99,8 +100,8 @@ FASTCONV_INLINE void for_each_constant(const F& f) {
     }
 }
 
-/// Cuts `count` into as few tiles of at most `most` as possible, all of about the same size (7 are 4 + 3, not 6 + 1),
-/// and calls f(size, first) for each.
+/// Cuts `count` into the fewest tiles of at most `most`, all of nearly the same size (7 becomes 4 + 3, not 6 + 1), and
+/// calls f(size, first) for each.
 template <class F>
 FASTCONV_INLINE void each_tile(int64_t count, int64_t most, const F& f) {
     int64_t first = 0, left = count;

@@ -1,13 +1,19 @@
-// Direct convolution with few filters, for a row of output pixels: above all, the input gradients of first layers.
+// Direct convolution of a row of output pixels with few filters, above all for the input gradients of first layers.
 //
-// Vectorised over the reduction (the values of a window), because 3 filters would fill 3 of 16 lanes of direct.cpp's
-// tile. P pixels x M filters, each a vector of partial sums, sit in registers: per vector of window values M loads of
-// packed filters and P loads of x feed P*M FMAs. At the end the lanes of each sum are added. Register budget: P*M sums
-// + M filters + 1 value: at most 16 + 8 + 1 of 32, or 12 + 4 + 1 of 16 (the last from memory). Where an ISA adds the
-// lanes of a vector of sums together (AVX-512: transposed, 3 operations a sum), all results of a tile are one vector.
-// Ceiling: the FMA peak less these additions, and less the loads that cross a cache line (all, where x is not aligned).
+// Vectorised over the reduction (the values of a window), because 3 filters would fill only 3 of the 16 lanes of
+// direct.cpp's tile. P pixels x M filters sit in registers, each as a vector of partial sums. Per vector of window
+// values, M loads of packed filters and P loads of x feed P*M FMAs. At the end the lanes of each sum are added.
+// Register budget: P*M sums + M filters + 1 value, at most 16 + 8 + 1 of 32, or 12 + 4 + 1 of 16 (one of these is read
+// from memory). AVX-512 adds the lanes of all float sums of a tile together: it transposes them, at 3 operations a sum,
+// and gets all results in one vector.
 //
-// The lanes of a sum are added in a fixed order, and the lane of a window value depends on the layer only.
+// Ceiling: the FMA peak, less the additions of lanes, less the loads that cross a cache line (with vectors of 64 bytes,
+// every load of x, unless x is aligned).
+//
+// Arguments: filters packed and zero-padded as SmallKReduceRow says, at most max_reduced_filters of them.
+//
+// The lanes of a sum are added in a fixed order, and the lane of a window value depends on the layer only. So the bits
+// of an element do not depend on its position.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -19,7 +25,7 @@ constexpr int max_filters = registers == 32 ? 8 : 4;
 template <int M>
 constexpr int max_pixels = registers == 32 ? (16 / M < 8 ? 16 / M : 8) : (12 / M < 6 ? 12 / M : 6);
 
-/// Adds the lanes of sums[p*M + m], m < M, and what else belongs to output m of pixel p, for each of P pixels.
+/// Adds the lanes of each sum, applies y, bias and ReLU, and stores the results. sums[p*M + m] is output m of pixel p.
 template <int M, int P, class T>
 FASTCONV_INLINE void finish_each(const SmallKReduceRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
     T values[P * M];
@@ -36,13 +42,13 @@ FASTCONV_INLINE void finish_each(const SmallKReduceRow<T>& a, const Vec<T> (&sum
     if (a.relu) {
         FASTCONV_UNROLL
         for (int i = 0; i < P * M; ++i)
-            values[i] = relu(broadcast(values[i]))[0]; // GCC compiles relu of a scalar to a slow integer move
+            values[i] = relu(broadcast(values[i]))[0]; // for a scalar relu, GCC emits a slow integer move
     }
     FASTCONV_UNROLL
     for (int i = 0; i < P * M; ++i) y[i / M * a.y_step + i % M] = values[i];
 }
 
-/// The same for a vector of outputs at once.
+/// As finish_each, but adds the lanes of all sums together and stores the M outputs of a pixel at once.
 template <int M, int P, class T>
 FASTCONV_INLINE void finish_together(const SmallKReduceRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
     static_assert(P * M <= width<T>, "one vector of results");

@@ -1,22 +1,31 @@
-// Few filters, windows of 3 or 5 rows at stride 1: convolution of some rows, and its filter gradient.
+// Convolution of some output rows with few filters and windows of 3 or 5 rows at stride 1, and its filter gradient.
 //
-// Vectorised over the flattened (pixel, filter) axis of an output row, which is contiguous in NHWC memory: 6 filters
-// fill every lane, where direct.cpp would leave 10 of 16 empty. The input is planar, [channel][row][column], so that
-// the pixels of a vector are neighbours: one load and one permutation spread them over the lanes (one filter needs no
-// permutation). Which pixel and filter a lane belongs to repeats after at most `filters` vectors, the lane patterns.
+// Vectorised over the flattened (pixel, filter) axis of an output row, which is contiguous in NHWC memory. 6 filters
+// then fill every lane. direct.cpp would leave 10 of 16 empty. The input is planar, [channel][row][column], so the
+// pixels of a vector are neighbours: one load and one permutation spread them over the lanes. (One filter needs no
+// permutation.) The lane pattern says which pixel and which filter a lane belongs to. It repeats after at most
+// `filters` vectors.
 //
-// Forward: 8 output rows sit in registers, so that a spread value of input row t serves the R output rows whose windows
-// cross it: per channel and column tap 8 + R - 1 permutations and R filter vectors feed 8*R FMAs. Register budget:
-// 8 sums + R filters + value + lanes: 15 of 16 at R = 5. Filter gradient: R x J sums (J column taps: 3 of 3, or 2 and 1
-// of 5) while the rows stream by: J permutations and R loads of dy feed R*J FMAs; 10 + 2 + 1 of 16 registers.
-// Ceiling: the FMA peak where permutations have a port of their own, else FMAs/(FMAs + permutations) of it.
+// Forward: the sums of 8 output rows sit in registers. The spread values of an input row serve the R output rows whose
+// windows cross it. Per channel and column tap, 8 + R - 1 permutations and R filter vectors feed 8*R FMAs. Register
+// budget: 8 sums + R filters + value + lanes, that is 15 of 16 at R = 5.
 //
-// In a training step, output and dy are not in the caches: they were last used a whole step ago, or dy is larger than
-// L2. Both are accessed in columns of vectors, which no hardware prefetcher follows. So each tile prefetches as much of
-// the rows that follow as it writes or reads of its own.
+// Filter gradient: R x J sums sit in registers while the loop runs over the input rows. It takes J column taps at a
+// time: 3 if R is 3, 2 if R is 5, and the remaining ones singly. Per row, J permutations and R rows of dy feed R*J
+// FMAs. Register budget at R = 5: 10 sums + 2 values + lanes, that is 13 of 16. Rows of dy stay in the registers that
+// are left.
 //
-// The sum of an output runs over channels, then column taps, then row taps (with 32 registers and 3x3 windows: row
-// taps, then column taps), in one chain, whatever the tile.
+// Ceiling: the FMA peak if permutations have a port of their own, otherwise FMAs / (FMAs + permutations) of it.
+//
+// Arguments: window_rows is 3 or 5, the stride is 1, and there are at most `width` filters. If permutations are slow
+// (`spreads` is false), there is one filter.
+//
+// In a training step, the outputs and dy are not in the caches: they were last used a whole step ago, or they are
+// larger than L2. The kernels access both in columns of vectors. No hardware prefetcher follows that, so each tile
+// prefetches as much of the next rows as it reads or writes itself.
+//
+// An output is one chain of additions over channels, then column taps, then row taps, whatever the tile. (With 32
+// registers and 3x3 windows, it is row taps, then column taps.)
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -26,7 +35,7 @@ namespace {
 
 constexpr int most_rows = 8;
 
-/// Asks for the next `bytes` bytes, and returns where they end.
+/// Prefetches `bytes` bytes and returns the end of them.
 template <bool Write>
 FASTCONV_INLINE const char* prefetch(const char* from, int64_t bytes) {
     constexpr int64_t line = 64;
@@ -42,11 +51,11 @@ FASTCONV_INLINE Vec<T> load_pixels(const T* from, Index<T> lanes) {
         return load_spread(from, lanes);
 }
 
-/// The vectors of a row that start with the same filter, and where their lanes find their pixels.
+/// The lane pattern of all vectors of a row that start with the same filter.
 template <class T>
 struct LanePattern {
     Index<T> lanes; // pixel of each lane, counted from the first lane's
-    int64_t period;
+    int64_t period; // number of patterns
 
     LanePattern(int64_t first, int64_t filters) {
         int64_t filter = first * width<T> % filters;
@@ -58,13 +67,13 @@ struct LanePattern {
                 ++pixel;
             }
         }
-        period = filters; // over the common divisor with the width, a power of two
+        period = filters; // divided by gcd(filters, width), a power of two
         while (period % 2 == 0 && period / 2 * width<T> % filters == 0) period /= 2;
     }
 };
 
-/// Adds to `sum` what the R x columns taps of each channel contribute, unless `nine` is set. (If the
-/// caller tested it instead, GCC would spill registers.)
+/// Adds the products of the R x columns taps of each channel to `sum`, unless `nine` is set. (If the caller tested
+/// `nine`, GCC would spill registers.)
 template <class T, int R, int Rows, bool One>
 FASTCONV_INLINE void add_taps(const SmallKSpreadRows<T>& a, bool nine, const T* x, const T* filters, Index<T> lanes,
                               Vec<T> (&sum)[Rows]) {
@@ -87,8 +96,8 @@ FASTCONV_INLINE void add_taps(const SmallKSpreadRows<T>& a, bool nine, const T* 
     }
 }
 
-/// The same, if `nine` is set, for 3x3 windows with registers for all nine filters of a channel: one load, which
-/// crosses a cache line, serves three taps.
+/// Does the same if `nine` is set, for 3x3 windows. The nine filter vectors of a channel stay in registers, so one load
+/// of x serves three column taps. (Most of these loads cross a cache line.)
 template <class T, int Rows>
 FASTCONV_INLINE void add_nine_taps(const SmallKSpreadRows<T>& a, bool nine, const T* x, const T* filters,
                                    Index<T> lanes, Vec<T> (&sum)[Rows]) {
@@ -101,7 +110,7 @@ FASTCONV_INLINE void add_nine_taps(const SmallKSpreadRows<T>& a, bool nine, cons
         FASTCONV_UNROLL
         for (int t = 0; t < Rows + 2; ++t) {
             Vec<T> values = load(from + t * a.x_row);
-            keep_in_register(values); // GCC would load it for each of the three
+            keep_in_register(values); // GCC would load it three times
             FASTCONV_UNROLL
             for (int j = 0; j < 3; ++j) {
                 const Vec<T> value = permute<T>(values, lanes + j);
@@ -141,7 +150,7 @@ FASTCONV_INLINE void spread_tile(const SmallKSpreadRows<T>& a, const T* x, const
 template <class T, int R, bool One>
 void small_k_spread_rows(const SmallKSpreadRows<T>& a) {
     const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
-    const char* ahead = reinterpret_cast<const char*>(a.y + a.rows * a.y_row); // is written next
+    const char* next_rows = reinterpret_cast<const char*>(a.y + a.rows * a.y_row);
     int64_t period = 1;
     for (int64_t pattern = 0; pattern < period && pattern < vectors; ++pattern) {
         const LanePattern<T> at(pattern, a.filter_count);
@@ -153,7 +162,7 @@ void small_k_spread_rows(const SmallKSpreadRows<T>& a) {
             const T* x = a.x + v * width<T> / a.filter_count;
             T* y = a.y + v * width<T>;
             each_tile(a.rows, most_rows, [&](int64_t rows, int64_t) {
-                ahead = prefetch<true>(ahead, rows * vector_bytes);
+                next_rows = prefetch<true>(next_rows, rows * vector_bytes);
                 dispatch<most_rows>(
                     rows, [&](auto n) { spread_tile<T, R, n, One>(a, x, filters, at.lanes, bias, y, count); });
                 x += rows * a.x_row;
@@ -185,13 +194,13 @@ FASTCONV_INLINE void gradient_column(const SmallKSpreadFilterRows<T>& a, const T
     Index<T> inside{};
     if (Part)
         for (int lane = 0; lane < width<T>; ++lane) inside[lane] = lane < count ? -1 : 0;
-    // Lanes beyond the row hold what follows it in memory, and 0 times that may be NaN.
+    // Lanes beyond the row hold what follows it in memory. 0 times that may be NaN, so they are cleared.
     const auto values = [&](int64_t t, int j) __attribute__((always_inline)) {
         const Vec<T> value = load_pixels<T, One>(x + t * a.x_row + j, lanes);
         return Part ? inside ? value : Vec<T>{} : value;
     };
     constexpr bool may_load_once = has_permute && registers == 32 && !One && !Part;
-    const bool one_load = may_load_once && lanes[width<T> - 1] + J <= width<T>; // serves all columns
+    const bool one_load = may_load_once && lanes[width<T> - 1] + J <= width<T>; // one load serves all columns
     const auto several_values = [&](int64_t t, Vec<T> value[J]) __attribute__((always_inline)) {
         if (one_load) {
             Vec<T> row = load(x + t * a.x_row);
@@ -209,7 +218,7 @@ FASTCONV_INLINE void gradient_column(const SmallKSpreadFilterRows<T>& a, const T
     const auto gradient = [&](int64_t row) __attribute__((always_inline)) {
         return Part ? load_part(dy + row * a.dy_row, count) : load(dy + row * a.dy_row);
     };
-    const auto some_rows = [&](int64_t first, int64_t last) __attribute__((always_inline)) { // of the input
+    const auto some_rows = [&](int64_t first, int64_t last) __attribute__((always_inline)) { // rows of the input
         for (int64_t t = first; t < last; ++t) {
             Vec<T> value[J];
             FASTCONV_UNROLL
@@ -225,7 +234,7 @@ FASTCONV_INLINE void gradient_column(const SmallKSpreadFilterRows<T>& a, const T
     };
     const int64_t first = a.rows < R - 1 ? a.rows + R - 1 : R - 1;
     some_rows(0, first);
-    Vec<T> d[R]; // the rows of dy that meet row t: one is new, the others move on
+    Vec<T> d[R]; // the rows of dy that meet input row t: each step loads one and shifts the others
     FASTCONV_UNROLL
     for (int i = 0; i < R; ++i) d[i] = first < a.rows && i + 1 < R ? gradient(first - 1 - i) : Vec<T>{};
     for (int64_t t = first; t < a.rows; ++t) {
@@ -272,7 +281,7 @@ FASTCONV_INLINE void gradient_columns(const SmallKSpreadFilterRows<T>& a, const 
 template <class T, int R, bool One>
 void small_k_spread_filter_rows(const SmallKSpreadFilterRows<T>& a) {
     const int64_t length = a.pixels * a.filter_count, vectors = (length + width<T> - 1) / width<T>;
-    const char* ahead = reinterpret_cast<const char*>(a.dy + a.rows * a.dy_row); // is read next
+    const char* next_rows = reinterpret_cast<const char*>(a.dy + a.rows * a.dy_row);
     int64_t period = 1;
     for (int64_t pattern = 0; pattern < period && pattern < vectors; ++pattern) {
         const LanePattern<T> at(pattern, a.filter_count);
@@ -282,7 +291,7 @@ void small_k_spread_filter_rows(const SmallKSpreadFilterRows<T>& a) {
             const T* x = a.x + v * width<T> / a.filter_count;
             const T* dy = a.dy + v * width<T>;
             const int64_t count = length - v * width<T>;
-            ahead = prefetch<false>(ahead, a.rows * vector_bytes);
+            next_rows = prefetch<false>(next_rows, a.rows * vector_bytes);
             if (count >= width<T>)
                 gradient_columns<T, R, One, false>(a, x, dy, at.lanes, count, sums);
             else

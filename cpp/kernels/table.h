@@ -1,8 +1,7 @@
-// What kernels take and offer: plain structs of pointers, strides and counts, which algorithms fill in and kernels
-// read.
+// The interface of the kernels: plain structs of pointers, strides and counts. Algorithms fill them in.
 //
-// Nothing here may be a function: kernel sources are compiled once per ISA, and an inline function that one of them
-// instantiates could be the copy which the linker keeps for everyone.
+// Define no function here. Kernel sources are compiled once per ISA. If several of them instantiate the same inline
+// function, the linker keeps one copy for all, and that copy may need an ISA that the CPU lacks.
 #pragma once
 
 #include <stddef.h>
@@ -10,23 +9,24 @@
 
 namespace fastconv {
 
-/// y[i][k] (+)= sum over segments and their elements e of x[i*x_step + segment + e] * filters[..][k], for `pixels` i.
+/// A row of output pixels. For each pixel i,
+/// y[i][k] (+)= sum over segments and their elements e of x[i*x_step + segment + e] * filters[..][k].
 template <class T>
 struct ConvRow {
     const T* x;
     ptrdiff_t x_step;          // elements between the windows of neighbouring pixels
-    const ptrdiff_t* segments; // offsets of the contiguous runs of a window
+    const ptrdiff_t* segments; // offsets of a window's contiguous runs
     int64_t segment_count, segment_length;
     const T* filters; // [segment][element][vectors * width], zero-padded
-    const T* bias;    // `channels` values or null; added last
+    const T* bias;    // `channels` values or null; added to the finished sum, before ReLU
     T* y;
     ptrdiff_t y_step;
-    int64_t pixels, channels; // channels: at most vectors * width, more than (vectors - 1) * width
-    bool accumulate, relu;
-    bool resume; // the sums go on from what is in y, as if one call had run over both windows
+    int64_t pixels, channels; // (vectors - 1) * width < channels <= vectors * width
+    bool accumulate, relu;    // accumulate: the finished sum is added to y
+    bool resume;              // the sum starts from y, as if one call had run over both windows
 };
 
-/// As ConvRow for few filters: `filters` is [filter][segment][element, zero-padded to whole vectors].
+/// As ConvRow, for few filters: `filters` is [filter][segment][element], each segment zero-padded to whole vectors.
 template <class T>
 struct SmallKReduceRow {
     const T* x;
@@ -34,7 +34,7 @@ struct SmallKReduceRow {
     const ptrdiff_t* segments;
     int64_t segment_count, segment_length;
     const T* filters;
-    ptrdiff_t filter_step;
+    ptrdiff_t filter_step; // elements from one filter to the next
     const T* bias;
     T* y;
     ptrdiff_t y_step;
@@ -42,22 +42,24 @@ struct SmallKReduceRow {
     bool accumulate, relu;
 };
 
-/// Few filters: output row `row`, lane v*width + l of its pixels x filters, from a planar input, whose element (c, row,
-/// column) is at c*x_plane + row*x_row + column. At most a vector beyond the last column is read.
+/// Rows of outputs for few filters. The lanes of vectors run along the flattened (pixel, filter) axis of an output row.
+/// The input is planar: element (c, row, column) is at c*x_plane + row*x_row + column. Up to one vector beyond the last
+/// column is read. `pattern` is the number of a lane pattern (see small_k_spread.cpp).
 template <class T>
 struct SmallKSpreadRows {
     const T* x;
     ptrdiff_t x_plane, x_row;
     int64_t channels, window_rows, columns; // window_rows: 3 or 5; columns: of the window
-    const T* filters;                       // [pattern][c][column][row][width]: of the filter that the lane belongs to
+    const T* filters;                       // [pattern][c][column][row][width]: each lane has a tap of its own filter
     const T* bias;                          // [pattern][width] or null
     T* y;
     ptrdiff_t y_row;
-    int64_t rows, pixels, filter_count; // filter_count: at most a vector
+    int64_t rows, pixels, filter_count; // filter_count: at most width
     bool relu;
 };
 
-/// sums[pattern][c][column][row][lane] += what the lane's pixels contribute to that tap of the lane's filter.
+/// The filter gradient of such rows. sums[pattern][c][column][row][lane] += the products of x and dy of all the lane's
+/// pixels, for this tap of the lane's filter.
 template <class T>
 struct SmallKSpreadFilterRows {
     const T* x;
@@ -69,7 +71,7 @@ struct SmallKSpreadFilterRows {
     int64_t rows, pixels, filter_count;
 };
 
-/// out[out_offsets[m] + k] += sum over rows and pixels of x[row, pixel, offsets[m]] * dy[row, pixel, k], for `count` m.
+/// out[out_offsets[m] + k] += sum over rows and pixels of x[row, pixel, offsets[m]] * dy[row, pixel, k], for m < count.
 template <class T>
 struct OuterProducts {
     const T* x;
@@ -77,7 +79,7 @@ struct OuterProducts {
     const ptrdiff_t *offsets, *out_offsets;
     const T* dy;
     ptrdiff_t dy_row, dy_step;
-    int64_t rows, pixels, count, channels; // channels: as in ConvRow
+    int64_t rows, pixels, count, channels; // count: at most outer_products_count; channels: as in ConvRow
     T* out;
 };
 
@@ -94,8 +96,8 @@ struct DepthwiseRow {
     ptrdiff_t y_row, y_step;
     int64_t rows, pixels, channels;
     bool relu;
-    bool sliding;      // the taps are rows of three, and tap j of pixel i + 1 is tap j + 1 of pixel i
-    bool sliding_rows; // also: three rows, and row i of output row y + 1 is row i + 1 of output row y
+    bool sliding; // the taps form rows of three; in a row, tap j of pixel i + 1 reads what tap j + 1 of pixel i reads
+    bool sliding_rows; // sliding, with three rows; tap row i of output row y + 1 reads what row i + 1 of row y reads
 };
 
 /// out[out_offsets[t] + c] += sum over rows and pixels of x[row, pixel, offsets[t] + c] * dy[row, pixel, c].
@@ -112,8 +114,8 @@ struct DepthwiseFilterRows {
     bool sliding; // as in DepthwiseRow
 };
 
-/// sums[c] = sum over rows of x[r*row + c]; with features, of masked[r*row + c], which becomes x where features > 0,
-/// else 0 (masked may be x).
+/// sums[c] = sum over rows r of x[r*row + c]. With features, the kernel writes `masked` and sums it instead of x.
+/// `masked` is x where features > 0, and 0 elsewhere. It may be the same memory as x.
 template <class T>
 struct ColumnSums {
     const T* x;
@@ -131,22 +133,25 @@ struct PoolRow {
     ptrdiff_t x_row, x_step;
     const ptrdiff_t* offsets;
     int64_t taps;
-    T* y; // output, or in a gradient the gradient of the input (stepped as x is)
+    T* y; // the output; in gradients, the gradient of the input, laid out as x
     ptrdiff_t y_row, y_step;
     const T* grad; // gradients only
     ptrdiff_t grad_row, grad_step;
-    int64_t* argmax; // max pool only, may be null, laid out as y: argmax_base + r*x_row + i*x_step + offsets[t] + c
+    // Max pooling only. Each may be null, and is laid out as y. t is the tap of the maximum.
+    int64_t* argmax; // argmax_base + r*x_row + i*x_step + offsets[t] + c
     int64_t argmax_base;
-    uint8_t* tap;              // max pool only, may be null, laid out as y: t
-    const uint8_t* chosen_tap; // its gradient only, laid out as grad: what `tap` was; null: found again in x
+    uint8_t* tap; // t
+    // Gradient of max pooling only, laid out as grad: the taps of the forward pass. If null, they are found again in x.
+    const uint8_t* chosen_tap;
     int64_t rows, pixels, channels;
-    bool disjoint; // gradients: no two windows overlap, so that y is written, not added to
+    bool disjoint; // gradients: no two windows overlap, so y is overwritten instead of added to
 };
 
-/// Gradients of what went into a max-pooling: for each pooling window, the pooled gradient of `filters` filters, and
-/// the tap of its window that each goes to, a number from taps_count on meaning none.
+/// The input gradient of a convolution that was followed by max pooling, from the gradient of the pooled output. For
+/// each pooling window and filter, `taps` names the pixel of the window that receives `grad`. A tap of taps_count or
+/// more means that none does.
 ///
-/// patches[window] = sum over filters k of grad[window][k] * shifts[k*patch + tap*tap_step], of `patch` values each.
+/// patches[window] = sum over filters k of grad[window][k] * shifts[k*patch + tap*tap_step], `patch` values each.
 template <class T>
 struct PooledPatches {
     const uint8_t* taps;
@@ -158,15 +163,15 @@ struct PooledPatches {
     int64_t patch; // whole vectors
 };
 
-/// sums[k] += sum over windows of grad[window][k] * what the convolution's window at the tap reads, `runs` runs of
-/// `run` values, of which the rest up to `column` may be anything. For each of the three kernels x is another form of
-/// the input:
+/// The filter gradient of such a convolution. sums[k] += sum over pooling windows of grad[window][k] * the input values
+/// that the convolution reads for the pixel at the tap. These are `runs` runs of `run` values. A filter's further sums,
+/// up to `column`, are undefined. The three kernels take different forms of the input as x. For window w of row r:
 ///
-/// - pooled_products: columns that window_columns copied, one at x[row*.row + window*.step + offsets[tap]].
-/// - pooled_runs: at most 3 runs of up to 4 values, run j at x[row*.row + window*.step + offsets[tap] + j*x_row], of
-///   which 4 are read.
-/// - pooled_spreads: a pooling window's patch is 4 rows of up to 4 values, row j at x[row*.row + window*.step +
-///   j*x_row], of which 4 are read, and elements[tap*width + lane] tells which of the 16 the lane's is.
+/// - pooled_products: columns that window_columns copied. The column of a tap is at x[r*row + w*step + offsets[tap]].
+/// - pooled_runs: at most 3 runs of up to 4 values. Run j is at x[r*row + w*step + offsets[tap] + j*x_row]. 4 values of
+///   each run are read.
+/// - pooled_spreads: the window's patch, 4 rows of up to 4 values. Row j is at x[r*row + w*step + j*x_row]. 4 values of
+///   each row are read. elements[tap*width + lane] says which of these 16 values the lane takes.
 template <class T>
 struct PooledProducts {
     const uint8_t* taps;
@@ -181,8 +186,9 @@ struct PooledProducts {
     int64_t column; // whole vectors
 };
 
-/// columns[row*pixels + i] = `runs` runs of `run` values, run j from x[(row + j)*x_row + i*x_step]. At least 3 values a
-/// run, or at most 6 runs. What follows in x, of which a vector may be read, fills up the last vector.
+/// columns[row*pixels + i] = `runs` runs of `run` values, run j from x[(row + j)*x_row + i*x_step]. A run has at least
+/// 3 values, or there are at most 6 runs. The last vector is filled up with what follows in x, so up to a vector is
+/// read beyond the last run.
 template <class T>
 struct WindowColumns {
     const T* x;
@@ -192,7 +198,8 @@ struct WindowColumns {
     int64_t column; // runs*run, rounded up to whole vectors
 };
 
-/// Adds patches of patch_rows rows of patch_row values to an image, the one of window x of row y at y*row + x*step.
+/// Adds patches to an image. A patch has patch_rows rows of patch_row values, to_row apart in the image. The patch of
+/// window w of row r goes to to[r*row + w*step].
 template <class T>
 struct AddPatches {
     const T* patches;
@@ -202,8 +209,8 @@ struct AddPatches {
     ptrdiff_t to_row, row, step;
 };
 
-/// points[i*6 + j][c] of one tile, from a square of pixels of which rows [row0, row1) and columns [column0, column1)
-/// exist and the others count as zero.
+/// Transforms one tile, a square of pixels, into 6x6 points. Point (i, j) of channel c is points[(i*6 + j)*plane + c].
+/// Rows [row0, row1) and columns [column0, column1) of the square exist. The others count as zero.
 template <class T>
 struct WinogradTile {
     const T* pixels;
@@ -214,8 +221,8 @@ struct WinogradTile {
     int64_t channels;
 };
 
-/// A square of values of one tile from its 36 points; the first `rows` x `columns` of an output tile, or all filter
-/// taps, are written, the taps added to what is there if `accumulate`.
+/// Transforms the 36 points of one tile back into a square of values. winograd_output writes the first `rows` x
+/// `columns` of them, with bias and ReLU. winograd_taps writes all taps of a filter, or adds them to y if `accumulate`.
 template <class T>
 struct WinogradOutput {
     const T* points;
@@ -230,28 +237,28 @@ struct WinogradOutput {
 template <class T>
 struct KernelsOf {
     int64_t width;       // elements of a vector
-    int64_t max_vectors; // of filters in a register tile
-    // Indexed by vectors - 1.
+    int64_t max_vectors; // most vectors of filters in a register tile
+    // conv_row and outer_products are indexed by the vectors of filters - 1, below max_vectors.
     void (*conv_row[4])(const ConvRow<T>&);
     int64_t conv_row_pixels[4]; // most pixels of a register tile
     int64_t max_reduced_filters;
     void (*small_k_reduce_row)(const SmallKReduceRow<T>&);
-    bool spreads; // has fast permutations, which more than one filter needs in:
+    bool spreads; // fast permutations exist; without, the next two kernels take one filter only
     void (*small_k_spread_rows)(const SmallKSpreadRows<T>&);
     void (*small_k_spread_filter_rows)(const SmallKSpreadFilterRows<T>&);
     void (*outer_products[4])(const OuterProducts<T>&);
-    int64_t outer_products_count[4]; // most `count` that one register tile takes
+    int64_t outer_products_count[4]; // largest `count` of a register tile, and so of a call
     void (*depthwise_row)(const DepthwiseRow<T>&);
-    /// to[v*plane + i*width + lane] = from[i*step + v*width + lane], for the whole and the last part of a vector.
+    /// to[v*plane + i*width + lane] = from[i*step + v*width + lane]. The last vector of channels may be partial.
     void (*split_channels)(const T* from, ptrdiff_t step, int64_t pixels, int64_t channels, T* to, ptrdiff_t plane);
-    /// And back.
+    /// The inverse of split_channels.
     void (*join_channels)(const T* from, ptrdiff_t plane, int64_t pixels, int64_t channels, T* to, ptrdiff_t step);
     void (*depthwise_filter_rows)(const DepthwiseFilterRows<T>&);
     // Winograd: [0] for 3x3 windows and tiles of 4x4 outputs, [1] for 5x5 windows and tiles of 2x2.
     void (*winograd_input)(const WinogradTile<T>&);       // 6x6 pixels
     void (*winograd_filter[2])(const WinogradTile<T>&);   // the taps of a window
     void (*winograd_gradient[2])(const WinogradTile<T>&); // a tile of dy
-    // These return whether all values are finite (before bias and ReLU).
+    // Both return whether all values were finite before bias and ReLU.
     bool (*winograd_output[2])(const WinogradOutput<T>&);
     bool (*winograd_taps[2])(const WinogradOutput<T>&);
     /// to[c*to_row + r] = from[r*from_row + c].

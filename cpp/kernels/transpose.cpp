@@ -1,8 +1,11 @@
-// Transposes a matrix: packs filters whose lanes are not neighbours in memory, and converts between NHWC and NCHW.
+// Transposes a matrix, to pack filters whose lanes are not neighbours in memory and to convert between NHWC and NCHW.
 //
-// Vectorised over both axes: a square (AVX2 and AVX-512: 32 bytes x 32 bytes) is transposed in registers, so that both
-// sides are read and written in whole vectors. Squares over the right edge are loaded in part. Fewer rows than a square
-// has, and the baseline, go value by value. Ceiling: the shuffle port's vector a cycle, and memory's beyond L1.
+// Vectorised over both axes. AVX2 and AVX-512 transpose a square of 32 bytes x 32 bytes in registers, so that all reads
+// and writes are whole vectors. Squares that reach beyond the right edge are read in part. If the matrix has fewer rows
+// than a square, and on the baseline, values are copied one by one. Ceiling: the shuffle port, at 3 shuffles a vector
+// (2 for double); beyond L1, memory bandwidth.
+//
+// Arguments: any size. The two matrices must not overlap.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -12,8 +15,8 @@ namespace {
 
 template <class T>
 void transpose(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns) {
-    // In strips of columns whose lines, read and written, stay in L1 until all their squares are done. The last rows
-    // are a square that overlaps the one before.
+    // Works in strips of columns: the cache lines of a strip, read and written, stay in L1 until all its squares are
+    // done. The square of the last rows overlaps the one before it.
     constexpr int64_t side = square_side<T>, strip = 32;
     for (int64_t first = 0; first < columns && rows >= side; first += strip) {
         const int64_t last = columns < first + strip ? columns : first + strip;

@@ -1,14 +1,16 @@
 // The transforms of Winograd's minimal filtering with 6x6 tiles: F(4x4, 3x3) and F(2x2, 5x5) for the forward pass and
-// the input gradient, F(3x3, 4x4) and F(5x5, 2x2) for the filter gradient (Lavin & Gray, arXiv:1509.09308). The
-// products between them are conv_row and outer_products over the tiles, once for each of the 36 points. All four share
-// the points below, and with them the transform of the input.
+// the input gradient, F(3x3, 4x4) and F(5x5, 2x2) for the filter gradient (Lavin & Gray, arXiv:1509.09308). Between the
+// transforms, conv_row or outer_products multiply the tiles, once for each of the 36 points. All four algorithms share
+// the interpolation points below, and so the transform of the input.
 //
-// Vectorised over channels. A one-dimensional transform takes 6 (or 2 to 5) vectors and lives in registers; the 36
-// vectors between the two passes go through 2.3 KB of stack, that is L1. About 5 operations a value: the ceiling is L1
-// and L2 bandwidth, since each value is loaded once and stored once.
+// Vectorised over channels. A one-dimensional transform takes 2 to 6 vectors and stays in registers. Between the two
+// passes of a tile, 36 vectors go through 2.3 KB of stack, that is L1. A transform takes about 5 operations a value and
+// loads and stores each value once. Ceiling: the bandwidth of L1 and L2.
 //
-// The interpolation points are 0, +-a, +-b and infinity with a = 1/sqrt(2), b = sqrt(2): a*b = 1 keeps the entries of
-// all three matrices near 1, so that rounding errors grow less than with the integers 1 and 2.
+// Arguments: any number of channels. Nothing needs to be aligned.
+//
+// The interpolation points are 0, +-a, +-b and infinity, with a = 1/sqrt(2) and b = sqrt(2). Since a*b = 1, the entries
+// of all three matrices stay near 1, and rounding errors grow less than with the integers 1 and 2.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -26,7 +28,7 @@ struct Points {
     static constexpr T a3 = a * a2, b3 = b * b2, a4 = a2 * a2, b4 = b2 * b2;
 };
 
-/// B^T: six values of an input line to six points.
+/// B^T: transforms six values of an input line into six points.
 template <class T>
 FASTCONV_INLINE void input_points(const Vec<T> d[6], Vec<T> out[6]) {
     using P = Points<T>;
@@ -40,7 +42,7 @@ FASTCONV_INLINE void input_points(const Vec<T> d[6], Vec<T> out[6]) {
     out[5] = d[1] - P::sum * d[3] + d[5];
 }
 
-/// G of F(m, N), m + N = 7: N filter taps, or output gradients, to six points.
+/// G of F(m, N), m + N = 7: transforms N filter taps, or output gradients, into six points.
 template <class T, int N>
 FASTCONV_INLINE void filter_points(const Vec<T> g[N], Vec<T> out[6]) {
     using P = Points<T>;
@@ -65,7 +67,7 @@ FASTCONV_INLINE void filter_points(const Vec<T> g[N], Vec<T> out[6]) {
     out[5] = g[N - 1];
 }
 
-/// A^T of F(N, r), N + r = 7: six points to N outputs, or filter taps.
+/// A^T of F(N, r), N + r = 7: transforms six points into N outputs, or filter taps.
 template <class T, int N>
 FASTCONV_INLINE void output_values(const Vec<T> m[6], Vec<T> out[N]) {
     using P = Points<T>;

@@ -7,7 +7,7 @@
 namespace fastconv {
 namespace {
 
-/// The leading numbers after the 0 lie below `limits`, and none is negative.
+/// Throws unless the code has `size` numbers, the first of them 0 and none negative, and the next are below `limits`.
 void check_code(const Dims& code, std::size_t size, std::initializer_list<std::int64_t> limits) {
     bool good = code.size() == size && code[0] == 0;
     std::size_t i = 1;
@@ -17,7 +17,7 @@ void check_code(const Dims& code, std::size_t size, std::initializer_list<std::i
     }
     for (; good && i < code.size(); ++i) good = code[i] >= 0;
     if (!good)
-        throw InvalidArgument("geometry is not what fastconv.tensorflow passes; call its functions instead of the op");
+        throw InvalidArgument("geometry is not a code of fastconv.tensorflow; call its functions instead of the op");
 }
 
 Padding decode_padding(std::int64_t mode, const std::int64_t* pads) {

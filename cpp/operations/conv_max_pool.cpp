@@ -1,8 +1,8 @@
 // A convolution and the max pooling of its output, a few images at a time. With 2x2 windows, the convolution's output
-// is four times as large as the pooled one, and it is read only once: a few images of it stay in the caches.
+// is four times as large as the pooled one, and it is read only once. A few images of it fit into the caches.
 //
-// If the layer is small, a task takes a few images through both operations. If not, each operation uses all threads:
-// every task would have to pack or transform the filters again.
+// If the layer is small, a task takes a few images through both operations. If not, each operation uses all threads,
+// because otherwise every task would pack or transform the filters again.
 #include "algorithms/max_pool_taps.h"
 #include "core/numbers.h"
 #include "core/threads/parallel_for.h"
@@ -15,10 +15,10 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kTaskBytes = 64 << 10;    // of the convolution's output in one task: in L2, or nearly in L1
-constexpr std::int64_t kFilterBytes = 128 << 10; // that each task reads, and may have to transform
-constexpr std::int64_t kTasks = 32;              // at least, if there are as many images
-constexpr std::int64_t kChunkBytes = 4 << 20;    // of the convolution's output of a large layer: in L3
+constexpr std::int64_t kTaskBytes = 64 << 10;    // the convolution's output in one task: stays in L2, mostly in L1
+constexpr std::int64_t kFilterBytes = 128 << 10; // the filters that each task reads and may transform
+constexpr std::int64_t kTasks = 32;              // the fewest tasks, if there are as many images
+constexpr std::int64_t kChunkBytes = 4 << 20;    // the convolution's output at a time in a large layer: stays in L3
 
 } // namespace
 

@@ -7,16 +7,16 @@
 
 namespace fastconv {
 
-/// The plan of one direction of an NHWC layer, for the current number of threads. `kept` (may be null) holds the
-/// caller's last.
+/// The plan of one direction of an NHWC layer, for the current number of threads. `kept` holds the plan of the caller's
+/// last call. It may be null.
 template <class T>
 std::shared_ptr<const ConvPlan<T>> conv_plan(const ConvProblem& problem, Direction direction, bool filters_stay,
                                              KeptPlan* kept = nullptr);
 
-/// What a plan is for: the directions of a convolution, and what joins several operations.
+/// The kinds of plans: the directions of a convolution, and fused operations.
 enum class PlanKind : std::uint8_t { forward, input_gradient, filter_gradient, max_pool_fused_backward };
 
-/// Adds what all decisions depend on beside the problem: the kind, the ISA, the environment's switches.
+/// Adds what all decisions depend on besides the problem: the kind of plan, the ISA, and the environment's switches.
 void add_setting(PlanKey& key, PlanKind kind);
 void add_problem(PlanKey& key, const ConvProblem& problem);
 

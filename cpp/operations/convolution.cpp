@@ -1,4 +1,4 @@
-// The convolution entries of the C++ API: the plan, from the cache, and the conversion of NCHW.
+// The convolutions of the C++ API. They get the plan from the cache and convert NCHW.
 #include "fastconv/convolution.h"
 
 #include "algorithms/algorithms.h"

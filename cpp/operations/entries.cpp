@@ -38,7 +38,7 @@ Shape unknown_sizes(std::size_t rank) {
     return shape;
 }
 
-/// 1 for each unknown size: what is checked of the others then holds, except whether the window fits.
+/// Replaces each unknown size by 1. All checks of the other sizes then work, except whether the window fits.
 Dims with_ones(const Shape& shape) {
     Dims dims = shape.known ? shape.dims : Dims(4, 1);
     for (std::int64_t& d : dims)

@@ -1,4 +1,4 @@
-// What the entries of the table share: from a call's shapes to problems, whole or in part.
+// Shared by the entries of the table: functions that turn the shapes of complete and partial calls into problems.
 #pragma once
 
 #include "fastconv/operations.h"
@@ -17,7 +17,7 @@ struct ConvInputs {
     std::size_t input, filters;
 };
 
-/// Sets call.convolution. The inputs' names in the table are those of the error messages.
+/// Sets call.convolution. Error messages use the inputs' names in the table.
 void resolve_convolution(Call& call, ConvInputs from);
 void resolve_convolution(Call& call, ConvInputs from, const Dims& input);
 /// Sets call.pooling, from an input of the call or from the convolution before it.
@@ -28,14 +28,14 @@ void resolve_pooling_of_convolution(Call& call);
 void check_input(const Call& call, std::size_t index, const Dims& expected, const char* why);
 void check_bias(const Call& call, std::size_t index);
 
-/// In every data format.
+/// (N, P, Q, C), in every data format.
 Dims taps_dims(const PoolProblem& pooling);
 
-/// The place of the channels among four dimensions.
+/// The index of the channels among four dimensions.
 inline std::size_t channel_axis(DataFormat format) { return format == DataFormat::nhwc ? 3 : 1; }
 
-// Of partial calls. What is known is validated, with the words of complete calls; what depends on an unknown size is
-// unknown in the result.
+// For partial calls. Known sizes are validated, with the messages of complete calls. A size of the result is unknown if
+// it depends on an unknown one.
 
 Shape partial_convolution_output(const Call& call, const Shape& input, const Shape& filters);
 Shape partial_pooling_output(const Call& call, const Shape& input);

@@ -1,4 +1,4 @@
-// What a call would do: its plan, in words.
+// Explains what a call would do, from its plan.
 #include "algorithms/algorithms.h"
 #include "core/for_type.h"
 #include "fastconv/convolution.h"

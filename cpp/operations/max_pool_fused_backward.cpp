@@ -27,7 +27,7 @@
 namespace fastconv {
 namespace {
 
-/// What the caller gave, or parts of it.
+/// The caller's tensors, or parts of them.
 template <class T>
 struct Tensors {
     const T* input;
@@ -96,13 +96,13 @@ class FusedBackward {
     void compute_images(std::int64_t n, std::int64_t count, T* by_filter, T* filter_gradient) const {
         Tensors<T> images = from_image(n);
         images.filter_backprop = filter_gradient;
-        // Where a zero would meet infinity, all products are computed, as by the three operations one by one.
+        // 0 times infinity is NaN. If a value is not finite, compute all products, as the separate operations do.
         const bool finite =
             (input_from_pooled_ || filters_from_pooled_) && kernels_.all_finite(images.grad, count * pooled_);
         const bool input_from_pooled = input_from_pooled_ && finite;
         const bool filters_from_pooled =
             filters_from_pooled_ && finite && kernels_.all_finite(images.input, count * image_);
-        // First one gradient of all images, then the other: the tables that each of them reads again fill L1.
+        // Compute one gradient for all images, then the other: the table that each reads repeatedly fills L1.
         if (filters_from_pooled) {
             std::fill_n(by_filter, gradient_.sums_size(), T{});
             for (std::int64_t i = n; i < n + count; ++i) {
@@ -119,7 +119,7 @@ class FusedBackward {
         scatter(count, images, !filters_from_pooled, images.input_backprop && !input_from_pooled);
     }
 
-    /// Those gradients that are not computed from the pooled one.
+    /// Computes the gradients that are not computed from the pooled one.
     void scatter(std::int64_t count, const Tensors<T>& images, bool filters, bool input) const {
         if (!filters && !input) return;
         ConvProblem problem = problem_;
@@ -144,7 +144,7 @@ class FusedBackward {
     const Scratch<std::int32_t> elements_;
 };
 
-/// For large layers: each operation uses all threads. Each part's sums would not fit the caches.
+/// For large layers, whose partial sums would not fit into the caches. Each operation uses all threads.
 void one_by_one(const ConvProblem& o, const PoolProblem& pool, const Tensors<void>& tensors) {
     const Scratch<std::byte> dy(o.n * o.p * o.q * o.k * size_of(o.dtype));
     max_pool2d_scatter(pool, tensors.taps, tensors.grad, dy.get());

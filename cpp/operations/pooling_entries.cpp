@@ -6,7 +6,7 @@ namespace {
 
 const std::uint8_t* as_taps(const void* data) { return static_cast<const std::uint8_t*>(data); }
 
-/// Of a pooling of input 0: as many outputs of its output's shape as the operation has.
+/// For a pooling of input 0. All outputs of the operation have the shape of the pooling's output.
 void infer_pooling(Call& call) {
     Shape output;
     if (call.complete()) {

@@ -1,4 +1,4 @@
-// What happens in a child of fork(). Only the thread that called fork() lives on there, and a lock that another thread
+// Support for children of fork(). In a child, only the thread that called fork() exists. A lock that another thread
 // held stays locked for ever.
 #pragma once
 

@@ -1,7 +1,7 @@
-// A parallel region of OpenMP ends when each of its threads has been there, even if no work is left for the last one.
-// A thread that waits for a CPU therefore delays the whole region. For example, idle threads of OpenBLAS spin. Between
-// two matrix products, convolutions of 0.1 ms took up to 4 ms: a time slice of the scheduler. In the pool, a caller can
-// finish its job alone.
+// A parallel region of OpenMP ends only when each of its threads has taken part, even if no work is left for the last
+// one. A thread that waits for a CPU therefore delays the whole region. This happens next to OpenBLAS, whose idle
+// threads spin: between two matrix products, convolutions of 0.1 ms took up to 4 ms, a time slice of the scheduler. In
+// the pool, a caller can finish its job alone.
 #include "core/threads/openmp.h"
 
 #include "core/threads/job.h"

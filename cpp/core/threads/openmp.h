@@ -16,8 +16,7 @@ inline constexpr bool kHasOpenmp = false;
 /// Runs the job on `threads` threads of OpenMP, and returns when all of them have left it.
 void run_on_openmp(Job& job, std::int64_t threads);
 
-/// Whether OpenMP's threads came too late lately, so that the pool should run the next jobs. Without OpenMP always
-/// true.
+/// Whether OpenMP's threads were late recently, so that the pool should run the next jobs. Always true without OpenMP.
 bool openmp_was_late();
 
 } // namespace fastconv

@@ -162,7 +162,7 @@ class Pool {
         }
     }
 
-    SpinLock jobs_lock_; // for the next three, and for entering a job
+    SpinLock jobs_lock_; // guards the next three members, and entering a job
     std::vector<Job*> jobs_;
     std::int64_t at_work_ = 0;     // callers and workers inside jobs
     std::int64_t max_at_work_ = 0; // as the last caller allows

@@ -1,4 +1,4 @@
-// Waiting awake, for moments that are shorter than it takes to sleep and wake up.
+// Busy waiting, for times that are shorter than going to sleep and waking up.
 #pragma once
 
 #include "core/cpu_state.h"
@@ -9,12 +9,11 @@
 
 namespace fastconv {
 
-/// Pauses between two looks at the clock, or between two yields.
+/// The number of pauses between two readings of the clock, or between two yields.
 inline constexpr int kPausesInARow = 32;
 
-/// Waits for at most `limit` until `ready` returns true, and returns what it returned last. With `yields`, other
-/// threads may have the CPU meanwhile, such as a thread of the framework that starts a matrix product after our
-/// operation.
+/// Waits until `ready` returns true, but at most for `limit`. Returns the last result of `ready`. With `yields`, other
+/// threads may use the CPU meanwhile, such as a framework's thread that starts a matrix product after our operation.
 template <class Ready>
 bool spin_until(std::chrono::microseconds limit, bool yields, Ready ready) {
     const auto end = std::chrono::steady_clock::now() + limit;

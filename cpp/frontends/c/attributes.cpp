@@ -22,14 +22,14 @@ void check_value(const fastconv_attribute& attribute) {
 } // namespace
 
 NamedAttributes::NamedAttributes(const Operation& operation, const fastconv_attribute* attributes, std::size_t count) {
-    if (attributes == nullptr && count > 0) fail("attributes must not be null where attribute_count is ", count);
+    if (attributes == nullptr && count > 0) fail("attributes must not be null if attribute_count is ", count);
     for (std::size_t i = 0; i < count; ++i) {
         const fastconv_attribute& attribute = attributes[i];
         if (attribute.name == nullptr) fail("the name of attribute ", i, " must not be null");
         const std::size_t place = find_attribute(attribute.name);
         if (place == attribute_count || !operation.attributes.has(static_cast<Attribute>(place)))
             fail(operation.name, " has no attribute '", attribute.name, "'");
-        if (values_[place] != nullptr) fail("attribute ", attribute.name, " must be given once");
+        if (values_[place] != nullptr) fail("attribute ", attribute.name, " must not be given twice");
         check_value(attribute);
         values_[place] = &attribute;
     }

@@ -1,4 +1,4 @@
-// Attributes by name as those of the C++ API.
+// Reads the attributes of a C call into those of the C++ API.
 #pragma once
 
 #include "fastconv/c_api.h"

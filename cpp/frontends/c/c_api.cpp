@@ -1,4 +1,4 @@
-// The plain C front end: from a caller's structures to a call of the table, with every one of them checked first.
+// The C front end. It validates the caller's structures and turns them into a call of the table.
 #include "fastconv/c_api.h"
 #include "fastconv/threads.h"
 #include "frontends/c/attributes.h"
@@ -70,7 +70,7 @@ void check_dtype(const char* name, int dtype, int expected) {
 
 // ---- Calls -------------------------------------------------------------------------------------------------------
 
-/// What a caller gave.
+/// The arguments of a call.
 struct Given {
     const char* operation;
     const fastconv_tensor* inputs;
@@ -182,10 +182,9 @@ void run(const Given& given, Call& call) {
     call.operation->run(call, buffers);
 }
 
-// ---- Entry and errors
-// ------------------------------------------------------------------------------------------------
+// ---- Entry and errors ---------------------------------------------------------------------------------------------
 
-/// What the caller has for a text.
+/// The caller's buffer for a message.
 struct Message {
     char* text;
     std::size_t size;

@@ -18,7 +18,7 @@ std::vector<py::object> items(py::handle sequence) {
     return result;
 }
 
-/// A bool has an index too, NumPy 1.26's with a warning, but is never meant as a number here.
+/// Bools have __index__, too (NumPy 1.26's with a warning), but they are not accepted as numbers.
 bool is_bool(py::handle value) {
     const std::string_view type = Py_TYPE(value.ptr())->tp_name;
     return PyBool_Check(value.ptr()) || type == "numpy.bool" || type == "numpy.bool_";

@@ -1,4 +1,4 @@
-// Python's words and numbers as those of the C++ API. TypeError: of the wrong kind. ValueError: a wrong value.
+// Reads Python's words and numbers. Raises TypeError for the wrong kind of object, and ValueError for a wrong value.
 #pragma once
 
 #include "fastconv/attributes.h"
@@ -21,21 +21,21 @@ template <class Error, class... Parts>
 }
 
 std::string type_name(py::handle value);
-/// What an error message says of a wrong value: its repr, unless that is long or fails.
+/// A wrong value for an error message: its repr, or its type if the repr is long or fails.
 std::string describe(py::handle value);
 
 std::int64_t integer(const char* name, py::handle value);
 bool boolean(const char* name, py::handle value);
 /// An int, or a sequence of ints.
 Dims integers(const char* name, py::handle value);
-/// A shape given as an argument. How many numbers it must have, the core knows.
+/// A shape given as an argument. The core checks how many numbers it has.
 Dims shape(const char* name, py::handle value);
 /// A view of the object's own memory.
 std::string_view text_of(py::handle value);
 Pair read_pair(const char* name, py::handle value, DataFormat format);
 Padding read_padding(const char* name, py::handle value, DataFormat format);
 
-/// The attributes of a call by position, in the order of the enumeration: a source for read_attributes.
+/// The positional attributes of a call, in the order of the enumeration. A source for read_attributes.
 class PositionalAttributes {
   public:
     PositionalAttributes(const AttributeSet& set, PyObject* const* values) : set_(set), values_(values) {}

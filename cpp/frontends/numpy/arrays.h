@@ -1,4 +1,4 @@
-// NumPy's arrays as the dense buffers of the C++ API.
+// Turns NumPy arrays into the dense buffers of the C++ API.
 #pragma once
 
 #include "arguments.h"
@@ -16,16 +16,16 @@ void prepare_arrays();
 
 Dims dims_of(const py::array& array);
 
-/// The arrays of one call: they share one dtype, and the outputs overlap nothing.
+/// The arrays of one call. They have one dtype, and an output overlaps no other array.
 class Arrays {
   public:
     DataType dtype() const { return dtype_; }
 
-    /// A floating-point argument; in place where it is dense, else packed once.
+    /// A floating-point argument. A dense array is used in place. Any other is copied once.
     py::array input(const char* name, py::handle value);
     /// An argument of uint8.
     py::array bytes(const char* name, py::handle value);
-    /// An argument of this type has come: does it agree with those before?
+    /// Throws unless the type of an argument agrees with those before it.
     void expect(const char* name, DataType type);
     /// The caller's array if there is one, else a new one.
     py::array output(const char* name, py::handle value, const Dims& dims, OutputKind kind);

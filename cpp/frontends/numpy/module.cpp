@@ -1,7 +1,7 @@
-// The NumPy front end: from Python objects to the numbers and pointers of the C++ API, and back. No arithmetic.
+// The NumPy front end. It turns Python objects into the numbers and pointers of the C++ API, and back. No arithmetic.
 //
-// What only Python can see is checked here (types, dtypes, memory layout, overlap); every rule about shapes and sizes
-// is the core's. TypeError: an argument of the wrong kind. ValueError: the right kind with a wrong value.
+// It checks what only Python can see: types, dtypes, memory layout and overlap. The core checks all rules about shapes
+// and sizes. TypeError means an argument of the wrong kind, and ValueError a wrong value of the right kind.
 #include "arrays.h"
 #include "fastconv/threads.h"
 #include "operations.h"

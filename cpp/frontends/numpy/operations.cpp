@@ -15,7 +15,7 @@ using Objects = std::array<py::object, most_inputs>;
 
 constexpr const char* kOut[] = {"out[0]", "out[1]", "out[2]"};
 
-/// The members of `out`: a tuple of them where an operation has several outputs. None stands for a new array.
+/// The members of `out`, which is a tuple if the operation has several outputs. None stands for a new array.
 std::array<py::handle, most_outputs> read_out(const Operation& operation, py::handle out) {
     const std::size_t count = operation.outputs.size();
     if (count == 1) return {out};
@@ -47,7 +47,7 @@ void read_array(Call& call, std::size_t index, py::handle value, Arrays& arrays,
     alive[index] = std::move(array);
 }
 
-/// In the order in which inputs are refused: arrays, sizes, what all of these are together, and what is optional.
+/// Reads inputs in the order in which wrong ones are reported: arrays, sizes, all of these together, optional inputs.
 void read_inputs(Call& call, PyObject* const* values, Arrays& arrays, Buffers& buffers, Objects& alive) {
     const std::vector<Input>& inputs = call.operation->inputs;
     for (std::size_t i = 0; i < inputs.size(); ++i)
@@ -93,7 +93,7 @@ py::object run_operation(const Operation& operation, PyObject* const* values) {
     const py::handle out = attributes[operation.attributes.size()];
     Call call(operation);
     read_attributes(operation.attributes, PositionalAttributes(operation.attributes, attributes), call.attributes);
-    read_out(operation, out); // refuses it before the arrays are looked at
+    read_out(operation, out); // so that a wrong `out` is reported before wrong arrays
     Arrays arrays;
     Buffers buffers;
     Objects alive;

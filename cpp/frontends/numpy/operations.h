@@ -1,4 +1,4 @@
-// The operations of the table as functions of Python, and what their ops in TensorFlow are given.
+// The operations of the table as Python functions, and functions that encode attributes for the ops in TensorFlow.
 #pragma once
 
 #include "arguments.h"

@@ -1,8 +1,8 @@
 // The part of TensorFlow's C API that the ops need, declared here so that no TensorFlow is needed to build them
 // (tensorflow/c/{c_api,kernels,ops,tf_status,tf_tensor}.h; the C ABI is the same from 2.16 on).
 //
-// The functions are looked up in libtensorflow_framework.so.2, which must be loaded already: plain undefined symbols
-// fail where TensorFlow is loaded RTLD_LOCAL.
+// The functions are looked up in libtensorflow_framework.so.2, which must be loaded already. Plain undefined symbols
+// would fail if Python has loaded TensorFlow with RTLD_LOCAL.
 #pragma once
 
 #include <cstddef>
@@ -78,7 +78,7 @@ using DeleteFunction = void (*)(void*);
 FASTCONV_TF_FUNCTIONS(FASTCONV_TF_DECLARE)
 #undef FASTCONV_TF_DECLARE
 
-/// Finds all functions; the name of what is missing, or null.
+/// Looks up all functions. Returns the name of the first one that is missing, or null.
 const char* find_functions();
 
 } // namespace fastconv::tf

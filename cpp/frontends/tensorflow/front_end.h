@@ -1,7 +1,7 @@
-// What the parts of the TensorFlow front end share.
+// Shared by the parts of the TensorFlow front end.
 //
-// An input of kind `sizes` is called `like`. It only lends its shape: a tensor of that shape, or one without elements
-// whose shape is (0, ...the shape).
+// In an op, an input of kind `sizes` is called `like`. Only its shape counts. It is a tensor of the wanted shape, or a
+// tensor without elements of shape (0, ...wanted shape).
 #pragma once
 
 #include "c_api.h"
@@ -13,8 +13,8 @@
 
 namespace fastconv::tf {
 
-/// TensorFlow's callbacks name no operation, so that each operation of the table has callbacks of its own: instances of
-/// templates, of which there must be enough.
+/// TensorFlow does not tell a callback which operation it is called for. Each operation of the table therefore has its
+/// own callbacks, which are instances of templates. This is the number of instances.
 constexpr std::size_t most_operations = 64;
 
 /// Attribute of operations with an input of kind `filters`: whether that is a constant of the graph, so that it is
@@ -32,7 +32,7 @@ CreateFunction create_kernel(std::size_t operation); // kernels.cpp
 void compute(void* kernel, TF_OpKernelContext* context);
 void destroy_kernel(void* kernel);
 
-/// The first failure of a call ends it. TensorFlow's status holds what it was.
+/// Ends a call after a failure. TensorFlow's status holds the error.
 struct Failure : std::exception {
     const char* what() const noexcept override { return "TensorFlow reported an error"; }
 };
@@ -55,8 +55,8 @@ class Status {
     TF_Status* status_;
 };
 
-/// Calls body() and puts what it throws into `status`: nothing may fly into TensorFlow, which is built by another
-/// compiler. Returns whether it threw nothing.
+/// Calls body() and stores an exception in `status`. No exception may reach TensorFlow, which is built by another
+/// compiler. Returns whether body() succeeded.
 template <class Body>
 bool guarded(TF_Status* status, Body&& body) {
     try {
@@ -76,16 +76,16 @@ bool guarded(TF_Status* status, Body&& body) {
     return false;
 }
 
-/// The shape that a `like` input lends.
+/// Turns the shape of a `like` input into the wanted shape.
 inline void take_lent(Dims& dims) {
     if ((dims.size() == 5 || dims.size() == 3) && dims[0] == 0) dims.erase(dims.begin());
 }
 
-/// An optional input is left out by a tensor of this shape. It has another rank than any tensor that counts.
+/// Whether a tensor of this shape stands for an optional input that is left out. No real input has this rank.
 inline bool is_left_out(const Dims& dims) { return dims.size() == 2 && dims[0] == 0 && dims[1] == 0; }
 
-/// Taps are (N, P, Q, C) in memory. For ops in NCHW they are tensors of shape (N, C, P, Q) all the same: saved graphs
-/// hold these shapes.
+/// Taps are (N, P, Q, C) in memory. For ops in NCHW, their tensors nevertheless have shape (N, C, P, Q), because saved
+/// graphs hold these shapes.
 inline void to_op_taps(const Call& call, Dims& dims) {
     if (call.attributes.pooling.format == DataFormat::nchw && dims.size() == 4)
         dims = {dims[0], dims[3], dims[1], dims[2]};
@@ -99,8 +99,8 @@ inline void from_op_taps(Call& call) {
     }
 }
 
-/// Calls read(index of the input) for the geometries of an operation, which follow its own inputs, with what decodes
-/// them.
+/// Calls read(index of the input, size of the code, its decoder) for each geometry of an op. Geometries come after the
+/// operation's own inputs.
 template <class Read>
 void for_each_geometry(const Operation& operation, Read&& read) {
     std::size_t index = operation.inputs.size();

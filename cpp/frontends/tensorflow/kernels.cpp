@@ -1,4 +1,4 @@
-// Kernels: from TensorFlow's tensors to the pointers of an operation. No arithmetic.
+// Kernels. They turn TensorFlow's tensors into the pointers of an operation. No arithmetic.
 #include "fastconv/threads.h"
 #include "front_end.h"
 
@@ -79,7 +79,7 @@ struct Context {
         status.check();
         return Tensor(tensor);
     }
-    /// An output in the memory of an input of the same type and shape that nobody else needs, or in memory of its own.
+    /// An output in the memory of an input of the same type and shape if nobody else needs it, otherwise in new memory.
     Tensor output_in_place(std::size_t i, int from, const Dims& dims) const {
         int taken = -1;
         TF_Tensor* tensor = TF_ForwardInputOrAllocateOutput(context, &from, 1, static_cast<int>(i), dims.data(),
@@ -116,7 +116,7 @@ Tensor make_output(const Context& context, const Call& call, std::size_t i, Tens
     if (output.kind == OutputKind::bytes) to_op_taps(call, dims);
     if (output.may_overwrite >= 0) {
         const auto from = static_cast<std::size_t>(output.may_overwrite);
-        inputs[from] = Tensor(); // while anything holds it, its memory can't be taken
+        inputs[from] = Tensor(); // releases it, so that the output can take its memory
         Tensor made = context.output_in_place(i, output.may_overwrite, dims);
         inputs[from] = context.input(from);
         return made;
@@ -191,7 +191,7 @@ CreateFunction create_kernel(std::size_t operation) {
 void destroy_kernel(void* kernel) { delete static_cast<Kernel*>(kernel); }
 
 void compute(void* kernel, TF_OpKernelContext* tensorflow) {
-    // TensorFlow calls ops from many threads: one pool for the process, where OpenMP would start one for each of them.
+    // TensorFlow calls ops from many threads. All share one pool, whereas OpenMP would start threads for each caller.
     const PreferBackend pool(ThreadingBackend::pool);
     const Context context{tensorflow, {}};
     if (!guarded(context.status.get(), [&] { run(context, *static_cast<const Kernel*>(kernel)); }))

@@ -61,7 +61,7 @@ void register_op(std::size_t index, const Status& status) {
     if (operation.geometry == Geometry::both) TF_OpDefinitionBuilderAddInput(op, "pool_geometry: uint8");
     for (const Output& output : operation.outputs) TF_OpDefinitionBuilderAddOutput(op, described(output).c_str());
     TF_OpDefinitionBuilderSetShapeInferenceFunction(op, shape_function(index));
-    TF_RegisterOpDefinition(op, status.get()); // takes the builder
+    TF_RegisterOpDefinition(op, status.get()); // takes ownership of the builder
     for (const int type : {kFloat, kDouble}) {
         status.check();
         TF_KernelBuilder* kernel =
@@ -73,7 +73,7 @@ void register_op(std::size_t index, const Status& status) {
     status.check();
 }
 
-/// Runs in the dlopen of this library. Errors go to stderr: tf.load_op_library then finds no op, and says so.
+/// Runs during the dlopen of this library. Errors go to stderr. tf.load_op_library then finds no op and reports that.
 __attribute__((constructor)) void register_all() {
     if (const char* missing = find_functions()) {
         std::fprintf(stderr, "fastconv: %s was not found; import tensorflow (2.16 or later) first\n", missing);
@@ -81,7 +81,7 @@ __attribute__((constructor)) void register_all() {
     }
     const std::size_t count = operations().size();
     if (count > most_operations) {
-        std::fprintf(stderr, "fastconv: %zu operations are more than TensorFlow's front end serves\n", count);
+        std::fprintf(stderr, "fastconv: %zu operations are too many for the TensorFlow front end\n", count);
         return;
     }
     const Status status;

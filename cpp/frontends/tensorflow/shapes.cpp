@@ -1,4 +1,4 @@
-// Shape functions: what TensorFlow knows of the inputs while it makes a graph, inferred as far as it goes.
+// Shape functions. They infer the shapes of outputs as far as TensorFlow knows the inputs while it builds a graph.
 #include "front_end.h"
 
 #include <utility>

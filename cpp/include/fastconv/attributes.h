@@ -1,4 +1,4 @@
-// What a caller says of an operation beside its tensors: strides, padding, formats, names.
+// The attributes of operations: what a caller passes besides tensors, such as strides, padding, formats and names.
 #pragma once
 
 #include "fastconv/convolution.h"
@@ -9,7 +9,7 @@
 
 namespace fastconv {
 
-/// In the order of their values in a call that gives them by position.
+/// In the order of the values when a call passes them by position.
 enum class Attribute : std::uint8_t {
     ksize,
     pool_size, // of a convolution and the pooling after it: there, `strides` and `padding` are the convolution's
@@ -60,24 +60,24 @@ constexpr AttributeSet pooled_convolution_attributes =
     convolution_attributes |
     AttributeSet{Attribute::pool_size, Attribute::pool_strides, Attribute::pool_padding, Attribute::activation};
 
-/// The values. `convolution.algorithm` is a view of a text that must outlive them. The names of arguments inside
-/// `convolution` and `pooling` are set by the operation.
+/// The values of attributes. `convolution.algorithm` is a view, so its text must outlive this object. The operation
+/// sets the names of arguments inside `convolution` and `pooling`.
 struct Attributes {
     ConvArguments convolution;
     PoolArguments pooling;
     Activation activation = Activation::linear;
     bool include_batch_in_index = false;
-    bool input_gradient = true; // whether the output that depends on it is wanted
+    bool input_gradient = true; // whether the gradient of the input is wanted
 };
 
-/// Reads the attributes of a set. Their order decides which of two wrong values is refused. `source` is what a front
-/// end has of them:
+/// Reads the attributes of a set. If two values are wrong, the first in this order is refused. `source` gives the
+/// values that came in at the front end:
 ///
 ///     std::string_view word(Attribute)
 ///     Pair pair(Attribute, DataFormat)
 ///     Padding padding(Attribute, DataFormat)
 ///     bool boolean(Attribute, bool otherwise)
-///     bool given(Attribute)   // asked of those that may be left out everywhere
+///     bool given(Attribute)   // asked only for attributes that every front end may leave out
 template <class Source>
 void read_attributes(const AttributeSet& set, const Source& source, Attributes& result) {
     ConvArguments& convolution = result.convolution;
@@ -109,15 +109,15 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
 }
 
 // ---- As numbers --------------------------------------------------------------------------------------------------
-// A code is the shape (0, ...) of a tensor without elements. TensorFlow's C API lets a shape function read no
-// attribute, but it can read the shape of an input. Static shapes then survive tf.while_loop and SavedModels, too.
-// Saved graphs hold these numbers: their places and meanings stay.
+// A code is the shape (0, ...) of a tensor without elements. In TensorFlow's C API, a shape function cannot read
+// attributes, but it can read the shapes of inputs. Static shapes then also survive tf.while_loop and SavedModels.
+// Saved graphs hold these numbers, so their places and meanings must not change.
 
 constexpr std::size_t convolution_code_size = 14, pooling_code_size = 12;
 
 FASTCONV_API Dims encode_convolution(const Attributes& attributes);
 FASTCONV_API Dims encode_pooling(const Attributes& attributes);
-/// Anyone can call an op of TensorFlow, so these check every number again.
+/// Anyone can call the TensorFlow ops directly, so these check every number again.
 FASTCONV_API void decode_convolution(const Dims& code, Attributes& attributes);
 FASTCONV_API void decode_pooling(const Dims& code, Attributes& attributes);
 

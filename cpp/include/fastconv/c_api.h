@@ -1,9 +1,9 @@
-/* All operations of fastconv for callers in C, and in whatever can call C.
+/* All operations of fastconv, for C and for any language that can call C.
  *
- * An operation has a name, inputs and outputs in a fixed order, and attributes by name. These are listed with their
- * meaning in the documentation of the Python functions; input_gradient, include_batch_in_index and depthwise are the
- * numbers 0 or 1. Every function returns a fastconv_code, and on an error it writes a text that says what is wrong.
- * Nothing is read or written before all arguments are found to fit. Any number of threads may call at once. */
+ * An operation has a name, inputs and outputs in a fixed order, and attributes by name. The documentation of the Python
+ * functions explains them. input_gradient, include_batch_in_index and depthwise are the numbers 0 or 1. Every function
+ * but fastconv_operation_name returns a fastconv_code. On an error it writes a message that says what is wrong. No
+ * output is written before all arguments are validated. Any number of threads may call at once. */
 #ifndef FASTCONV_C_API_H
 #define FASTCONV_C_API_H
 
@@ -25,7 +25,7 @@ typedef enum fastconv_code {
 } fastconv_code;
 
 typedef enum fastconv_dtype {
-    FASTCONV_NONE = 0, /* no tensor: an optional input or output that is left out */
+    FASTCONV_NONE = 0, /* no tensor: an optional input or output is left out */
     FASTCONV_FLOAT32 = 1,
     FASTCONV_FLOAT64 = 2,
     FASTCONV_UINT8 = 3,
@@ -34,8 +34,8 @@ typedef enum fastconv_dtype {
 
 #define FASTCONV_MAX_RANK 8
 
-/* Dense memory in row-major order, aligned to its type. Sizes (input_sizes, filter_sizes, output_shape,
- * orig_input_shape) are tensors of int64 with one dimension. */
+/* Dense memory in row-major order, aligned to its type. The inputs input_sizes, filter_sizes, output_shape and
+ * orig_input_shape ("sizes") are tensors of int64 with one dimension. */
 typedef struct fastconv_tensor {
     int32_t dtype; /* a fastconv_dtype */
     int32_t rank;
@@ -54,16 +54,16 @@ typedef struct fastconv_attribute {
     size_t count;
 } fastconv_attribute;
 
-/* The name of an operation, from 0 on; null after the last. */
+/* The name of operation `index`, counted from 0. Null after the last one. */
 FASTCONV_C_API const char* fastconv_operation_name(size_t index);
 
-/* Sets dtype, rank and dims of the outputs. Of the inputs, only the data of sizes are read. */
+/* Sets dtype, rank and dims of the outputs. Reads no data of the inputs except sizes. */
 FASTCONV_C_API int fastconv_infer(const char* operation, const fastconv_tensor* inputs, size_t input_count,
                                   const fastconv_attribute* attributes, size_t attribute_count,
                                   fastconv_tensor* outputs, size_t output_count, char* message, size_t message_size);
 
-/* Computes the outputs, tensors of the caller that are as fastconv_infer says. An output overlaps nothing, except that
- * output 0 of relu_bias_grad may be its input 0. */
+/* Computes the outputs into tensors of the caller, whose dtype, rank and dims must be those of fastconv_infer. An
+ * output must not overlap any other tensor, except that output 0 of relu_bias_grad may be its input 0. */
 FASTCONV_C_API int fastconv_run(const char* operation, const fastconv_tensor* inputs, size_t input_count,
                                 const fastconv_attribute* attributes, size_t attribute_count, fastconv_tensor* outputs,
                                 size_t output_count, char* message, size_t message_size);

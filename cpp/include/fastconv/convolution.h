@@ -1,4 +1,4 @@
-// Convolution: problems, the three directions, filters that stay packed, and what a call would do.
+// Convolution: problems, the three directions, packed filters, and an explanation of what a call would do.
 #pragma once
 
 #include "fastconv/types.h"
@@ -10,7 +10,7 @@ namespace fastconv {
 class PackCache;
 class KeptPlan;
 
-/// The algorithms that a caller may name, "auto" first. An algorithm keeps its index: saved graphs hold it.
+/// The algorithms that a caller may name, "auto" first. Saved graphs hold the indices, so they must not change.
 FASTCONV_API const std::vector<std::string>& algorithm_names();
 constexpr std::int64_t kAutoAlgorithm = 0;
 
@@ -21,18 +21,18 @@ struct ConvArguments {
     DataFormat format = DataFormat::nhwc;
     bool depthwise = false; // filters are (R, S, C, M) instead of (R, S, C/groups, K)
     std::string_view algorithm = "auto";
-    const char* input_name = "input"; // what the caller calls the argument that holds or gives the input's shape
+    // For error messages: the caller's names of the arguments that give the shapes.
+    const char* input_name = "input";
     const char* filters_name = "filters";
 };
 
 /// A convolution with every size resolved. Dimension names: input (N,H,W,C), filters (R,S,C/groups,K), output
-/// (N,P,Q,K). A depthwise convolution is the one with groups = C and K = C*M: its (R,S,C,M) filters are (R,S,1,C*M) in
-/// memory.
+/// (N,P,Q,K). A depthwise convolution has groups = C and K = C*M. In memory, its (R,S,C,M) filters are (R,S,1,C*M).
 struct ConvProblem {
     DataType dtype = DataType::float32;
     DataFormat format = DataFormat::nhwc;
     bool depthwise = false;
-    std::int64_t algorithm = kAutoAlgorithm; // index of a name
+    std::int64_t algorithm = kAutoAlgorithm; // index into algorithm_names()
     std::int64_t n = 0, h = 0, w = 0, c = 0, k = 0, r = 0, s = 0, p = 0, q = 0, groups = 1;
     std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
     std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
@@ -49,8 +49,7 @@ FASTCONV_API ConvProblem make_conv_problem(DataType dtype, const Dims& input, co
 FASTCONV_API std::int64_t conv_output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride,
                                            const Padding& padding, std::int64_t dilation, bool height_axis = true);
 
-/// Holds the plan of the last call, for who computes the same again and again. Any number of threads may use it at
-/// once.
+/// Holds the plan of the last call, for callers that repeat the same call. Any number of threads may use it at once.
 class FASTCONV_API PlanHolder {
   public:
     PlanHolder();
@@ -64,7 +63,7 @@ class FASTCONV_API PlanHolder {
     std::unique_ptr<KeptPlan> kept_;
 };
 
-// Pointers to dense buffers of the problem's data type; `bias` (K values) and `holder` may be null.
+// Pointers are to dense buffers of the problem's data type. `bias` (K values) and `holder` may be null.
 FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const void* filters, const void* bias,
                          Activation activation, void* output, const PlanHolder* holder = nullptr);
 FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const void* filters, const void* out_backprop,
@@ -72,8 +71,8 @@ FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const void* 
 FASTCONV_API void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,
                                          void* filter_backprop, const PlanHolder* holder = nullptr);
 
-/// Filters that stay: a copy of the caller's, which each algorithm and geometry packs once, when first used. Since
-/// nobody can change the copy, what is packed never becomes wrong. Any number of threads may use it at once.
+/// A copy of the caller's filters. Each algorithm and geometry packs it once, at first use. Nobody can change the copy,
+/// so the packed forms stay valid. Any number of threads may use it at once.
 class FASTCONV_API PackedFilters {
   public:
     PackedFilters(DataType dtype, const Dims& dims, const void* filters);
@@ -85,7 +84,7 @@ class FASTCONV_API PackedFilters {
     const Dims& dims() const { return dims_; }
     const void* data() const { return values_.get(); }
     PackCache* cache() const { return cache_.get(); }
-    std::int64_t forms() const; // how many packed forms there are by now
+    std::int64_t forms() const; // number of packed forms so far
 
   private:
     struct Free {
@@ -106,11 +105,11 @@ FASTCONV_API Direction parse_direction(std::string_view text); // "forward" | "i
 
 /// What a call would do, with the current number of threads.
 struct Explanation {
-    std::string algorithm;                      // "direct", "winograd" or "depthwise"
-    std::string kernel;                         // the function that does the work, as in cpp/kernels/table.h
-    std::int64_t tile_pixels, tile_filters;     // what one register tile computes: pixels, or in a filter gradient
-                                                // window elements, times filters
-    std::int64_t tasks, threads, scratch_bytes; // scratch memory: an upper bound
+    std::string algorithm; // "direct", "winograd" or "depthwise"
+    std::string kernel;    // the function in cpp/kernels/table.h that does the work
+    // One register tile: pixels x filters. In a filter gradient: window elements x filters.
+    std::int64_t tile_pixels, tile_filters;
+    std::int64_t tasks, threads, scratch_bytes; // scratch_bytes: an upper bound
     double multiplications;                     // of the algorithm, without transforms
 };
 FASTCONV_API Explanation explain(const ConvProblem& problem, Direction direction);

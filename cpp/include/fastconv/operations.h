@@ -1,7 +1,8 @@
-// All operations as one table, so that a front end serves each of them with the same code.
+// All operations as one table, so that a front end serves all of them with the same code.
 //
-// A front end adapts tensors: it reads attributes (attributes.h) and the shapes of the inputs into a Call, has `infer`
-// validate them and work out the shapes of the outputs, brings memory for these, and has `run` compute.
+// A front end adapts tensors. It reads the attributes (attributes.h) and the shapes of the inputs into a Call. `infer`
+// validates them and computes the shapes of the outputs. The front end then provides memory for the outputs, and `run`
+// computes them.
 #pragma once
 
 #include "fastconv/attributes.h"
@@ -14,9 +15,9 @@ constexpr std::size_t most_inputs = 5, most_outputs = 3;
 
 enum class InputKind : std::uint8_t {
     tensor,          // of the call's data type
-    filters,         // such a tensor, or PackedFilters
-    optional_tensor, // such a tensor, or nothing
-    sizes,           // a shape: numbers without memory
+    filters,         // a tensor of the call's data type, or PackedFilters
+    optional_tensor, // a tensor of the call's data type, or nothing
+    sizes,           // a shape, given as numbers
     bytes,           // uint8
 };
 
@@ -30,7 +31,7 @@ enum class OutputKind : std::uint8_t { tensor, bytes, int64 };
 struct Output {
     const char* name;
     OutputKind kind = OutputKind::tensor;
-    int may_overwrite = -1;                // an input of the same shape, whose memory may be this output's, too
+    int may_overwrite = -1;                // index of an input of the same shape that may share this output's memory
     bool only_with_input_gradient = false; // left out if the attribute input_gradient is false
 };
 
@@ -47,7 +48,7 @@ struct Shape {
 
 struct Operation;
 
-/// One call: what came, and after `infer`, what it means.
+/// One call: its arguments and, after `infer`, its problems and the shapes of its outputs.
 struct Call {
     explicit Call(const Operation& which) : operation(&which) {}
 
@@ -55,27 +56,29 @@ struct Call {
     DataType dtype = DataType::float32;
     Attributes attributes;
     std::array<Shape, most_inputs> inputs;
-    /// Partial calls are inferred, but not run. In them, sizes may be unknown.
+    /// A partial call may have unknown sizes. It is inferred, but never run.
     bool partial = false;
     bool attributes_known = true; // false in partial calls only
 
     std::array<Shape, most_outputs> outputs;
-    ConvProblem convolution; // if the operation is or contains a convolution, and the call is complete
+    // Set in complete calls, if the operation contains a convolution or a pooling.
+    ConvProblem convolution;
     PoolProblem pooling;
 
     FASTCONV_API bool complete() const;
     bool wants(const Output& output) const { return attributes.input_gradient || !output.only_with_input_gradient; }
 };
 
-/// Pointers to dense memory, as the inferred shapes say. Outputs overlap nothing, except where they may overwrite.
+/// Pointers to dense memory of the inferred shapes. An output must not overlap any other buffer, except an input that
+/// it may overwrite.
 struct Buffers {
-    std::array<const void*, most_inputs> inputs{}; // null for sizes, and for what was left out or is packed
-    std::array<void*, most_outputs> outputs{};     // null for what is not wanted
-    const PackedFilters* packed = nullptr;         // in place of the input of kind `filters`
-    const PlanHolder* holder = nullptr;            // of a caller that computes the same again and again
+    std::array<const void*, most_inputs> inputs{}; // null if sizes, left out, or packed
+    std::array<void*, most_outputs> outputs{};     // null if not wanted
+    const PackedFilters* packed = nullptr;         // replaces the input of kind `filters`
+    const PlanHolder* holder = nullptr;            // of a caller that repeats the same call
 };
 
-enum class Geometry : std::uint8_t { convolution, pooling, both }; // which codes of attributes.h say everything
+enum class Geometry : std::uint8_t { convolution, pooling, both }; // which codes of attributes.h an op takes
 
 struct Operation {
     const char* name;
@@ -83,8 +86,8 @@ struct Operation {
     Geometry geometry;
     AttributeSet attributes;
     std::vector<Output> outputs;
-    /// Validates the call and fills in its problems and outputs. Of a partial call it validates what is known, and
-    /// fills in the outputs alone. Throws InvalidArgument.
+    /// Validates the call and fills in its problems and outputs. For a partial call, it validates what is known and
+    /// fills in the outputs only. Throws InvalidArgument.
     void (*infer)(Call& call);
     void (*compute)(const Call& call, const Buffers& buffers); // for `run`
     /// Validates the values of inputs, or null. `run` relies on it. A front end may leave it out for values that are
@@ -96,11 +99,11 @@ struct Operation {
 };
 
 FASTCONV_API const std::vector<Operation>& operations();
-/// Null if there is none of this name.
+/// Null if no operation has this name.
 FASTCONV_API const Operation* find_operation(std::string_view name);
 
 FASTCONV_API const char* name_of(InputKind kind);
 FASTCONV_API const char* name_of(OutputKind kind);
-FASTCONV_API const char* name_of(DataType type); // as NumPy's
+FASTCONV_API const char* name_of(DataType type); // NumPy's name
 
 } // namespace fastconv

@@ -1,4 +1,4 @@
-// Max and average pooling with their gradients, and a convolution together with the max-pooling of its output.
+// Max and average pooling with their gradients, and a convolution fused with the max pooling of its output.
 #pragma once
 
 #include "fastconv/convolution.h"
@@ -32,16 +32,17 @@ struct PoolProblem {
 
 FASTCONV_API PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArguments& arguments);
 
-/// `argmax` may be null; else it takes (y*W + x)*C + c, or ((n*H + y)*W + x)*C + c with `include_batch`, one int64 an
-/// output, laid out as the output is.
+/// `argmax` may be null. Otherwise it receives one int64 per output, laid out as the output: (y*W + x)*C + c of the
+/// maximum, or ((n*H + y)*W + x)*C + c with `include_batch`.
 FASTCONV_API void max_pool2d(const PoolProblem& problem, const void* input, void* output, std::int64_t* argmax,
                              bool include_batch);
 FASTCONV_API void max_pool2d_grad(const PoolProblem& problem, const void* input, const void* grad, void* input_grad);
 
 constexpr std::int64_t max_pool_taps = 255;
-/// For training: also keeps where each maximum was, one byte an output, for max_pool2d_scatter, which then need not
-/// read the input again, and for max_pool2d_gather, its transpose. In `taps` the order is NHWC always; a byte that
-/// names no tap stands for none. All functions with taps take windows of at most max_pool_taps of them.
+/// For training: also writes the tap of each maximum to `taps`, one byte per output, always in NHWC order.
+/// max_pool2d_scatter computes the gradient from these taps without reading the input again. max_pool2d_gather is its
+/// transpose. A byte that is not the number of a tap means "no maximum". All functions with taps take windows of at
+/// most max_pool_taps taps.
 FASTCONV_API void max_pool2d_with_taps(const PoolProblem& problem, const void* input, void* output, std::uint8_t* taps);
 FASTCONV_API void max_pool2d_scatter(const PoolProblem& problem, const std::uint8_t* taps, const void* grad,
                                      void* input_grad);
@@ -53,8 +54,7 @@ FASTCONV_API void check_tap_numbers(const char* name, const PoolProblem& problem
 FASTCONV_API void avg_pool2d(const PoolProblem& problem, const void* input, void* output);
 FASTCONV_API void avg_pool2d_grad(const PoolProblem& problem, const void* grad, void* input_grad);
 
-/// A convolution and the max-pooling `pool` of its output, a few images at a time: what conv2d and max_pool2d_with_taps
-/// give.
+/// Computes conv2d and then max_pool2d_with_taps of its output, a few images at a time.
 FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                     const PackedFilters& filters, const void* bias, Activation activation, void* output,
                                     std::uint8_t* taps);

@@ -8,13 +8,13 @@ namespace fastconv {
 FASTCONV_API void set_num_threads(std::int64_t count); // InvalidArgument below 1
 FASTCONV_API std::int64_t get_num_threads();
 
-/// For a host with thread settings of its own: calls that prefer the pool take at most `count` threads, however many
-/// set_num_threads allows.
+/// For a host with thread settings of its own: calls that prefer the pool use at most `count` threads, even if
+/// set_num_threads allows more.
 FASTCONV_API void limit_host_threads(std::int64_t count);
 
 enum class ThreadingBackend : std::uint8_t { openmp, pool };
 
-/// While it lives, calls of this thread run on `backend` unless FASTCONV_THREADING says otherwise.
+/// While this object lives, calls from its thread run on `backend`, unless FASTCONV_THREADING names another one.
 class FASTCONV_API PreferBackend {
   public:
     explicit PreferBackend(ThreadingBackend backend);
@@ -30,7 +30,7 @@ struct Config {
     std::string version, compiler, isa, threading;
     std::vector<std::string> isa_available;
     std::int64_t threads;
-    std::int64_t plans_made; // by this process, until now
+    std::int64_t plans_made; // by this process so far
 };
 FASTCONV_API Config config();
 

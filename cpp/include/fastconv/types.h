@@ -1,8 +1,8 @@
-// The types that all of the C++ API shares, and how they are read from words and lists.
+// The types that the whole C++ API shares, and functions that parse them from words and lists.
 //
-// A front end turns its framework's arguments into these plain numbers, makes a problem of them (where everything is
-// validated, so that all front ends refuse the same things with the same words) and calls the function that computes.
-// Buffers are dense, in the problem's data format and data type, and never overlap.
+// A front end turns its framework's arguments into these plain types and makes a problem from them. Making a problem
+// validates everything, so all front ends refuse the same arguments with the same messages. The front end then calls
+// the function that computes. Buffers are dense, in the problem's data format and data type, and never overlap.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@
 
 namespace fastconv {
 
-/// A wrong argument. The text names the argument, what came, and what would do.
+/// A wrong argument. The message names the argument, the value that came, and the values that would do.
 class FASTCONV_API InvalidArgument : public std::invalid_argument {
   public:
     using std::invalid_argument::invalid_argument;
@@ -25,20 +25,20 @@ class FASTCONV_API InvalidArgument : public std::invalid_argument {
 enum class DataType : std::uint8_t { float32, float64 };
 enum class DataFormat : std::uint8_t { nhwc, nchw };
 enum class Activation : std::uint8_t { linear, relu };
-// How many each of them has: saved graphs hold their numbers, which are checked when they are read.
+// The number of enumerators. Saved graphs hold their values, which are checked when they are read.
 constexpr std::int64_t data_format_count = 2, activation_count = 2, padding_mode_count = 3;
 
 using Dims = std::vector<std::int64_t>;
 using Pair = std::array<std::int64_t, 2>; // (height, width)
 
-/// Padding as the caller says it; `top` ... `right` count only for `explicit_pads`.
+/// Padding as the caller gave it. `top`, `bottom`, `left` and `right` are used only with `explicit_pads`.
 struct Padding {
     enum class Mode : std::uint8_t { valid, same, explicit_pads };
     Mode mode = Mode::valid;
     std::int64_t top = 0, bottom = 0, left = 0, right = 0;
 };
 
-// From words and lists to numbers. `name` is what the caller calls the argument, for the error message.
+// Parsing. `name` is the caller's name of the argument, for error messages.
 FASTCONV_API DataFormat parse_data_format(std::string_view text); // "NHWC" | "NCHW"
 FASTCONV_API Activation parse_activation(std::string_view text);  // "linear" | "relu"
 /// "VALID" | "SAME", any case
@@ -48,10 +48,10 @@ FASTCONV_API Padding explicit_padding(const Dims& eight, DataFormat format, cons
 /// (top, bottom, left, right); each at least 0.
 FASTCONV_API Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t left, std::int64_t right,
                                       const char* name = "padding");
-/// 1, 2 or 4 numbers (four: in `format` order, those of batch and channels must be 1), each at least 1.
+/// 1, 2 or 4 numbers, each at least 1. Four are in `format` order, and those of batch and channels must be 1.
 FASTCONV_API Pair parse_pair(const char* name, const Dims& values, DataFormat format);
 
-/// Throws unless `dims` is what `problem` says; e.g. the shape of `out_backprop` against output_dims().
+/// Throws unless `dims` equals `expected`. `why` explains the expected shape.
 FASTCONV_API void check_dims(const char* name, const Dims& dims, const Dims& expected, const char* why);
 
 } // namespace fastconv

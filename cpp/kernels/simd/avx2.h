@@ -57,15 +57,15 @@ FASTCONV_INLINE Vec<double> permute<double>(Vec<double> values, Index<double> la
     const Index<double> two = lanes + lanes, pair = two | ((two + 1) << 32);
     return (Vec<double>)_mm256_permutevar8x32_ps((__m256)values, (__m256i)pair);
 }
-// From two filters on, a vector has pixels of one half of a vector at most. The load brings it to both halves, and a
-// permutation within halves is one operation everywhere, where vpermps is two on Zen 3 and older.
+// The pixels fill at most half a vector. The load broadcasts that half to both halves, so a permutation within halves
+// does. It is one operation on every CPU. vpermps is two on Zen 3 and older.
 template <>
 FASTCONV_INLINE Vec<float> load_spread(const float* from, Index<float> lanes) {
     return (Vec<float>)_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128*)from), (__m256i)lanes);
 }
 template <>
 FASTCONV_INLINE Vec<double> load_spread(const double* from, Index<double> lanes) {
-    const __m256i second_bit = _mm256_slli_epi64((__m256i)lanes, 1); // which is where vpermilpd looks
+    const __m256i second_bit = _mm256_slli_epi64((__m256i)lanes, 1); // which vpermilpd reads
     return (Vec<double>)_mm256_permutevar_pd(_mm256_broadcast_pd((const __m128d*)from), second_bit);
 }
 
@@ -86,7 +86,7 @@ FASTCONV_INLINE Bytes<float> narrow<float>(Index<float> value) {
 template <>
 FASTCONV_INLINE Bytes<double> narrow<double>(Index<double> value) {
     const __m128i low = _mm256_castsi256_si128((__m256i)value), high = _mm256_extracti128_si256((__m256i)value, 1);
-    const __m128i pairs = _mm_packs_epi32(low, high), words = _mm_packs_epi32(pairs, pairs); // a pair: number, zero
+    const __m128i pairs = _mm_packs_epi32(low, high), words = _mm_packs_epi32(pairs, pairs); // a pair is (number, 0)
     return (Bytes<double>)_mm_cvtsi128_si32(_mm_packus_epi16(words, words));
 }
 

@@ -39,7 +39,7 @@ FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
     _mm512_mask_storeu_pd(to, (__mmask8)((1u << count) - 1), (__m512d)value);
 }
 
-// maskz forms: GCC 12 warns of the plain ones.
+// Written with maskz forms because GCC 12 warns about the plain ones.
 template <>
 FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {
     return add_lanes_256(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xFF, (__m512)value, 0),
@@ -51,7 +51,7 @@ FASTCONV_INLINE double add_lanes<double>(Vec<double> value) {
                                        _mm512_maskz_extractf64x4_pd(0xF, (__m512d)value, 1)));
 }
 
-/// Quarter q: four partial sums of the q-th.
+/// Quarter q of the result holds four partial sums of the q-th argument.
 FASTCONV_INLINE __m512 add_quarters(__m512 a, __m512 b, __m512 c, __m512 d) {
     const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
     const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
@@ -59,7 +59,7 @@ FASTCONV_INLINE __m512 add_quarters(__m512 a, __m512 b, __m512 c, __m512 d) {
 }
 template <>
 constexpr bool adds_lanes_together<float> = true;
-/// Transposed and added together: 3 operations a sum.
+/// Transposes and adds in one go, at 3 operations a sum.
 template <>
 FASTCONV_INLINE Vec<float> add_lanes_of_each<float>(const Vec<float> (&values)[16]) {
     __m512 quarters[4];
@@ -91,7 +91,8 @@ template <>
 FASTCONV_INLINE Vec<double> pick<double>(Vec<double> low, Vec<double> high, Index<double> from) {
     return (Vec<double>)_mm512_permutex2var_pd((__m512d)low, (__m512i)from, (__m512d)high);
 }
-/// A row goes to all quarters of the vector: whole vectors would cross a cache line nearly always.
+/// Each load of four values is broadcast to all quarters, and a mask selects one. Loads of whole vectors would nearly
+/// always cross a cache line.
 template <>
 FASTCONV_INLINE Vec<float> load_four_rows(const float* from, ptrdiff_t row) {
     __m512 rows = _mm512_broadcast_f32x4(_mm_loadu_ps(from));

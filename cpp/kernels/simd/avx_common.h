@@ -1,4 +1,4 @@
-// What AVX2 and AVX-512 have in common: pieces that work on 32 bytes.
+// What AVX2 and AVX-512 share: operations on 32 bytes.
 #pragma once
 
 #include "kernels/simd/vectors.h"
@@ -26,8 +26,8 @@ FASTCONV_INLINE double add_lanes_256(__m256d value) {
     return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
 }
 
-// A square of 32 bytes x 32 bytes sits in 8 (4) registers and takes 3 (2) shuffles a vector. (AVX-512 would halve the
-// stores but need 4 shuffles a vector.)
+// A square of 32 bytes x 32 bytes sits in 8 registers for float, 4 for double. It takes 3 shuffles a vector for float,
+// 2 for double. (Squares of 64-byte rows would halve the stores but take 4 shuffles a vector.)
 template <>
 constexpr int square_side<float> = 8;
 template <>

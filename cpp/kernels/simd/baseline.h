@@ -1,4 +1,4 @@
-// What every CPU of the architecture has: x86-64's SSE2, or what the compiler makes of vectors of 16 bytes.
+// What every CPU of the architecture has: SSE2 on x86-64. Elsewhere the compiler implements the vectors of 16 bytes.
 #pragma once
 
 namespace fastconv {
@@ -7,8 +7,8 @@ namespace {
 
 constexpr int vector_bytes = 16;
 constexpr int registers = 16;
-constexpr bool has_permute = false; // permutations by a vector of lanes are one or two instructions
-constexpr bool has_masks = false;   // partial loads and stores take no longer than whole ones
+constexpr bool has_permute = false; // whether a permutation by a vector of lanes is one or two instructions
+constexpr bool has_masks = false;   // whether partial loads and stores are as fast as whole ones
 
 } // namespace
 } // namespace FASTCONV_ISA

@@ -1,5 +1,6 @@
-// Vectors of one ISA on GCC/Clang vector extensions, and a generic form of each primitive that these lack. An ISA's
-// header includes this between its properties and its primitives, which specialise the generic ones.
+// Vectors of one ISA, built on the vector extensions of GCC and Clang, and a generic form of each primitive that the
+// extensions lack. An ISA's header defines its properties, then includes this header, then specialises the primitives
+// that the ISA does better.
 #pragma once
 
 #include <stddef.h>
@@ -47,7 +48,7 @@ using Index = typename VectorOf<T>::index; // lanes of T's size; also the type o
 template <class T>
 using Lane = typename VectorOf<T>::lane; // of an Index
 template <class T>
-using Bytes = typename VectorOf<T>::bytes; // one for each lane
+using Bytes = typename VectorOf<T>::bytes; // one byte per lane
 
 template <class T>
 FASTCONV_INLINE Vec<T> load(const T* from) {
@@ -57,13 +58,13 @@ template <class T>
 FASTCONV_INLINE void store(T* to, Vec<T> value) {
     *reinterpret_cast<typename VectorOf<T>::unaligned*>(to) = value;
 }
-/// x - 0 is x for every x, and so folds to a plain broadcast (x + 0 does not: -0 + 0 is 0).
+/// x - 0 is x for every x, so the compiler emits a plain broadcast. x + 0 would not do, because -0 + 0 is +0.
 template <class T>
 FASTCONV_INLINE Vec<T> broadcast(T value) {
     return value - Vec<T>{};
 }
 
-/// Keeps the compiler from loading the value again for each use: a load that crosses a cache line costs two.
+/// Keeps the compiler from loading the value again for each use. A load that crosses a cache line costs two loads.
 template <class V>
 FASTCONV_INLINE void keep_in_register(V& value) {
 #if defined(__x86_64__)
@@ -73,8 +74,8 @@ FASTCONV_INLINE void keep_in_register(V& value) {
 
 // ---- Primitives that an ISA may specialise
 
-// load_part and store_part touch the first `count` (1 ... width) elements only; the other lanes read as zero. (Not
-// inlined: their branches, many times in each kernel, would take a tenth of the whole build.)
+// load_part and store_part touch the first `count` (1 ... width) elements only. The other lanes read as zero. Neither
+// is inlined: kernels use them so often that compiling the branches would take a tenth of the build time.
 template <class T>
 FASTCONV_NOINLINE Vec<T> load_part(const T* from, int64_t count) {
     T values[width<T>] = {};
@@ -114,7 +115,7 @@ FASTCONV_INLINE T add_lanes(Vec<T> value) {
     return sums[0];
 }
 
-/// Whether add_lanes_of_each beats add_lanes. (It may add in another order.)
+/// Whether add_lanes_of_each is faster than add_lanes. The two may add in different orders.
 template <class T>
 constexpr bool adds_lanes_together = false;
 /// Lane i is the sum of all lanes of values[i].
@@ -126,8 +127,8 @@ FASTCONV_INLINE Vec<T> add_lanes_of_each(const Vec<T> (&values)[width<T>]) {
     return sums;
 }
 
-// Permutations. Kernels built on them are left out where the ISA has none (has_permute).
-/// Lane l is values[lanes[l]]; of `lanes` only the bits that tell lanes apart count.
+// Permutations. Kernels use them only if the ISA has fast ones (has_permute).
+/// Lane l is values[lanes[l] modulo width].
 template <class T>
 FASTCONV_INLINE Vec<T> permute(Vec<T> values, Index<T> lanes) {
     Vec<T> result{};
@@ -135,12 +136,12 @@ FASTCONV_INLINE Vec<T> permute(Vec<T> values, Index<T> lanes) {
     for (int l = 0; l < width<T>; ++l) result[l] = values[lanes[l] & (width<T> - 1)];
     return result;
 }
-/// Lane l is from[lanes[l]], where all lanes are below width/2; a whole vector may be read.
+/// Lane l is from[lanes[l]]. All of `lanes` are below width/2. A whole vector may be read.
 template <class T>
 FASTCONV_INLINE Vec<T> load_spread(const T* from, Index<T> lanes) {
     return permute<T>(load(from), lanes);
 }
-/// Lane l is lane from[l] of `low` followed by `high`.
+/// Lane l is value from[l] of the 2*width values of `low` and `high`.
 template <class T>
 FASTCONV_INLINE Vec<T> pick(Vec<T> low, Vec<T> high, Index<T> from) {
     return from >= width<T> ? permute<T>(high, from) : permute<T>(low, from);
@@ -155,7 +156,7 @@ FASTCONV_INLINE Vec<T> load_four_rows(const T* from, ptrdiff_t row) {
     return load(values);
 }
 
-// Between bytes and lanes. GCC 12 takes several instructions a lane for these.
+// Conversions between bytes and lanes. GCC 12 emits several instructions per lane for the generic forms.
 template <class T>
 FASTCONV_INLINE Index<T> widen(Bytes<T> bytes) {
     return __builtin_convertvector(bytes, Index<T>);
@@ -164,7 +165,7 @@ template <class T>
 FASTCONV_INLINE Bytes<T> narrow(Index<T> value) {
     return __builtin_convertvector(value, Bytes<T>);
 }
-// The first `count` (1 ... width - 1) bytes only; the others read as zero.
+// These touch the first `count` (1 ... width - 1) bytes only. The others read as zero.
 template <class T>
 FASTCONV_INLINE Bytes<T> load_part_of_bytes(const uint8_t* from, int64_t count) {
     uint8_t some[width<T>] = {};
@@ -180,10 +181,10 @@ FASTCONV_INLINE void store_part_of_bytes(uint8_t* to, Bytes<T> bytes, int64_t co
     for (int64_t lane = 0; lane < count; ++lane) to[lane] = some[lane];
 }
 
-/// The rows and columns of the squares that transpose_square takes.
+/// The side of the squares that transpose_square transposes.
 template <class T>
 constexpr int square_side = 1;
-/// to[c][r] = from[r][c] for a square's rows and its first `columns` (or all, if `columns` are more).
+/// to[c][r] = from[r][c] for all rows of a square and its first `columns` columns (all, if `columns` is larger).
 template <class T>
 FASTCONV_INLINE void transpose_square(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t columns) {
     for (int64_t c = 0; c < square_side<T> && c < columns; ++c)
