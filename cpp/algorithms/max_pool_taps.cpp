@@ -16,6 +16,7 @@ template <class T>
 void gather(const PoolProblem& o, const std::uint8_t* taps, const void* from, void* to) {
     const bool nhwc = o.format == DataFormat::nhwc;
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
+    if (out == 0) return; // of any number of images
     parallel_for(o.n * o.p, static_cast<double>(o.n * out), [&](std::int64_t task) {
         const std::int64_t n = task / o.p, y0 = task % o.p;
         const T* input = static_cast<const T*>(from) + n * in;
@@ -53,7 +54,7 @@ void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool) {
 
 void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps) {
     check_taps(problem);
-    if (problem.p == 0 || problem.q == 0) return; // of any number of images
+    if (problem.p == 0 || problem.q == 0 || problem.c == 0) return; // of any number of images
     const auto check_rectangle = [&](std::int64_t n, const PoolRow<float>& row, std::int64_t y, std::int64_t x) {
         for (std::int64_t i = 0; i < row.rows; ++i) {
             const std::uint8_t* const first = taps + (((n * problem.p + y + i) * problem.q) + x) * problem.c;

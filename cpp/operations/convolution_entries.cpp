@@ -55,12 +55,8 @@ void run_backprop_input(const Call& call, const Buffers& buffers) {
 Dims transposed_sizes(const Call& call) {
     const Dims &input = call.inputs[0].dims, &filters = call.inputs[1].dims, &sizes = call.inputs[2].dims;
     if (sizes.size() != 2) return sizes;
-    for (std::size_t i = 0; i < 2; ++i) {
-        const std::size_t rank = call.inputs[i].dims.size();
-        if (rank != 4)
-            throw InvalidArgument(std::string(call.operation->inputs[i].name) + " must have 4 dimensions, got " +
-                                  std::to_string(rank));
-    }
+    check_rank(call, 0, ArrayKind::output);
+    check_rank(call, 1, ArrayKind::filters);
     if (call.attributes.convolution.format == DataFormat::nhwc) return {input[0], sizes[0], sizes[1], filters[2]};
     return {input[0], filters[2], sizes[0], sizes[1]};
 }
@@ -116,13 +112,8 @@ void run_backprop_filter_bias(const Call& call, const Buffers& buffers) {
 
 // ---- The gradients of the bias, and of the ReLU after it ----------------------------------------------------------
 
-void check_rank4(const Call& call, std::size_t index) {
-    if (call.inputs[index].dims.size() != 4)
-        throw InvalidArgument(std::string(call.operation->inputs[index].name) + " must have 4 dimensions");
-}
-
 void infer_bias_gradient(Call& call) {
-    if (call.complete()) check_rank4(call, 0);
+    check_rank(call, 0, ArrayKind::output);
     call.outputs[0] = partial_bias(call, call.inputs[0]);
 }
 
@@ -134,7 +125,7 @@ void run_bias_gradient(const Call& call, const Buffers& buffers) {
 void infer_relu_bias_grad(Call& call) {
     if (call.complete()) {
         check_input(call, 1, call.inputs[0].dims, "as gradients");
-        check_rank4(call, 0);
+        check_rank(call, 0, ArrayKind::output);
     }
     call.outputs[0] = call.inputs[1];
     call.outputs[1] = partial_bias(call, call.inputs[1]);

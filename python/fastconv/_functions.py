@@ -70,10 +70,12 @@ def conv2d(
         Added to each output channel.
     activation : {None, "linear", "relu"}, optional
         Applied last. None is "linear".
-    algorithm : {"auto", "direct", "winograd"}, optional
-        "direct" sums the products in plain order. "winograd" needs fewer multiplications and rounds a little more
-        (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016); it serves 3x3 and 5x5 filters with
-        strides and dilations of 1 and one group. "auto" picks; `explain` tells what.
+    algorithm : {"auto", "direct", "winograd", "depthwise"}, optional
+        "auto" picks one of the others; `explain` tells which. An algorithm that is named runs, and no other. "direct"
+        sums the products in plain order and serves everything. "winograd" needs fewer multiplications and rounds a
+        little more (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016); it serves 3x3 and 5x5
+        filters with strides and dilations of 1 and one group. "depthwise" serves one filter for each input channel
+        (as many groups and filters as channels), faster than "direct".
     out : ndarray of the result's shape and dtype, optional
         Receives the result. Must be C-contiguous and writable and overlap no other argument.
 
@@ -88,8 +90,8 @@ def conv2d(
     TypeError
         If an array is not float32 or float64, the dtypes differ, or another argument is of the wrong kind.
     ValueError
-        If shapes do not fit each other, a number is out of range, the output size would be negative, or `out` does
-        not fit.
+        If shapes do not fit each other, a number is out of range, the output size would be negative, `algorithm` does
+        not serve the call, or `out` does not fit.
 
     See Also
     --------
