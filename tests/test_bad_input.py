@@ -191,6 +191,49 @@ def test_wrong_rank(name: str, argument: str) -> None:
             call(name, **{argument: np.asarray(wrong)})
 
 
+@pytest.mark.parametrize(
+    ("data_format", "two", "three"),
+    [
+        ("NHWC", "[None, :, :, None]", ("[None]", "[..., None]")),
+        ("NCHW", "[None, None]", ("[None]", "[:, None]")),
+    ],
+)
+@pytest.mark.parametrize(("name", "argument"), [pair for pair in ARRAYS if pair[1] in ("input", "orig_input")])
+def test_rank_errors_say_how_to_reach_4_dimensions(
+    name: str, argument: str, data_format: str, two: str, three: tuple[str, str]
+) -> None:
+    """What they say gives an array of 4 dimensions."""
+    output = name == "conv2d_transpose"  # its input is the output of a convolution, whose shape is told instead
+    for rank, forms in ((2, (two,)), (3, three)):
+        array = ones(*range(5, 5 + rank))
+        with pytest.raises(ValueError, match=rf"^{argument} must have") as error:
+            call(name, **{argument: array, "data_format": data_format})
+        for form in () if output else forms:
+            assert f"{argument}{form} " in str(error.value)
+            assert eval(f"array{form}").ndim == 4
+
+
+@pytest.mark.parametrize("name", ["conv2d", "depthwise_conv2d"])
+def test_rank_errors_of_filters(name: str) -> None:
+    with pytest.raises(ValueError, match=r"filters\[:, :, None, None\] makes it one filter of one channel"):
+        call(name, filters=ones(3, 3))
+    with pytest.raises(ValueError, match=r"filters\[..., None\] makes it one filter.*filters\[:, :, None\]"):
+        call(name, filters=ones(3, 3, 4))
+
+
+def test_rank_errors_of_gradients_tell_the_shape() -> None:
+    with pytest.raises(ValueError, match=r"out_backprop must .*got \(2, 6, 6, 1, 6\); reshape it to \(2, 6, 6, 6\)"):
+        call("conv2d_backprop_filter", out_backprop=ones(2, 6, 6, 1, 6))
+    with pytest.raises(ValueError, match=r"got \(2, 6, 6\)$"):
+        call("conv2d_backprop_filter", out_backprop=ones(2, 6, 6))
+
+
+@pytest.mark.parametrize(("name", "argument"), with_argument(SIZES, of=None))
+def test_rank_errors_of_sizes_name_no_array(name: str, argument: str) -> None:
+    with pytest.raises(ValueError, match=r"got 3 in shape \(8, 8, 4\)$"):
+        call(name, **{argument: (8, 8, 4)})
+
+
 def test_matrix_has_the_wrong_rank() -> None:
     with pytest.raises(ValueError, match=r"^input must have 4 dimensions"), pytest.warns(PendingDeprecationWarning):
         call("conv2d", input=np.matrix(np.eye(3, dtype=np.float32)))
@@ -231,7 +274,7 @@ def test_groups_that_do_not_divide_the_filters() -> None:
         call("conv2d", filters=ones(3, 3, 1, 5), bias=None)
 
 
-@pytest.mark.parametrize("name", [*FORWARD, "conv2d_backprop_filter", "max_pool2d_grad"])
+@pytest.mark.parametrize("name", ["conv2d", "depthwise_conv2d", "conv2d_backprop_filter", "conv2d_max_pool2d"])
 @pytest.mark.parametrize(
     ("data_format", "shape"), [("NHWC", (2, 8, 8, 0)), ("NCHW", (2, 0, 8, 8)), ("NHWC", (0, 8, 8, 0))]
 )
@@ -242,10 +285,10 @@ def test_no_channels(name: str, data_format: str, shape: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-@pytest.mark.parametrize("sizes", [(0, 3, 4, 6), (3, 0, 4, 6), (3, 3, 0, 6), (3, 3, 4, 0)])
+@pytest.mark.parametrize("sizes", [(0, 3, 4, 6), (3, 0, 4, 6), (3, 3, 0, 6), (0, 0, 0, 0)])
 def test_filters_without_elements(name: str, sizes: tuple[int, ...]) -> None:
     argument = "filters" if "filters" in valid_call(name) else "filter_sizes"
-    with pytest.raises(ValueError, match=rf"^{argument} must have no dimension of size 0"):
+    with pytest.raises(ValueError, match=rf"^{argument} must have no dimension of size 0 but the last"):
         call(name, **{argument: ones(*sizes) if argument == "filters" else sizes})
 
 
@@ -504,9 +547,9 @@ def test_gradient_whose_shape_does_not_fit(name: str, argument: str, axis: int, 
 
 
 def test_two_number_output_shape_names_the_array_of_wrong_rank() -> None:
-    with pytest.raises(ValueError, match=r"^input must have 4 dimensions, got 3"):
+    with pytest.raises(ValueError, match=r"^input must have 4 dimensions \(N, P, Q, K\), got 3"):
         call("conv2d_transpose", output_shape=(8, 8), input=ones(6, 6, 6))
-    with pytest.raises(ValueError, match=r"^filters must have 4 dimensions, got 2"):
+    with pytest.raises(ValueError, match=r"^filters must have 4 dimensions \(R, S, C/groups, K\), got 2"):
         call("conv2d_transpose", output_shape=(8, 8), filters=ones(3, 3))
 
 
@@ -539,6 +582,8 @@ def test_unknown_algorithm(name: str) -> None:
         call(name, algorithm="fft")
     with pytest.raises(ValueError, match=r"^algorithm 'winograd' supports only 3x3 and 5x5 filters with strides 1"):
         call(name, algorithm="winograd", dilations=2)
+    with pytest.raises(ValueError, match=r"^algorithm 'depthwise' serves one filter for each input channel"):
+        call(name, algorithm="depthwise")
     with pytest.raises(TypeError, match=r"^algorithm must be .*, got None"):
         call(name, algorithm=None)
 

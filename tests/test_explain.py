@@ -22,6 +22,9 @@ DIRECTIONS = get_args(Direction)
         (((1, 56, 56, 64), (1, 1, 64, 256)), {}, "direct"),
         (((1, 56, 56, 64), (3, 3, 1, 64)), {"padding": "SAME"}, "depthwise"),
         (((1, 56, 56, 64), (3, 3, 64, 1)), {"depthwise": True}, "depthwise"),
+        (((1, 56, 56, 64), (3, 3, 1, 64)), {"padding": "SAME", "algorithm": "depthwise"}, "depthwise"),
+        (((1, 56, 56, 64), (3, 3, 1, 64)), {"padding": "SAME", "algorithm": "direct"}, "direct"),
+        (((1, 56, 56, 64), (3, 3, 64, 1)), {"depthwise": True, "algorithm": "direct"}, "direct"),
         (((1, 28, 28, 1), (3, 3, 1, 6)), {}, "direct"),
         (((1, 224, 224, 3), (7, 7, 3, 64)), {"strides": 2, "padding": "SAME"}, "direct"),
     ],
@@ -51,6 +54,44 @@ def test_scratch_memory_is_bounded(size: tuple[int, ...], algorithm: str, thread
     assert 0 < found.scratch_bytes <= 64 << 20
 
 
+DEPTHWISE_KERNELS = {
+    "forward": "depthwise_row",
+    "input gradient": "depthwise_row",
+    "filter gradient": "depthwise_filter_rows",
+}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_named_algorithm_runs(direction: Any) -> None:
+    """And no other: depthwise kernels run where they are named or none is."""
+    for algorithm in ("auto", "direct", "depthwise"):
+        found = fastconv.explain((1, 20, 20, 64), (3, 3, 1, 64), algorithm=algorithm, direction=direction)
+        assert (found.kernel == DEPTHWISE_KERNELS[direction]) == (algorithm != "direct")
+        assert (found.algorithm == "direct") == (algorithm == "direct")
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("name", ["conv2d", "depthwise_conv2d"])
+def test_named_algorithms_of_a_depthwise_layer(name: str, strides: int) -> None:
+    """ "depthwise" gives the bits of "auto", and "direct" other roundings of the same sums."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((2, 12, 13, 24), np.float32)
+    w = rng.standard_normal((3, 3, 1, 24) if name == "conv2d" else (3, 3, 24, 1), np.float32)
+    forward, d_input, d_filter = (getattr(fastconv, name + end) for end in ("", "_backprop_input", "_backprop_filter"))
+    dy = rng.standard_normal(forward(x, w, strides).shape, np.float32)
+
+    def results(algorithm: str) -> list[np.ndarray]:
+        return [
+            forward(x, w, strides, algorithm=algorithm),
+            d_input(x.shape, w, dy, strides, algorithm=algorithm),
+            d_filter(x, w.shape, dy, strides, algorithm=algorithm),
+        ]
+
+    for auto, depthwise, direct in zip(results("auto"), results("depthwise"), results("direct"), strict=True):
+        np.testing.assert_array_equal(depthwise, auto)
+        np.testing.assert_allclose(direct, auto, rtol=1e-4, atol=1e-4)
+
+
 def test_multiplications() -> None:
     direct = fastconv.explain((2, 28, 28, 64), (3, 3, 64, 128), padding="SAME", algorithm="direct")
     assert direct.multiplications == 2 * 28 * 28 * 9 * 64 * 128
@@ -78,5 +119,7 @@ def test_refused() -> None:
         fastconv.explain((1, 5, 5, 3), (3, 3, 3, 4), dtype=np.float16)
     with pytest.raises(ValueError, match="winograd"):
         fastconv.explain((1, 5, 5, 3), (2, 2, 3, 4), algorithm="winograd")
+    with pytest.raises(ValueError, match=r"algorithm 'depthwise' serves one filter.* need 'direct'"):
+        fastconv.explain((1, 5, 5, 3), (3, 3, 1, 6), algorithm="depthwise")
     with pytest.raises(ValueError, match="channels"):
         fastconv.explain((1, 5, 5, 3), (3, 3, 4, 4))

@@ -628,5 +628,37 @@ def test_windows_far_larger_than_the_input(threads: int) -> None:
         huge = 2_000_000_000
         gradient = fastconv.avg_pool2d_grad((1, 64, 64, 4), np.zeros((1, 0, 0, 4), np.float32), huge, huge)
         np.testing.assert_array_equal(gradient, np.zeros((1, 64, 64, 4), np.float32))
+        far = 1 << 40  # 2^40 rows of no column
+        rows = fastconv.max_pool2d(x, (far, 99), (1, 99), ((far - 1, far - 1), (0, 0)))
+        assert rows.shape == (1, far + 63, 0, 4)
+        assert not fastconv.avg_pool2d_grad(x.shape, rows, (far, 99), (1, 99), ((far - 1, far - 1), (0, 0))).any()
+        # The products of these sizes do not fit in 64 bits.
+        for rows, window in ((16, (1 << 28, 1 << 28)), (1, (1, 1 << 60))):
+            x, ones = x[:, :rows, :16, :1].copy(), np.ones((1, rows, 16, 1), np.float32)
+            gradient = fastconv.avg_pool2d_grad(ones.shape, ones, window, 1, "SAME")
+            np.testing.assert_allclose(gradient, ones, rtol=1e-6)
+            gradient = fastconv.max_pool2d_grad(x, ones, ones, window, 1, "SAME")
+            np.testing.assert_array_equal(gradient[gradient != 0], rows * 16)
     finally:
         fastconv.set_num_threads(before)
+
+
+@pytest.mark.parametrize("far", [1 << 31, 1 << 38])
+def test_padding_and_dilation_that_reach_far(far: int) -> None:
+    """Of the window, the middle alone lies inside the image."""
+    rng = np.random.default_rng(4)
+    x, w = rng.standard_normal((1, 1, 3, 2), np.float32), rng.standard_normal((3, 1, 2, 3), np.float32)
+    options: dict[str, Any] = {"padding": ((far, far), (0, 0)), "dilations": (far, 1)}
+    y = fastconv.conv2d(x, w, **options)
+    np.testing.assert_array_equal(y, fastconv.conv2d(x, w[1:2]))
+    dx = fastconv.conv2d_backprop_input(x.shape, w, y, **options)
+    np.testing.assert_array_equal(dx, fastconv.conv2d_backprop_input(x.shape, w[1:2], y))
+    dw = fastconv.conv2d_backprop_filter(x, w.shape, y, **options)
+    np.testing.assert_array_equal(dw[1:2], fastconv.conv2d_backprop_filter(x, (1, 1, 2, 3), y))
+    assert not dw[::2].any()
+
+
+def test_padding_beyond_every_address() -> None:
+    x, w = np.ones((1, 1, 3, 2), np.float32), np.ones((3, 1, 2, 3), np.float32)
+    with pytest.raises(ValueError, match=r"^padding: an image with its padding, .* 3 channels, takes more than 2\^52"):
+        fastconv.conv2d(x, w, padding=((1 << 50, 1 << 50), (0, 0)), dilations=(1 << 50, 1))

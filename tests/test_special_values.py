@@ -225,6 +225,62 @@ def test_large_finite_values(algorithm: str, isa_worker: ProcessPoolExecutor) ->
     assert (np.abs(dw - sums.value) <= 1e-4 * sums.magnitude).all()
 
 
+def filter_gradients(
+    pool: ProcessPoolExecutor, x: np.ndarray, dy: np.ndarray, size: int, dirty_x: np.ndarray, dirty_dy: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By Winograd's algorithm of finite values, the same of the dirty ones, and theirs by the direct algorithm."""
+    call = {"filter_sizes": (size, size, x.shape[3], dy.shape[3]), "padding": "SAME"}
+    dirty = call | {"input": dirty_x, "out_backprop": dirty_dy}
+    calls = [
+        call | {"input": x, "out_backprop": dy, "algorithm": "winograd"},
+        dirty | {"algorithm": "winograd"},
+        dirty | {"algorithm": "direct"},
+    ]
+    results = pool.submit(compute, [("conv2d_backprop_filter", arguments) for arguments in calls]).result()
+    return results[0], results[1], results[2]
+
+
+@pytest.mark.parametrize(
+    ("value", "size", "shape", "channels", "filters"),
+    [
+        (np.nan, 3, (2, 14, 15), 40, 35),  # all sums at once
+        (np.inf, 3, (2, 14, 15), 200, 90),  # by blocks
+        (np.nan, 5, (2, 9, 11), 33, 130),
+        (np.nan, 5, (1, 6, 7), 640, 600),  # taps of more than 36 MB
+        (3e38, 3, (2, 14, 15), 40, 35),  # finite, but its transform is not
+    ],
+)
+def test_a_filter_gradient_keeps_what_a_value_does_not_reach(
+    value: float, size: int, shape: tuple[int, int, int], channels: int, filters: int, isa_worker: ProcessPoolExecutor
+) -> None:
+    """Only the filters of its channel, or the channels of its filter; these hold what the direct algorithm gives."""
+    rng = np.random.default_rng(size)
+    x = rng.uniform(-0.5, 0.5, (*shape, channels)).astype(np.float32)
+    dy = rng.uniform(-0.5, 0.5, (*shape, filters)).astype(np.float32)
+    reached = np.zeros((channels, filters), bool)
+    dirty_x, dirty_dy = x.copy(), dy.copy()
+    for channel in (0, 7, 8, channels - 1):
+        dirty_x[-1, 3, 4, channel] = value
+        reached[channel] = True
+    for channel in (3, filters - 2):
+        dirty_dy[-1, 5, 2, channel] = value
+        reached[:, channel] = True
+    clean, got, direct = filter_gradients(isa_worker, x, dy, size, dirty_x, dirty_dy)
+    np.testing.assert_array_equal(got[:, :, ~reached], clean[:, :, ~reached])
+    if not np.isfinite(value):
+        assert not np.isfinite(got[:, :, reached]).all(axis=(0, 1)).any()
+        np.testing.assert_array_equal(got[:, :, reached], direct[:, :, reached])
+    else:
+        assert np.isfinite(got).all() and np.isfinite(direct).all()
+        assert (got == direct)[:, :, reached].all(axis=(0, 1)).any()
+
+
+def test_a_filter_gradient_of_non_finite_values_alone(isa_worker: ProcessPoolExecutor) -> None:
+    x, dy = np.ones((1, 12, 12, 40), np.float32), np.full((1, 12, 12, 36), np.nan, np.float32)
+    _, got, direct = filter_gradients(isa_worker, x, x[..., :36], 3, x, dy)
+    assert np.isnan(got).all() and np.isnan(direct).all()
+
+
 def test_subnormal_numbers_may_count_as_zero(isa_worker: ProcessPoolExecutor) -> None:
     x = np.full((1, 5, 5, 3), 1e-40, np.float32)
     w = np.full((3, 3, 3, 7), 2, np.float32)

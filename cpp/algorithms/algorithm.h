@@ -6,6 +6,7 @@
 #include "fastconv/convolution.h"
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -21,7 +22,7 @@ struct Request {
     bool filters_stay; // and are packed once
     // Winograd's algorithm has what it could not compute (see winograd.h) computed again:
     bool only_direct = false; // by algorithms of this family
-    bool single = false;      // for single tiles, Operands::only
+    bool single = false;      // for parts of the output alone, Operands::only or Operands::block
 
     bool is_correlation() const { return direction != Direction::filter_gradient; }
     Request with(const Correlation& other) const {
@@ -52,16 +53,17 @@ struct Decisions {
 template <class T>
 class ConvPlan;
 
+constexpr double kAlwaysPays = -std::numeric_limits<double>::infinity();
+
 template <class T>
 struct Algorithm {
     const char* name;
-    const char* family; // what a caller of conv2d(algorithm=...) names, and what explain() says
-    bool by_name;       // callers may name the family; one that they cannot name stands in for "direct"
+    const char* family; // what a caller names with conv2d(algorithm=...), which then takes no other; explain() says it
     const char* limits; // what the family serves, for the error message; null if everything
     /// Whether it can compute this at all.
     bool (*serves)(const Request& request);
     /// In vectors multiplied per output pixel, from the layer and the ISA alone, with nominal cache sizes: what this
-    /// answers decides about bits. Infinity where it never pays.
+    /// answers decides about bits. Infinity where it never pays, kAlwaysPays where nothing else shall be taken.
     double (*cost)(const Request& request);
     /// Adds one pass to the plan, or several where the whole does not fit.
     void (*plan)(const Request& request, ConvPlan<T>& plan);

@@ -29,17 +29,17 @@ template <class T>
 std::unique_ptr<const AlgorithmList<T>> make_list() {
     return std::make_unique<const AlgorithmList<T>>(AlgorithmList<T>{
         // Forward passes and input gradients
-        &depthwise<T>(),
         &direct_streamed<T>(),
         &direct<T>(),
         &small_k_reduce<T>(),
         &small_k_spread<T>(),
         &winograd<T>(),
+        &depthwise<T>(),
         // Filter gradients
-        &depthwise_filter_gradient<T>(),
         &direct_filter_gradient<T>(),
         &small_k_spread_filter_gradient<T>(),
         &winograd_filter_gradient<T>(),
+        &depthwise_filter_gradient<T>(),
     });
 }
 
@@ -52,10 +52,15 @@ const AlgorithmList<T>& algorithms() {
 template <class T>
 bool may_be_taken(const Algorithm<T>& algorithm, const Request& request) {
     if (request.only_direct) return std::string_view(algorithm.family) == "direct";
-    const std::string& named = algorithm_names()[static_cast<std::size_t>(request.layer.algorithm)];
     if (request.layer.algorithm == kAutoAlgorithm) return true;
-    // What cannot be named stands for the direct sum.
-    return named == (algorithm.by_name ? algorithm.family : "direct");
+    return algorithm_names()[static_cast<std::size_t>(request.layer.algorithm)] == algorithm.family;
+}
+
+/// No filters are computed as one for each group would be.
+ConvProblem with_filters(const ConvProblem& layer) {
+    ConvProblem result = layer;
+    result.k = std::max(layer.k, layer.groups);
+    return result;
 }
 
 template <class T>
@@ -80,7 +85,7 @@ const std::vector<std::string>& algorithm_names() {
     return g_names.get([] {
         std::vector<std::string> names{"auto"};
         for (const Algorithm<float>* algorithm : algorithms<float>())
-            if (algorithm->by_name && std::find(names.begin(), names.end(), algorithm->family) == names.end())
+            if (std::find(names.begin(), names.end(), algorithm->family) == names.end())
                 names.emplace_back(algorithm->family);
         return std::make_unique<const std::vector<std::string>>(std::move(names));
     });
@@ -100,7 +105,8 @@ void check_named_algorithm(const ConvProblem& problem, const char* filters_name)
     if (problem.algorithm == kAutoAlgorithm) return;
     for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        const Request request{problem, Direction::forward, forward_correlation(problem), 1, false};
+        const ConvProblem layer = with_filters(problem);
+        const Request request{layer, Direction::forward, forward_correlation(layer), 1, false};
         const char* limits = nullptr;
         for (const Algorithm<T>* algorithm : algorithms<T>()) {
             if (!may_be_taken(*algorithm, request)) continue;
@@ -114,7 +120,8 @@ void check_named_algorithm(const ConvProblem& problem, const char* filters_name)
     });
 }
 
-const char* algorithm_family(const ConvProblem& layer, Direction direction) {
+const char* algorithm_family(const ConvProblem& problem, Direction direction) {
+    const ConvProblem layer = with_filters(problem);
     return for_type(layer.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
         // An input gradient has the same family, because Winograd's cost relative to direct is independent of channels.

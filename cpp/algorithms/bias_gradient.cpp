@@ -89,10 +89,10 @@ void bias_gradient(DataType dtype, DataFormat format, const Dims& dims, const vo
     std::int64_t count = 1;
     bool good = dims.size() == 4;
     for (const std::int64_t d : dims) good = good && d >= 0 && !__builtin_mul_overflow(count, d, &count);
-    if (!good || dims[format == DataFormat::nhwc ? 3 : 1] == 0)
-        throw InvalidArgument("out_backprop must have 4 dimensions, and channels");
+    if (!good) throw InvalidArgument("out_backprop must have 4 dimensions, and fewer than 2^63 values");
     if ((output == nullptr) != (masked == nullptr))
         throw InvalidArgument("output and masked must both be given, or none");
+    if (dims[format == DataFormat::nhwc ? 3 : 1] == 0) return;
     for_type(dtype, [&](auto t) {
         using T = typename decltype(t)::type;
         const Tensors<T> tensors{static_cast<const T*>(out_backprop), static_cast<const T*>(output),

@@ -47,8 +47,9 @@ std::vector<Correlation> input_gradient_correlations(const ConvProblem& o) {
             g.f_group = k;
             g.f_c = 1;
             g.f_k = o.k;
-            g.f_j = -along.tap_step * c * o.k;
-            g.f_i = -down.tap_step * o.s * c * o.k;
+            // The step to a second tap, which there may not be; it may then be huge.
+            g.f_j = along.taps > 1 ? -along.tap_step * c * o.k : 0;
+            g.f_i = down.taps > 1 ? -down.tap_step * o.s * c * o.k : 0;
             g.filters_start = (down.last_tap * o.s + along.last_tap) * c * o.k;
             g.output_start = (first_h * o.w + first_w) * o.c;
             g.out_pixel = o.stride_w * o.c;
@@ -57,7 +58,8 @@ std::vector<Correlation> input_gradient_correlations(const ConvProblem& o) {
             g.out_group = c;
             g.windows = {o.p, o.q, down.count,    along.count,    down.taps, along.taps,
                          1,   1,   down.dilation, along.dilation, down.base, along.base};
-            if (o.p == 0 || o.q == 0) g.windows.r = g.windows.s = 0;
+            if (o.p == 0 || o.q == 0) // no tap is read, and the dilation may be huge
+                g.windows = {o.p, o.q, down.count, along.count, 0, 0, 1, 1, 1, 1, 0, 0};
             g.finish = true;
             correlations.push_back(g);
         }

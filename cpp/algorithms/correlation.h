@@ -47,6 +47,11 @@ struct ImageTile {
     Tile tile;
 };
 
+/// Channels [c0, c0 + channels) x filters [k0, k0 + filters) of a filter gradient.
+struct GradientBlock {
+    std::int64_t c0, channels, k0, filters;
+};
+
 /// The data of one call. What belongs to another direction is null.
 template <class T>
 struct Operands {
@@ -58,6 +63,7 @@ struct Operands {
     T* output;
     PackCache* cache;                   // of filters that stay, else null
     const std::vector<ImageTile>* only; // computes these tiles alone; null: all of the output
+    const GradientBlock* block;         // of a filter gradient: computes this alone, as a dense output; null: all
 };
 
 /// The forms in which algorithms pack filters. Part of the key, so that one form is never taken for another.

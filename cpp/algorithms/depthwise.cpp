@@ -115,10 +115,9 @@ const Algorithm<T>& depthwise() {
     static constexpr Algorithm<T> algorithm{
         "depthwise",
         "depthwise",
-        false,
-        nullptr,
+        kDepthwiseLimits,
         [](const Request& request) { return request.is_correlation() && is_depthwise(request.layer); },
-        [](const Request&) { return 0.0; }, // no other reads its input as seldom
+        [](const Request&) { return kAlwaysPays; }, // no other reads its input as seldom
         plan<T>,
         run<T>};
     return algorithm;

@@ -10,6 +10,7 @@ const Algorithm<T>& depthwise();
 template <class T>
 const Algorithm<T>& depthwise_filter_gradient();
 
+constexpr const char* kDepthwiseLimits = "one filter for each input channel (as many groups and filters as channels)";
 /// Whether a layer is one, whether written with groups or not: the memory is the same.
 inline bool is_depthwise(const ConvProblem& layer) { return layer.groups == layer.c && layer.k == layer.c; }
 

@@ -211,10 +211,9 @@ const Algorithm<T>& depthwise_filter_gradient() {
     static constexpr Algorithm<T> algorithm{
         "depthwise_filter_gradient",
         "depthwise",
-        false,
-        nullptr,
+        kDepthwiseLimits,
         [](const Request& request) { return !request.is_correlation() && is_depthwise(request.layer); },
-        [](const Request&) { return 0.0; }, // no other reads its input as seldom
+        [](const Request&) { return kAlwaysPays; }, // no other reads its input as seldom
         plan<T>,
         run<T>};
     return algorithm;

@@ -119,7 +119,6 @@ template <class T>
 const Algorithm<T>& direct() {
     static constexpr Algorithm<T> algorithm{"direct",
                                             "direct",
-                                            true,
                                             nullptr,
                                             [](const Request& request) { return request.is_correlation(); },
                                             [](const Request& request) { return direct_cost<T>(request.part); },

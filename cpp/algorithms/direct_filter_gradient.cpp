@@ -24,19 +24,25 @@ constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
 constexpr std::int64_t kBlockBytes = 64 << 10; // x of a tile: mostly in L1, while dy is read from L2
 constexpr std::int64_t kLeastChannels = 24;    // channels of a block: x is read in runs of a cache line or more
 
-struct GradientDecisions : Decisions {
+/// How a gradient, or a block of one, is cut up.
+struct GradientCut {
     ConvProblem o;
     Windows a;
     std::int64_t images, c, k; // c, k: of one group
+    std::int64_t sum_step;     // from channel to channel of the sums: the filters of all groups
     bool copies;               // tiles are copied with their padding
     // Blocks of filters and of channels. Each (group, channel block, filter part) is summed on its own.
     std::int64_t width, vectors, k_blocks, c_blocks, k_parts;
     Tiling tiling;
     std::int64_t tiles, splits; // the tiles are divided into `splits`, each with its own sums
 
-    std::int64_t total() const { return o.r * o.s * c * o.k; }
+    std::int64_t total() const { return o.r * o.s * c * sum_step; }
     std::int64_t tasks() const { return splits * o.groups * c_blocks * k_parts; }
     std::int64_t first_filter(std::int64_t kb) const { return part_start(kb, k_blocks, vectors) * width; }
+};
+
+struct GradientDecisions : Decisions {
+    GradientCut cut;
 };
 
 Tiling choose_tiling(const Windows& a, std::int64_t channels, std::int64_t size) {
@@ -59,7 +65,7 @@ Tiling choose_tiling(const Windows& a, std::int64_t channels, std::int64_t size)
 }
 
 /// Sets the blocks and parts, of a gradient whose windows, vectors and blocks of filters are set.
-void choose_blocks(GradientDecisions& d, std::int64_t size) {
+void choose_blocks(GradientCut& d, std::int64_t size) {
     const Windows& a = d.a;
     const std::int64_t total = d.total(), groups = d.o.groups;
     // With many channels, neighbouring pixels are far apart in memory: each is on its own page, and all fall into the
@@ -87,6 +93,19 @@ void choose_blocks(GradientDecisions& d, std::int64_t size) {
     d.splits = std::clamp<std::int64_t>(std::min(d.tiles, pays), 1, std::min(splits_that_fit, wanted));
 }
 
+/// The cut of a block, of one group. Tiles and splits stay: they decide the order of the sums.
+template <class T>
+GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
+    GradientCut d = whole;
+    d.c = block.channels;
+    d.k = d.sum_step = block.filters;
+    d.vectors = ceil_div(d.k, d.width);
+    d.k_blocks = d.k_parts = ceil_div(d.vectors, kernels<T>().max_vectors);
+    const std::int64_t fewest = ceil_div(d.c, ceil_div(whole.c, whole.c_blocks)); // of copies that fit
+    d.c_blocks = std::clamp(ceil_div(kTasks, d.splits * d.k_parts), fewest, d.c);
+    return d;
+}
+
 /// What one task sums: a block of channels and a part of the filter blocks of one group, over a split of the tiles.
 template <class T>
 struct GradientTask {
@@ -96,11 +115,11 @@ struct GradientTask {
 };
 
 template <class T>
-void clear(const GradientDecisions& d, const GradientTask<T>& task) {
+void clear(const GradientCut& d, const GradientTask<T>& task) {
     const std::int64_t first = d.first_filter(task.kb0), last = std::min(d.k, d.first_filter(task.kb1));
     for (std::int64_t tap = 0; tap < d.o.r * d.o.s; ++tap) {
         for (std::int64_t i = task.c0; i < task.c0 + task.channels; ++i) {
-            T* const filters = task.sum + (tap * d.c + i) * d.o.k + task.group * d.k;
+            T* const filters = task.sum + (tap * d.c + i) * d.sum_step + task.group * d.k;
             std::fill(filters + first, filters + last, T{});
         }
     }
@@ -108,7 +127,7 @@ void clear(const GradientDecisions& d, const GradientTask<T>& task) {
 
 /// Adds the products of one tile.
 template <class T>
-void add_tile(const GradientDecisions& d, const Operands<T>& operands, const GradientTask<T>& task, std::int64_t n,
+void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientTask<T>& task, std::int64_t n,
               const Tile& tile, T* copy) {
     const ConvProblem& o = d.o;
     const Windows& a = d.a;
@@ -150,8 +169,7 @@ void add_tile(const GradientDecisions& d, const Operands<T>& operands, const Gra
 }
 
 template <class T>
-void run(const Decisions& decisions, const Operands<T>& operands) {
-    const auto& d = static_cast<const GradientDecisions&>(decisions);
+void sum(const GradientCut& d, const Operands<T>& operands) {
     const ConvProblem& o = d.o;
     const Tiling& tiling = d.tiling;
     const std::int64_t total = d.total();
@@ -175,7 +193,8 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         task.offsets = offsets.get();
         task.out_offsets = out_offsets.get();
         for (std::int64_t m = 0; m < window; ++m)
-            task.out_offsets[m] = (m / task.channels * d.c + task.c0 + m % task.channels) * o.k + task.group * d.k;
+            task.out_offsets[m] =
+                (m / task.channels * d.c + task.c0 + m % task.channels) * d.sum_step + task.group * d.k;
         const std::int64_t end = part_start(task.split + 1, d.splits, d.tiles);
         for (std::int64_t tile = part_start(task.split, d.splits, d.tiles); tile < end; ++tile)
             add_tile(d, operands, task, tile / tiling.tiles(), tiling.tile(tile % tiling.tiles(), d.a),
@@ -185,16 +204,27 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
 }
 
 template <class T>
+void run(const Decisions& decisions, const Operands<T>& operands) {
+    const GradientCut& whole = static_cast<const GradientDecisions&>(decisions).cut;
+    if (operands.block == nullptr) return sum(whole, operands);
+    Operands<T> of_block = operands;
+    of_block.input += operands.block->c0;
+    of_block.out_backprop += operands.block->k0;
+    sum(cut_of_block<T>(whole, *operands.block), of_block);
+}
+
+template <class T>
 void plan(const Request& request, ConvPlan<T>& plan) {
     constexpr auto size = static_cast<std::int64_t>(sizeof(T));
     const KernelsOf<T>& kernel = kernels<T>();
     auto decisions = std::make_unique<GradientDecisions>();
-    GradientDecisions& d = *decisions;
+    GradientCut& d = decisions->cut;
     const ConvProblem& o = d.o = request.layer;
     d.a = windows_of(o);
     d.images = o.n;
     d.c = o.c / o.groups;
     d.k = o.k / o.groups;
+    d.sum_step = o.k;
     if (o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w && o.pad_top == 0 &&
         o.pad_left == 0) { // one long row of pixels
         d.a.w = d.a.q = o.n * o.p * o.q;
@@ -230,7 +260,6 @@ template <class T>
 const Algorithm<T>& direct_filter_gradient() {
     static constexpr Algorithm<T> algorithm{"direct_filter_gradient",
                                             "direct",
-                                            true,
                                             nullptr,
                                             [](const Request& request) { return !request.is_correlation(); },
                                             cost<T>,

@@ -95,10 +95,13 @@ void plan(const Request& request, ConvPlan<T>& plan) {
 
 template <class T>
 const Algorithm<T>& direct_streamed() {
-    static constexpr Algorithm<T> algorithm{
-        "direct_streamed", "direct",  true,
-        nullptr,           serves<T>, [](const Request& request) { return direct_cost<T>(request.part); },
-        plan<T>,           run<T>};
+    static constexpr Algorithm<T> algorithm{"direct_streamed",
+                                            "direct",
+                                            nullptr,
+                                            serves<T>,
+                                            [](const Request& request) { return direct_cost<T>(request.part); },
+                                            plan<T>,
+                                            run<T>};
     return algorithm;
 }
 

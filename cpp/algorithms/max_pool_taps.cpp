@@ -20,6 +20,7 @@ template <class T>
 void gather(const PoolProblem& o, const std::uint8_t* taps, const void* from, void* to) {
     const bool nhwc = o.format == DataFormat::nhwc;
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
+    if (out == 0) return; // of any number of images
     parallel_for(o.n * o.p, static_cast<double>(o.n * out), [&](std::int64_t task) {
         const std::int64_t n = task / o.p, y0 = task % o.p;
         const T* input = static_cast<const T*>(from) + n * in;
@@ -81,8 +82,8 @@ void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool) {
 
 void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps) {
     check_taps(problem);
-    if (problem.p == 0 || problem.q == 0) return; // of any number of images
-    const std::int64_t row_taps = std::max<std::int64_t>(1, problem.q * problem.c);
+    if (problem.p == 0 || problem.q == 0 || problem.c == 0) return; // of any number of images
+    const std::int64_t row_taps = problem.q * problem.c;
     const std::int64_t rows = std::clamp<std::int64_t>(kCheckedTaps / row_taps, 1, problem.p);
     const std::int64_t strips = ceil_div(problem.p, rows), tasks = problem.n * strips;
     std::atomic<std::int64_t> wrong{tasks}; // the first task that found a wrong tap: the same for any number of threads

@@ -45,7 +45,8 @@ void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t 
     // Windows without overlaps and gaps overwrite every value up to the end of the last window. Other windows may add.
     const bool gapless = o.stride_h == o.r && o.stride_w == o.s;
     const std::int64_t covered = gapless ? std::clamp<std::int64_t>(y1 * o.r - o.pad_top, h0, h1) : h0;
-    const std::int64_t covered_columns = std::clamp<std::int64_t>(o.q * o.s - o.pad_left, 0, o.w);
+    // Other windows may be huge, and their products overflow.
+    const std::int64_t covered_columns = gapless ? std::clamp<std::int64_t>(o.q * o.s - o.pad_left, 0, o.w) : 0;
     const std::int64_t line = o.w * o.c;
     for (std::int64_t h = h0; covered_columns < o.w && h < covered; ++h)
         std::fill(to + h * line + covered_columns * o.c, to + (h + 1) * line, T{});
@@ -61,8 +62,9 @@ template <class T>
 void gradient_nhwc(const PoolProblem& o, const T* input, const std::uint8_t* taps, const T* grad, T* input_grad,
                    PoolKernel<T> kernel) {
     const std::int64_t image = o.h * o.w * o.c;
-    if (image == 0) return; // of any number of images
-    const double work = static_cast<double>(o.n * (o.p * o.q * o.r * o.s + o.h * o.w) * o.c);
+    if (image == 0) return;                                                    // of any number of images
+    const double window = static_cast<double>(o.r) * static_cast<double>(o.s); // may be huge
+    const double work = static_cast<double>(o.n * o.p * o.q * o.c) * window + static_cast<double>(o.n * image);
     const bool disjoint = o.stride_h >= o.r && o.stride_w >= o.s;
     const Division tasks = divide(o);
     parallel_for(o.n * tasks.row_tiles * tasks.channel_blocks, work, [&](std::int64_t task) {

@@ -142,8 +142,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
 
 template <class T>
 const Algorithm<T>& small_k_reduce() {
-    static constexpr Algorithm<T> algorithm{"small_k_reduce", "direct", true,    nullptr,
-                                            serves<T>,        cost<T>,  plan<T>, run<T>};
+    static constexpr Algorithm<T> algorithm{"small_k_reduce", "direct", nullptr, serves<T>, cost<T>, plan<T>, run<T>};
     return algorithm;
 }
 

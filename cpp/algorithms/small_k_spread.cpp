@@ -109,8 +109,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
 
 template <class T>
 const Algorithm<T>& small_k_spread() {
-    static constexpr Algorithm<T> algorithm{"small_k_spread", "direct", true,    nullptr,
-                                            serves<T>,        cost<T>,  plan<T>, run<T>};
+    static constexpr Algorithm<T> algorithm{"small_k_spread", "direct", nullptr, serves<T>, cost<T>, plan<T>, run<T>};
     return algorithm;
 }
 

@@ -82,7 +82,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
 template <class T>
 bool serves(const Request& request) {
     const ConvProblem& o = request.layer;
-    return !request.is_correlation() && o.groups == 1 && spread_serves<T>(windows_of(o), o.c, o.k);
+    return !request.is_correlation() && !request.single && o.groups == 1 && spread_serves<T>(windows_of(o), o.c, o.k);
 }
 
 template <class T>
@@ -120,7 +120,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
 template <class T>
 const Algorithm<T>& small_k_spread_filter_gradient() {
     static constexpr Algorithm<T> algorithm{
-        "small_k_spread_filter_gradient", "direct", true, nullptr, serves<T>, cost<T>, plan<T>, run<T>};
+        "small_k_spread_filter_gradient", "direct", nullptr, serves<T>, cost<T>, plan<T>, run<T>};
     return algorithm;
 }
 

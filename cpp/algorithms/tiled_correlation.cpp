@@ -8,10 +8,12 @@ static_assert(kMostCopyBytes == 8 * kTileBytes);
 
 Tiling choose_tiling(const Correlation& g, const TilePlan& plan, std::int64_t threads, std::int64_t size) {
     const Windows& a = g.windows;
-    const auto bytes = [&](std::int64_t rows, std::int64_t columns) {
-        const std::int64_t values = plan.copy_all ? padded_tile_size(a, rows, columns, plan.widest_channels)
-                                                  : rows * columns * a.stride_h * a.stride_w * g.c;
-        return values * size;
+    const auto bytes = [&](std::int64_t rows, std::int64_t columns) { // as a double: strides may be huge
+        const double values = plan.copy_all
+                                  ? static_cast<double>(padded_tile_size(a, rows, columns, plan.widest_channels))
+                                  : static_cast<double>(rows * columns * g.c) * static_cast<double>(a.stride_h) *
+                                        static_cast<double>(a.stride_w);
+        return values * static_cast<double>(size);
     };
     Tiling tiling{};
     tiling.columns = a.q;

@@ -317,7 +317,6 @@ const Algorithm<T>& winograd() {
     static constexpr Algorithm<T> algorithm{
         "winograd",
         "winograd",
-        true,
         kWinogradLimits,
         [](const Request& request) { return request.is_correlation() && winograd_serves<T>(request.layer); },
         [](const Request& request) {

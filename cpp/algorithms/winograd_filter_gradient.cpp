@@ -12,9 +12,12 @@
 #include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <functional>
 #include <iterator>
+#include <vector>
 
 namespace fastconv {
 namespace {
@@ -22,7 +25,7 @@ namespace {
 constexpr std::int64_t kSumBytes = 640 << 10;   // the sums of a task: most of an L2 cache
 constexpr std::int64_t kTileBytes = 320 << 10;  // points of the tiles that a task takes at once, few channels
 constexpr std::int64_t kChunkBytes = 8 << 20;   // points of a chunk of tiles, many channels
-constexpr std::int64_t kDirectBytes = 36 << 20; // taps computed again directly, beside those that stay
+constexpr std::int64_t kDirectBytes = 36 << 20; // taps computed again directly, at once
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, since it decides the order of the sum
 
 struct WinogradGradientDecisions : Decisions {
@@ -33,7 +36,7 @@ struct WinogradGradientDecisions : Decisions {
     /// The request for the gradient that must be computed again.
     Request again() const {
         Request request{o, Direction::filter_gradient, {}, threads, false};
-        request.only_direct = true;
+        request.only_direct = request.single = true;
         return request;
     }
 
@@ -212,24 +215,76 @@ bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* 
     return finite;
 }
 
-/// A NaN or infinity spreads over all taps of its (c, k): these are computed directly.
+using Marks = std::vector<unsigned char>; // 1: marked
+
+/// Marks the pairs (c, k), at c*K + k, that have a tap which is not finite.
+template <class T>
+Marks pairs_not_finite(const ConvProblem& o, const T* dw) {
+    const std::int64_t pairs = o.c * o.k;
+    Marks wrong(static_cast<std::size_t>(pairs), 0);
+    for (std::int64_t tap = 0; tap < o.r * o.s; ++tap)
+        for (std::int64_t pair = 0; pair < pairs; ++pair)
+            if (!std::isfinite(dw[tap * pairs + pair])) wrong[static_cast<std::size_t>(pair)] = 1;
+    return wrong;
+}
+
+/// Calls body(first, count) for each run of marked elements. Runs with at most `gap` elements between them are one.
+template <class Body>
+void each_run(const Marks& marks, std::int64_t gap, Body&& body) {
+    std::int64_t first = 0, last = -1; // of the run so far
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(marks.size()); ++i) {
+        if (!marks[static_cast<std::size_t>(i)]) continue;
+        if (last < 0 || i - last > gap + 1) {
+            if (last >= 0) body(first, last - first + 1);
+            first = i;
+        }
+        last = i;
+    }
+    if (last >= 0) body(first, last - first + 1);
+}
+
+/// Blocks that cover the marked pairs. A NaN of the input marks all filters of its channel, one of the output's
+/// gradient all channels of its filter: first the channels with all filters, then the filters of what is left.
+std::vector<GradientBlock> blocks_of(const ConvProblem& o, const Marks& pairs, std::int64_t width) {
+    Marks channels(static_cast<std::size_t>(o.c), 0), filters(static_cast<std::size_t>(o.k), 0);
+    for (std::size_t c = 0; c < channels.size(); ++c) {
+        const auto first = pairs.begin() + static_cast<std::ptrdiff_t>(c) * o.k, end = first + o.k;
+        channels[c] = std::find(first, end, 0) == end;
+        if (!channels[c]) std::transform(first, end, filters.begin(), filters.begin(), std::bit_or<>());
+    }
+    std::vector<GradientBlock> blocks;
+    each_run(channels, 0, [&](std::int64_t c0, std::int64_t count) { blocks.push_back({c0, count, 0, o.k}); });
+    // Filters nearer than a vector are computed together anyway.
+    each_run(filters, width, [&](std::int64_t k0, std::int64_t count) { blocks.push_back({0, o.c, k0, count}); });
+    return blocks;
+}
+
+/// A NaN or infinity spreads over all taps of its (c, k): these are computed directly, and no other is touched.
 template <class T>
 void compute_again(const WinogradGradientDecisions& plan, Operands<T> operands) {
     const ConvProblem& o = plan.o;
     T* const dw = operands.output;
-    const std::int64_t taps = o.r * o.s, pairs = o.c * o.k;
+    const std::int64_t taps = o.r * o.s;
+    const Marks wrong = pairs_not_finite(o, dw);
     ConvPlan<T> directly;
     plan_cheapest(plan.again(), directly);
-    if (taps * pairs * static_cast<std::int64_t>(sizeof(T)) > kDirectBytes)
-        return directly.run(operands); // all of them, where a second copy would be too large
-    const Scratch<T> direct(taps * pairs);
-    operands.output = direct.get();
-    directly.run(operands);
-    for (std::int64_t pair = 0; pair < pairs; ++pair) {
-        bool finite = true;
-        for (std::int64_t tap = 0; tap < taps; ++tap) finite &= std::isfinite(dw[tap * pairs + pair]);
-        if (finite) continue;
-        for (std::int64_t tap = 0; tap < taps; ++tap) dw[tap * pairs + pair] = direct.get()[tap * pairs + pair];
+    const auto compute = [&](const GradientBlock& block) {
+        const Scratch<T> direct(taps * block.channels * block.filters);
+        operands.output = direct.get();
+        operands.block = &block;
+        directly.run(operands);
+        const T* from = direct.get();
+        for (std::int64_t tap = 0; tap < taps; ++tap)
+            for (std::int64_t c = block.c0; c < block.c0 + block.channels; ++c)
+                for (std::int64_t k = block.k0; k < block.k0 + block.filters; ++k, ++from)
+                    if (wrong[static_cast<std::size_t>(c * o.k + k)]) dw[(tap * o.c + c) * o.k + k] = *from;
+    };
+    for (const GradientBlock& block : blocks_of(o, wrong, plan.width)) {
+        const std::int64_t channel_bytes = taps * block.filters * static_cast<std::int64_t>(sizeof(T));
+        const std::int64_t most = std::max<std::int64_t>(1, kDirectBytes / channel_bytes);
+        const std::int64_t end = block.c0 + block.channels;
+        for (std::int64_t c0 = block.c0; c0 < end; c0 += most)
+            compute({c0, std::min(most, end - c0), block.k0, block.filters});
     }
 }
 
@@ -284,7 +339,6 @@ const Algorithm<T>& winograd_filter_gradient() {
     static constexpr Algorithm<T> algorithm{
         "winograd_filter_gradient",
         "winograd",
-        true,
         kWinogradLimits,
         [](const Request& request) { return !request.is_correlation() && winograd_serves<T>(request.layer); },
         [](const Request& request) {

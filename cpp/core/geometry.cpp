@@ -34,9 +34,44 @@ void check_size(const char* name, const Dims& dims, DataType dtype, const char* 
     }
 }
 
-void check_rank4(const char* name, const Dims& dims, const char* meaning) {
+const char* dimensions_of(ArrayKind kind, DataFormat format) {
+    switch (kind) {
+    case ArrayKind::filters:
+        return "(R, S, C/groups, K)";
+    case ArrayKind::depthwise_filters:
+        return "(R, S, C, multiplier)";
+    case ArrayKind::output:
+        return format == DataFormat::nhwc ? "(N, P, Q, K)" : "(N, K, P, Q)";
+    default:
+        return format == DataFormat::nhwc ? "(N, H, W, C)" : "(N, C, H, W)";
+    }
+}
+
+/// How to index an array of 2 or 3 dimensions so that it gets the others.
+std::string added_dimensions(const char* name, std::size_t rank, ArrayKind kind, DataFormat format) {
+    const std::string array = name;
+    const bool filters = kind == ArrayKind::filters || kind == ArrayKind::depthwise_filters;
+    if (rank == 2) {
+        if (filters) return "; " + array + "[:, :, None, None] makes it one filter of one channel";
+        return "; " + array + (format == DataFormat::nhwc ? "[None, :, :, None]" : "[None, None]") +
+               " makes it one image of one channel";
+    }
+    if (rank == 3) {
+        if (filters)
+            return "; " + array + "[..., None] makes it one filter" +
+                   (kind == ArrayKind::filters ? ", " : " for each channel, ") + array +
+                   "[:, :, None] filters of one channel";
+        return "; " + array + "[None] makes it one image, " + array +
+               (format == DataFormat::nhwc ? "[..., None]" : "[:, None]") + " images of one channel";
+    }
+    return "";
+}
+
+void check_rank4(const char* name, const Dims& dims, ArrayKind kind, DataFormat format,
+                 const std::string& remedy = "") {
     if (dims.size() != 4) {
-        fail(name, " must have 4 dimensions ", meaning, ", got ", dims.size(), " in shape ", show(dims));
+        fail(name, " must have 4 dimensions ", dimensions_of(kind, format), ", got ", dims.size(), " in shape ",
+             show(dims), remedy);
     }
     for (const std::int64_t d : dims) {
         if (d < 0) {
@@ -110,14 +145,11 @@ Dims in_format(DataFormat format, std::int64_t n, std::int64_t h, std::int64_t w
 template <class Problem>
 void set_input(Problem& problem, const char* name, const Dims& dims) {
     const bool nhwc = problem.format == DataFormat::nhwc;
-    check_rank4(name, dims, nhwc ? "(N, H, W, C)" : "(N, C, H, W)");
+    check_rank4(name, dims, ArrayKind::input, problem.format);
     problem.n = dims[0];
     problem.h = dims[nhwc ? 1 : 2];
     problem.w = dims[nhwc ? 2 : 3];
     problem.c = dims[nhwc ? 3 : 1];
-    if (problem.c == 0) {
-        fail(name, " must have at least 1 channel, got shape ", show(dims), " in ", name_of(problem.format));
-    }
     check_size(name, dims, problem.dtype, "use smaller dimensions");
 }
 
@@ -143,6 +175,20 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
     check_size((std::string(names.padding) + ": the padded input").c_str(), padded, problem.dtype,
                "use less padding or a smaller window");
     check_size(names.output, problem.output_dims(), problem.dtype, "use smaller dimensions");
+}
+
+// Kernels step from window to window over the padding, in bytes of any channel: such steps must fit in 64 bits.
+void check_padded_image(const ConvProblem& o) {
+    constexpr std::int64_t most_bytes = std::int64_t{1} << 52;
+    const std::int64_t rows = o.h + o.pad_top + o.pad_bottom, columns = o.w + o.pad_left + o.pad_right;
+    std::int64_t bytes = size_of(o.dtype);
+    bool fits = true;
+    for (const std::int64_t d : {rows, columns, std::max(o.c, o.k)})
+        fits = fits && !__builtin_mul_overflow(bytes, std::max<std::int64_t>(d, 1), &bytes);
+    if (!fits || bytes > most_bytes) {
+        fail("padding: an image with its padding, ", rows, " x ", columns, " pixels of ", std::max(o.c, o.k),
+             " channels, takes more than 2^52 bytes; use less padding or a smaller window");
+    }
 }
 
 } // namespace
@@ -239,9 +285,18 @@ Dims PoolProblem::input_dims() const { return in_format(format, n, h, w, c); }
 Dims PoolProblem::output_dims() const { return in_format(format, n, p, q, c); }
 
 void check_dims(const char* name, const Dims& dims, const Dims& expected, const char* why) {
-    if (dims != expected) {
-        fail(name, " must have shape ", show(expected), " (", why, "), got ", show(dims));
-    }
+    if (dims == expected) return;
+    const auto without_ones = [](Dims all) {
+        all.erase(std::remove(all.begin(), all.end(), 1), all.end());
+        return all;
+    };
+    const bool reshape = dims.size() != expected.size() && without_ones(dims) == without_ones(expected);
+    fail(name, " must have shape ", show(expected), " (", why, "), got ", show(dims),
+         reshape ? "; reshape it to " + show(expected) : "");
+}
+
+void check_array_rank(const char* name, const Dims& dims, ArrayKind kind, DataFormat format) {
+    if (dims.size() != 4) check_rank4(name, dims, kind, format, added_dimensions(name, dims.size(), kind, format));
 }
 
 ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& filters,
@@ -253,10 +308,15 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
     check_positive("strides", arguments.strides);
     check_positive("dilations", arguments.dilations);
     set_input(problem, arguments.input_name, input);
-    check_rank4(arguments.filters_name, filters, arguments.depthwise ? "(R, S, C, multiplier)" : "(R, S, C/groups, K)");
-    for (const std::int64_t d : filters) {
-        if (d == 0) {
-            fail(arguments.filters_name, " must have no dimension of size 0, got ", show(filters));
+    if (problem.c == 0) {
+        fail(arguments.input_name, " must have at least 1 channel, got shape ", show(input), " in ",
+             name_of(problem.format));
+    }
+    check_rank4(arguments.filters_name, filters,
+                arguments.depthwise ? ArrayKind::depthwise_filters : ArrayKind::filters, problem.format);
+    for (std::size_t i = 0; i < 3; ++i) { // no filters are an empty output, as in TensorFlow
+        if (filters[i] == 0) {
+            fail(arguments.filters_name, " must have no dimension of size 0 but the last, got ", show(filters));
         }
     }
     check_size(arguments.filters_name, filters, dtype, "use smaller dimensions");
@@ -286,6 +346,7 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
     problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // with one tap, the dilation is never used
     problem.dilation_w = problem.s > 1 ? arguments.dilations[1] : 1;
     set_spatial(problem, arguments.strides, arguments.dilations, arguments.padding);
+    check_padded_image(problem);
     return problem;
 }
 

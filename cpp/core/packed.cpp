@@ -53,7 +53,7 @@ PackedFilters::PackedFilters(DataType dtype, const Dims& dims, const void* filte
     auto bytes = static_cast<std::size_t>(size_of(dtype));
     for (const std::int64_t d : dims) bytes *= static_cast<std::size_t>(d);
     values_.reset(take_memory(bytes));
-    std::memcpy(values_.get(), filters, bytes);
+    if (bytes > 0) std::memcpy(values_.get(), filters, bytes); // without filters, there may be no memory
 }
 
 PackedFilters::~PackedFilters() = default;

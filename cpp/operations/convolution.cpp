@@ -79,6 +79,10 @@ struct Images {
 template <class T>
 void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
     if (o.n == 0) return;
+    if (o.k == 0) { // no filters
+        if (direction == Direction::input_gradient) std::fill_n(operands.output, o.n * o.h * o.w * o.c, T{});
+        return;
+    }
     if (o.format == DataFormat::nhwc) return run(o, direction, operands, kept);
     Images from{o.h * o.w, o.c}, to{o.p * o.q, o.k};
     if (direction == Direction::input_gradient) std::swap(from, to);
@@ -96,7 +100,7 @@ void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>
 
 template <class T>
 void run_filter_gradient(const ConvProblem& o, const Operands<T>& operands, KeptPlan* kept) {
-    if (o.n == 0 || o.p == 0 || o.q == 0) {
+    if (o.n == 0 || o.p == 0 || o.q == 0 || o.k == 0) {
         std::fill_n(operands.output, o.r * o.s * (o.c / o.groups) * o.k, T{});
         return;
     }

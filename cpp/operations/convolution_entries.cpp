@@ -8,13 +8,6 @@ namespace {
 constexpr const char* kConvOutput = "the output of this convolution";
 constexpr AttributeSet kFormatAlone{Attribute::data_format};
 
-void check_rank4(const Call& call, std::size_t index) {
-    const std::size_t rank = call.inputs[index].dims.size();
-    if (rank != 4)
-        throw InvalidArgument(std::string(call.operation->inputs[index].name) + " must have 4 dimensions, got " +
-                              std::to_string(rank));
-}
-
 // ---- Forward -----------------------------------------------------------------------------------------------------
 
 void infer_conv2d(Call& call) {
@@ -61,7 +54,7 @@ void infer_input_gradient(Call& call, std::size_t sizes_index, std::size_t gradi
     const Shape& sizes = call.inputs[sizes_index];
     if (sizes.known) check_size_count(call, sizes_index);
     for (const std::size_t i : {gradient_index, std::size_t{1}})
-        if (sizes.known && sizes.dims.size() == 2 && call.inputs[i].known) check_rank4(call, i);
+        if (sizes.known && sizes.dims.size() == 2 && call.inputs[i].known) check_rank(call, i, i == 1 ? ArrayKind::filters : ArrayKind::output);
     if (!call.complete()) {
         if (sizes.known && call.attributes_known)
             call.outputs[0].dims = whole_input_sizes(call, sizes_index, gradient_index);
@@ -129,7 +122,7 @@ void run_backprop_filter_bias(const Call& call, const Buffers& buffers) {
 // ---- The gradients of the bias, and of the ReLU after it ----------------------------------------------------------
 
 void infer_bias_gradient(Call& call) {
-    if (call.complete()) check_rank4(call, 0);
+    check_rank(call, 0, ArrayKind::output);
     call.outputs[0] = partial_bias(call, call.inputs[0]);
 }
 
@@ -141,7 +134,7 @@ void run_bias_gradient(const Call& call, const Buffers& buffers) {
 void infer_relu_bias_grad(Call& call) {
     if (call.complete()) {
         check_input(call, 1, call.inputs[0].dims, "as gradients");
-        check_rank4(call, 0);
+        check_rank(call, 0, ArrayKind::output);
     }
     call.outputs[0] = call.inputs[1];
     call.outputs[1] = partial_bias(call, call.inputs[1]);

@@ -46,9 +46,16 @@ Dims with_ones(const Shape& shape) {
     return dims;
 }
 
+void check_ranks(const Call& call, ConvInputs from) {
+    check_rank(call, from.input, ArrayKind::input);
+    check_rank(call, from.filters,
+               call.attributes.convolution.depthwise ? ArrayKind::depthwise_filters : ArrayKind::filters);
+}
+
 } // namespace
 
 void resolve_convolution(Call& call, ConvInputs from, const Dims& input) {
+    check_ranks(call, from);
     call.convolution =
         make_conv_problem(call.dtype, input, call.inputs[from.filters].dims, named_convolution(call, from));
 }
@@ -58,6 +65,7 @@ void resolve_convolution(Call& call, ConvInputs from) { resolve_convolution(call
 void resolve_pooling(Call& call, std::size_t input) {
     PoolArguments arguments = named_pooling(call);
     arguments.input_name = call.operation->inputs[input].name;
+    check_rank(call, input, ArrayKind::input);
     call.pooling = make_pool_problem(call.dtype, call.inputs[input].dims, arguments);
 }
 
@@ -67,6 +75,15 @@ void resolve_pooling_of_convolution(Call& call) {
     const PoolArguments arguments = named_pooling(call);
     call.pooling = make_pool_problem(call.dtype, call.convolution.output_dims(), arguments);
     check_taps(call.pooling, arguments.ksize_name);
+}
+
+void check_rank(const Call& call, std::size_t index, ArrayKind kind) {
+    const Input& input = call.operation->inputs[index];
+    if (input.kind == InputKind::sizes || !call.inputs[index].known) return;
+    const Attributes& attributes = call.attributes;
+    const bool pooling = call.operation->geometry == Geometry::pooling;
+    check_array_rank(input.name, call.inputs[index].dims, kind,
+                     pooling ? attributes.pooling.format : attributes.convolution.format);
 }
 
 void check_input(const Call& call, std::size_t index, const Dims& expected, const char* why) {
@@ -82,8 +99,8 @@ Dims taps_dims(const PoolProblem& pooling) { return {pooling.n, pooling.p, pooli
 Shape partial_convolution_output(const Call& call, const Shape& input, const Shape& filters) {
     if (!call.attributes_known) return unknown_rank();
     ConvArguments arguments = named_convolution(call, {0, 1});
+    check_ranks(call, {0, 1});
     const auto check = [&] { make_conv_problem(call.dtype, with_ones(input), with_ones(filters), arguments); };
-    if ((input.known && input.dims.size() != 4) || (filters.known && filters.dims.size() != 4)) check();
     const bool both = input.known && filters.known;
     const std::size_t channels = channel_axis(arguments.format), height = channels == 3 ? 1 : 2;
     Shape output = unknown_sizes(4);
@@ -114,6 +131,7 @@ Shape partial_convolution_output(const Call& call, const Shape& input, const Sha
 Shape partial_pooling_output(const Call& call, const Shape& input) {
     if (!call.attributes_known) return unknown_rank();
     if (!input.known) return unknown_sizes(4);
+    if (call.operation->geometry == Geometry::pooling) check_rank(call, 0, ArrayKind::input);
     const PoolArguments arguments = named_pooling(call);
     if (input.dims.size() != 4) make_pool_problem(call.dtype, with_ones(input), arguments); // refuses it
     const std::size_t height = channel_axis(arguments.format) == 3 ? 1 : 2;

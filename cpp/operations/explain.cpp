@@ -20,7 +20,7 @@ Direction parse_direction(std::string_view text) {
 Explanation explain(const ConvProblem& problem, Direction direction) {
     ConvProblem nhwc = problem; // the conversion of NCHW is not part of the plan
     nhwc.format = DataFormat::nhwc;
-    const bool empty = problem.n == 0 || problem.p == 0 || problem.q == 0;
+    const bool empty = problem.n == 0 || problem.p == 0 || problem.q == 0 || problem.k == 0;
     const PlanSummary summary = for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
         return empty ? PlanSummary{} : conv_plan<T>(nhwc, direction, false)->summary();

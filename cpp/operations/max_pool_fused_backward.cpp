@@ -153,7 +153,7 @@ void one_by_one(const ConvProblem& o, const PoolProblem& pool, const Tensors<voi
     bias_gradient(o.dtype, o.format, pool.output_dims(), tensors.grad, nullptr, nullptr, tensors.bias_backprop);
 }
 
-/// For no images or no pooled output.
+/// For no images, no pooled output or no filters.
 void all_zeros(const ConvProblem& o, const Tensors<void>& tensors) {
     const auto zeros = [&](void* to, std::int64_t count) {
         std::fill_n(static_cast<std::byte*>(to), count * size_of(o.dtype), std::byte{});
@@ -195,7 +195,8 @@ void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& p
                                 void* input_backprop, void* filter_backprop, void* bias_backprop) {
     check_pool_of_output(problem, pool);
     Tensors<void> tensors{input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop};
-    if (problem.n == 0 || pool.p == 0 || pool.q == 0) return all_zeros(problem, tensors); // of any number of images
+    if (problem.n == 0 || pool.p == 0 || pool.q == 0 || pool.c == 0)
+        return all_zeros(problem, tensors); // of any number of images
     const std::int64_t pooled_bytes = pool.n * pool.p * pool.q * pool.c * size_of(pool.dtype);
     const Scratch<std::byte> masked(output != nullptr ? pooled_bytes : 0);
     if (output != nullptr) {

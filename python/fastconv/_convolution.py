@@ -60,10 +60,12 @@ def conv2d(
         One number for each output channel.
     activation : {None, "linear", "relu"}, optional
         Applied last. None means "linear".
-    algorithm : {"auto", "direct", "winograd"}, optional
-        "direct" sums the products one by one. "winograd" needs fewer multiplications and has slightly larger rounding
-        errors (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016). It supports 3x3 and 5x5
-        filters with strides and dilations of 1 and one group. "auto" chooses; `explain` tells the choice.
+    algorithm : {"auto", "direct", "winograd", "depthwise"}, optional
+        "auto" chooses; `explain` tells the choice. "direct" sums the products one by one and supports every
+        convolution. "winograd" needs fewer multiplications and has slightly larger rounding errors (Lavin and Gray,
+        "Fast algorithms for convolutional neural networks", 2016). It supports 3x3 and 5x5 filters with strides and
+        dilations of 1 and one group. "depthwise" supports one filter for each input channel, and is faster than
+        "direct" there.
     out : ndarray of the result's shape and dtype, optional
         Array for the result. It must be C-contiguous and writable, and must not overlap another argument.
 

@@ -46,7 +46,7 @@ Examples
 std::unique_ptr<PackedFilters> pack_filters(py::handle filters) {
     Arrays arrays;
     const py::array array = arrays.input("filters", filters);
-    if (array.ndim() != 4) fail<py::value_error>("filters must have 4 dimensions, got ", array.ndim());
+    check_array_rank("filters", dims_of(array), ArrayKind::filters, DataFormat::nhwc);
     return std::make_unique<PackedFilters>(arrays.dtype(), dims_of(array), array.data());
 }
 

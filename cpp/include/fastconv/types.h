@@ -54,4 +54,9 @@ FASTCONV_API Pair parse_pair(const char* name, const Dims& values, DataFormat fo
 /// Throws unless `dims` equals `expected`. `why` explains the expected shape.
 FASTCONV_API void check_dims(const char* name, const Dims& dims, const Dims& expected, const char* why);
 
+/// What the four dimensions of an array are.
+enum class ArrayKind : std::uint8_t { input, output, filters, depthwise_filters };
+/// Throws unless an array has 4 dimensions, and says how to add those that are missing.
+FASTCONV_API void check_array_rank(const char* name, const Dims& dims, ArrayKind kind, DataFormat format);
+
 } // namespace fastconv

@@ -1,0 +1,61 @@
+"""The codes of geometry that TensorFlow's graphs hold: every number is checked when a code is read."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from fastconv import _core
+
+FOLDER = Path(_core.__file__).parent
+HEADERS = Path(__file__).parents[1] / "cpp" / "include"
+
+PROGRAM = r"""
+#include "fastconv/attributes.h"
+
+#include <cstdio>
+#include <limits>
+
+using namespace fastconv;
+
+/// How many codes with one wrong number are taken.
+template <class Decode>
+int taken(const Dims& good, Decode decode) {
+    int count = 0;
+    const std::int64_t least = std::numeric_limits<std::int64_t>::min();
+    for (std::size_t i = 0; i < good.size(); ++i)
+        for (const std::int64_t wrong : {std::int64_t{-1}, std::int64_t{-3}, least / 32, least}) {
+            Dims code = good;
+            code[i] = wrong;
+            try {
+                Attributes attributes;
+                decode(code, attributes);
+                std::printf("number %d may be %lld\n", static_cast<int>(i), static_cast<long long>(wrong));
+                ++count;
+            } catch (const InvalidArgument&) {
+            }
+        }
+    return count;
+}
+
+int main() {
+    Attributes attributes;
+    const Dims convolution = encode_convolution(attributes), pooling = encode_pooling(attributes);
+    decode_convolution(convolution, attributes);
+    decode_pooling(pooling, attributes);
+    return taken(convolution, decode_convolution) + taken(pooling, decode_pooling);
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_negative_numbers_are_refused(tmp_path: Path) -> None:
+    """One of them is the index of the algorithm's name."""
+    (tmp_path / "program.cpp").write_text(PROGRAM)
+    command = ["g++", "-std=c++17", f"-I{HEADERS}", "program.cpp", "-o", "program"]
+    library = [f"-L{FOLDER}", "-lfastconv", f"-Wl,-rpath,{FOLDER}"]
+    subprocess.run([*command, *library], cwd=tmp_path, check=True, timeout=300)
+    done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
