@@ -54,7 +54,8 @@ void infer_input_gradient(Call& call, std::size_t sizes_index, std::size_t gradi
     const Shape& sizes = call.inputs[sizes_index];
     if (sizes.known) check_size_count(call, sizes_index);
     for (const std::size_t i : {gradient_index, std::size_t{1}})
-        if (sizes.known && sizes.dims.size() == 2 && call.inputs[i].known) check_rank(call, i, i == 1 ? ArrayKind::filters : ArrayKind::output);
+        if (sizes.known && sizes.dims.size() == 2 && call.inputs[i].known)
+            check_rank(call, i, i == 1 ? ArrayKind::filters : ArrayKind::output);
     if (!call.complete()) {
         if (sizes.known && call.attributes_known)
             call.outputs[0].dims = whole_input_sizes(call, sizes_index, gradient_index);
