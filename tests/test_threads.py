@@ -152,12 +152,6 @@ def test_default_is_what_the_process_may_use() -> None:
         ({"OMP_NUM_THREADS": "4,2"}, 4),
         ({"FASTCONV_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
         ({"FASTCONV_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, 5),
-        ({"FASTCONV_NUM_THREADS": "0", "OMP_NUM_THREADS": "5"}, 5),
-        ({"FASTCONV_NUM_THREADS": "-2", "OMP_NUM_THREADS": "5"}, 5),
-        ({"FASTCONV_NUM_THREADS": "two", "OMP_NUM_THREADS": "5"}, 5),
-        ({"FASTCONV_NUM_THREADS": "2.5", "OMP_NUM_THREADS": "5"}, 5),
-        ({"FASTCONV_NUM_THREADS": "100000"}, 1024),
-        ({"FASTCONV_NUM_THREADS": "99999999999999999999"}, 1024),
     ],
     ids=str,
 )

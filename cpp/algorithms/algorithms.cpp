@@ -6,18 +6,28 @@
 #include "algorithms/winograd.h"
 #include "core/errors.h"
 #include "core/for_type.h"
+#include "core/made_once.h"
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace fastconv {
 namespace {
 
 template <class T>
-const std::vector<const Algorithm<T>*>& algorithms() {
-    static const auto* const list = new std::vector<const Algorithm<T>*>{
+using AlgorithmList = std::vector<const Algorithm<T>*>;
+
+template <class T>
+MadeOnce<const AlgorithmList<T>> g_algorithms;
+MadeOnce<const std::vector<std::string>> g_names;
+
+template <class T>
+std::unique_ptr<const AlgorithmList<T>> make_list() {
+    return std::make_unique<const AlgorithmList<T>>(AlgorithmList<T>{
         // Forward passes and input gradients
         &depthwise<T>(),
         &direct_streamed<T>(),
@@ -30,8 +40,12 @@ const std::vector<const Algorithm<T>*>& algorithms() {
         &direct_filter_gradient<T>(),
         &small_k_spread_filter_gradient<T>(),
         &winograd_filter_gradient<T>(),
-    }; // never destroyed: operations may run while the process ends
-    return *list;
+    });
+}
+
+template <class T>
+const AlgorithmList<T>& algorithms() {
+    return g_algorithms<T>.get(make_list<T>);
 }
 
 /// Whether the algorithm may be taken where the caller named one, or where something must be computed again.
@@ -63,14 +77,13 @@ const Algorithm<T>& cheapest(const Request& request) {
 } // namespace
 
 const std::vector<std::string>& algorithm_names() {
-    static const auto* const names = [] {
-        auto* list = new std::vector<std::string>{"auto"};
+    return g_names.get([] {
+        std::vector<std::string> names{"auto"};
         for (const Algorithm<float>* algorithm : algorithms<float>())
-            if (algorithm->by_name && std::find(list->begin(), list->end(), algorithm->family) == list->end())
-                list->emplace_back(algorithm->family);
-        return list;
-    }();
-    return *names;
+            if (algorithm->by_name && std::find(names.begin(), names.end(), algorithm->family) == names.end())
+                names.emplace_back(algorithm->family);
+        return std::make_unique<const std::vector<std::string>>(std::move(names));
+    });
 }
 
 std::int64_t algorithm_index(std::string_view name) {

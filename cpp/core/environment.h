@@ -1,14 +1,33 @@
-// The environment variables that switch algorithms, read once.
+// The environment variables that set up the library.
 #pragma once
 
+#include "fastconv/threads.h"
+
 #include <cstdint>
+#include <optional>
+#include <string>
 
 namespace fastconv {
 
-/// FASTCONV_WINOGRAD=0 switches Winograd's algorithm off, unless a call names it.
-bool winograd_enabled();
+/// What the variables say. One that is empty counts as not set.
+struct Environment {
+    Environment(); // InvalidArgument if a variable has a wrong value
 
-/// All switches as a number, for the keys of plans.
+    std::string isa;                           // FASTCONV_ISA; core/isa.h checks it
+    bool winograd = true;                      // FASTCONV_WINOGRAD=0 switches the algorithm off, unless a call names it
+    std::int64_t num_threads = 0;              // FASTCONV_NUM_THREADS, else OMP_NUM_THREADS; 0 if neither is set
+    std::optional<ThreadingBackend> threading; // FASTCONV_THREADING
+};
+
+/// Read at the first use of any variable. All of them are checked then.
+const Environment& environment();
+
+/// Throws InvalidArgument. `expected` is the end of a sentence: "must be ...".
+[[noreturn]] void refuse_variable(const char* name, const std::string& value, const std::string& expected);
+
+inline bool winograd_enabled() { return environment().winograd; }
+
+/// All switches of algorithms as a number, for the keys of plans.
 inline std::int64_t environment_switches() { return winograd_enabled() ? 1 : 0; }
 
 } // namespace fastconv

@@ -1,10 +1,9 @@
 // Picks the instruction set once, at first use.
 #include "core/isa.h"
 
-#include "fastconv/types.h"
+#include "core/environment.h"
+#include "core/made_once.h"
 #include "isa_table.h"
-
-#include <cstdlib>
 
 namespace fastconv {
 namespace {
@@ -14,25 +13,22 @@ struct Chosen {
     KernelTable table{};
 
     Chosen() {
-        const char* forced = std::getenv("FASTCONV_ISA");
-        const bool any = forced == nullptr || *forced == '\0';
+        const std::string& forced = environment().isa;
         for (const Isa& candidate : kIsas) {
-            if (candidate.available() && (any || std::string(forced) == candidate.name)) isa = &candidate;
+            if (candidate.available() && (forced.empty() || forced == candidate.name)) isa = &candidate;
         }
         if (isa == nullptr) {
             std::string names;
             for (const std::string& name : isa_available()) names += (names.empty() ? "" : ", ") + name;
-            throw InvalidArgument("the environment variable FASTCONV_ISA is '" + std::string(forced) +
-                                  "', but this machine has: " + names);
+            refuse_variable("FASTCONV_ISA", forced, "this machine has: " + names);
         }
         isa->add_kernels(table);
     }
 };
 
-const Chosen& chosen() {
-    static const Chosen once; // a constructor that throws is tried again
-    return once;
-}
+MadeOnce<const Chosen> g_chosen;
+
+const Chosen& chosen() { return g_chosen.get(); }
 
 } // namespace
 

@@ -1,6 +1,7 @@
 // A table of plans, in sets of a few. A set's lock is held for as long as it takes to compare a few keys.
 #include "core/plan_cache.h"
 
+#include "core/made_once.h"
 #include "core/threads/fork.h"
 #include "core/threads/spin.h"
 
@@ -55,18 +56,10 @@ struct Cache {
 
 // Never destroyed: operations may run while the process ends. A forked child may inherit a lock that nobody will open,
 // so it starts with a new table; the old one is left as it is.
-std::atomic<Cache*> g_cache{nullptr};
+MadeOnce<Cache> g_cache;
 std::atomic<std::int64_t> g_made{0};
 
-const bool g_registered = on_fork_in_child([] { g_cache = nullptr; });
-
-Cache& cache() {
-    Cache* current = g_cache.load(std::memory_order_acquire);
-    if (current != nullptr) return *current;
-    auto fresh = std::make_unique<Cache>();
-    if (g_cache.compare_exchange_strong(current, fresh.get())) return *fresh.release();
-    return *current;
-}
+const bool g_registered = on_fork_in_child([] { g_cache.abandon(); });
 
 } // namespace
 
@@ -86,13 +79,13 @@ std::uint64_t PlanKey::hash() const {
 
 PlanPointer find_plan(const PlanKey& key) {
     const std::uint64_t hash = key.hash();
-    return cache().set_of(hash).find(hash, key);
+    return g_cache.get().set_of(hash).find(hash, key);
 }
 
 void keep_plan(const PlanKey& key, const PlanPointer& plan) {
     ++g_made;
     const std::uint64_t hash = key.hash();
-    cache().set_of(hash).keep(hash, key, plan);
+    g_cache.get().set_of(hash).keep(hash, key, plan);
 }
 
 std::int64_t plans_made() { return g_made; }

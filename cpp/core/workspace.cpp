@@ -45,52 +45,52 @@ Header* allocate(std::size_t bytes) {
     return header;
 }
 
-/// The calling thread's buffers of at most kSmall / 2.
-class SmallBuffers {
-  public:
-    ~SmallBuffers() {
-        for (Header* header : kept_) {
-            if (header != nullptr) release(header);
+/// The calling thread's buffers of at most kSmall / 2. The array outlives the object that empties it: the main thread
+/// may run operations after its thread_local objects are destroyed, in functions of atexit().
+thread_local Header* t_small[4] = {};
+
+struct SmallBuffersEnd {
+    ~SmallBuffersEnd() {
+        for (Header*& kept : t_small) {
+            if (kept != nullptr) release(std::exchange(kept, nullptr));
         }
     }
-
-    Header* take(std::size_t bytes) {
-        for (Header*& kept : kept_) {
-            if (kept != nullptr && kept->bytes >= bytes) return std::exchange(kept, nullptr);
-        }
-        std::size_t rounded = kLeast;
-        while (rounded < bytes) rounded *= 2;
-        return allocate(rounded);
-    }
-
-    void give(Header* header) noexcept {
-        for (Header*& kept : kept_) {
-            if (kept == nullptr) {
-                kept = header;
-                return;
-            }
-        }
-        std::swap(header, *std::min_element(kept_, std::end(kept_), smaller));
-        release(header);
-    }
-
-  private:
-    static bool smaller(const Header* a, const Header* b) { return a->bytes < b->bytes; }
-
-    Header* kept_[4] = {};
+    void at_thread_exit() const noexcept {} // the first use of the object registers its destructor
 };
+thread_local const SmallBuffersEnd t_small_end;
+
+Header* take_small(std::size_t bytes) {
+    for (Header*& kept : t_small) {
+        if (kept != nullptr && kept->bytes >= bytes) return std::exchange(kept, nullptr);
+    }
+    std::size_t rounded = kLeast;
+    while (rounded < bytes) rounded *= 2;
+    return allocate(rounded);
+}
+
+void give_small(Header* header) noexcept {
+    t_small_end.at_thread_exit();
+    for (Header*& kept : t_small) {
+        if (kept == nullptr) {
+            kept = header;
+            return;
+        }
+    }
+    const auto smaller = [](const Header* a, const Header* b) { return a->bytes < b->bytes; };
+    std::swap(header, *std::min_element(t_small, std::end(t_small), smaller));
+    release(header);
+}
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kKeepsSmall = false; // it sees who writes beyond a buffer of the size that was asked for
 #else
 constexpr bool kKeepsSmall = true;
 #endif
-thread_local SmallBuffers t_small;
 
 } // namespace
 
 void* take_memory(std::size_t bytes) {
-    if (kKeepsSmall && bytes <= kSmall / 2) return t_small.take(bytes) + 1;
+    if (kKeepsSmall && bytes <= kSmall / 2) return take_small(bytes) + 1;
     if (bytes >= kSmall) {
         for (std::atomic<Header*>& slot : g_slots) {
             if (slot.load(std::memory_order_relaxed) == nullptr) continue;
@@ -106,7 +106,7 @@ void* take_memory(std::size_t bytes) {
 
 void return_memory(void* memory) noexcept {
     Header* header = static_cast<Header*>(memory) - 1;
-    if (kKeepsSmall && header->bytes <= kSmall / 2) return t_small.give(header);
+    if (kKeepsSmall && header->bytes <= kSmall / 2) return give_small(header);
     if (header->bytes < kSmall || header->bytes > kKeptBytes / 2) return release(header);
     g_kept += header->bytes;
     if (Header* other = keep(header)) {

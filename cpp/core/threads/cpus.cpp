@@ -1,5 +1,7 @@
 #include "core/threads/cpus.h"
 
+#include "core/environment.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -13,18 +15,6 @@
 
 namespace fastconv {
 namespace {
-
-/// The value of an environment variable; 0 if it is not a positive number. Of a list, as OMP_NUM_THREADS may be, the
-/// first number counts.
-std::int64_t positive_number(const char* variable) {
-    const char* text = std::getenv(variable);
-    if (text == nullptr) {
-        return 0;
-    }
-    char* end = nullptr;
-    const long value = std::strtol(text, &end, 10);
-    return end != text && (*end == '\0' || *end == ',') && value > 0 ? value : 0;
-}
 
 /// The CPUs that the affinity mask allows.
 std::int64_t cpus_in_mask() {
@@ -85,12 +75,10 @@ std::int64_t cpu_quota() {
 } // namespace
 
 std::int64_t default_num_threads() {
-    for (const char* variable : {"FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"}) {
-        if (const std::int64_t value = positive_number(variable)) {
-            return value;
-        }
+    if (const std::int64_t value = environment().num_threads) {
+        return value;
     }
-    return tighter(cpus_in_mask(), cpu_quota());
+    return std::min(tighter(cpus_in_mask(), cpu_quota()), kMaxThreads);
 }
 
 int current_cpu() {
@@ -109,7 +97,13 @@ void leave_cpu(int cpu) {
     }
     cpu_set_t others = allowed;
     CPU_CLR(cpu, &others);
-    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) {
+        return;
+    }
+    // Moving takes long enough for another process to give this thread other CPUs, as taskset does. The system cannot
+    // compare and set at once, so a change between these two calls is still lost.
+    cpu_set_t now;
+    if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others)) {
         sched_setaffinity(0, sizeof allowed, &allowed);
     }
 #else

@@ -6,6 +6,7 @@
 #include "core/threads/parallel_for.h"
 
 #include "core/cpu_state.h"
+#include "core/environment.h"
 #include "core/threads/cpus.h"
 #include "core/threads/fork.h"
 #include "core/threads/job.h"
@@ -15,7 +16,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 
 namespace fastconv {
 namespace {
@@ -23,45 +23,28 @@ namespace {
 // Waking a thread takes about 5 us. Below this many operations that costs more than it saves.
 constexpr double kSerialCost = 2e5;
 
-// libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.
-constexpr std::int64_t kMaxThreads = 1024;
-
-std::atomic<std::int64_t>& num_threads() {
-    static std::atomic<std::int64_t> count{std::min(default_num_threads(), kMaxThreads)};
-    return count;
-}
-
+std::atomic<std::int64_t> g_num_threads{0}; // 0 before the first use
 std::atomic<std::int64_t> g_host_threads{kMaxThreads};
 thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
-
-/// The value of FASTCONV_THREADING; empty if it is not set.
-const std::string& forced_backend() {
-    static const std::string forced = std::getenv("FASTCONV_THREADING") ? std::getenv("FASTCONV_THREADING") : "";
-    if (!forced.empty() && forced != "openmp" && forced != "pool") {
-        throw InvalidArgument("the environment variable FASTCONV_THREADING is '" + forced +
-                              "', but must be 'openmp' or 'pool'");
-    }
-    return forced;
-}
 
 /// What the settings say. A forked child has no choice.
 bool pool_is_chosen() {
     if constexpr (kHasOpenmp) {
-        const std::string& forced = forced_backend();
-        return in_forked_child() || forced == "pool" || (forced.empty() && t_preferred == ThreadingBackend::pool);
+        return in_forked_child() || environment().threading.value_or(t_preferred) == ThreadingBackend::pool;
     }
     return true;
 }
 
 /// The settings, and how OpenMP did lately unless FASTCONV_THREADING forces it.
-bool use_openmp() { return !pool_is_chosen() && (!forced_backend().empty() || !openmp_was_late()); }
+bool use_openmp() { return !pool_is_chosen() && (environment().threading.has_value() || !openmp_was_late()); }
 
 } // namespace
 
 void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context) {
-    const std::int64_t allowed = t_preferred == ThreadingBackend::pool
-                                     ? std::min(num_threads().load(), g_host_threads.load())
-                                     : num_threads().load();
+    std::int64_t allowed = get_num_threads();
+    if (t_preferred == ThreadingBackend::pool) {
+        allowed = std::min(allowed, g_host_threads.load());
+    }
     const std::int64_t threads = std::min(count, allowed);
     if (threads <= 1 || cost < kSerialCost || inside_task()) {
         const FloatingPointState state;
@@ -84,10 +67,18 @@ void set_num_threads(std::int64_t count) {
         throw InvalidArgument("n must be at least 1 and at most " + std::to_string(kMaxThreads) + ", got " +
                               std::to_string(count));
     }
-    num_threads() = count;
+    environment(); // refuses wrong variables here, too
+    g_num_threads = count;
 }
 
-std::int64_t get_num_threads() { return num_threads(); }
+std::int64_t get_num_threads() {
+    std::int64_t count = g_num_threads.load();
+    if (count == 0) {
+        const std::int64_t first = default_num_threads();
+        count = g_num_threads.compare_exchange_strong(count, first) ? first : count;
+    }
+    return count;
+}
 
 std::int64_t threads_for_tasks() { return inside_task() ? 1 : get_num_threads(); }
 

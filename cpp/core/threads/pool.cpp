@@ -1,5 +1,6 @@
 #include "core/threads/pool.h"
 
+#include "core/made_once.h"
 #include "core/threads/cpus.h"
 #include "core/threads/fork.h"
 #include "core/threads/job.h"
@@ -174,25 +175,13 @@ class Pool {
 
 // The pool is never destroyed, because detached workers may outlive the destruction of static objects. A forked child
 // has no workers, and its copy of the mutex may be locked, so it abandons that pool and makes a new one.
-std::atomic<Pool*> g_pool{nullptr};
-const bool g_registered = on_fork_in_child([] { g_pool = nullptr; });
-
-Pool& pool() {
-    Pool* current = g_pool.load();
-    if (current == nullptr) {
-        Pool* fresh = new Pool;
-        if (g_pool.compare_exchange_strong(current, fresh)) {
-            return *fresh;
-        }
-        delete fresh;
-    }
-    return *current;
-}
+MadeOnce<Pool> g_pool;
+const bool g_registered = on_fork_in_child([] { g_pool.abandon(); });
 
 } // namespace
 
 void run_on_pool(Job& job, std::int64_t threads, std::int64_t max_at_work, double cost) {
-    pool().run(job, threads, max_at_work, cost >= kYieldCost ? threads - 1 : 0);
+    g_pool.get().run(job, threads, max_at_work, cost >= kYieldCost ? threads - 1 : 0);
 }
 
 } // namespace fastconv
