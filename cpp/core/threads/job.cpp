@@ -56,6 +56,9 @@ void Job::work(std::int64_t yields) {
             if (!failed_.exchange(true)) {
                 failure_ = std::current_exception();
             }
+            for (std::int64_t k = 0; k < ranges_; ++k) {
+                range_[k].next = range_[k].end;
+            }
             return;
         }
     }

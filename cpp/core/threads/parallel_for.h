@@ -14,8 +14,8 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
 /// calls have returned.
 ///
 /// `cost` is a rough number of operations for all tasks together. Little work stays on the calling thread. Inside a
-/// task, a further parallel_for stays on the task's thread. If `body` throws, some tasks may not run, and the first
-/// exception is thrown again once all threads have left.
+/// task, a further parallel_for stays on the task's thread. If `body` throws, no further task is
+/// started, and the first exception is thrown again once all threads have left.
 template <class Body>
 void parallel_for(std::int64_t count, double cost, Body body) {
     run_tasks(count, cost, [](void* context, std::int64_t task) { (*static_cast<Body*>(context))(task); }, &body);

@@ -1,0 +1,126 @@
+"""What `parallel_for` does where a task fails, and where somebody else changes the CPUs of a worker. In C++."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[1] / "cpp"
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+
+FAILING_TASK = r"""
+#include "core/threads/parallel_for.h"
+#include "fastconv/threads.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <stdexcept>
+#include <thread>
+
+int main() {
+    fastconv::set_num_threads(3);
+    std::atomic<int> started{0}, failed{0};
+    try {
+        fastconv::parallel_for(3000, 1e9, [&](std::int64_t) {
+            ++started;
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+            if (started > 20 && failed.exchange(1) == 0) {
+                throw std::runtime_error("a task");
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        });
+    } catch (const std::runtime_error&) {
+        std::printf("%d started, %d failed\n", started.load(), failed.load());
+        return started < 40 ? 0 : 1;
+    }
+    return 2;
+}
+"""
+
+# The worker finds itself on its caller's CPU, and moves. Meanwhile somebody else gives it CPU 0 alone.
+MOVING_WORKER = r"""
+#include "core/threads/parallel_for.h"
+#include "fastconv/threads.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+std::atomic<int> first_cpu{0}, moved{0};
+std::atomic<pid_t> worker{0};
+
+int set(pid_t thread, std::size_t size, const cpu_set_t* mask) {
+    return static_cast<int>(syscall(SYS_sched_setaffinity, thread, size, mask));
+}
+} // namespace
+
+extern "C" int sched_getcpu() noexcept { return first_cpu; }
+
+extern "C" int sched_setaffinity(pid_t thread, std::size_t size, const cpu_set_t* mask) noexcept {
+    const int result = set(thread, size, mask);
+    if (moved++ > 0) return result;
+    worker = gettid();
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(first_cpu, &one);
+    set(worker, sizeof one, &one);
+    return result;
+}
+
+int main() {
+    cpu_set_t allowed;
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    while (!CPU_ISSET(first_cpu, &allowed)) ++first_cpu;
+    fastconv::set_num_threads(2);
+    for (int i = 0; i < 100 && worker == 0; ++i)
+        fastconv::parallel_for(
+            64, 1e9, [](std::int64_t) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+    if (worker == 0) return 2;
+    cpu_set_t mask;
+    sched_getaffinity(worker, sizeof mask, &mask);
+    std::printf("%d CPUs\n", CPU_COUNT(&mask));
+    return CPU_COUNT(&mask) == 1 && CPU_ISSET(first_cpu, &mask) ? 0 : 1;
+}
+"""
+
+
+def run_program(folder: Path, text: str, *options: str, **environment: str) -> None:
+    """Builds the program with the sources of the threads, and runs it."""
+    (folder / "program.cpp").write_text(text)
+    files = [*sorted((SOURCES / "core" / "threads").glob("*.cpp")), SOURCES / "core" / "environment.cpp"]
+    command = [str(COMPILER), "-std=gnu++17", "-pthread", *options, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
+    command += ["program.cpp", *map(str, files), "-o", "program"]
+    subprocess.run(command, cwd=folder, check=True, timeout=600)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("FASTCONV_")}
+    done = subprocess.run(
+        [str(folder / "program")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**variables, **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("backend", ["openmp", "pool"])
+def test_a_failed_task_stops_the_others(backend: str, tmp_path: Path) -> None:
+    run_program(tmp_path, FAILING_TASK, "-fopenmp", FASTCONV_THREADING=backend)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="not Linux")
+def test_a_worker_keeps_the_cpus_that_it_was_given_meanwhile(tmp_path: Path) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU")
+    run_program(tmp_path, MOVING_WORKER, FASTCONV_THREADING="pool")
