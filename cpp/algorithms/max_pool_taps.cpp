@@ -2,10 +2,14 @@
 #include "algorithms/max_pool_taps.h"
 
 #include "algorithms/pool_windows.h"
+#include "core/errors.h"
 #include "core/for_type.h"
+#include "core/numbers.h"
 #include "core/threads/parallel_for.h"
 
 #include <algorithm>
+#include <atomic>
+#include <optional>
 #include <string>
 
 namespace fastconv {
@@ -34,6 +38,30 @@ void gather(const PoolProblem& o, const std::uint8_t* taps, const void* from, vo
     });
 }
 
+constexpr std::int64_t kCheckedTaps = 64 << 10; // of a task
+constexpr double kTapsPerOperation = 16;        // compared at once
+
+struct WrongTap {
+    std::int64_t tap, pixels; // of the window, which it must be less than
+};
+
+/// The first wrong tap of output rows [y0, y0 + rows) of image n, if there is one.
+std::optional<WrongTap> find_wrong_tap(const PoolProblem& o, const std::uint8_t* taps, std::int64_t n, std::int64_t y0,
+                                       std::int64_t rows) {
+    std::optional<WrongTap> found;
+    each_rectangle<float>(o, y0, std::min(o.p, y0 + rows),
+                          [&](const PoolRow<float>& row, std::int64_t y, std::int64_t x) {
+                              for (std::int64_t i = 0; i < row.rows && !found; ++i) {
+                                  const std::uint8_t* const first = taps + (((n * o.p + y + i) * o.q) + x) * o.c;
+                                  const std::uint8_t* const end = first + row.pixels * o.c;
+                                  std::uint8_t most = 0;
+                                  for (const std::uint8_t* at = first; at < end; ++at) most = std::max(most, *at);
+                                  if (first < end && most >= row.taps) found = WrongTap{most, row.taps};
+                              }
+                          });
+    return found;
+}
+
 } // namespace
 
 void check_taps(const PoolProblem& o) {
@@ -54,22 +82,21 @@ void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool) {
 void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps) {
     check_taps(problem);
     if (problem.p == 0 || problem.q == 0) return; // of any number of images
-    const auto check_rectangle = [&](std::int64_t n, const PoolRow<float>& row, std::int64_t y, std::int64_t x) {
-        for (std::int64_t i = 0; i < row.rows; ++i) {
-            const std::uint8_t* const first = taps + (((n * problem.p + y + i) * problem.q) + x) * problem.c;
-            const std::uint8_t* const end = first + row.pixels * problem.c;
-            std::uint8_t most = 0;
-            for (const std::uint8_t* at = first; at < end; ++at) most = std::max(most, *at);
-            if (first < end && most >= row.taps)
-                throw InvalidArgument(std::string(name) + " must number the pixels of each pooling window, " +
-                                      "from 0 on, got " + std::to_string(most) + " for one of " +
-                                      std::to_string(row.taps) + " pixels; use what conv2d_max_pool2d returned");
+    const std::int64_t row_taps = std::max<std::int64_t>(1, problem.q * problem.c);
+    const std::int64_t rows = std::clamp<std::int64_t>(kCheckedTaps / row_taps, 1, problem.p);
+    const std::int64_t strips = ceil_div(problem.p, rows), tasks = problem.n * strips;
+    std::atomic<std::int64_t> wrong{tasks}; // the first task that found a wrong tap: the same for any number of threads
+    parallel_for(tasks, static_cast<double>(problem.n * problem.p * row_taps) / kTapsPerOperation, [&](auto task) {
+        const std::int64_t y0 = task % strips * rows;
+        if (task > wrong || !find_wrong_tap(problem, taps, task / strips, y0, rows)) return;
+        for (std::int64_t first = wrong; task < first && !wrong.compare_exchange_weak(first, task);) {
         }
-    };
-    for (std::int64_t n = 0; n < problem.n; ++n)
-        each_rectangle<float>(problem, 0, problem.p, [&](const PoolRow<float>& row, std::int64_t y, std::int64_t x) {
-            check_rectangle(n, row, y, x);
-        });
+    });
+    if (wrong == tasks) return;
+    const auto found = find_wrong_tap(problem, taps, wrong / strips, wrong % strips * rows, rows);
+    if (!found) return; // another thread of the caller's has just written to them
+    fail(name, " must number the pixels of each pooling window, from 0 on, got ", found->tap, " for one of ",
+         found->pixels, " pixels; use what conv2d_max_pool2d returned");
 }
 
 void max_pool2d_gather(const PoolProblem& problem, const std::uint8_t* taps, const void* values, void* output) {

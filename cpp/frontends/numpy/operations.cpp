@@ -98,7 +98,10 @@ py::object run_operation(const Operation& operation, PyObject* const* values) {
     Objects alive;
     read_inputs(call, values, arrays, buffers, alive);
     operation.infer(call);
-    if (operation.check != nullptr) operation.check(call, buffers);
+    if (operation.check != nullptr) {
+        const py::gil_scoped_release release;
+        operation.check(call, buffers);
+    }
     std::array<py::object, most_outputs> results;
     make_outputs(call, out, arrays, buffers, results);
     {
