@@ -52,8 +52,6 @@ using DeleteFunction = void (*)(void*);
     F(TF_ShapeInferenceContextRank, std::int64_t, (TF_ShapeInferenceContext*, TF_ShapeHandle*))                        \
     F(TF_ShapeInferenceContextDim, void,                                                                               \
       (TF_ShapeInferenceContext*, TF_ShapeHandle*, std::int64_t, TF_DimensionHandle*))                                 \
-    F(TF_ShapeInferenceContextSubshape, void,                                                                          \
-      (TF_ShapeInferenceContext*, TF_ShapeHandle*, std::int64_t, std::int64_t, TF_ShapeHandle*, TF_Status*))           \
     F(TF_ShapeInferenceContextConcatenateShapes, void,                                                                 \
       (TF_ShapeInferenceContext*, TF_ShapeHandle*, TF_ShapeHandle*, TF_ShapeHandle*, TF_Status*))                      \
     F(TF_ShapeInferenceContextVectorFromSize, TF_ShapeHandle*, (TF_ShapeInferenceContext*, std::size_t))               \
