@@ -34,14 +34,17 @@ bool may_overlap(const py::array& a, const py::array& b) {
     return a.size() > 0 && b.size() > 0 && a_low < b_high && b_low < a_high;
 }
 
+const py::object& plain_array() {
+    PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> ndarray;
+    return ndarray.call_once_and_store_result([] { return py::module_::import("numpy").attr("ndarray"); }).get_stored();
+}
+
 py::array check_array(const char* name, py::handle value, const char* kind) {
     if (!py::isinstance<py::array>(value))
         fail<py::type_error>(name, " must be a NumPy array of ", kind, ", got ",
                              value.is_none() ? "None" : type_name(value), "; np.asarray makes one");
     // Most arrays are no subclass, and numpy.ma is imported only for one that is.
-    PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> ndarray;
-    const py::object& plain =
-        ndarray.call_once_and_store_result([] { return py::module_::import("numpy").attr("ndarray"); }).get_stored();
+    const py::object& plain = plain_array();
     if (!py::type::handle_of(value).is(plain) &&
         py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray")))
         fail<py::type_error>(name, " must have no mask, got a masked array; ", name, ".filled(value) has none");
@@ -60,6 +63,11 @@ py::dtype output_dtype(OutputKind kind, DataType type) {
 }
 
 } // namespace
+
+void prepare_arrays() {
+    plain_array();
+    py::dtype::of<float>(); // pybind11 looks up NumPy's functions
+}
 
 Dims dims_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 

@@ -11,6 +11,9 @@
 
 namespace fastconv {
 
+/// Does what the first call would do once. A fork() during that call would leave its lock locked in the child.
+void prepare_arrays();
+
 Dims dims_of(const py::array& array);
 
 /// The arrays of one call: they share one dtype, and the outputs overlap nothing.

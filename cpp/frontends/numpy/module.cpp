@@ -116,7 +116,8 @@ py::dict show_config() {
 
 } // namespace
 
-PYBIND11_MODULE(_core, module) {
+PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
+    prepare_arrays();
     module.doc() = "The compiled core of fastconv. Use the functions of the package: they say what they take.";
     py::class_<PackedFilters> packed(module, "PackedFilters", kPackedFilters);
     packed.attr("__module__") = "fastconv";
