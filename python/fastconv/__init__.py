@@ -18,7 +18,8 @@ except ImportError as error:
         "with 'pip install .' in its top folder, and run Python elsewhere."
     ) from error
 
-from fastconv._config import get_num_threads, set_num_threads, show_config
+from fastconv import _threadpoolctl
+from fastconv._config import get_num_threads, set_num_threads, show_config, threads
 from fastconv._core import PackedFilters
 from fastconv._explain import Explanation, explain
 from fastconv._functions import (
@@ -69,7 +70,10 @@ __all__ = [
     "max_pool2d_with_argmax",
     "set_num_threads",
     "show_config",
+    "threads",
 ]
+
+_threadpoolctl.register()
 
 _LAZY = ("keras", "lenet", "tensorflow")
 

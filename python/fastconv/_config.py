@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, SupportsIndex, TypedDict, overload
 
 from fastconv import _core
@@ -38,6 +40,10 @@ def set_num_threads(n: SupportsIndex) -> None:
     Before the first call, the number comes from the environment variables ``FASTCONV_NUM_THREADS``, then
     ``OMP_NUM_THREADS``, then from the CPUs that the process may use (affinity and container quota). No result depends
     on it.
+
+    See Also
+    --------
+    threads : Sets it for a block of code.
     """
     _core.set_num_threads(n)
 
@@ -54,6 +60,51 @@ def get_num_threads() -> int:
     set_num_threads : Sets it, and says where it comes from before.
     """
     return _core.get_num_threads()
+
+
+@contextmanager
+def threads(n: SupportsIndex) -> Iterator[None]:
+    """Set how many threads a call may use, and restore the number at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    n : int
+        1 to 1024.
+
+    Returns
+    -------
+    context manager
+
+    Raises
+    ------
+    TypeError
+        If `n` is no integer.
+    ValueError
+        If `n` is out of range.
+
+    See Also
+    --------
+    set_num_threads : Sets the number until it is set again.
+
+    Notes
+    -----
+    The number holds for the whole process, as that of `set_num_threads` does, and so for calls of other Python threads
+    during the block. The former number is restored after an exception, too. As a decorator, it does the same for each
+    call of a function. `threadpoolctl`, if it is installed, shows and limits the same number.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.threads(2):
+    ...     fastconv.get_num_threads()
+    2
+    """
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
 
 
 @overload

@@ -1,5 +1,6 @@
 // The plain C front end: from a caller's structures to a call of the table, with every one of them checked first.
 #include "fastconv/c_api.h"
+#include "fastconv/threads.h"
 #include "frontends/c/attributes.h"
 
 #include <algorithm>
@@ -199,14 +200,11 @@ struct Message {
     }
 };
 
-int guarded(const Given& given, const Message& message, void (*body)(const Given&, Call&)) noexcept {
+/// Returns what body() returns. Or writes what it throws.
+template <class Body>
+int guarded(const Message& message, Body&& body) noexcept {
     try {
-        if (given.operation == nullptr) fail("operation must not be null");
-        const Operation* operation = find_operation(given.operation);
-        if (operation == nullptr) return message.write(FASTCONV_UNKNOWN_OPERATION, "there is no such operation");
-        Call call(*operation);
-        body(given, call);
-        return message.write(FASTCONV_OK, "");
+        return body();
     } catch (const InvalidArgument& error) {
         return message.write(FASTCONV_INVALID_ARGUMENT, error.what());
     } catch (const std::bad_alloc&) {
@@ -216,6 +214,17 @@ int guarded(const Given& given, const Message& message, void (*body)(const Given
     } catch (...) {
         return message.write(FASTCONV_INTERNAL, "fastconv: unknown error");
     }
+}
+
+int with_call(const Given& given, const Message& message, void (*body)(const Given&, Call&)) noexcept {
+    return guarded(message, [&] {
+        if (given.operation == nullptr) fail("operation must not be null");
+        const Operation* operation = find_operation(given.operation);
+        if (operation == nullptr) return message.write(FASTCONV_UNKNOWN_OPERATION, "there is no such operation");
+        Call call(*operation);
+        body(given, call);
+        return message.write(FASTCONV_OK, "");
+    });
 }
 
 } // namespace
@@ -230,13 +239,30 @@ const char* fastconv_operation_name(size_t index) {
 int fastconv_infer(const char* operation, const fastconv_tensor* inputs, size_t input_count,
                    const fastconv_attribute* attributes, size_t attribute_count, fastconv_tensor* outputs,
                    size_t output_count, char* message, size_t message_size) {
-    return c::guarded({operation, inputs, input_count, attributes, attribute_count, outputs, output_count},
-                      {message, message_size}, c::infer);
+    return c::with_call({operation, inputs, input_count, attributes, attribute_count, outputs, output_count},
+                        {message, message_size}, c::infer);
 }
 
 int fastconv_run(const char* operation, const fastconv_tensor* inputs, size_t input_count,
                  const fastconv_attribute* attributes, size_t attribute_count, fastconv_tensor* outputs,
                  size_t output_count, char* message, size_t message_size) {
-    return c::guarded({operation, inputs, input_count, attributes, attribute_count, outputs, output_count},
-                      {message, message_size}, c::run);
+    return c::with_call({operation, inputs, input_count, attributes, attribute_count, outputs, output_count},
+                        {message, message_size}, c::run);
+}
+
+int fastconv_set_num_threads(int64_t count, char* message, size_t message_size) {
+    const c::Message text{message, message_size};
+    return c::guarded(text, [&] {
+        set_num_threads(count);
+        return text.write(FASTCONV_OK, "");
+    });
+}
+
+int fastconv_get_num_threads(int64_t* count, char* message, size_t message_size) {
+    const c::Message text{message, message_size};
+    return c::guarded(text, [&] {
+        if (count == nullptr) c::fail("count must not be null");
+        *count = get_num_threads();
+        return text.write(FASTCONV_OK, "");
+    });
 }

@@ -68,6 +68,10 @@ FASTCONV_C_API int fastconv_run(const char* operation, const fastconv_tensor* in
                                 const fastconv_attribute* attributes, size_t attribute_count, fastconv_tensor* outputs,
                                 size_t output_count, char* message, size_t message_size);
 
+/* How many threads a call may use, for the whole process: 1 to 1024. */
+FASTCONV_C_API int fastconv_set_num_threads(int64_t count, char* message, size_t message_size);
+FASTCONV_C_API int fastconv_get_num_threads(int64_t* count, char* message, size_t message_size);
+
 #ifdef __cplusplus
 }
 #endif
