@@ -1,0 +1,98 @@
+"""Taps from the caller are checked on all threads and without Python's lock, and the same error comes each time."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+
+import fastconv
+import numpy as np
+import pytest
+from processes import run_python
+
+WRONG = "taps must number the pixels of each pooling window, from 0 on, got {} for one of 4 pixels"
+X, FILTERS = np.zeros((8, 64, 64, 1), np.float32), np.zeros((1, 1, 1, 128), np.float32)
+TAPS, GRAD = np.zeros((8, 32, 32, 128), np.uint8), np.zeros((8, 32, 32, 128), np.float32)
+
+
+def refused(*wrong: tuple[tuple[int, int, int, int], int]) -> str:
+    taps = TAPS.copy()
+    for place, tap in wrong:
+        taps[place] = tap
+    with pytest.raises(ValueError) as error:
+        fastconv.conv2d_max_pool2d_backprop(X, FILTERS, taps, GRAD, 2)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_first_wrong_tap_is_named(threads: int) -> None:
+    with fastconv.threads(threads):
+        for _ in range(20):
+            text = refused(((1, 30, 5, 7), 9), ((1, 31, 0, 0), 4), ((6, 0, 0, 0), 200))
+            assert text.startswith(WRONG.format(9))
+        for place in [(0, 0, 0, 0), (3, 15, 31, 127), (7, 31, 31, 127)]:
+            assert refused((place, 4)).startswith(WRONG.format(4))
+
+
+def test_windows_at_the_edge_have_fewer_pixels() -> None:
+    x, taps = np.zeros((1, 5, 5, 1), np.float32), np.zeros((1, 3, 3, 1), np.uint8)
+    filters, grad = np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 3, 3, 1), np.float32)
+    for place, pixels in [((0, 0, 0, 0), 4), ((0, 1, 2, 0), 2), ((0, 2, 1, 0), 2), ((0, 2, 2, 0), 1)]:
+        taps[place] = pixels - 1
+        fastconv.conv2d_max_pool2d_backprop(x, filters, taps, grad, 2, pool_padding="SAME")
+        taps[place] = pixels
+        text = re.escape(WRONG.format(pixels).replace("4 pixels", f"{pixels} pixels"))
+        with pytest.raises(ValueError, match=f"{text};" if pixels != 4 else "got 4 for one of 4 pixels;"):
+            fastconv.conv2d_max_pool2d_backprop(x, filters, taps, grad, 2, pool_padding="SAME")
+        taps[place] = 0
+
+
+def test_other_threads_of_python_run_meanwhile() -> None:
+    """The waiting thread gets the lock only if the call gives it up: the interpreter does not ask for it."""
+    interval = sys.getswitchinterval()
+    taps = TAPS.copy()
+    taps[-1, -1, -1, -1] = 4
+    try:
+        for _ in range(50):
+            ran: list[bool] = []
+            waiting = threading.Lock()
+            waiting.acquire()
+
+            def wait(waiting: threading.Lock = waiting, ran: list[bool] = ran) -> None:
+                with waiting:
+                    ran.append(True)
+
+            thread = threading.Thread(target=wait)
+            thread.start()
+            sys.setswitchinterval(1000)
+            waiting.release()
+            with pytest.raises(ValueError):
+                fastconv.conv2d_max_pool2d_backprop(X, FILTERS, taps, GRAD, 2)
+            ran_meanwhile = bool(ran)
+            sys.setswitchinterval(interval)
+            thread.join()
+            if ran_meanwhile:
+                return
+    finally:
+        sys.setswitchinterval(interval)
+    pytest.fail("no other thread ran during the check")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not Linux")
+def test_all_threads_check() -> None:
+    """Nothing is computed, so that the check alone starts a worker."""
+    code = """
+    import os
+    import numpy as np
+    import fastconv
+    taps = np.zeros((8, 64, 64, 128), np.uint8)
+    taps[-1, -1, -1, -1] = 4
+    arrays = np.zeros((8, 128, 128, 1), np.float32), np.zeros((1, 1, 1, 128), np.float32)
+    before = len(os.listdir("/proc/self/task"))
+    try:
+        fastconv.conv2d_max_pool2d_backprop(*arrays, taps, np.zeros(taps.shape, np.float32), 2)
+    except ValueError:
+        print(len(os.listdir("/proc/self/task")) - before)
+    """
+    assert run_python(code, FASTCONV_NUM_THREADS="3", FASTCONV_THREADING="pool") == "2\n"
