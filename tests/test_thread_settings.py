@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
+from pathlib import Path
 
 import fastconv
 import pytest
+from fastconv import _core
 from processes import run_python
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
@@ -50,6 +53,19 @@ def test_a_wrong_number() -> None:
     with pytest.raises(TypeError, match=r"^n: expected an integer, got 1\.5$"), fastconv.threads(1.5):  # type: ignore[arg-type]
         pass
     assert fastconv.get_num_threads() == 3
+
+
+def test_the_c_functions() -> None:
+    library = ctypes.CDLL(str(Path(_core.__file__).with_name("libfastconv.so")))
+    message, count = ctypes.create_string_buffer(200), ctypes.c_int64()
+    size = ctypes.c_size_t(len(message))
+    assert library.fastconv_set_num_threads(ctypes.c_int64(2), message, size) == 0
+    assert library.fastconv_get_num_threads(ctypes.byref(count), message, size) == 0
+    assert (count.value, message.value) == (2, b"")
+    assert library.fastconv_get_num_threads(None, message, size) == 1
+    assert message.value == b"count must not be null"
+    assert library.fastconv_set_num_threads(ctypes.c_int64(0), None, ctypes.c_size_t(0)) == 1
+    assert fastconv.get_num_threads() == 2
 
 
 PROGRAM = """
