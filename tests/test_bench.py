@@ -247,32 +247,9 @@ def test_the_median_over_processes_counts() -> None:
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(Path(fastconv.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", module, *options]
-    variables = {**os.environ, "PYTHONPATH": paths}
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=TIMEOUT)
-
-
-def test_run(tmp_path: Path) -> None:
-    """A whole run against TensorFlow: the table, the JSON file and the picture."""
-    data, picture, tables = tmp_path / "result.json", tmp_path / "result.png", tmp_path / "result.md"
-    done = run(
-        "--suite",
-        "lenet",
-        "--layer",
-        "lenet ",
-        "--rounds",
-        "2",
-        "--peer",
-        "tensorflow",
-        "--json",
-        str(data),
-        "--plot",
-        str(picture),
-        "--markdown",
-        str(tables),
     command = [sys.executable, "-m", "bench", *options]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=900
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=TIMEOUT
     )
 
 
@@ -395,7 +372,7 @@ def test_training_run(tmp_path: Path) -> None:
             assert 0 < entry["q1_us"] <= entry["median_us"] <= entry["q3_us"]
 
 
-@pytest.mark.slow  # sixteen processes that import TensorFlow
+@pytest.mark.slow  # eight processes that import TensorFlow
 def test_neighbours_run(tmp_path: Path) -> None:
     data = tmp_path / "result.json"
     done = run("training", "--kind", "neighbours", "--inter-op", "2", "--rounds", "1", "--json", str(data))
