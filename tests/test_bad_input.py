@@ -230,7 +230,7 @@ def test_rank_errors_of_gradients_tell_the_shape() -> None:
 
 @pytest.mark.parametrize(("name", "argument"), with_argument(SIZES, of=None))
 def test_rank_errors_of_sizes_name_no_array(name: str, argument: str) -> None:
-    with pytest.raises(ValueError, match=r"got 3 in shape \(8, 8, 4\)$"):
+    with pytest.raises(ValueError, match=r"got 3( in shape \(8, 8, 4\))?$"):
         call(name, **{argument: (8, 8, 4)})
 
 
@@ -582,7 +582,7 @@ def test_unknown_algorithm(name: str) -> None:
         call(name, algorithm="fft")
     with pytest.raises(ValueError, match=r"^algorithm 'winograd' supports only 3x3 and 5x5 filters with strides 1"):
         call(name, algorithm="winograd", dilations=2)
-    with pytest.raises(ValueError, match=r"^algorithm 'depthwise' serves one filter for each input channel"):
+    with pytest.raises(ValueError, match=r"^algorithm 'depthwise' supports only one filter for each input channel"):
         call(name, algorithm="depthwise")
     with pytest.raises(TypeError, match=r"^algorithm must be .*, got None"):
         call(name, algorithm=None)

@@ -50,7 +50,7 @@ def test_no_filters_for_each_channel(algorithm: str) -> None:
 
 
 def test_no_filters_are_refused_as_others_are() -> None:
-    with pytest.raises(ValueError, match="algorithm 'winograd' serves 3x3"):
+    with pytest.raises(ValueError, match="algorithm 'winograd' supports only 3x3"):
         fastconv.conv2d(ones(*X), ones(3, 3, 3, 0), 2, algorithm="winograd")
     with pytest.raises(ValueError, match=r"out_backprop must have shape \(2, 7, 6, 0\)"):
         fastconv.conv2d_backprop_input(X, ones(3, 3, 3, 0), ones(2, 7, 7, 0))
@@ -89,7 +89,7 @@ def test_the_table_through_the_c_entry() -> None:
 
 def test_a_convolution_without_filters_and_its_max_pool() -> None:
     x, w = ones(*X), ones(3, 3, 3, 0)
-    pooled, taps = test_c_entry.run("conv2d_max_pool2d", [x, w, None], 2, ksize=2)
+    pooled, taps = test_c_entry.run("conv2d_max_pool2d", [x, w, None], 2, pool_size=2)
     assert pooled.shape == taps.shape == (2, 3, 3, 0)
-    dx, dw, db = test_c_entry.run("conv2d_max_pool2d_backprop", [x, w, taps, pooled], 3, ksize=2)
+    dx, dw, db = test_c_entry.run("conv2d_max_pool2d_backprop", [x, w, taps, pooled, None], 3, pool_size=2)
     assert dx.shape == x.shape and not dx.any() and dw.shape == w.shape and db.shape == (0,)

@@ -119,7 +119,7 @@ def test_refused() -> None:
         fastconv.explain((1, 5, 5, 3), (3, 3, 3, 4), dtype=np.float16)
     with pytest.raises(ValueError, match="winograd"):
         fastconv.explain((1, 5, 5, 3), (2, 2, 3, 4), algorithm="winograd")
-    with pytest.raises(ValueError, match=r"algorithm 'depthwise' serves one filter.* need 'direct'"):
+    with pytest.raises(ValueError, match=r"algorithm 'depthwise' supports only one filter.* use 'auto' or 'direct'"):
         fastconv.explain((1, 5, 5, 3), (3, 3, 1, 6), algorithm="depthwise")
     with pytest.raises(ValueError, match="channels"):
         fastconv.explain((1, 5, 5, 3), (3, 3, 4, 4))

@@ -71,7 +71,7 @@ def calls(dtype: Any, tiny: bool) -> dict[str, Call]:
     fused_taps, fused_grad = np.ones((9, 6, 6, 12), np.uint8), factors(9, 6, 6, 12)
     few_taps, few_grad = np.ones((9, 12, 12, 6), np.uint8), factors(9, 12, 12, 6)
     convolution, pooling = (1, "VALID", "NHWC", 1, "auto", False), (2, None, "VALID", "NHWC")
-    fused_arguments = (2, 1, "VALID", "NHWC", 1, None, "VALID", "auto", False)
+    fused_arguments = (None, 2, None, "VALID", 1, "VALID", "NHWC", 1, "auto", None, False)
     filter_gradient = fastconv.conv2d_backprop_filter
     found: dict[str, Call] = {
         "conv2d small K": lambda: fastconv.conv2d(few, many, bias=values(6)),
