@@ -192,7 +192,7 @@ def mutate(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Run the benchmark against the peers that are installed; options go to python -m bench."""
     environment = install_fastconv(session, "bench")
-    session.run("python", "-m", "bench", *session.posargs, env=environment)
+    session.run("python", "-m", "bench", *(session.posargs or ["layers"]), env=environment)
 
 
 @nox.session

@@ -75,8 +75,10 @@ def headline_text(report: dict[str, Any]) -> str:
                 for name, (least, most) in spread.items()
             ]
             quality = f"The quietest of {report['runs']} runs; {quality} All runs: {'; '.join(spreads)}."
-    where = f"{report['options']['threads']} threads of an {report['machine']['cpu']}, float32."
-    return f"![{alternative}](docs/headline.svg)\n\n{where} {quality}".rstrip()
+    isa = re.search(r"\((\w+)\)", report["versions"]["fastconv"])
+    where = f"{report['options']['threads']} threads of an {report['machine']['cpu']}{f' with {isa[1]}' if isa else ''}"
+    rounds = f"float32, medians of {report['options']['rounds']} rounds. {quality}".rstrip()
+    return f"![{alternative}](docs/headline.svg)\n\n{where}, {rounds} To repeat it: `python -m bench headline`."
 
 
 def blocks() -> Iterator[tuple[str, str]]:
