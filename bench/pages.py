@@ -76,7 +76,8 @@ def headline_text(report: dict[str, Any]) -> str:
             ]
             quality = f"The quietest of {report['runs']} runs; {quality} All runs: {'; '.join(spreads)}."
     isa = re.search(r"\((\w+)\)", report["versions"]["fastconv"])
-    where = f"{report['options']['threads']} threads of an {report['machine']['cpu']}{f' with {isa[1]}' if isa else ''}"
+    vectors = {"avx2": " with AVX2", "avx512": " with AVX-512"}.get(isa[1] if isa else "", "")
+    where = f"{report['options']['threads']} threads of an {report['machine']['cpu']}{vectors}"
     rounds = f"float32, medians of {report['options']['rounds']} rounds. {quality}".rstrip()
     return f"![{alternative}](docs/headline.svg)\n\n{where}, {rounds} To repeat it: `python -m bench headline`."
 
