@@ -16,6 +16,7 @@ from processes import run_python
 
 ITERATIONS = 3
 FORMATS = ("NHWC", "NCHW")
+WIDE_FORMATS = ("NHWC", pytest.param("NCHW", marks=pytest.mark.slow))  # the tests of the ops see both
 N, H, W, C, K, R, S, M = 2, 7, 6, 4, 6, 3, 2, 2
 ops = fct._ops
 
@@ -225,7 +226,7 @@ PAIRS: dict[str, tuple[Callable[[str], Callable[..., tf.Tensor]], Callable[..., 
 }
 
 
-@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("data_format", WIDE_FORMATS)
 @pytest.mark.parametrize("name", PAIRS)
 def test_jacobians_are_those_of_tensorflow(name: str, data_format: str) -> None:
     make, theirs, filters = PAIRS[name]
@@ -245,7 +246,7 @@ def test_jacobians_are_those_of_tensorflow(name: str, data_format: str) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("data_format", WIDE_FORMATS)
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradients_of_each_element_are_those_of_tensorflow(name: str, data_format: str) -> None:
     """As one asks for in differential privacy and in meta learning; in a graph of unknown sizes."""
