@@ -17,7 +17,7 @@ class Kernel {
     Kernel(const Operation& which, bool constant_filters, bool check)
         : operation(which), checks_inputs(check && which.check != nullptr), constant_filters_(constant_filters) {}
 
-    /// Filters that are a constant of the graph, packed once; else null.
+    /// The packed filters, if they are a constant of the graph; else null.
     const PackedFilters* packed(DataType dtype, const Dims& dims, const void* filters) const {
         if (!constant_filters_) return nullptr;
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -166,7 +166,7 @@ void* create(TF_OpKernelConstruction* construction) {
         return new Kernel(operation, has_filters && read_flag(construction, kConstantFilters, false),
                           operation.check != nullptr && read_flag(construction, kCheckInputs, true));
     } catch (const std::bad_alloc&) {
-        return nullptr; // TensorFlow takes it for a failure
+        return nullptr; // TensorFlow treats null as a failure
     }
 }
 
