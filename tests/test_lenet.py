@@ -134,7 +134,7 @@ def test_output_has_summary_progress_and_result(trained: tuple[subprocess.Comple
         "10,164",
         "850",
     ]
-    assert "1,000 images for training, 200 for validation, 1,000 for the test" in text
+    assert "1,000 images for training, 200 for validation, 1,000 for testing" in text
     epochs = re.findall(r"^Epoch (\d/3)  loss \d+\.\d{4}, accuracy 0\.\d{4}  \(validation ", text, re.MULTILINE)
     assert epochs == ["1/3", "2/3", "3/3"]
     last = text.splitlines()[-1]
