@@ -1,4 +1,5 @@
-// An algorithm is an object. It says what it serves and what that costs, makes a plan, and runs the plan.
+// An algorithm is an object. Its functions decide whether it serves a request, compute the cost, make a plan and run
+// it.
 #pragma once
 
 #include "algorithms/correlation.h"

@@ -43,7 +43,7 @@ constexpr std::int64_t kCheckedTaps = 64 << 10; // taps that a task checks
 constexpr double kTapsPerOperation = 16;        // taps that one instruction compares
 
 struct WrongTap {
-    std::int64_t tap, pixels; // the number, and the pixels of the window; it must be less than these
+    std::int64_t tap, pixels; // the wrong number, and the pixels of its window
 };
 
 /// The first wrong tap of output rows [y0, y0 + rows) of image n, if there is one.

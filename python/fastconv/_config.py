@@ -26,7 +26,7 @@ def set_num_threads(n: SupportsIndex) -> None:
     Parameters
     ----------
     n : int
-        1 to 1024. Small calls run on the calling thread, whatever the number.
+        1 to 1024. Small calls run on the calling thread in any case.
 
     Raises
     ------

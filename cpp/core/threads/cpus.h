@@ -5,7 +5,7 @@
 
 namespace fastconv {
 
-/// libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.
+/// libgomp ends the process if the system cannot create a thread, so absurd numbers must not reach it.
 inline constexpr std::int64_t kMaxThreads = 1024;
 
 /// The number in the environment, or else the number of CPUs that this process may use. From 1 to kMaxThreads.

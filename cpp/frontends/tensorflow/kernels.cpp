@@ -79,7 +79,7 @@ struct Context {
         status.check();
         return Tensor(tensor);
     }
-    /// An output in the memory of an input of the same type and shape if nobody else needs it, otherwise in new memory.
+    /// An output in the memory of an input of the same type and shape, if no other op needs that; else in new memory.
     Tensor output_in_place(std::size_t i, int from, const Dims& dims) const {
         int taken = -1;
         TF_Tensor* tensor = TF_ForwardInputOrAllocateOutput(context, &from, 1, static_cast<int>(i), dims.data(),

@@ -63,7 +63,7 @@ FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProble
 FASTCONV_API bool conv2d_max_pool2d_backprop_serves(const ConvProblem& problem);
 /// The gradients of a convolution whose only consumer is the max-pooling `pool`. Computes the results of
 /// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient.
-/// If the convolution has a ReLU, `output` is the pooled output, and `grad` is masked where it is not positive.
+/// If the convolution has a ReLU, `output` is the pooled output, and `grad` counts only where `output` is positive.
 /// Otherwise, `output` is null. Every byte of `taps` must be the number of a tap. For small layers, the gradient of the
 /// convolution's output is never in memory as a whole.
 FASTCONV_API void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,

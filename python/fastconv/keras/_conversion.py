@@ -94,7 +94,7 @@ def _print_report(model: Any, fates: dict[Any, tuple[type | None, str]]) -> None
 
 
 def _compile_functions_anew(model: Any) -> None:
-    """Drop functions that were traced with the former layers, and decide anew whether XLA compiles them."""
+    """Drop functions that were traced with the former layers, and decide again whether XLA compiles them."""
     for part in flatten_layers(model):
         if isinstance(part, keras.Model):
             part.train_function = part.test_function = part.predict_function = None

@@ -91,7 +91,7 @@ def draw_comparison(path: Path, runs: dict[str, Any]) -> None:
 
 
 def _column(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Stack the windows of a filter (H, W, C), with a line of NaN between them, which is drawn empty."""
+    """Stack the windows of a filter (H, W, C). Lines of NaN separate them and are drawn empty."""
     height, width, channels = kernel.shape
     column = np.full((channels * (height + 1) - 1, width), np.nan)
     for channel in range(channels):

@@ -68,7 +68,7 @@ class _Folding(NamedTuple):
     """The axes into which the loop's axis is merged if the iterations have different filters."""
 
     channels: int  # the axis of the channels of an image
-    filters: int  # the axis of the filters that the loop's axis is merged into
+    filters: int  # the axis of the filters, into which the loop's axis is merged
     shares_input: bool
     filter_groups: Size | None = None  # groups of this axis; each contains a part of every iteration
     output_groups: Size | None = None  # groups of the output's channels, likewise
