@@ -25,7 +25,7 @@ namespace {
 constexpr std::int64_t kSumBytes = 640 << 10;   // the sums of a task: most of an L2 cache
 constexpr std::int64_t kTileBytes = 320 << 10;  // few channels: points of the tiles that a task takes at once
 constexpr std::int64_t kChunkBytes = 8 << 20;   // many channels: points of a chunk of tiles
-constexpr std::int64_t kDirectBytes = 36 << 20; // taps that are computed again, directly, at a time
+constexpr std::int64_t kDirectBytes = 36 << 20; // taps that are computed again at a time
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, because it decides the order of the sum
 
 struct WinogradGradientDecisions : Decisions {
