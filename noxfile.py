@@ -1,8 +1,8 @@
-"""The project's tasks: ``nox -l`` lists them, ``nox -s test -- tests/test_isa.py`` runs one with options of its own.
+"""The project's tasks. ``nox -l`` lists them. ``nox -s test -- tests/test_isa.py`` runs one with options.
 
-Each session has a virtual environment in .nox, which is used again. With ``--no-venv`` it takes the packages of the
-interpreter that runs nox and builds fastconv into build/nox; only `develop` installs it then, too. If the environment
-variable FASTCONV_TEST_INSTALLED is set, the sessions that test take the fastconv that is installed there.
+Each session has a virtual environment in .nox, which later runs reuse. With ``--no-venv``, a session uses the packages
+of the interpreter that runs nox, and builds fastconv into build/nox. Only `develop` installs fastconv then. If the
+environment variable FASTCONV_TEST_INSTALLED is set as well, the sessions that run tests use the installed fastconv.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CPP = [
 
 
 def extra(name: str) -> list[str]:
-    """The packages of an extra. One extra may name another: fastconv[other]."""
+    """The packages of an extra. An extra may include another one, as fastconv[other]."""
     found = []
     for package in PROJECT["project"]["optional-dependencies"][name]:
         other = package.removeprefix("fastconv[").removesuffix("]")
@@ -42,13 +42,13 @@ def extra(name: str) -> list[str]:
 
 
 def install(session: nox.Session, *packages: str) -> None:
-    """Into the session's own environment only."""
+    """Install packages, but only if the session has its own environment."""
     if session.venv_backend != "none":
         session.install(*packages)
 
 
 def build(session: nox.Session, sources: Path, folder: Path, *options: str) -> None:
-    """Install fastconv alone into `folder`; what is there already is compiled again only if it has changed."""
+    """Install only fastconv into `folder`. Unchanged sources are not compiled again."""
     session.run(
         "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--upgrade",
         "--target", str(folder), str(sources), "-C", f"build-dir={folder}-cmake", *options,
@@ -56,7 +56,7 @@ def build(session: nox.Session, sources: Path, folder: Path, *options: str) -> N
 
 
 def build_wheel(session: nox.Session) -> Path:
-    """By the default compiler, which must not warn."""
+    """Build the wheel with the default compiler. Warnings are errors."""
     install(session, *BUILD_REQUIRES)
     folder = BUILD / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
@@ -69,7 +69,7 @@ def build_wheel(session: nox.Session) -> Path:
 
 
 def install_fastconv(session: nox.Session, name: str) -> dict[str, str]:
-    """Install fastconv with an extra; the environment variables with which Python finds it."""
+    """Install fastconv with an extra. Returns the environment variables with which Python finds it."""
     if session.venv_backend != "none":
         session.install(f".[{name}]")
         return {}
@@ -81,7 +81,7 @@ def install_fastconv(session: nox.Session, name: str) -> dict[str, str]:
 
 @nox.session
 def develop(session: nox.Session) -> None:
-    """Install the working tree with all that its tests need; run it again after a change."""
+    """Install the working tree and all that its tests need. Run it again after each change."""
     install(session, "numpy", *BUILD_REQUIRES, *extra("test"))
     session.run(
         "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", ".",
@@ -93,21 +93,21 @@ def develop(session: nox.Session) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Install the package and run its tests; options go to pytest."""
+    """Install the package and run its tests. Options are passed to pytest."""
     environment = install_fastconv(session, "test")
     session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests with sixty times as many random problems and the slow ones."""
+    """Run all tests, including the slow ones, with sixty times as many random problems."""
     environment = install_fastconv(session, "test")
     session.run("python", "-m", "pytest", "--slow", *session.posargs, env=environment)
 
 
 @nox.session
 def pool(session: nox.Session) -> None:
-    """Test the kernels on the pool of threads, which computes TensorFlow's calls but not NumPy's by default."""
+    """Test NumPy's calls on the pool of threads, which only TensorFlow's calls use by default."""
     environment = install_fastconv(session, "test") | {"FASTCONV_THREADING": "pool"}
     tests = ["tests/test_same_bits.py", "tests/test_against_reference.py"]
     session.run("python", "-m", "pytest", *tests, *session.posargs, env=environment)
@@ -115,7 +115,7 @@ def pool(session: nox.Session) -> None:
 
 @nox.session
 def clang(session: nox.Session) -> None:
-    """Build with Clang, without a warning, and test the kernels. CXX chooses another than the newest."""
+    """Build with Clang, without warnings, and test the kernels. It takes the newest Clang, or the one in CXX."""
     install(session, "numpy", *BUILD_REQUIRES, *extra("test"))
     names = ["clang++", *(f"clang++-{version}" for version in range(30, 10, -1))]
     compiler = os.environ.get("CXX") or next(filter(shutil.which, names), None)
@@ -132,7 +132,7 @@ def clang(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel into build/nox/wheel, without a warning, and see that it is small."""
+    """Build the wheel into build/nox/wheel, without warnings, and check that it is small."""
     path = build_wheel(session)
     size = path.stat().st_size
     session.log(f"{path}: {size / 1e6:.2f} MB")
@@ -142,9 +142,9 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def tf216(session: nox.Session) -> None:
-    """Test the wheel beside the oldest TensorFlow that it serves; wants Python 3.10 to 3.12."""
+    """Test the wheel with the oldest TensorFlow that it supports. This needs Python 3.10 to 3.12."""
     if session.venv_backend == "none":
-        session.error("this needs an environment of its own: leave out --no-venv")
+        session.error("this session needs its own environment; leave out --no-venv")
     path = build_wheel(session)
     others = [package for package in extra("test") if not package.startswith("tensorflow")]
     session.install(str(path), f"tensorflow=={OLD_TENSORFLOW}", *others)
@@ -182,7 +182,7 @@ def sanitize(session: nox.Session) -> None:
 
 @nox.session
 def mutate(session: nox.Session) -> None:
-    """Break the sources on purpose, one place after the other, and check that the tests see it."""
+    """Break the sources on purpose, in one place at a time, and check that the tests fail."""
     install(session, *BUILD_REQUIRES)
     environment = install_fastconv(session, "test")
     session.run("python", "tests/mutations/run.py", *session.posargs, env=environment)
@@ -190,14 +190,14 @@ def mutate(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmark against the peers that are installed; options go to python -m bench."""
+    """Run the benchmark against the libraries that are installed. Options are passed to python -m bench."""
     environment = install_fastconv(session, "bench")
     session.run("python", "-m", "bench", *(session.posargs or ["layers"]), env=environment)
 
 
 @nox.session
 def same_bits(session: nox.Session) -> None:
-    """Compare the working tree with a revision, HEAD by default; options after it go to bench.compare_builds."""
+    """Compare the working tree with a revision, by default HEAD. Further options are passed to bench.compare_builds."""
     install(session, "numpy", *BUILD_REQUIRES)
     revision, *options = session.posargs or ["HEAD"]
     commit = session.run("git", "rev-parse", "--verify", f"{revision}^{{commit}}", silent=True, external=True)
@@ -230,6 +230,6 @@ def contributing(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Queue what takes too long for each change: slow, mutate, contributing, tf216."""
+    """Run the sessions that take too long for each change: slow, mutate, contributing, tf216."""
     for name in ("slow", "mutate", "contributing", "tf216"):
         session.notify(name)

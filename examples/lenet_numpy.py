@@ -1,12 +1,12 @@
-"""LeNet-5 without a framework: fastconv convolves and pools, NumPy does the rest, and every gradient is written out.
+"""LeNet-5 without a framework. fastconv convolves and pools, NumPy does the rest, and every gradient is written out.
 
-A dense layer is a convolution, too: each row of its input is an image of one pixel, and its kernel is a 1x1 filter.
+A dense layer is also a convolution. Each row of its input is an image of one pixel, and its kernel is a 1x1 filter.
 
     python examples/lenet_numpy.py [--data mnist.npz] [--epochs 3] [--batch-size 128] [--seed 1]
 
-The model is that of ``fastconv lenet``. All weights are in one long vector, of which the layers use views: Adam then
-takes a few lines. Arrays of the size of a batch are reused from step to step (``out=``), because new memory takes more
-time than some of the layers.
+The model is that of ``fastconv lenet``. All weights are in one long vector, and the layers use views of it. Adam then
+takes only a few lines. Arrays of the size of a batch are reused from step to step (``out=``), because new memory takes
+more time than some of the layers.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ SHAPES = {
     "bias5": (10,),
 }
 DECAY = 0.001  # L2 on the kernels of dense1 and dense2
-RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam's, Keras's defaults
+RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # for Adam, with Keras's defaults
 
 
 def views(vector: Array) -> dict[str, Array]:
-    """Each weight, or its gradient, as a view of one vector."""
+    """The weights or their gradients as views of a vector."""
     parts, start = {}, 0
     for name, shape in SHAPES.items():
         size = int(np.prod(shape))
@@ -49,7 +49,7 @@ def views(vector: Array) -> dict[str, Array]:
 
 
 class LeNet:
-    """Forward pass, backward pass and Adam, in float32, or in float64 to check gradients."""
+    """Forward pass, backward pass and Adam, in float32. In float64, gradients can be checked."""
 
     def __init__(self, seed: int = 1, dtype: str = "float32") -> None:
         size = sum(int(np.prod(shape)) for shape in SHAPES.values())
@@ -65,7 +65,7 @@ class LeNet:
         self._kept: dict[int, dict[str, Array]] = {}
 
     def _memory(self, n: int) -> dict[str, Array]:
-        """The values that `backward` needs from `forward`, for a batch of n; d + name is the gradient of the loss."""
+        """Memory for the values that `backward` needs from `forward`. The name of a gradient has "d" in front."""
         if n not in self._kept:
             shapes: dict[str, tuple[int, ...]] = {"pool1": (13, 13, 6), "pool2": (5, 5, 16)}
             shapes |= {"hidden1": (120,), "hidden2": (84,), "logits": (10,)}
@@ -75,7 +75,7 @@ class LeNet:
         return self._kept[n]
 
     def forward(self, images: Array) -> Array:
-        """Logits (N, 10) of images (N, 28, 28, 1); the next batch of the same size overwrites them."""
+        """Logits (N, 10) of images (N, 28, 28, 1). The next batch of the same size overwrites them."""
         w, a = self.w, self._memory(len(images))
         fastconv.conv2d_max_pool2d(images, w["conv1"], 2, bias=w["bias1"], out=(a["pool1"], a["taps1"]))
         fastconv.conv2d_max_pool2d(a["pool1"], w["conv2"], 2, bias=w["bias2"], out=(a["pool2"], a["taps2"]))
@@ -84,7 +84,7 @@ class LeNet:
         return _dense(a["hidden2"], w["logits"], w["bias5"], None, a["logits"])
 
     def backward(self, images: Array, labels: Array) -> float:
-        """The loss of the last forward pass against one-hot labels; the gradients are in `self.g` afterwards."""
+        """The loss of the last forward pass for one-hot labels. Writes the gradients to `self.g`."""
         w, g, a = self.w, self.g, self._memory(len(images))
         shifted = a["logits"] - a["logits"].max(1, keepdims=True)
         exponentials = np.exp(shifted)
@@ -150,7 +150,7 @@ def _one_pixel(rows: Array) -> Array:
 
 
 def _sum_pixels(maps: Array, out: Array) -> None:
-    images = maps.reshape(len(maps), -1)  # BLAS sums faster than np.sum, and long rows faster than short ones
+    images = maps.reshape(len(maps), -1)  # BLAS is faster than np.sum, and fastest for long rows
     np.matmul(np.ones(len(maps), maps.dtype), images).reshape(-1, len(out)).sum(0, out=out)
 
 
@@ -160,15 +160,15 @@ def prepare(images: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def accuracy(model: LeNet, images: Array, labels: Array) -> float:
-    """The share of the images whose largest logit is that of the label."""
+    """The share of images whose largest logit belongs to the label."""
     parts = range(0, len(images), 1000)
     guesses = np.concatenate([model.forward(images[i : i + 1000]).argmax(1) for i in parts])
     return float(np.mean(guesses == labels.argmax(1)))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="LeNet-5 on MNIST with NumPy and fastconv alone.")
-    parser.add_argument("--data", help="an .npz in Keras's layout (default: as fastconv lenet)")
+    parser = argparse.ArgumentParser(description="Train LeNet-5 on MNIST with NumPy and fastconv only.")
+    parser.add_argument("--data", help="an .npz file in Keras's layout (default: as fastconv lenet)")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=1)

@@ -326,15 +326,15 @@ def test_what_stays_and_why(
     op = ", but calls TensorFlow's own op: TensorFlow is faster in bfloat16 on this CPU: 1 x 1 convolution of stride 1"
     bfloat_op = op if bfloat16 else ""
     for line in (
-        r"in_time +│ Conv2D +│ is fastconv's now +│\n",
-        r"mine +│ Mine +│ stays: a subclass of Conv2D",
-        rf"bfloat +│ Conv2D +│ is fastconv's now{bfloat_op} +│\n",
-        rf"own_bfloat +│ Conv2D +│ is fastconv's already{bfloat_op} +│\n",
-        r"half +│ Conv2D +│ is fastconv's now +│\n",
-        r"reduction +│ GlobalAveragePooling2D +│ stays: TensorFlow reduces as fast",
-        r"double +│ Conv2D +│ is fastconv's now",
-        r"ours +│ Conv2D +│ is fastconv's already",
-        r"of other kinds, which stay: .*2 Dense",
+        r"in_time +│ Conv2D +│ replaced +│\n",
+        r"mine +│ Mine +│ not replaced: a subclass of Conv2D",
+        rf"bfloat +│ Conv2D +│ replaced{bfloat_op} +│\n",
+        rf"own_bfloat +│ Conv2D +│ already fastconv's{bfloat_op} +│\n",
+        r"half +│ Conv2D +│ replaced +│\n",
+        r"reduction +│ GlobalAveragePooling2D +│ not replaced: TensorFlow's reduction is as fast",
+        r"double +│ Conv2D +│ replaced",
+        r"ours +│ Conv2D +│ already fastconv's",
+        r"other layers, not replaced: .*2 Dense",
         rf"mixture: {len(ours(fast))} of \d+ layers are fastconv's",
     ):
         assert re.search(line, text), (line, text)
@@ -471,19 +471,19 @@ def uncopyable() -> Iterator[tuple[Any, str]]:
     """Models, and which layer of them cannot be copied, why, and what would do."""
     inputs, conv = layers.Input((8, 8, 3)), layers.Conv2D(3, 3, padding="same", name="both")
     shared = keras.Model(inputs, Held(conv, name="b")(Held(conv, name="a")(inputs)), name="m")
-    yield shared, "layer 'both' (Conv2D) is held by 'b' and 'a', and the copy would have two of it"
+    yield shared, "layer 'both' (Conv2D) is held by 'b' and 'a', so the copy would have it twice"
     outside = keras.Model(inputs, Held(conv, name="a")(conv(inputs)), name="m")
-    yield outside, "layer 'both' (Conv2D) is held by 'a' and by the model itself, and the copy would have two of it"
+    yield outside, "layer 'both' (Conv2D) is held by 'a' and by the model itself, so the copy would have it twice"
     scaled = Held(layers.Conv2D(3, 3, activation=lambda x: 2 * x, name="scaled"), name="a")
     yield (
         keras.Sequential([layers.Input((8, 8, 3)), scaled], name="m"),
         "layer 'a' (Held): the activation of its layer 'scaled' is a lambda: use a function with a name",
     )
     unsaid = keras.Sequential([layers.Input((8, 8, 3)), NoLayerConfig(layers.Conv2D(3, 3), name="a")], name="m")
-    yield unsaid, "layer 'a' (NoLayerConfig) does not say its config: implement get_config()"
+    yield unsaid, "layer 'a' (NoLayerConfig) has no config: implement get_config()"
     two = TwoArguments(name="m")
     two(images(1, 8, 8, 3), images(1, 8, 8, 3))
-    yield two, "Keras cannot build it again from the shapes of its inputs: implement build_from_config()"
+    yield two, "Keras cannot build it from the shapes of its inputs: implement build_from_config()"
 
 
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
@@ -537,7 +537,7 @@ def test_restore_of_models_that_were_never_accelerated() -> None:
     class Mine(fk.Conv2D):
         pass
 
-    with pytest.warns(UserWarning, match="'mine' stays, as Mine is a subclass"):
+    with pytest.warns(UserWarning, match="'mine' is not replaced, because Mine is a subclass"):
         fk.restore(keras.Sequential([layers.Input((8, 8, 3)), Mine(4, 3, name="mine")]))
 
 

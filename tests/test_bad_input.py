@@ -734,14 +734,14 @@ def test_taps_that_name_no_pixel() -> None:
         taps[at] = 3
         call(BEHIND[1], taps=taps)
         taps[at] = 4
-        with pytest.raises(ValueError, match=r"^taps must number the pixels of each .* got 4 for one of 4"):
+        with pytest.raises(ValueError, match=r"^taps must be pixel numbers within each .* got 4 for a window of 4"):
             call(BEHIND[1], taps=taps)
     padded = {"pool_padding": 1, "grad": ones(2, 4, 4, 6)}
     taps = np.zeros((2, 4, 4, 6), np.uint8)
     taps[1, 1, 1, 5] = 3
     call(BEHIND[1], taps=taps, **padded)
     taps[1, 0, 3, 5] = 1
-    with pytest.raises(ValueError, match=r"^taps must number .* got 1 for one of 1"):
+    with pytest.raises(ValueError, match=r"^taps must be pixel numbers .* got 1 for a window of 1"):
         call(BEHIND[1], taps=taps, **padded)
 
 

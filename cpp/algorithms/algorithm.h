@@ -1,4 +1,5 @@
-// An algorithm is an object. It says what it serves and what that costs, makes a plan, and runs the plan.
+// An algorithm is an object. Its functions decide whether it serves a request, compute the cost, make a plan and run
+// it.
 #pragma once
 
 #include "algorithms/correlation.h"
@@ -17,12 +18,12 @@ namespace fastconv {
 struct Request {
     const ConvProblem& layer; // NHWC
     Direction direction;
-    Correlation part; // not in filter gradients
+    Correlation part; // unused in filter gradients
     std::int64_t threads;
-    bool filters_stay; // and are packed once
-    // Winograd's algorithm has what it could not compute (see winograd.h) computed again:
-    bool only_direct = false; // by algorithms of this family
-    bool single = false;      // for parts of the output alone, Operands::only or Operands::block
+    bool filters_stay; // the filters are kept, so they are packed once
+    // Winograd's algorithm requests direct sums for values that are not finite (see winograd.h):
+    bool only_direct = false; // only algorithms of the family "direct" may be taken
+    bool single = false;      // the plan computes parts of the output, Operands::only or Operands::block
 
     bool is_correlation() const { return direction != Direction::filter_gradient; }
     Request with(const Correlation& other) const {
@@ -58,14 +59,15 @@ constexpr double kAlwaysPays = -std::numeric_limits<double>::infinity();
 template <class T>
 struct Algorithm {
     const char* name;
-    const char* family; // what a caller names with conv2d(algorithm=...), which then takes no other; explain() says it
-    const char* limits; // what the family serves, for the error message; null if everything
-    /// Whether it can compute this at all.
+    const char* family; // the name in conv2d(algorithm=...), which excludes other families, and in explain()
+    const char* limits; // what the family serves, for error messages; null if everything
+    /// Whether the algorithm can compute the request at all.
     bool (*serves)(const Request& request);
-    /// In vectors multiplied per output pixel, from the layer and the ISA alone, with nominal cache sizes: what this
-    /// answers decides about bits. Infinity where it never pays, kAlwaysPays where nothing else shall be taken.
+    /// The cost in vectors multiplied per output pixel. Infinity means that the algorithm never pays, kAlwaysPays that
+    /// no other shall be taken. The cost depends on the layer and the ISA only, with nominal cache sizes, because it
+    /// chooses the algorithm and thus the bits of the result.
     double (*cost)(const Request& request);
-    /// Adds one pass to the plan, or several where the whole does not fit.
+    /// Adds one pass to the plan, or several if the whole does not fit into one.
     void (*plan)(const Request& request, ConvPlan<T>& plan);
     void (*run)(const Decisions& decisions, const Operands<T>& operands);
 };

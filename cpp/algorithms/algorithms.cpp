@@ -56,7 +56,7 @@ bool may_be_taken(const Algorithm<T>& algorithm, const Request& request) {
     return algorithm_names()[static_cast<std::size_t>(request.layer.algorithm)] == algorithm.family;
 }
 
-/// No filters are computed as one for each group would be.
+/// A layer without filters is planned as if it had one filter for each group.
 ConvProblem with_filters(const ConvProblem& layer) {
     ConvProblem result = layer;
     result.k = std::max(layer.k, layer.groups);

@@ -91,7 +91,7 @@ void bias_gradient(DataType dtype, DataFormat format, const Dims& dims, const vo
     for (const std::int64_t d : dims) good = good && d >= 0 && !__builtin_mul_overflow(count, d, &count);
     if (!good) throw InvalidArgument("out_backprop must have 4 dimensions, and fewer than 2^63 values");
     if ((output == nullptr) != (masked == nullptr))
-        throw InvalidArgument("output and masked must both be given, or none");
+        throw InvalidArgument("output and masked must be given together, or not at all");
     if (dims[format == DataFormat::nhwc ? 3 : 1] == 0) return;
     for_type(dtype, [&](auto t) {
         using T = typename decltype(t)::type;

@@ -58,7 +58,7 @@ std::vector<Correlation> input_gradient_correlations(const ConvProblem& o) {
             g.out_group = c;
             g.windows = {o.p, o.q, down.count,    along.count,    down.taps, along.taps,
                          1,   1,   down.dilation, along.dilation, down.base, along.base};
-            if (o.p == 0 || o.q == 0) // no tap is read, and the dilation may be huge
+            if (o.p == 0 || o.q == 0) // reads no tap; the dilation may be huge
                 g.windows = {o.p, o.q, down.count, along.count, 0, 0, 1, 1, 1, 1, 0, 0};
             g.finish = true;
             correlations.push_back(g);

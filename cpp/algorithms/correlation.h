@@ -52,7 +52,7 @@ struct GradientBlock {
     std::int64_t c0, channels, k0, filters;
 };
 
-/// The data of one call. What belongs to another direction is null.
+/// The data of one call. Pointers that its direction does not use are null.
 template <class T>
 struct Operands {
     const T* input;        // of the correlation; in input gradients, this is out_backprop
@@ -61,9 +61,9 @@ struct Operands {
     const T* bias;
     bool relu;
     T* output;
-    PackCache* cache;                   // of filters that stay, else null
-    const std::vector<ImageTile>* only; // computes these tiles alone; null: all of the output
-    const GradientBlock* block;         // of a filter gradient: computes this alone, as a dense output; null: all
+    PackCache* cache;                   // of packed filters that are kept, else null
+    const std::vector<ImageTile>* only; // the tiles to compute; null for the whole output
+    const GradientBlock* block;         // the part of a filter gradient to compute, as a dense output; null for all
 };
 
 /// The forms in which algorithms pack filters. Part of the key, so that one form is never taken for another.

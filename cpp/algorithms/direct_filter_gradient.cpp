@@ -64,7 +64,7 @@ Tiling choose_tiling(const Windows& a, std::int64_t channels, std::int64_t size)
     return tiling;
 }
 
-/// Sets the blocks and parts, of a gradient whose windows, vectors and blocks of filters are set.
+/// Sets the blocks and parts. The windows, vectors and blocks of filters must be set.
 void choose_blocks(GradientCut& d, std::int64_t size) {
     const Windows& a = d.a;
     const std::int64_t total = d.total(), groups = d.o.groups;
@@ -93,7 +93,7 @@ void choose_blocks(GradientCut& d, std::int64_t size) {
     d.splits = std::clamp<std::int64_t>(std::min(d.tiles, pays), 1, std::min(splits_that_fit, wanted));
 }
 
-/// The cut of a block, of one group. Tiles and splits stay: they decide the order of the sums.
+/// How a block of one group is cut up. The tiles and splits do not change, because they decide the order of the sums.
 template <class T>
 GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
     GradientCut d = whole;
@@ -106,7 +106,7 @@ GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
     return d;
 }
 
-/// What one task sums: a block of channels and a part of the filter blocks of one group, over a split of the tiles.
+/// One task: a block of channels and some blocks of filters of one group, summed over one split of the tiles.
 template <class T>
 struct GradientTask {
     std::int64_t group, split, c0, channels, kb0, kb1;

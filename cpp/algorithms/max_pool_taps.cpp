@@ -20,7 +20,7 @@ template <class T>
 void gather(const PoolProblem& o, const std::uint8_t* taps, const void* from, void* to) {
     const bool nhwc = o.format == DataFormat::nhwc;
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
-    if (out == 0) return; // of any number of images
+    if (out == 0) return; // otherwise empty images would become tasks
     parallel_for(o.n * o.p, static_cast<double>(o.n * out), [&](std::int64_t task) {
         const std::int64_t n = task / o.p, y0 = task % o.p;
         const T* input = static_cast<const T*>(from) + n * in;
@@ -39,11 +39,11 @@ void gather(const PoolProblem& o, const std::uint8_t* taps, const void* from, vo
     });
 }
 
-constexpr std::int64_t kCheckedTaps = 64 << 10; // of a task
-constexpr double kTapsPerOperation = 16;        // compared at once
+constexpr std::int64_t kCheckedTaps = 64 << 10; // taps that a task checks
+constexpr double kTapsPerOperation = 16;        // taps that one instruction compares
 
 struct WrongTap {
-    std::int64_t tap, pixels; // of the window, which it must be less than
+    std::int64_t tap, pixels; // the wrong number, and the pixels of its window
 };
 
 /// The first wrong tap of output rows [y0, y0 + rows) of image n, if there is one.
@@ -69,7 +69,7 @@ void check_taps(const PoolProblem& o, const char* ksize_name) {
     if (o.r > max_pool_taps / o.s)
         throw InvalidArgument(std::string(ksize_name) + " must have at most " + std::to_string(max_pool_taps) +
                               " pixels, got " + std::to_string(o.r) + " x " + std::to_string(o.s) +
-                              "; one byte tells which of them was the maximum");
+                              ", because the place of a maximum is stored in one byte");
 }
 
 void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool) {
@@ -82,7 +82,7 @@ void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool) {
 
 void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps) {
     check_taps(problem);
-    if (problem.p == 0 || problem.q == 0 || problem.c == 0) return; // of any number of images
+    if (problem.p == 0 || problem.q == 0 || problem.c == 0) return; // otherwise empty images would become tasks
     const std::int64_t row_taps = problem.q * problem.c;
     const std::int64_t rows = std::clamp<std::int64_t>(kCheckedTaps / row_taps, 1, problem.p);
     const std::int64_t strips = ceil_div(problem.p, rows), tasks = problem.n * strips;
@@ -95,9 +95,9 @@ void check_tap_numbers(const char* name, const PoolProblem& problem, const std::
     });
     if (wrong == tasks) return;
     const auto found = find_wrong_tap(problem, taps, wrong / strips, wrong % strips * rows, rows);
-    if (!found) return; // another thread of the caller's has just written to them
-    fail(name, " must number the pixels of each pooling window, from 0 on, got ", found->tap, " for one of ",
-         found->pixels, " pixels; use what conv2d_max_pool2d returned");
+    if (!found) return; // the caller has changed the taps in the meantime, from another thread
+    fail(name, " must be pixel numbers within each pooling window, counted from 0, got ", found->tap,
+         " for a window of ", found->pixels, " pixels; pass what conv2d_max_pool2d returned");
 }
 
 void max_pool2d_gather(const PoolProblem& problem, const std::uint8_t* taps, const void* values, void* output) {

@@ -27,7 +27,7 @@ inline Windows windows_of(const PoolProblem& o) {
 template <class T, class Body>
 void each_rectangle(const PoolProblem& o, std::int64_t y0, std::int64_t y1, Body&& body) {
     const Windows a = windows_of(o);
-    if (a.q == 0) return;             // of any number of rows
+    if (a.q == 0) return;             // otherwise the loop over rows would run for nothing
     std::int64_t first = 0, last = 0; // of the columns with all taps
     inner_columns(a, first, last);
     std::vector<std::ptrdiff_t> offsets;

@@ -46,7 +46,7 @@ template <class T>
 void pool(const PoolProblem& o, const void* from, void* to, const ArgmaxOutputs& places, PoolKernel<T> kernel) {
     const T* input = static_cast<const T*>(from);
     T* output = static_cast<T*>(to);
-    if (o.q == 0 || o.c == 0) return; // of any number of images and rows
+    if (o.q == 0 || o.c == 0) return; // otherwise empty rows would become tasks
     if (o.format == DataFormat::nhwc) return pool_nhwc(o, input, output, places, kernel);
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
     each_nhwc_part(o, (in + out) * size_of(o.dtype), [&](const PoolProblem& part, std::int64_t n) {

@@ -62,7 +62,7 @@ template <class T>
 void gradient_nhwc(const PoolProblem& o, const T* input, const std::uint8_t* taps, const T* grad, T* input_grad,
                    PoolKernel<T> kernel) {
     const std::int64_t image = o.h * o.w * o.c;
-    if (image == 0) return;                                                    // of any number of images
+    if (image == 0) return;                                                    // otherwise empty images would be tasks
     const double window = static_cast<double>(o.r) * static_cast<double>(o.s); // may be huge
     const double work = static_cast<double>(o.n * o.p * o.q * o.c) * window + static_cast<double>(o.n * image);
     const bool disjoint = o.stride_h >= o.r && o.stride_w >= o.s;

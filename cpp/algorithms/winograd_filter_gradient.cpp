@@ -23,10 +23,10 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kSumBytes = 640 << 10;   // the sums of a task: most of an L2 cache
-constexpr std::int64_t kTileBytes = 320 << 10;  // points of the tiles that a task takes at once, few channels
-constexpr std::int64_t kChunkBytes = 8 << 20;   // points of a chunk of tiles, many channels
-constexpr std::int64_t kDirectBytes = 36 << 20; // taps computed again directly, at once
-constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, since it decides the order of the sum
+constexpr std::int64_t kTileBytes = 320 << 10;  // few channels: points of the tiles that a task takes at once
+constexpr std::int64_t kChunkBytes = 8 << 20;   // many channels: points of a chunk of tiles
+constexpr std::int64_t kDirectBytes = 36 << 20; // taps that are computed again at a time
+constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, because it decides the order of the sum
 
 struct WinogradGradientDecisions : Decisions {
     explicit WinogradGradientDecisions(const Request& request)
@@ -217,7 +217,7 @@ bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* 
 
 using Marks = std::vector<unsigned char>; // 1: marked
 
-/// Marks the pairs (c, k), at c*K + k, that have a tap which is not finite.
+/// The pairs (c, k) that have a tap which is not finite. Element c*K + k marks pair (c, k).
 template <class T>
 Marks pairs_not_finite(const ConvProblem& o, const T* dw) {
     const std::int64_t pairs = o.c * o.k;
@@ -228,7 +228,7 @@ Marks pairs_not_finite(const ConvProblem& o, const T* dw) {
     return wrong;
 }
 
-/// Calls body(first, count) for each run of marked elements. Runs with at most `gap` elements between them are one.
+/// Calls body(first, count) for each run of marked elements. Joins runs with at most `gap` elements between them.
 template <class Body>
 void each_run(const Marks& marks, std::int64_t gap, Body&& body) {
     std::int64_t first = 0, last = -1; // of the run so far
@@ -243,8 +243,9 @@ void each_run(const Marks& marks, std::int64_t gap, Body&& body) {
     if (last >= 0) body(first, last - first + 1);
 }
 
-/// Blocks that cover the marked pairs. A NaN of the input marks all filters of its channel, one of the output's
-/// gradient all channels of its filter: first the channels with all filters, then the filters of what is left.
+/// Blocks that cover the marked pairs. A NaN in the input marks all filters of its channel. A NaN in the output's
+/// gradient marks all channels of its filter. Channels with all filters marked come first, then the filters of the
+/// rest.
 std::vector<GradientBlock> blocks_of(const ConvProblem& o, const Marks& pairs, std::int64_t width) {
     Marks channels(static_cast<std::size_t>(o.c), 0), filters(static_cast<std::size_t>(o.k), 0);
     for (std::size_t c = 0; c < channels.size(); ++c) {
@@ -254,12 +255,12 @@ std::vector<GradientBlock> blocks_of(const ConvProblem& o, const Marks& pairs, s
     }
     std::vector<GradientBlock> blocks;
     each_run(channels, 0, [&](std::int64_t c0, std::int64_t count) { blocks.push_back({c0, count, 0, o.k}); });
-    // Filters nearer than a vector are computed together anyway.
+    // Filters within the width of a vector are computed together anyway.
     each_run(filters, width, [&](std::int64_t k0, std::int64_t count) { blocks.push_back({0, o.c, k0, count}); });
     return blocks;
 }
 
-/// A NaN or infinity spreads over all taps of its (c, k): these are computed directly, and no other is touched.
+/// A NaN or infinity spreads over all taps of its (c, k). Computes these taps directly and changes no other.
 template <class T>
 void compute_again(const WinogradGradientDecisions& plan, Operands<T> operands) {
     const ConvProblem& o = plan.o;

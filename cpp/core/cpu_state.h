@@ -14,7 +14,7 @@ namespace fastconv {
 using FloatingPointControl = std::uint32_t; // MXCSR
 /// Round to nearest; underflow and denormals are zero; no exception traps.
 constexpr FloatingPointControl kKernelControl = 0x1F80u | 0x8000u | 0x0040u;
-constexpr FloatingPointControl kControlBits = 0xFFC0u; // the others tell which exceptions there were
+constexpr FloatingPointControl kControlBits = 0xFFC0u; // the other bits record exceptions
 inline FloatingPointControl floating_point_control() { return _mm_getcsr(); }
 inline void set_floating_point_control(FloatingPointControl control) { _mm_setcsr(control); }
 
@@ -22,7 +22,7 @@ inline void set_floating_point_control(FloatingPointControl control) { _mm_setcs
 inline void cpu_pause() { _mm_pause(); }
 #elif defined(__aarch64__)
 using FloatingPointControl = std::uint64_t; // FPCR
-/// As above: FZ alone is set.
+/// As above. Only FZ is set.
 constexpr FloatingPointControl kKernelControl = 1u << 24;
 constexpr FloatingPointControl kControlBits = ~FloatingPointControl{0};
 inline FloatingPointControl floating_point_control() {
@@ -35,7 +35,7 @@ inline void set_floating_point_control(FloatingPointControl control) {
 }
 
 inline void cpu_pause() { __asm__ volatile("yield"); }
-#else // nothing known: denormals are computed as the caller's thread does
+#else // other CPUs: denormals are treated as in the caller's thread
 using FloatingPointControl = std::uint32_t;
 constexpr FloatingPointControl kKernelControl = 0, kControlBits = 0;
 inline FloatingPointControl floating_point_control() { return 0; }
@@ -45,8 +45,8 @@ inline void cpu_pause() {}
 #endif
 
 /// One floating-point state inside every kernel region: the constructor sets it, the destructor restores the caller's.
-/// Without it the bits would depend on the thread that computes: TensorFlow's graph threads flush denormals, its eager
-/// thread does not. A nested one finds the state as it should be, and only reads it.
+/// Without it, the bits of a result would depend on the thread. TensorFlow's graph threads flush denormals, its eager
+/// thread does not. A nested region finds the state already set, and only reads it.
 class FloatingPointState {
   public:
     FloatingPointState() : saved_(floating_point_control()), changed_((saved_ & kControlBits) != kKernelControl) {

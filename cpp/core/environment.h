@@ -9,9 +9,9 @@
 
 namespace fastconv {
 
-/// What the variables say. One that is empty counts as not set.
+/// The values of the variables. An empty variable counts as not set.
 struct Environment {
-    Environment(); // InvalidArgument if a variable has a wrong value
+    Environment(); // throws InvalidArgument if a variable has a wrong value
 
     std::string isa;                           // FASTCONV_ISA; core/isa.h checks it
     bool winograd = true;                      // FASTCONV_WINOGRAD=0 switches the algorithm off, unless a call names it
@@ -19,7 +19,7 @@ struct Environment {
     std::optional<ThreadingBackend> threading; // FASTCONV_THREADING
 };
 
-/// Read at the first use of any variable. All of them are checked then.
+/// The environment, which is read and checked as a whole at the first use.
 const Environment& environment();
 
 /// Throws InvalidArgument. `expected` is the end of a sentence: "must be ...".

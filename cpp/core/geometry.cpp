@@ -47,7 +47,7 @@ const char* dimensions_of(ArrayKind kind, DataFormat format) {
     }
 }
 
-/// How to index an array of 2 or 3 dimensions so that it gets the others.
+/// The end of an error message: how to index an array of 2 or 3 dimensions to add the missing ones.
 std::string added_dimensions(const char* name, std::size_t rank, ArrayKind kind, DataFormat format) {
     const std::string array = name;
     const bool filters = kind == ArrayKind::filters || kind == ArrayKind::depthwise_filters;
@@ -314,7 +314,7 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
     }
     check_rank4(arguments.filters_name, filters,
                 arguments.depthwise ? ArrayKind::depthwise_filters : ArrayKind::filters, problem.format);
-    for (std::size_t i = 0; i < 3; ++i) { // no filters are an empty output, as in TensorFlow
+    for (std::size_t i = 0; i < 3; ++i) { // without filters the output is empty, as in TensorFlow
         if (filters[i] == 0) {
             fail(arguments.filters_name, " must have no dimension of size 0 but the last, got ", show(filters));
         }

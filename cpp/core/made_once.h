@@ -1,4 +1,4 @@
-// Objects that the process makes at their first use.
+// Objects that are made once for the process, at their first use.
 #pragma once
 
 #include <atomic>
@@ -6,11 +6,11 @@
 
 namespace fastconv {
 
-/// An object that is made at its first use, in a variable at namespace scope.
+/// An object that is made at its first use. Declare it at namespace scope.
 ///
-/// No lock guards the first use, as it does for a static variable of a function: a fork() could leave it locked in the
-/// child. Two threads may both make an object, and one of the two is kept. It is never destroyed, because operations
-/// may run while the process ends.
+/// A static variable in a function has a lock, which a fork() could leave locked in the child. This class has none. If
+/// two threads make an object at the same time, one of the two is kept. It is never destroyed, because operations may
+/// run while the process ends.
 template <class T>
 class MadeOnce {
   public:
@@ -26,7 +26,7 @@ class MadeOnce {
         return get([] { return std::make_unique<T>(); });
     }
 
-    /// The next call makes another object, and this one stays as it is. For a forked child.
+    /// For a forked child. The next call makes a new object. The old one is not destroyed.
     void abandon() { made_ = nullptr; }
 
   private:

@@ -54,8 +54,8 @@ struct Cache {
     Set& set_of(std::uint64_t hash) { return sets[hash % kSets]; }
 };
 
-// Never destroyed: operations may run while the process ends. A forked child may inherit a lock that nobody will open,
-// so it starts with a new table; the old one is left as it is.
+// It is never destroyed, because operations may run while the process ends. A forked child may inherit a locked lock
+// that no thread will unlock. The child therefore starts with a new table.
 MadeOnce<Cache> g_cache;
 std::atomic<std::int64_t> g_made{0};
 

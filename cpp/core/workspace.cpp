@@ -45,8 +45,8 @@ Header* allocate(std::size_t bytes) {
     return header;
 }
 
-/// The calling thread's buffers of at most kSmall / 2. The array outlives the object that empties it: the main thread
-/// may run operations after its thread_local objects are destroyed, in functions of atexit().
+/// The calling thread's buffers of at most kSmall / 2. The array outlives the object that empties it, because functions
+/// of atexit() may run operations after the main thread's thread_local objects are destroyed.
 thread_local Header* t_small[4] = {};
 
 struct SmallBuffersEnd {

@@ -30,8 +30,8 @@ void run_conv2d(const Call& call, const Buffers& buffers) {
 
 // ---- The gradient of the input, and the transposed convolution that is the same -----------------------------------
 
-/// The input's shape of four numbers where the caller gives its height and width alone. The batch is that of the
-/// gradient; the channels are those of the filters, in one group. A size may be unknown.
+/// The whole shape of the input, also if the caller gives only its height and width. The batch size is then that of the
+/// gradient, and the channels are those of the filters, in one group. A size may be unknown.
 Dims whole_input_sizes(const Call& call, std::size_t sizes_index, std::size_t gradient_index) {
     const Shape &sizes = call.inputs[sizes_index], &gradient = call.inputs[gradient_index], &filters = call.inputs[1];
     if (sizes.dims.size() != 2) return sizes.dims;

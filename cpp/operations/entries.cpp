@@ -71,7 +71,7 @@ void resolve_pooling(Call& call, std::size_t input) {
 
 void resolve_pooling_of_convolution(Call& call) {
     if (call.attributes.convolution.format != call.attributes.pooling.format)
-        throw InvalidArgument("the convolution and the max-pooling of its output must have one data format");
+        throw InvalidArgument("the convolution and the max-pooling of its output must have the same data format");
     const PoolArguments arguments = named_pooling(call);
     call.pooling = make_pool_problem(call.dtype, call.convolution.output_dims(), arguments);
     check_taps(call.pooling, arguments.ksize_name);

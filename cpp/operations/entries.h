@@ -24,8 +24,8 @@ void resolve_convolution(Call& call, ConvInputs from, const Dims& input);
 void resolve_pooling(Call& call, std::size_t input);
 void resolve_pooling_of_convolution(Call& call);
 
-/// Throws unless this input of the call has 4 dimensions. An array's error tells how to add what is missing; sizes are
-/// left to the problem that is made of them.
+/// Throws unless this input of the call has 4 dimensions. The message says how to add missing dimensions to an array.
+/// Sizes are validated later, by the problem that is made of them.
 void check_rank(const Call& call, std::size_t index, ArrayKind kind);
 /// Throws unless this input of the call has the expected shape.
 void check_input(const Call& call, std::size_t index, const Dims& expected, const char* why);

@@ -153,7 +153,7 @@ void one_by_one(const ConvProblem& o, const PoolProblem& pool, const Tensors<voi
     bias_gradient(o.dtype, o.format, pool.output_dims(), tensors.grad, nullptr, nullptr, tensors.bias_backprop);
 }
 
-/// For no images, no pooled output or no filters.
+/// The gradients if there are no images, no pooled output or no filters.
 void all_zeros(const ConvProblem& o, const Tensors<void>& tensors) {
     const auto zeros = [&](void* to, std::int64_t count) {
         std::fill_n(static_cast<std::byte*>(to), count * size_of(o.dtype), std::byte{});
@@ -196,7 +196,7 @@ void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& p
     check_pool_of_output(problem, pool);
     Tensors<void> tensors{input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop};
     if (problem.n == 0 || pool.p == 0 || pool.q == 0 || pool.c == 0)
-        return all_zeros(problem, tensors); // of any number of images
+        return all_zeros(problem, tensors); // otherwise the loop over images would run for nothing
     const std::int64_t pooled_bytes = pool.n * pool.p * pool.q * pool.c * size_of(pool.dtype);
     const Scratch<std::byte> masked(output != nullptr ? pooled_bytes : 0);
     if (output != nullptr) {

@@ -30,7 +30,7 @@ void run_conv2d_max_pool2d(const Call& call, const Buffers& buffers) {
         compute(PackedFilters(call.dtype, call.inputs[1].dims, filters));
 }
 
-/// Without the pooled output, nobody could tell where the ReLU lets the gradient pass.
+/// The pooled output is needed to mask the gradient of the ReLU.
 void check_output_of_relu(const Call& call) {
     const Shape& output = call.inputs[4];
     if (call.attributes.activation == Activation::relu && !output.given && !output.refused)

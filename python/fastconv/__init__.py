@@ -1,10 +1,11 @@
 """fastconv: fast 2-D convolution and pooling on CPUs, for NumPy, TensorFlow and Keras.
 
-The functions of this module take NumPy arrays, float32 or float64, all of one call the same, and compute in that
-precision. Names and meaning follow ``tf.nn``. C-contiguous arrays are used in place; others are copied once.
+The functions of this module take NumPy arrays of float32 or float64. All arrays of a call must have the same dtype, and
+the result is computed in this precision. Names and meaning follow ``tf.nn``. C-contiguous arrays are used in place.
+Others are copied once.
 
-`fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are loaded on first access. Importing fastconv needs NumPy
-alone.
+`fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are imported on first access. Importing fastconv itself
+needs only NumPy.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ try:
     import fastconv._core as _core
 except ImportError as error:
     raise ImportError(
-        f"fastconv's compiled core cannot be loaded ({error}). Is this a source tree? Then install the package first, "
-        "with 'pip install .' in its top folder, and run Python elsewhere."
+        f"fastconv's compiled core cannot be loaded ({error}). If you are in the source tree, install the package with "
+        "'pip install .' in its top folder, and run Python in another folder."
     ) from error
 
 from fastconv import _threadpoolctl

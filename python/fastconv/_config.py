@@ -1,4 +1,4 @@
-"""Threads, and what this build is and runs on."""
+"""The number of threads, and the configuration of the library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastconv import _core
 
 
 class Config(TypedDict):
-    """What `show_config` knows."""
+    """The dictionary that `show_config` returns."""
 
     version: str
     compiler: str
@@ -26,24 +26,24 @@ def set_num_threads(n: SupportsIndex) -> None:
     Parameters
     ----------
     n : int
-        1 to 1024. Little work stays on the calling thread whatever the number.
+        1 to 1024. Small calls run on the calling thread in any case.
 
     Raises
     ------
     TypeError
-        If `n` is no integer.
+        If `n` is not an integer.
     ValueError
         If `n` is out of range.
 
-    Notes
-    -----
-    Before the first call, the number comes from the environment variables ``FASTCONV_NUM_THREADS``, then
-    ``OMP_NUM_THREADS``, then from the CPUs that the process may use (affinity and container quota). No result depends
-    on it.
-
     See Also
     --------
-    threads : Sets it for a block of code.
+    threads : Sets the number for a block of code.
+
+    Notes
+    -----
+    By default, the number is that of the environment variable ``FASTCONV_NUM_THREADS``. If this is not set, it is that
+    of ``OMP_NUM_THREADS``, or else the number of CPUs that the process may use (affinity and container quota). No
+    result depends on the number of threads.
     """
     _core.set_num_threads(n)
 
@@ -57,14 +57,14 @@ def get_num_threads() -> int:
 
     See Also
     --------
-    set_num_threads : Sets it, and says where it comes from before.
+    set_num_threads : Sets the number, and explains its default.
     """
     return _core.get_num_threads()
 
 
 @contextmanager
 def threads(n: SupportsIndex) -> Iterator[None]:
-    """Set how many threads a call may use, and restore the number at the end of a ``with`` block.
+    """Set how many threads a call may use during a ``with`` block.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def threads(n: SupportsIndex) -> Iterator[None]:
     Raises
     ------
     TypeError
-        If `n` is no integer.
+        If `n` is not an integer.
     ValueError
         If `n` is out of range.
 
@@ -88,9 +88,9 @@ def threads(n: SupportsIndex) -> Iterator[None]:
 
     Notes
     -----
-    The number holds for the whole process, as that of `set_num_threads` does, and so for calls of other Python threads
-    during the block. The former number is restored after an exception, too. As a decorator, it does the same for each
-    call of a function. `threadpoolctl`, if it is installed, shows and limits the same number.
+    The former number is restored at the end of the block, also after an exception. During the block, the number holds
+    for the whole process, including other Python threads. Used as a decorator, `threads` sets the number for each call
+    of a function. If `threadpoolctl` is installed, it shows and limits the same number.
 
     Examples
     --------
@@ -122,9 +122,13 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> Config | None:
     Returns
     -------
     dict or None
-        With the keys "version", "compiler", "isa" (the instruction set in use; the environment variable
-        ``FASTCONV_ISA`` forces a lower one), "isa_available" (those that this build has and this CPU runs), "threads"
-        and "threading" (the backend, which the environment variable ``FASTCONV_THREADING`` chooses).
+        None if `mode` is "stdout". Otherwise a dictionary with the keys
+
+        - "version" and "compiler";
+        - "isa", the instruction set in use. The environment variable ``FASTCONV_ISA`` chooses a lower one;
+        - "isa_available", the instruction sets that both this build and this CPU support;
+        - "threads", the number of threads;
+        - "threading", the thread backend. The environment variable ``FASTCONV_THREADING`` chooses it.
 
     Raises
     ------

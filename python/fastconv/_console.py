@@ -1,4 +1,4 @@
-"""Tables on the terminal, in the style of ``keras.Model.summary``. Needs rich, which comes with Keras."""
+"""Prints tables in the style of ``keras.Model.summary``. It needs rich, which Keras installs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-_WIDE = 1000  # columns: no line of a table is broken in a file
+_WIDE = 1000  # columns; wide enough that no line of a table is broken in a file
 
 
 def print_table(
@@ -21,7 +21,8 @@ def print_table(
     rows : iterable of sequences of str
     title : str, optional
     text : int
-        The number of columns with text, which come first. The others have numbers, which are aligned to the right.
+        The number of columns with text. They come first and are aligned to the left. The other columns have numbers,
+        which are aligned to the right.
     """
     table = Table(title=title)
     for index, heading in enumerate(headings):

@@ -61,18 +61,18 @@ def conv2d(
     activation : {None, "linear", "relu"}, optional
         Applied last. None means "linear".
     algorithm : {"auto", "direct", "winograd", "depthwise"}, optional
-        "auto" chooses; `explain` tells the choice. "direct" sums the products one by one and supports every
-        convolution. "winograd" needs fewer multiplications and has slightly larger rounding errors (Lavin and Gray,
-        "Fast algorithms for convolutional neural networks", 2016). It supports 3x3 and 5x5 filters with strides and
-        dilations of 1 and one group. "depthwise" supports one filter for each input channel, and is faster than
-        "direct" there.
+        "auto" chooses the algorithm; `explain` reports the choice. "direct" sums the products one by one and supports
+        every convolution. "winograd" needs fewer multiplications and has slightly larger rounding errors (Lavin and
+        Gray, "Fast algorithms for convolutional neural networks", 2016). It supports 3x3 and 5x5 filters with strides
+        and dilations of 1 and one group. "depthwise" supports convolutions with one filter for each input channel, and
+        is faster than "direct" for these.
     out : ndarray of the result's shape and dtype, optional
         Array for the result. It must be C-contiguous and writable, and must not overlap another argument.
 
     Returns
     -------
     ndarray of shape (N, P, Q, K), the dtype of `input`
-        (N, K, P, Q) with ``data_format="NCHW"``; `out` if it was given. `conv_output_size` tells P and Q. N, P and Q
+        (N, K, P, Q) with ``data_format="NCHW"``; `out` if it was given. `conv_output_size` computes P and Q. N, P and Q
         may be 0.
 
     Raises

@@ -1,4 +1,4 @@
-"""The algorithm that a convolution would use, and what it would cost."""
+"""Reports the algorithm that a convolution would use, and its cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Explanation(NamedTuple):
     tasks : int
         Number of tasks into which the work is divided.
     threads : int
-        Number of threads that may share the tasks. Small work stays on the calling thread.
+        Number of threads that may share the tasks. Small calls run on the calling thread.
     scratch_bytes : int
         Upper bound of the scratch memory, including packed filters.
     multiplications : float
@@ -72,7 +72,7 @@ def explain(
     algorithm: str = "auto",
     dtype: npt.DTypeLike = np.float32,
 ) -> Explanation:
-    """Tell which algorithm, register tile and scratch memory a convolution would use, without running it.
+    """Report which algorithm, register tile and scratch memory a convolution would use, without running it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A convolution and the max-pooling of its output in one, as functions of NumPy arrays."""
+"""A convolution and the max-pooling of its output in one call, as functions of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def conv2d_max_pool2d(
     input, filters
         Input and filters of the convolution. See `conv2d`.
     pool_size : int, pair or four ints
-        Height and width of the pooling window, which may have at most 255 pixels. `ksize` of `max_pool2d`.
+        Height and width of the pooling window, as `ksize` of `max_pool2d`. It may have at most 255 pixels.
     pool_strides : int, pair or four ints, optional
         Steps of the pooling. `pool_size` if not given.
     pool_padding : optional

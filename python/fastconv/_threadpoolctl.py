@@ -1,4 +1,4 @@
-"""fastconv's threads in threadpoolctl, which is not needed and not imported here."""
+"""Registers fastconv's threads with threadpoolctl. fastconv does not need threadpoolctl and does not import it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _register(threadpoolctl: ModuleType) -> None:
-    import ctypes  # as threadpoolctl does
+    import ctypes  # threadpoolctl imports it, too
 
     class Controller(threadpoolctl.LibController):  # type: ignore[misc, name-defined]
         user_api = internal_api = "fastconv"
@@ -42,7 +42,7 @@ def _register(threadpoolctl: ModuleType) -> None:
 
 
 class _Watch:
-    """Registers the controller when threadpoolctl is imported later."""
+    """Registers the controller once threadpoolctl is imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -66,7 +66,7 @@ class _Watch:
 
 
 def register() -> None:
-    """Make our threads known to threadpoolctl, now or when it is imported."""
+    """Register fastconv's threads with threadpoolctl, now or when it is imported."""
     imported = sys.modules.get("threadpoolctl")
     if imported is not None:
         _register(imported)

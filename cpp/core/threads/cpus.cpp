@@ -100,8 +100,8 @@ void leave_cpu(int cpu) {
     if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) {
         return;
     }
-    // Moving takes long enough for another process to give this thread other CPUs, as taskset does. The system cannot
-    // compare and set at once, so a change between these two calls is still lost.
+    // During the move, another process may change which CPUs this thread may use, as taskset does. This change must
+    // hold. The system cannot compare and set in one call, so a change between these two calls is still lost.
     cpu_set_t now;
     if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others)) {
         sched_setaffinity(0, sizeof allowed, &allowed);

@@ -5,17 +5,17 @@
 
 namespace fastconv {
 
-/// libgomp ends the process when the system refuses it a thread, so absurd numbers must not reach it.
+/// libgomp ends the process if the system cannot create a thread, so absurd numbers must not reach it.
 inline constexpr std::int64_t kMaxThreads = 1024;
 
-/// What the environment says, else the number of CPUs that this process may use. From 1 to kMaxThreads.
+/// The number in the environment, or else the number of CPUs that this process may use. From 1 to kMaxThreads.
 std::int64_t default_num_threads();
 
 /// The CPU that the calling thread runs on; -1 if the system does not tell.
 int current_cpu();
 
-/// Moves the calling thread from `cpu` to another CPU, if it may use one. If somebody else changes meanwhile which CPUs
-/// it may use, that change holds.
+/// Moves the calling thread from `cpu` to another CPU, if it may use one. If another process changes in the meantime
+/// which CPUs it may use, that change holds.
 void leave_cpu(int cpu);
 
 } // namespace fastconv

@@ -67,7 +67,7 @@ void set_num_threads(std::int64_t count) {
         throw InvalidArgument("n must be at least 1 and at most " + std::to_string(kMaxThreads) + ", got " +
                               std::to_string(count));
     }
-    environment(); // refuses wrong variables here, too
+    environment(); // throws if a variable has a wrong value
     g_num_threads = count;
 }
 

@@ -13,7 +13,7 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
 /// Calls body(task) for each task in [0, count), in any order and on any of the configured threads. Returns when all
 /// calls have returned.
 ///
-/// `cost` is a rough number of operations for all tasks together. Little work stays on the calling thread. Inside a
+/// `cost` is a rough number of operations for all tasks together. Small jobs run on the calling thread. Inside a
 /// task, a further parallel_for stays on the task's thread. If `body` throws, no further task is
 /// started, and the first exception is thrown again once all threads have left.
 template <class Body>

@@ -123,10 +123,10 @@ class Pool {
         return nullptr;
     }
 
-    // How no wake-up is lost: a thread that wants to sleep first counts itself and then checks its condition. A thread
-    // that makes the condition true does so first and then reads the count. These operations are sequentially
-    // consistent, so that at least one of the two sees what the other did. Notifying with the mutex held cannot fall
-    // between the check and the sleep.
+    // No wake-up is lost, for this reason. Before a thread sleeps, it increments the count of sleepers, and then checks
+    // its condition. A thread that makes the condition true does so first, and then reads the count. These operations
+    // are sequentially consistent, so at least one of the two sees the other's change. The mutex is held while
+    // notifying, so a notification cannot fall between the check and the sleep.
 
     void wait_for_helpers(Job& job) {
         const auto all_left = [&] { return job.helpers.load() == 0; };

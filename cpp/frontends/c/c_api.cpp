@@ -199,7 +199,7 @@ struct Message {
     }
 };
 
-/// Returns what body() returns. Or writes what it throws.
+/// Returns the result of body(). If body() throws, writes the message and returns the status of the exception.
 template <class Body>
 int guarded(const Message& message, Body&& body) noexcept {
     try {

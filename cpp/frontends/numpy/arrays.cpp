@@ -43,7 +43,7 @@ py::array check_array(const char* name, py::handle value, const char* kind) {
     if (!py::isinstance<py::array>(value))
         fail<py::type_error>(name, " must be a NumPy array of ", kind, ", got ",
                              value.is_none() ? "None" : type_name(value), "; np.asarray makes one");
-    // Most arrays are no subclass, and numpy.ma is imported only for one that is.
+    // Most arrays are plain ndarrays. numpy.ma is imported only for subclasses.
     const py::object& plain = plain_array();
     if (!py::type::handle_of(value).is(plain) &&
         py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray")))

@@ -11,7 +11,7 @@
 
 namespace fastconv {
 
-/// Does what the first call would do once. A fork() during that call would leave its lock locked in the child.
+/// Does the one-time work of the first call. A fork() during that work would leave its lock locked in the child.
 void prepare_arrays();
 
 Dims dims_of(const py::array& array);

@@ -17,11 +17,11 @@ namespace fastconv::tf {
 /// own callbacks, which are instances of templates. This is the number of instances.
 constexpr std::size_t most_operations = 64;
 
-/// Attribute of operations with an input of kind `filters`: whether that is a constant of the graph, so that it is
-/// packed once for all calls of the kernel. False in graphs that do not have it.
+/// An attribute of operations with an input of kind `filters`: whether the filters are a constant of the graph.
+/// Constant filters are packed once for all calls of the kernel. A graph without the attribute counts as False.
 constexpr const char* kConstantFilters = "constant_filters";
 
-/// Attribute of operations with a `check`: whether a call runs it. Gradients switch it off for taps that an op made.
+/// An attribute of operations with a `check`: whether a call runs it. Gradients switch it off for the taps of an op.
 constexpr const char* kCheckInputs = "check_inputs";
 
 /// The input of kind `filters`, or the number of inputs if there is none.

@@ -17,7 +17,7 @@ class Kernel {
     Kernel(const Operation& which, bool constant_filters, bool check)
         : operation(which), checks_inputs(check && which.check != nullptr), constant_filters_(constant_filters) {}
 
-    /// Filters that are a constant of the graph, packed once; else null.
+    /// The packed filters, if they are a constant of the graph; else null.
     const PackedFilters* packed(DataType dtype, const Dims& dims, const void* filters) const {
         if (!constant_filters_) return nullptr;
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -79,7 +79,7 @@ struct Context {
         status.check();
         return Tensor(tensor);
     }
-    /// An output in the memory of an input of the same type and shape if nobody else needs it, otherwise in new memory.
+    /// An output in the memory of an input of the same type and shape, if no other op needs that; else in new memory.
     Tensor output_in_place(std::size_t i, int from, const Dims& dims) const {
         int taken = -1;
         TF_Tensor* tensor = TF_ForwardInputOrAllocateOutput(context, &from, 1, static_cast<int>(i), dims.data(),
@@ -166,7 +166,7 @@ void* create(TF_OpKernelConstruction* construction) {
         return new Kernel(operation, has_filters && read_flag(construction, kConstantFilters, false),
                           operation.check != nullptr && read_flag(construction, kCheckInputs, true));
     } catch (const std::bad_alloc&) {
-        return nullptr; // TensorFlow takes it for a failure
+        return nullptr; // TensorFlow treats null as a failure
     }
 }
 

@@ -12,7 +12,7 @@ namespace fastconv {
 /// In the order of the values when a call passes them by position.
 enum class Attribute : std::uint8_t {
     ksize,
-    pool_size, // of a convolution and the pooling after it: there, `strides` and `padding` are the convolution's
+    pool_size, // for a convolution with pooling after it, whose `strides` and `padding` are the convolution's
     pool_strides,
     pool_padding,
     strides,

@@ -43,10 +43,10 @@ typedef struct fastconv_tensor {
     void* data; /* may be null if there are no elements; inputs are only read */
 } fastconv_tensor;
 
-/* A word ("SAME", "NCHW", "relu", "direct") or numbers: `text`, or `count` of `numbers`. The other one is null.
- * Numbers: 1, 2 (height, width) or 4 (in data_format order) for strides, dilations, ksize, pool_size and
- * pool_strides; 1, 2, 4 (top, bottom, left, right) or 8 (four pairs in data_format order) for padding and pool_padding.
- * What is left out has its default; ksize and pool_size have none. */
+/* The value is either a word ("SAME", "NCHW", "relu", "direct") in `text`, or `count` numbers in `numbers`. The other
+ * pointer is null. strides, dilations, ksize, pool_size and pool_strides take 1, 2 (height, width) or 4 numbers (in
+ * data_format order). padding and pool_padding take 1, 2, 4 (top, bottom, left, right) or 8 (four pairs in data_format
+ * order). An attribute that is left out has its default. ksize and pool_size have no default. */
 typedef struct fastconv_attribute {
     const char* name;
     const char* text;

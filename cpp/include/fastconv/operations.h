@@ -38,8 +38,8 @@ struct Output {
 constexpr std::int64_t unknown_size = -1;
 
 struct Shape {
-    Dims dims;            // in a partial call, unknown_size where a size is not known
-    bool known = true;    // the rank; false in partial calls only
+    Dims dims;            // in partial calls, a size may be unknown_size
+    bool known = true;    // whether the rank is known; false in partial calls only
     bool given = true;    // false for an optional input that is left out
     bool refused = false; // an optional input that is no tensor: its error waits until the others are validated
 
@@ -89,12 +89,12 @@ struct Operation {
     /// Validates the call and fills in its problems and outputs. For a partial call, it validates what is known and
     /// fills in the outputs only. Throws InvalidArgument.
     void (*infer)(Call& call);
-    void (*compute)(const Call& call, const Buffers& buffers); // for `run`
-    /// Validates the values of inputs, or null. `run` relies on it. A front end may leave it out for values that are
-    /// the results of an operation.
+    void (*compute)(const Call& call, const Buffers& buffers); // called by `run`
+    /// Validates the values of inputs; null if any value will do. `run` relies on it. A front end may skip it only if
+    /// the values are results of an operation.
     void (*check)(const Call& call, const Buffers& buffers) = nullptr;
 
-    /// Computes the outputs in the floating-point state of the kernels, all steps of them, and restores the caller's.
+    /// Computes the outputs. All steps run in the floating-point state of the kernels; the caller's is restored.
     FASTCONV_API void run(const Call& call, const Buffers& buffers) const;
 };
 

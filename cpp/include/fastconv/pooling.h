@@ -12,7 +12,8 @@ struct PoolArguments {
     Pair strides{1, 1};
     Padding padding;
     DataFormat format = DataFormat::nhwc;
-    const char* input_name = "input"; // what the caller calls its arguments, and what comes out
+    // For error messages: the caller's names of the arguments, and of the output.
+    const char* input_name = "input";
     const char* ksize_name = "ksize";
     const char* strides_name = "strides";
     const char* padding_name = "padding";
@@ -48,7 +49,7 @@ FASTCONV_API void max_pool2d_scatter(const PoolProblem& problem, const std::uint
                                      void* input_grad);
 FASTCONV_API void max_pool2d_gather(const PoolProblem& problem, const std::uint8_t* taps, const void* values,
                                     void* output);
-/// Throws unless each byte names a tap of its window.
+/// Throws unless each byte is the number of a tap of its window.
 FASTCONV_API void check_tap_numbers(const char* name, const PoolProblem& problem, const std::uint8_t* taps);
 
 FASTCONV_API void avg_pool2d(const PoolProblem& problem, const void* input, void* output);
@@ -58,12 +59,13 @@ FASTCONV_API void avg_pool2d_grad(const PoolProblem& problem, const void* grad, 
 FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                     const PackedFilters& filters, const void* bias, Activation activation, void* output,
                                     std::uint8_t* taps);
-/// The gradients of a convolution whose output went into the max-pooling `pool` and nowhere else: what
-/// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient
-/// give. After a ReLU, `output` is the pooled output, and `grad` counts only where that is positive; else it is null.
-/// Every byte of `taps` must name a tap. Of small layers, which conv2d_max_pool2d_backprop_serves tells, whatever
-/// the batch, the gradient of the convolution's output is never in memory as a whole.
+/// Whether the layer is small enough for conv2d_max_pool2d_backprop to fuse its operations. The batch does not matter.
 FASTCONV_API bool conv2d_max_pool2d_backprop_serves(const ConvProblem& problem);
+/// The gradients of a convolution whose only consumer is the max-pooling `pool`. Computes the results of
+/// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient.
+/// If the convolution has a ReLU, `output` is the pooled output, and `grad` counts only where `output` is positive.
+/// Otherwise, `output` is null. Every byte of `taps` must be the number of a tap. For small layers, the gradient of the
+/// convolution's output is never in memory as a whole.
 FASTCONV_API void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                              const void* filters, const std::uint8_t* taps, const void* grad,
                                              const void* output, void* input_backprop, void* filter_backprop,

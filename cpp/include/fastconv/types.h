@@ -56,7 +56,7 @@ FASTCONV_API void check_dims(const char* name, const Dims& dims, const Dims& exp
 
 /// What the four dimensions of an array are.
 enum class ArrayKind : std::uint8_t { input, output, filters, depthwise_filters };
-/// Throws unless an array has 4 dimensions, and says how to add those that are missing.
+/// Throws unless an array has 4 dimensions. The message says how to add missing dimensions.
 FASTCONV_API void check_array_rank(const char* name, const Dims& dims, ArrayKind kind, DataFormat format);
 
 } // namespace fastconv

@@ -1,12 +1,12 @@
 """Drop-in Keras layers on fastconv's kernels.
 
-The layers of `LAYERS` subclass those of ``keras.layers``: same arguments, weights, config, summary and saving. Replace
-``keras.layers.Conv2D`` by ``fastconv.keras.Conv2D`` and nothing else changes but the time; a saved model loads where
-`fastconv.keras` was imported before. They need Keras 3 on TensorFlow.
+The layers of `LAYERS` subclass those of ``keras.layers``. They have the same arguments, weights, config, summary and
+saving. To use them, replace ``keras.layers.Conv2D`` by ``fastconv.keras.Conv2D``. To load a saved model, import
+`fastconv.keras` first. The layers need Keras 3 on TensorFlow.
 
-Half types (mixed precision) are summed in float32; in bfloat16 some convolutions call TensorFlow's op, where it does so
-and is faster. Where TensorFlow sees a GPU, and for inputs that are not floating-point numbers, Keras's own ops compute,
-as they would in the stock layer; a warning says so once.
+Half types (mixed precision) are summed in float32. In bfloat16, some convolutions call TensorFlow's op, if it also sums
+in float32 and is faster. If TensorFlow sees a GPU, or if the inputs are not floating-point numbers, the layers use
+Keras's own ops and warn once.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import keras
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
         f"fastconv.keras needs Keras on TensorFlow, but Keras runs on {keras.backend.backend()}; set the environment "
-        "variable KERAS_BACKEND=tensorflow before Keras is imported"
+        "variable KERAS_BACKEND=tensorflow before importing Keras"
     )
 
-from fastconv.keras import _fused  # noqa: F401  (files of fused models have its classes)
+from fastconv.keras import _fused  # noqa: F401  (registers classes that the files of fused models contain)
 from fastconv.keras.accelerate import accelerate, restore
 from fastconv.keras.convolutional import (
     Conv1D,
@@ -42,7 +42,7 @@ from fastconv.keras.pooling import (
     MaxPooling2D,
 )
 
-# Keras's other names of the same classes.
+# Keras's aliases.
 AvgPool1D = AveragePooling1D
 AvgPool2D = AveragePooling2D
 Convolution1D = Conv1D
@@ -58,7 +58,7 @@ MaxPool2D = MaxPooling2D
 SeparableConvolution1D = SeparableConv1D
 SeparableConvolution2D = SeparableConv2D
 
-#: Each of Keras's classes and ours in its place.
+#: Maps each of Keras's classes to the class of fastconv that replaces it.
 LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
     keras.layers.AveragePooling1D: AveragePooling1D,
     keras.layers.AveragePooling2D: AveragePooling2D,

@@ -1,4 +1,4 @@
-"""Layers that change their class: from Keras's to ours and back."""
+"""Changes the class of a layer, from Keras's to fastconv's and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastconv.keras._fused import FUSED
 
 
 def stock_class(cls: type) -> type:
-    """The class of Keras that one of ours stands for; any other itself."""
+    """The class of Keras that a class of fastconv replaces. Any other class is returned unchanged."""
     for mapping in (fastconv.keras.LAYERS, FUSED):
         for stock, ours in mapping.items():
             if cls is ours:
@@ -18,5 +18,5 @@ def stock_class(cls: type) -> type:
 
 
 def change_class(layer: Any, cls: type) -> None:
-    """Our layers add no state to Keras's. The object and its variables therefore stay the same."""
+    """Change the class of a layer in place. This is safe, because fastconv's classes add no state to Keras's."""
     object.__setattr__(layer, "__class__", cls)

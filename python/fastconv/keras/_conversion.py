@@ -1,4 +1,4 @@
-"""What `accelerate` and `restore` do."""
+"""The implementation of `accelerate` and `restore`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
         model = copy_model(model)
     fates = _fates(model)
     for relu, convs in fusible(model).items() if fuse else ():
-        fates[relu] = FUSED[type(relu)], f"is computed by {' and '.join(conv.name for conv in convs)}"
+        fates[relu] = FUSED[type(relu)], f"computed by {' and '.join(conv.name for conv in convs)}"
     for layer, (ours, _) in fates.items():
         if ours:
             change_class(layer, ours)
@@ -49,8 +49,8 @@ def restore(model: Any) -> Any:
             change_class(layer, stock)
         elif issubclass(cls, tuple(fastconv.keras.LAYERS.values())):
             warnings.warn(
-                f"fastconv.keras.restore: layer {layer.name!r} stays, as {cls.__name__} is a subclass of a "
-                "layer of fastconv",
+                f"fastconv.keras.restore: layer {layer.name!r} is not replaced, because {cls.__name__} is a subclass "
+                "of a layer of fastconv",
                 stacklevel=3,
             )
     _compile_functions_anew(model)
@@ -58,7 +58,7 @@ def restore(model: Any) -> Any:
 
 
 def _fates(model: Any) -> dict[Any, tuple[type | None, str]]:
-    """What each layer becomes, if anything, and why."""
+    """For each layer, the class that replaces its own, or None, and the text for the report."""
     return {layer: _fate(layer) for layer in flatten_layers(model, include_self=False)}
 
 
@@ -66,14 +66,14 @@ def _fate(layer: Any) -> tuple[type | None, str]:
     ours = fastconv.keras.LAYERS.get(type(layer))
     if ours is None:
         if stock_class(type(layer)) is not type(layer):
-            return None, f"is fastconv's already{_stock_op(layer)}"
+            return None, f"already fastconv's{_stock_op(layer)}"
         for stock in fastconv.keras.LAYERS:
             if isinstance(layer, stock):
-                return None, f"stays: a subclass of {stock.__name__}"
+                return None, f"not replaced: a subclass of {stock.__name__}"
         return None, ""
     if not issubclass(ours, OnCPU):
-        return None, "stays: TensorFlow reduces as fast"
-    return ours, f"is fastconv's now{_stock_op(layer)}"
+        return None, "not replaced: TensorFlow's reduction is as fast"
+    return ours, f"replaced{_stock_op(layer)}"
 
 
 def _stock_op(layer: Any) -> str:
@@ -84,20 +84,20 @@ def _stock_op(layer: Any) -> str:
 def _print_report(model: Any, fates: dict[Any, tuple[type | None, str]]) -> None:
     rows = [(layer.name, type(layer).__name__, fate) for layer, (_, fate) in fates.items() if fate]
     if rows:
-        print_table(["Layer", "Type", "What becomes of it"], rows, text=3)
+        print_table(["Layer", "Type", "Result"], rows, text=3)
     others = Counter(type(layer).__name__ for layer, (_, fate) in fates.items() if not fate)
     if others:
         kinds = ", ".join(f"{count} {name}" for name, count in others.most_common())
-        print(f"of other kinds, which stay: {kinds}")
+        print(f"other layers, not replaced: {kinds}")
     served = sum(stock_class(type(layer)) is not type(layer) for layer in fates)
     print(f"{model.name}: {served} of {len(fates)} layers are fastconv's")
 
 
 def _compile_functions_anew(model: Any) -> None:
-    """Forget functions traced with other layers, and whether XLA compiles them."""
+    """Drop functions that were traced with the former layers, and decide again whether XLA compiles them."""
     for part in flatten_layers(model):
         if isinstance(part, keras.Model):
             part.train_function = part.test_function = part.predict_function = None
             if part.compiled and keeps_compile_arguments(part):
-                part.jit_compile = None  # TensorFlow skips the setter for a value that is there already
+                part.jit_compile = None  # TensorFlow skips the setter if the value does not change
                 part.jit_compile = compile_arguments(part)["jit_compile"]

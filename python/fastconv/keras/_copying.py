@@ -1,4 +1,4 @@
-"""Copies of models, made from their configs, with all their state."""
+"""Copies models, with all their state, from their configs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastconv.keras._keras_internals import (
     weights_scope,
 )
 
-_LONGEST_REASON = 120  # characters of an error that is not ours
+_LONGEST_REASON = 120  # characters quoted from an error that is not fastconv's
 
 
 class _CannotCopy(Exception):
@@ -28,14 +28,14 @@ class _CannotCopy(Exception):
 
 
 def copy_model(model: Any) -> Any:
-    """A model of the same layers, names, flags, weights and compilation, which shares no variable with the first.
+    """A model with the same layers, names, flags, weights and compilation. It shares no variable with the first.
 
-    Whether XLA compiles it is left to the caller, in its `compile_arguments`.
+    The caller decides whether XLA compiles it, through its `compile_arguments`.
 
     Raises
     ------
     ValueError
-        If the config of a part is not enough to make it again.
+        If the config of a part is not enough to create it again.
     """
     try:
         copies = _Copies()
@@ -46,7 +46,7 @@ def copy_model(model: Any) -> Any:
         _copy_state(model, copy)
     except UnsupportedKeras:
         raise
-    except Exception as error:  # constructors and configs are their authors'
+    except Exception as error:  # a user's constructor or config can raise anything
         reason = str(error) if isinstance(error, _CannotCopy) else _shortened(error)
         raise ValueError(
             f"model {model.name!r} ({type(model).__name__}) cannot be copied: {reason}; inplace=True needs no copy"
@@ -55,7 +55,7 @@ def copy_model(model: Any) -> Any:
 
 
 class _Copies:
-    """Layers and models with weights of their own; one that is shared is made once."""
+    """Copies of layers and models, with weights of their own. A shared layer is copied once."""
 
     def __init__(self) -> None:
         self.made: dict[int, Any] = {}
@@ -87,7 +87,7 @@ class _Copies:
         )
 
     def _functional(self, model: Any) -> Any:
-        # clone_model would name the inputs anew, and compile a compiled model, from a config that lacks functions.
+        # clone_model would rename the inputs. It would also compile a compiled model, from a config without functions.
         graph = keras.Model(model.input, model.output, name=model.name)
         copy = keras.models.clone_model(
             graph,
@@ -106,13 +106,13 @@ class _Copies:
                 other = "by the model itself" if id(part) in self.made else holders.get(id(part))
                 if other:
                     held = f"{_title(part)} is held by {layer.name!r} and {other}"
-                    raise _CannotCopy(f"{held}, and the copy would have two of it")
+                    raise _CannotCopy(f"{held}, so the copy would have it twice")
                 holders[id(part)] = repr(layer.name)
         for layer, other in self.by_config:
             for kind, alike in (("layers", _classes), ("weights", _shapes)):
                 if alike(layer) != alike(other):
-                    raise _CannotCopy(f"the config of {_title(layer)} makes other {kind}: correct get_config()")
-        raise _CannotCopy("its config makes other layers or weights: correct get_config()")
+                    raise _CannotCopy(f"the config of {_title(layer)} creates different {kind}: correct get_config()")
+        raise _CannotCopy("its config creates different layers or weights: correct get_config()")
 
 
 def _classes(layer: Any) -> list[type]:
@@ -129,23 +129,23 @@ def _title(layer: Any) -> str:
 
 
 def _shortened(error: Exception) -> str:
-    """What an error says itself, without the config that Keras puts in front."""
+    """The text of an error, without the config that Keras puts in front."""
     lines = str(error).rpartition("Exception encountered: ")[2].strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
 def _build(model: Any, copy: Any) -> None:
-    with weights_scope(copy), warnings.catch_warnings():  # in which a call builds, too
+    with weights_scope(copy), warnings.catch_warnings():  # the scope in which a call would build
         warnings.filterwarnings("ignore", message="Model .* had a build config, but the model cannot be built")
         copy.build_from_config(model.get_build_config())
-    copy.built = True  # Keras builds its layers, but does not say so
+    copy.built = True  # Keras builds the layers of the model, but does not set this
     if any(old.built and not new.built for old, new in zip(*map(flatten_layers, (model, copy)), strict=False)):
-        raise _CannotCopy("Keras cannot build it again from the shapes of its inputs: implement build_from_config()")
+        raise _CannotCopy("Keras cannot build it from the shapes of its inputs: implement build_from_config()")
 
 
 def _from_config(thing: Any) -> Any:
-    """The layer, metric or optimizer again. Its own functions need not be registered: they are at hand."""
+    """A copy of a layer, metric or optimizer. Functions in its attributes need not be registered with Keras."""
     functions = {name: value for name, value in vars(thing).items() if inspect.isfunction(value)}
     scope = keras.saving.custom_object_scope({value.__name__: value for value in functions.values()})
     try:
@@ -154,13 +154,13 @@ def _from_config(thing: Any) -> Any:
             config = thing.get_config()
             if type(thing) is keras.layers.Lambda:
                 copy = keras.layers.Lambda.from_config(config, safe_mode=False)
-                copy.function = thing.function  # the config's has lost its globals
+                copy.function = thing.function  # the function from the config has lost its globals
                 return copy
             config.update({name: value for name, value in functions.items() if name in config and _is_lambda(value)})
             return type(thing).from_config(config)
     except NotImplementedError as error:
-        raise _CannotCopy(f"{_title(thing)} does not say its config: implement get_config()") from error
-    except Exception as error:  # constructors and configs are their authors'
+        raise _CannotCopy(f"{_title(thing)} has no config: implement get_config()") from error
+    except Exception as error:  # a user's constructor or config can raise anything
         raise _CannotCopy(f"{_title(thing)}: {_lambda_inside(thing) or _shortened(error)}") from error
 
 
@@ -169,7 +169,7 @@ def _is_lambda(value: Any) -> bool:
 
 
 def _lambda_inside(thing: Any) -> str | None:
-    """What to do about a lambda in a layer inside of a layer, whose config is its holder's."""
+    """What to do about a lambda in an inner layer. The config of the outer layer contains the config of the inner."""
     for part in flatten_layers(thing, include_self=False) if isinstance(thing, keras.Layer) else ():
         for name, value in vars(part).items():
             if _is_lambda(value):
@@ -178,7 +178,7 @@ def _lambda_inside(thing: Any) -> str | None:
 
 
 def _name_parts(layer: Any, copy: Any) -> None:
-    """As those that a constructor makes get new names, and are of Keras's classes whatever has become of them since."""
+    """Give the layers that a constructor creates the names and the classes of the layers that they are copies of."""
     for old, new in zip(flatten_layers(layer), flatten_layers(copy), strict=False):
         if type(new) is not type(old) and stock_class(type(new)) is stock_class(type(old)):
             change_class(new, type(old))
@@ -188,7 +188,7 @@ def _name_parts(layer: Any, copy: Any) -> None:
 
 def _copy_state(model: Any, copy: Any) -> None:
     layers = [flatten_layers(m) for m in (model, copy)]
-    for old, new in zip(*layers, strict=True):  # models come before their layers, to which they hand the flag down
+    for old, new in zip(*layers, strict=True):  # models come first, because they pass the flag on to their layers
         if new.trainable != old.trainable:
             new.trainable = old.trainable
     variables = {}
@@ -198,7 +198,7 @@ def _copy_state(model: Any, copy: Any) -> None:
             new.trainable = old.trainable
         variables[id(old)] = new
     seeds = [_seeds(m) for m in (model, copy)]
-    if len(seeds[0]) == len(seeds[1]):  # not if somebody has switched a Dropout off by its rate
+    if len(seeds[0]) == len(seeds[1]):  # differs if the rate of a Dropout was set to 0 after its creation
         for old, new in zip(*seeds, strict=True):
             new.assign(old.value)
     for old, new in zip(*layers, strict=True):
@@ -213,19 +213,19 @@ def _seeds(model: Any) -> list[Any]:
 
 def _compile(model: Any, copy: Any, variables: dict[int, Any]) -> None:
     if type(model).compile is keras.Model.compile:
-        # Not get_compile_config(), which needs every loss function registered. Losses and functions have no state.
+        # get_compile_config() would need every loss function registered. Losses and functions have no state.
         arguments = dict(compile_arguments(model))
         arguments["optimizer"] = _from_config(model.optimizer)
         for kind in ("metrics", "weighted_metrics"):
             arguments[kind] = keras.tree.map_structure(
                 lambda metric: _from_config(metric) if isinstance(metric, keras.Metric) else metric, arguments[kind]
             )
-        copy.compile(**{**arguments, "jit_compile": False})  # which the caller decides by the layers it chooses
+        copy.compile(**{**arguments, "jit_compile": False})  # the caller sets it later, for the layers it chooses
         compile_arguments(copy)["jit_compile"] = arguments["jit_compile"]
     elif type(model).compile_from_config is not keras.Model.compile_from_config:
         copy.compile_from_config(model.get_compile_config())
     else:
-        raise ValueError("it has a compile() of its own, but no compile_from_config()")
+        raise ValueError("it overrides compile(), but not compile_from_config()")
     if getattr(model, "optimizer", None) is not None:
         _copy_optimizer(model.optimizer, copy.optimizer, variables)
 

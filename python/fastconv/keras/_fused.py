@@ -1,6 +1,6 @@
-"""ReLU layers that a convolution computes where a graph calls one after the other.
+"""ReLU layers that a convolution computes, if a graph calls one after the other.
 
-Their names, weights and configs are those of the layers that they stand for.
+They have the names, weights and configs of the layers that they replace.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastconv.tensorflow.relu_fusion import fused_relu
 
 
 class _Fused(keras.Layer):  # type: ignore[misc]
-    """A layer that was a ReLU when it was fused. Its attributes may have been changed since."""
+    """A layer that was a ReLU when it was fused. Its attributes may have changed since then."""
 
     def call(self, inputs: Any) -> Any:
         with remedy_for_converters():
@@ -32,7 +32,7 @@ class Activation(_Fused, keras.layers.Activation):  # type: ignore[misc]
     """A ``keras.layers.Activation("relu")`` that the convolution before it computes."""
 
 
-#: Keras's classes and what they become.
+#: Maps each of Keras's classes to the class that replaces it.
 FUSED: dict[type[keras.Layer], type[keras.Layer]] = {
     keras.layers.Activation: Activation,
     keras.layers.ReLU: ReLU,

@@ -1,4 +1,4 @@
-"""Which ReLU layers `accelerate` lets a convolution compute."""
+"""Finds the ReLU layers that `accelerate` lets a convolution compute."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fastconv.keras._serving import why_stock
 def fusible(model: Any) -> dict[Any, list[Any]]:
     """ReLU layers and the convolutions right before them.
 
-    Whoever looks at a convolution's output has it computed for him, whatever is fused. So this is about time only:
-    a ReLU layer is left out if, in some graph, somebody else takes what a convolution gives to it.
+    The output of a convolution can always be used, whatever is fused. But if it is used elsewhere, the convolution runs
+    twice. A ReLU layer is therefore left out if, in some graph, another consumer takes its input, too.
     """
     pairs: dict[Any, list[Any]] = {}
     shared = set()
@@ -34,7 +34,7 @@ def fusible(model: Any) -> dict[Any, list[Any]]:
 
 
 def _edges(part: Any) -> Iterator[tuple[Any, Any, bool]]:
-    """Operations of a model that follow each other, and whether the second alone sees what the first gives."""
+    """Pairs of operations of a model, and whether the second is the only consumer of the first."""
     if type(part) is keras.Sequential:
         for first, second in zip(part.layers, part.layers[1:], strict=False):
             yield first, second, True
@@ -48,7 +48,7 @@ def _edges(part: Any) -> Iterator[tuple[Any, Any, bool]]:
 
 
 def _is_linear(layer: Any) -> bool:
-    """Whether it is a convolution on our kernels without activation and without activity regularizer."""
+    """Whether it is a convolution on fastconv's kernels, without activation and activity regularizer."""
     return (
         type(layer) in (keras.layers.Conv2D, convolutional.Conv2D)
         and layer.activation is keras.activations.linear

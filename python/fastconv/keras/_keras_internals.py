@@ -1,7 +1,7 @@
 """All that fastconv uses of Keras beyond its public API.
 
-Only what `accelerate` and `restore` import when they are called may import this module. A new version of Keras can then
-break these two, but not the layers.
+`accelerate` and `restore` import this module when they are called, and nothing else may import it. A new version of
+Keras can then break these two functions, but not the layers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import keras
 
 
 class UnsupportedKeras(ImportError):
-    """A name that Keras had when this was written is gone."""
+    """An internal name of Keras that fastconv uses does not exist."""
 
     def __init__(self, missing: object) -> None:
         super().__init__(
@@ -35,12 +35,12 @@ def _private(thing: Any, name: str) -> Any:
 
 
 def flatten_layers(layer: Any, include_self: bool = True) -> list[Any]:
-    """The layer and all layers inside of it; models come before their layers."""
+    """The layer and all layers inside it. Models come before their layers."""
     return list(_private(layer, "_flatten_layers")(include_self=include_self))
 
 
 def sequential_layers(model: Any) -> list[Any]:
-    """With the input, which `layers` leaves out, and which carries its shape, type and name."""
+    """All layers, including the input layer. The attribute `layers` leaves the input layer out."""
     return list(_private(model, "_layers"))
 
 
@@ -55,18 +55,18 @@ def is_made_from_tensors(model: Any) -> bool:
 
 
 def runs_its_graph(model: Any) -> bool:
-    """Whether it is a functional model that does nothing else when it is called."""
+    """Whether it is a functional model whose call only runs its graph."""
     return isinstance(model, Functional) and type(model).call is Functional.call
 
 
 def graph_calls(model: Any) -> list[tuple[Any, list[Any]]]:
-    """The operations of a functional model, each as often as it is called, and the tensors that they take."""
+    """The calls of a functional model: each an operation and its input tensors."""
     depths = _private(model, "_nodes_by_depth").values()
     return [(_private(node, "operation"), _private(node, "input_tensors")) for nodes in depths for node in nodes]
 
 
 def operation_of(tensor: Any) -> Any:
-    """The operation of a functional model that gives `tensor`."""
+    """The operation of a functional model that computes `tensor`."""
     return _private(_private(tensor, "_keras_history"), "operation")
 
 
@@ -75,11 +75,11 @@ def keeps_compile_arguments(model: Any) -> bool:
 
 
 def compile_arguments(model: Any) -> dict[str, Any]:
-    """What ``keras.Model.compile`` was given; the model's own dictionary."""
+    """The arguments of ``keras.Model.compile``, as the dictionary that the model itself uses."""
     arguments: dict[str, Any] = _private(_private(model, "_compile_config"), "config")
     return arguments
 
 
 def trained_variables(optimizer: Any) -> list[Any]:
-    """The variables of models for which the optimizer was built."""
+    """The variables for which the optimizer was built."""
     return list(_private(optimizer, "_trainable_variables"))

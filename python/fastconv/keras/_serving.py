@@ -1,4 +1,4 @@
-"""What all layers share: whether our kernels can compute a call, how they do, and what to say where they can't."""
+"""Code that all layers share: whether fastconv's kernels can compute a call, and how to call them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HALF = (tf.float16, tf.bfloat16)
 
 @cache
 def _warn_once(reason: str) -> None:
-    warnings.warn(f"fastconv.keras: {reason}, so Keras's own ops compute", stacklevel=5)
+    warnings.warn(f"fastconv.keras: {reason}, so the layers use Keras's own ops", stacklevel=5)
 
 
 @cache
@@ -29,7 +29,7 @@ def _sees_gpu() -> bool:
 
 
 def serves(inputs: Any, rank: int = 4) -> bool:
-    """Whether fastconv's kernels can compute a layer of these inputs."""
+    """Whether fastconv's kernels can compute a layer on these inputs."""
     if not tf.is_tensor(inputs) or not hasattr(inputs, "shape") or inputs.shape.rank != rank:
         return False
     if inputs.dtype not in (tf.float32, tf.float64, *_HALF):
@@ -42,21 +42,22 @@ def serves(inputs: Any, rank: int = 4) -> bool:
 
 
 def in_float32(value: Any) -> tf.Tensor:
-    """A tensor whose half type is widened; others stay.
+    """`value` as a tensor. A half type is cast to float32, other types are kept.
 
-    Our kernels sum half types in float32, and a layer rounds its result once. TensorFlow's own ops sum float16, and
-    bfloat16 where oneDNN does not compute it, in the half type itself: several times as slow, and off by several units
-    of the last place. For the exceptions see `why_stock`.
+    fastconv's kernels sum half types in float32, and a layer rounds its result once. TensorFlow's own ops sum in the
+    half type: float16 always, and bfloat16 if oneDNN does not compute it. That is several times as slow, and off by
+    several units in the last place. `why_stock` lists the exceptions.
     """
     tensor = tf.convert_to_tensor(value)
     return tf.cast(tensor, tf.float32) if tensor.dtype in _HALF else tensor
 
 
 def why_stock(layer: Any) -> str | None:
-    """Why TensorFlow's own op computes `layer`, ours or Keras's, built or not; None where fastconv's kernels do.
+    """Why `layer` calls TensorFlow's own op, or None if it runs on fastconv's kernels.
 
-    In bfloat16 and channels_last, where oneDNN has instructions of the CPU for it and sums in float32: the kinds of
-    convolution that were measured to be faster so (docs/keras.md has the figures).
+    TensorFlow's op is used for the kinds of convolution for which it was measured to be faster (docs/keras.md has the
+    figures). This applies to bfloat16 and channels_last, if oneDNN uses the CPU's instructions for bfloat16 and sums in
+    float32. `layer` may be fastconv's or Keras's, built or not.
     """
     kind = _faster_in_bfloat16(layer)
     if kind is None or layer.compute_dtype != "bfloat16" or layer.data_format != "channels_last":
@@ -65,18 +66,22 @@ def why_stock(layer: Any) -> str | None:
 
 
 def calls_stock(layer: Any, inputs: tf.Tensor) -> bool:
-    """Whether a layer of ours calls TensorFlow's op for these inputs."""
-    # oneDNN's convolution of no images has as many channels as its input.
+    """Whether a layer of fastconv calls TensorFlow's op for these inputs."""
+    # For an empty batch, oneDNN's output has as many channels as its input.
     return bool(inputs.dtype == tf.bfloat16 and inputs.shape[0] != 0 and why_stock(layer))
 
 
 def _faster_in_bfloat16(layer: Any) -> str | None:
-    """The kind of convolution, if TensorFlow's op may be the faster one in bfloat16.
+    """The kind of convolution, if TensorFlow's op may be faster in bfloat16. Otherwise None.
 
-    Not 1 x 1 convolutions of other strides: their gradient of the filters writes beyond its memory (TensorFlow 2.16 to
-    2.21). Not depthwise convolutions with other windows or strides, whose gradients take oneDNN up to five times as
-    long as ours; nor 3 x 3 convolutions, where ours are faster. Nor max-pools: TensorFlow's takes 0.7 times as long,
-    but loses every NaN, and sums the gradients of overlapping windows in bfloat16.
+    These kinds are left out:
+
+    - 1 x 1 convolutions with other strides. oneDNN's filter gradient writes beyond its memory (in TensorFlow 2.16 to
+      2.21).
+    - Depthwise convolutions with other windows or strides. oneDNN's gradients take up to five times as long as ours.
+    - 3 x 3 convolutions. Ours are faster.
+    - Max-pools. TensorFlow's take 0.7 times as long, but they lose every NaN and sum the gradients of overlapping
+      windows in bfloat16.
     """
     layers = keras.layers
     if isinstance(layer, (layers.Conv1D, layers.Conv2D)):
@@ -92,21 +97,22 @@ def _faster_in_bfloat16(layer: Any) -> str | None:
 
 @cache
 def _onednn_has_bfloat16() -> bool:
-    """Whether TensorFlow computes bfloat16 with the CPU's instructions for it, and sums in float32.
+    """Whether TensorFlow uses the CPU's instructions for bfloat16, and sums in float32.
 
-    Without these instructions, oneDNN emulates them and takes 1.4 to 2.3 times as long as our kernels. Without oneDNN
-    TensorFlow sums in bfloat16, which does not get past 256 by steps of 1, and is far slower.
+    On CPUs without these instructions, oneDNN emulates them and takes 1.4 to 2.3 times as long as our kernels. Without
+    oneDNN, TensorFlow sums in bfloat16. That is far slower, and a sum of ones never exceeds 256.
     """
     if not _cpu_has_bfloat16():
         return False
     try:
         with tf.init_scope(), tf.device("CPU"):
             dense = tf.nn.conv2d(_ones(1, 1, 1, 4096), _ones(1, 1, 4096, 16), 1, "VALID")
-            # 256 and eight times 1, in each place of the window: not larger windows, on which TensorFlow 2.16 crashes.
+            # Each window has 256 once and 1 eight times, with the 256 in each position. TensorFlow 2.16 crashes on
+            # larger windows.
             windows = tf.repeat(tf.reshape(1 + 255 * tf.eye(9, dtype=tf.bfloat16), (9, 3, 3, 1)), 16, axis=3)
             depthwise = tf.nn.depthwise_conv2d(windows, _ones(3, 3, 16, 1), (1, 1, 1, 1), "VALID")
             return bool(tf.reduce_all(dense == 4096)) and bool(tf.reduce_all(depthwise == 264))
-    except tf.errors.OpError:  # as where ONEDNN_MAX_CPU_ISA keeps oneDNN from bfloat16
+    except tf.errors.OpError:  # for example if ONEDNN_MAX_CPU_ISA keeps oneDNN from using bfloat16
         return False
 
 
@@ -115,7 +121,7 @@ def _ones(*shape: int) -> tf.Tensor:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16, as all do that have AMX."""
+    """Whether the CPU has instructions for bfloat16. All CPUs with AMX have them."""
     try:
         return " avx512_bf16 " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -123,12 +129,12 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def remedy_for_converters() -> AbstractContextManager[Any]:
-    """Ops of a layer say what to do instead, where a converter to LiteRT prints those that it does not know."""
+    """A scope that adds a remedy to the attributes of a layer's ops. A converter to LiteRT prints it in its error."""
     return attribute_scope("remedy", "export fastconv.keras.restore(model)")
 
 
 def compute(inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """What `op` makes of images, in the type of a layer's inputs: signals are images of height 1."""
+    """Apply `op` to images, and cast the result to the dtype of the layer's inputs. Signals are images of height 1."""
     with remedy_for_converters():
         if inputs.shape.rank == 3:
             height = 1 if data_format == "channels_last" else 2
@@ -139,18 +145,18 @@ def compute(inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Te
 
 
 def image_filters(kernel: Any) -> tf.Tensor:
-    """Filters for `compute`'s images: those of signals get height 1."""
+    """Filters for the images of `compute`. Filters of signals get height 1."""
     filters = tf.convert_to_tensor(kernel)
     return tf.expand_dims(filters, 0) if filters.shape.rank == 3 else filters
 
 
 def image_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    """Strides, dilations, ... for `compute`'s images: those of signals are 1 along the height."""
+    """Strides, dilations, ... for the images of `compute`. For signals, they are 1 along the height."""
     return (1, *sizes) if len(sizes) == 1 else tuple(sizes)
 
 
 def _refuse_empty(inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """As Keras: an input too small for the window is a mistake in a model, if not in mathematics."""
+    """Refuse empty outputs, as Keras does. An input that is too small for the window is a mistake in the model."""
     if 0 in outputs.shape[1:] and 0 not in inputs.shape[1:]:
         raise ValueError(
             f"The layer's output would be empty: input shape {inputs.shape}, output shape {outputs.shape}. The input "
@@ -162,10 +168,10 @@ def _refuse_empty(inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 class OnCPU(keras.Layer):  # type: ignore[misc]
     @property
     def supports_jit(self) -> bool:
-        """No: XLA cannot compile the ops. "auto" then stays off it, True warns and goes on without."""
+        """False, because XLA cannot compile the ops. With "auto", Keras leaves XLA off. With True, it warns first."""
         return False
 
     @supports_jit.setter
     def supports_jit(self, value: bool) -> None:
-        """Keras's constructor says yes for every layer. It is kept for `restore`, which makes a stock layer of this."""
+        """Keep the value that Keras's constructor sets. It is used again when `restore` makes this a stock layer."""
         self.__dict__["supports_jit"] = value

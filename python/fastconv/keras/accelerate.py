@@ -1,4 +1,4 @@
-"""Models of stock layers to models of ours and back."""
+"""Replaces the layers of a model by fastconv's, and back."""
 
 from __future__ import annotations
 
@@ -8,50 +8,54 @@ import keras
 
 
 def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse: bool = False) -> Any:
-    """A model with the same weights in which each layer that fastconv serves is fastconv's.
+    """Replace the layers of a model by fastconv's, with the same weights.
 
     Parameters
     ----------
     model : keras.Model
-        Functional, sequential or subclassed, with models and layers inside. It may be compiled, and need not be built.
+        A functional, sequential or subclassed model. It may contain other models, may be compiled, and need not be
+        built.
     inplace : bool
-        Whether to change the layers of the very model, which keeps all its objects, instead of a copy. A model whose
-        config does not say how to make it again, as of many a subclassed model, can only be changed in place.
+        Whether to change the layers of `model` itself instead of making a copy. Some models cannot be copied, because
+        their config is incomplete. Many subclassed models are of this kind.
     verbose : bool
-        Whether to print what became of each layer, and why.
+        Whether to print a table of the layers, with the result for each layer and the reason.
     fuse : bool
-        Whether, in graphs (`predict`, `fit`, ``tf.function``), a `Conv2D` without activation also does the work of a
-        ``ReLU()`` or ``Activation("relu")`` right after it. Both layers stay in the model with their own outputs.
+        Whether a `Conv2D` without activation also computes a ``ReLU()`` or ``Activation("relu")`` right after it. This
+        happens in graphs (`predict`, `fit`, ``tf.function``). Both layers stay in the model with their own outputs.
 
     Returns
     -------
     keras.Model
-        A copy, compiled if `model` is, of the same state of optimizer and weights; with `inplace`, `model`.
+        A copy with the same weights. If `model` is compiled, so is the copy, and its optimizer is in the same state.
+        With ``inplace=True``, `model` itself.
 
     Raises
     ------
     TypeError
         If `model` is not a Keras model.
     ValueError
-        If it cannot be copied.
+        If `model` cannot be copied.
     ImportError
-        If Keras is a version whose models fastconv cannot change.
+        If fastconv cannot change models of this version of Keras.
+
+    See Also
+    --------
+    restore : Puts Keras's own layers back.
 
     Notes
     -----
-    A layer is replaced if it is of a class of ``keras.layers`` that `fastconv.keras.LAYERS` names: layers of your own
-    subclasses of them stay, but the layers inside your layers and models are replaced, as are those in a
-    `TimeDistributed`. Global pools stay: TensorFlow's reductions are as fast. Some layers in bfloat16 are replaced, but
-    call TensorFlow's ops, where these are faster on the CPU at hand; `verbose` tells which. Names, configs and the
-    order of layers and weights stay the same. XLA cannot compile the layers: a model compiled with
-    ``jit_compile=True`` warns and goes on without.
+    A layer is replaced if its class is a key of `fastconv.keras.LAYERS`. Instances of your own subclasses of these
+    classes are not replaced. Layers inside your own layers and models are replaced, as are those in a
+    `TimeDistributed`. Global pools are not replaced, because TensorFlow's reductions are as fast. Some layers in
+    bfloat16 are replaced but call TensorFlow's ops, if these are faster on the CPU; ``verbose=True`` shows which.
+    Names, configs and the order of layers and weights do not change. XLA cannot compile the layers. For a model
+    compiled with ``jit_compile=True``, Keras warns and continues without XLA.
 
     On two cores of an AVX-512 CPU, fusing made the pair of layers 1.02 to 1.3 times as fast in inference (six shapes,
-    1.11 in the geometric mean) and 1.04 times in training. Convolution and pooling are not fused: after a 3 x 3
-    convolution of 32 channels or more, all of the pool took less than 10 % of the time. Nor is batch normalisation
-    folded into convolutions: that would be another model to train.
-
-    `restore` is the way back.
+    1.11 in the geometric mean) and 1.04 times as fast in training. Convolution and pooling are not fused: after a 3 x 3
+    convolution of 32 channels or more, the pooling took less than 10 % of the time. Batch normalisation is not folded
+    into convolutions, because that would be right for inference only.
     """
     _check_model(model)
     from fastconv.keras import _conversion  # here, as it needs private names of Keras
@@ -60,26 +64,26 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
 
 
 def restore(model: Any) -> Any:
-    """A model with the same weights in Keras's own layers, for processes without fastconv.
+    """Replace fastconv's layers by Keras's own, with the same weights. Processes without fastconv can use the result.
 
     Parameters
     ----------
     model : keras.Model
-        Any that has fastconv's layers, also if `accelerate` did not make it.
+        Any model with fastconv's layers. `accelerate` need not have made it.
 
     Returns
     -------
     keras.Model
-        A copy, compiled as `model` is; `model` itself if it was accelerated in place.
+        A copy, compiled if `model` is. If `model` was accelerated in place, `model` itself.
 
     Raises
     ------
     TypeError
         If `model` is not a Keras model.
     ValueError
-        If it cannot be copied.
+        If `model` cannot be copied.
     ImportError
-        If Keras is a version whose models fastconv cannot change.
+        If fastconv cannot change models of this version of Keras.
     """
     _check_model(model)
     from fastconv.keras import _conversion  # here, as it needs private names of Keras

@@ -21,7 +21,7 @@ from fastconv.keras._serving import (
 
 
 class _Convolution(OnCPU):
-    """A layer whose op adds the bias and applies a ReLU on the way; other activations follow, as in Keras's own."""
+    """A layer whose op also adds the bias and applies a ReLU. Other activations are applied after it, as in Keras."""
 
     def call(self, inputs: Any) -> Any:
         if not serves(inputs, self.rank + 2):
@@ -34,7 +34,7 @@ class _Convolution(OnCPU):
     def _convolve(
         self, inputs: Any, bias: tf.Tensor | None = None, activation: str | None = None, **kernel: Any
     ) -> Any:
-        """Of images: what `_ours` makes of them on fastconv's kernels, or `_stock` by TensorFlow's op in bfloat16."""
+        """Convolve with fastconv's kernels (`_ours`), or in some cases with TensorFlow's op in bfloat16 (`_stock`)."""
 
         def stock(x: tf.Tensor) -> tf.Tensor:
             return _finish(self._stock(x, **kernel), bias, activation)
@@ -60,20 +60,20 @@ class _Convolution(OnCPU):
 def _finish(y: tf.Tensor, bias: tf.Tensor | None, activation: str | None) -> tf.Tensor:
     """Bias and ReLU after TensorFlow's op in bfloat16."""
     if bias is not None:
-        # tf.nn.bias_add is as fast, but its gradient is a sum in bfloat16; that of this sum is one in float32.
+        # tf.nn.bias_add is as fast, but its gradient is summed in bfloat16. The gradient of "+" is summed in float32.
         y = y + tf.cast(bias, y.dtype)
     return y if activation is None else tf.nn.relu(y)
 
 
 class _Dense(_Convolution):
-    """`Conv1D` and `Conv2D`: all channels of a group with each other."""
+    """`Conv1D` and `Conv2D`."""
 
     def _ours(self, x: tf.Tensor, bias: tf.Tensor | None, activation: str | None, kernel: Any = None) -> tf.Tensor:
         filters = in_float32(image_filters(self.kernel if kernel is None else kernel))
         return ops.conv2d(x, filters, bias=bias, activation=activation, **self._geometry())
 
     def _stock(self, x: tf.Tensor, kernel: Any = None) -> tf.Tensor:
-        # A 1 x 1 window needs no padding, nor has it anything to dilate.
+        # Padding and dilation have no effect on a 1 x 1 window.
         filters = image_filters(self.kernel if kernel is None else kernel)
         return tf.nn.conv2d(x, tf.cast(filters, x.dtype), 1, "VALID")
 
@@ -107,7 +107,7 @@ class _Transposed(_Convolution):
         data_format = FORMATS[self.data_format]
         static = self._output_sizes(x.shape.as_list())
         sizes = static
-        if None in static:  # Keras computes sizes of tensors, too
+        if None in static:  # Keras's rule also takes scalar tensors
             known = zip(x.shape.as_list(), tf.unstack(tf.shape(x)), strict=True)
             sizes = self._output_sizes([size if number is None else number for number, size in known])
         y = ops.conv2d_transpose(x, filters, sizes, **self._geometry())
@@ -117,7 +117,7 @@ class _Transposed(_Convolution):
         return y
 
     def _output_sizes(self, sizes: list[Any]) -> list[Any]:
-        """Of images: Keras's rule for signals knows of no height."""
+        """The sizes of the output images. Keras's rule for signals has no height, so it is taken out and put back."""
         if self.rank == 2:
             return list(self.compute_output_shape(sizes))
         height = 1 if self.data_format == "channels_last" else 2
@@ -127,16 +127,16 @@ class _Transposed(_Convolution):
 
 @keras.saving.register_keras_serializable("fastconv")
 class Conv1D(_Dense, keras.layers.Conv1D):  # type: ignore[misc]
-    """``keras.layers.Conv1D`` on fastconv's kernels, with bias and ReLU fused; same arguments, "causal" included."""
+    """``keras.layers.Conv1D`` on fastconv's kernels, with bias and ReLU fused. The arguments are the same."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class Conv2D(_Dense, keras.layers.Conv2D):  # type: ignore[misc]
     """``keras.layers.Conv2D`` on fastconv's kernels, with bias and ReLU fused.
 
-    All arguments, weights and errors are those of ``keras.layers.Conv2D``, ``data_format="channels_first"`` and groups
-    included, which TensorFlow's CPU kernels lack. Other activations than ReLU are applied as in the stock layer. A
-    subclass may override `convolution_op` or `call`, as with the stock layer.
+    All arguments, weights and errors are those of ``keras.layers.Conv2D``. ``data_format="channels_first"`` and groups
+    also work, which TensorFlow's CPU kernels do not support. Activations other than ReLU are applied as in the stock
+    layer. A subclass may override `convolution_op` or `call`, as with the stock layer.
     """
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
@@ -145,46 +145,46 @@ class Conv2D(_Dense, keras.layers.Conv2D):  # type: ignore[misc]
         return self._convolve(inputs, kernel=kernel)
 
     def call(self, inputs: Any) -> Any:
-        # A subclass, or an instance, may have a convolution_op of its own.
+        # A subclass or an instance may override convolution_op.
         own = getattr(self.convolution_op, "__func__", None) is Conv2D.convolution_op
         return super().call(inputs) if own else keras.layers.Conv2D.call(self, inputs)
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class DepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):  # type: ignore[misc]
-    """``keras.layers.DepthwiseConv1D`` on fastconv's kernels, with bias and ReLU fused; same arguments."""
+    """``keras.layers.DepthwiseConv1D`` on fastconv's kernels, with bias and ReLU fused. The arguments are the same."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class DepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):  # type: ignore[misc]
-    """``keras.layers.DepthwiseConv2D`` on fastconv's kernels, with bias and ReLU fused; same arguments.
+    """``keras.layers.DepthwiseConv2D`` on fastconv's kernels, with bias and ReLU fused. The arguments are the same.
 
-    Strides may differ along height and width, which TensorFlow's kernels refuse.
+    The strides along height and width may differ. TensorFlow's kernels refuse that.
     """
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class SeparableConv1D(_Separable, keras.layers.SeparableConv1D):  # type: ignore[misc]
-    """``keras.layers.SeparableConv1D`` on fastconv's kernels, with bias and ReLU fused; same arguments."""
+    """``keras.layers.SeparableConv1D`` on fastconv's kernels, with bias and ReLU fused. The arguments are the same."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class SeparableConv2D(_Separable, keras.layers.SeparableConv2D):  # type: ignore[misc]
-    """``keras.layers.SeparableConv2D`` on fastconv's kernels, with bias and ReLU fused; same arguments.
+    """``keras.layers.SeparableConv2D`` on fastconv's kernels, with bias and ReLU fused. The arguments are the same.
 
-    Strides may differ along height and width, which TensorFlow's kernels refuse.
+    The strides along height and width may differ. TensorFlow's kernels refuse that.
     """
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class Conv1DTranspose(_Transposed, keras.layers.Conv1DTranspose):  # type: ignore[misc]
-    """``keras.layers.Conv1DTranspose`` on fastconv's kernels; same arguments."""
+    """``keras.layers.Conv1DTranspose`` on fastconv's kernels. The arguments are the same."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class Conv2DTranspose(_Transposed, keras.layers.Conv2DTranspose):  # type: ignore[misc]
-    """``keras.layers.Conv2DTranspose`` on fastconv's kernels; same arguments.
+    """``keras.layers.Conv2DTranspose`` on fastconv's kernels. The arguments are the same.
 
-    As in Keras on TensorFlow, an `output_padding` is an error where the output is of a size that the convolution would
-    not lead back from.
+    As in Keras on TensorFlow, an `output_padding` is an error if a convolution of the output would not give the size of
+    the input.
     """

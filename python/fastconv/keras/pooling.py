@@ -26,44 +26,45 @@ class _Pooling(OnCPU):
 
 @keras.saving.register_keras_serializable("fastconv")
 class MaxPooling1D(_Pooling, keras.layers.MaxPooling1D):  # type: ignore[misc]
-    """``keras.layers.MaxPooling1D`` on fastconv's kernels; same arguments. A NaN in a window makes its output NaN."""
+    """``keras.layers.MaxPooling1D`` on fastconv's kernels. A NaN in a window makes its output NaN."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class MaxPooling2D(_Pooling, keras.layers.MaxPooling2D):  # type: ignore[misc]
-    """``keras.layers.MaxPooling2D`` on fastconv's kernels; same arguments. A NaN in a window makes its output NaN."""
+    """``keras.layers.MaxPooling2D`` on fastconv's kernels. A NaN in a window makes its output NaN."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class AveragePooling1D(_Pooling, keras.layers.AveragePooling1D):  # type: ignore[misc]
-    """``keras.layers.AveragePooling1D`` on fastconv's kernels; same arguments. The mean does not count padding."""
+    """``keras.layers.AveragePooling1D`` on fastconv's kernels. The mean does not count padding."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class AveragePooling2D(_Pooling, keras.layers.AveragePooling2D):  # type: ignore[misc]
-    """``keras.layers.AveragePooling2D`` on fastconv's kernels; same arguments. The mean does not count padding."""
+    """``keras.layers.AveragePooling2D`` on fastconv's kernels. The mean does not count padding."""
 
 
-# Global pooling is one reduction: TensorFlow's is as fast as a window of the input's size, or faster, in both data
-# formats, passes NaN on, sums half types in float32 and compiles with XLA. Hence Keras's own layers, but for one case.
+# Global pooling is one reduction. In both data formats, TensorFlow's is at least as fast as fastconv's pooling with a
+# window of the input's size. It keeps NaN, sums half types in float32 and compiles with XLA. These layers are therefore
+# Keras's own, with one exception.
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class GlobalMaxPooling1D(keras.layers.GlobalMaxPooling1D):  # type: ignore[misc]
-    """``keras.layers.GlobalMaxPooling1D`` itself, whose reduction is as fast, and passes NaN on."""
+    """Same as ``keras.layers.GlobalMaxPooling1D``, whose reduction is as fast as fastconv's kernels and keeps NaN."""
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class GlobalMaxPooling2D(keras.layers.GlobalMaxPooling2D):  # type: ignore[misc]
-    """``keras.layers.GlobalMaxPooling2D`` itself, whose reduction is as fast, and passes NaN on.
+    """Same as ``keras.layers.GlobalMaxPooling2D``, whose reduction is as fast as fastconv's kernels and keeps NaN.
 
-    Its gradient is shared by equal maxima, where that of `MaxPooling2D` goes to the first.
+    Equal maxima share the gradient. In `MaxPooling2D`, the first of them gets all of it.
     """
 
 
 @keras.saving.register_keras_serializable("fastconv")
 class GlobalAveragePooling1D(keras.layers.GlobalAveragePooling1D):  # type: ignore[misc]
-    """``keras.layers.GlobalAveragePooling1D`` itself, but half types under a mask are summed in float32, too."""
+    """Same as ``keras.layers.GlobalAveragePooling1D``, but half types with a mask are summed in float32, too."""
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None or not tf.is_tensor(inputs):
@@ -73,4 +74,4 @@ class GlobalAveragePooling1D(keras.layers.GlobalAveragePooling1D):  # type: igno
 
 @keras.saving.register_keras_serializable("fastconv")
 class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):  # type: ignore[misc]
-    """``keras.layers.GlobalAveragePooling2D`` itself, whose reduction is as fast."""
+    """Same as ``keras.layers.GlobalAveragePooling2D``, whose reduction is as fast as fastconv's kernels."""

@@ -1,4 +1,4 @@
-"""LeNet-5 on MNIST, as ``fastconv lenet`` trains it: the digits here, the model in `fastconv.lenet.model`."""
+"""LeNet-5 on MNIST, as ``fastconv lenet`` trains it. The model is in `fastconv.lenet.model`."""
 
 from fastconv.lenet.data import Digits, load_digits
 

@@ -1,4 +1,4 @@
-"""The import of Keras and TensorFlow, without what TensorFlow logs meanwhile."""
+"""Imports Keras and TensorFlow without TensorFlow's log messages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _SILENT = "3"  # fatal errors only
 
 
 def silence_tensorflow() -> None:
-    """Have TensorFlow log nothing, unless the user has set the level. Call it before TensorFlow is imported."""
+    """Silence TensorFlow's log, unless the user has set its level. Call this before TensorFlow is imported."""
     os.environ.setdefault(_VARIABLE, _SILENT)
 
 
 def import_keras() -> ModuleType:
     """Import Keras, and TensorFlow with it.
 
-    While it is imported, TensorFlow does not know its log level yet and logs everything. If nothing shall be logged,
-    standard error is therefore held back until the import is over.
+    TensorFlow logs some messages before it reads its log level. If its log is silenced, standard error is therefore
+    held back during the import.
     """
     if "keras" in sys.modules or os.environ.get(_VARIABLE) != _SILENT:
         return importlib.import_module("keras")

@@ -1,4 +1,4 @@
-"""What ``fastconv lenet`` does, step by step."""
+"""The steps of ``fastconv lenet``."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, test and write what the options of ``fastconv lenet`` ask for.
+    """Train and test a model and write the results, following the options of ``fastconv lenet``.
 
     Raises
     ------
     ValueError, ImportError
-        With a message for the user; before the training, wherever that can be known.
+        With a message for the user. If possible, errors are found before the training.
     """
     silence_tensorflow()
     _check_packages(options)
-    # TensorFlow's import takes seconds. What can be checked without it is checked first.
+    # Importing TensorFlow takes seconds. Checks that do not need it come first.
     from fastconv.lenet.output import COMPARE_FILES, FILES, check_out
 
     if options.compare and (options.profile or options.layers == "keras"):
-        raise ValueError("--compare trains on both kinds of layers: leave out --profile and --layers")
+        raise ValueError("--compare trains on both kinds of layers; leave out --profile and --layers")
     if options.epochs is None:
         options.epochs = 3 if options.compare else 50
     if options.force and options.out is None:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit > available:
         raise ValueError(f"--limit {options.limit}: there are only {available} training images ({digits.source})")
     if options.limit is None and available < 6:
-        raise ValueError(f"{available} training images are too few, it takes 6 ({digits.source})")
+        raise ValueError(f"{available} training images are too few; at least 6 are needed ({digits.source})")
     print(f"data: {digits.source}")
 
     import_keras()
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     split = split_digits(digits, options.seed, options.limit)
     sizes = (
         f"{len(split.train[0]):,} images for training, {len(split.validation[0]):,} for validation, "
-        f"{len(split.test[0]):,} for the test"
+        f"{len(split.test[0]):,} for testing"
     )
     if options.compare:
         print(sizes)
@@ -74,9 +74,9 @@ def run(options: argparse.Namespace) -> None:
     result = train(model, split, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
     if options.out is not None:
         _write(options, model, split, result)
-        print(f"written to {options.out}: model, history, metrics and pictures")
+        print(f"Model, history, metrics and pictures are in {options.out}.")
     else:
-        print("nothing was written; --out DIR keeps model, history, metrics and pictures")
+        print("The results were not saved. --out DIR saves the model, history, metrics and pictures.")
     print(f"test accuracy {result.test_accuracy:.4f}  loss {result.test_loss:.4f}")
 
 
@@ -106,7 +106,7 @@ def _compare(options: argparse.Namespace, split: Split) -> None:
                 "compare.json": lambda path: write_metrics(path, metrics),
             },
         )
-        print(f"written to {options.out}: the picture and the figures")
+        print(f"The picture and the numbers are in {options.out}.")
     print_comparison(runs)
     require_same_accuracy(runs, len(split.test[0]))
 

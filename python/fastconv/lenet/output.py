@@ -1,4 +1,4 @@
-"""The folder of `--out`. It is checked before the training and filled after it; no file of the user is lost."""
+"""The folder of `--out`. It is checked before the training and filled after it. No file of the user is lost."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ COMPARE_FILES = ("compare.png", "compare.json")
 
 
 def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> None:
-    """Raise ValueError unless the results can go to `directory` later; makes nothing.
+    """Raise ValueError unless the results can be written to `directory` later. This function writes nothing.
 
     Parameters
     ----------
     directory : Path
-        Not there yet, or an empty folder, or, with `force`, any folder: then its files of our names will be replaced
-        and all others stay.
+        A folder that does not exist yet or is empty. With `force`, any folder. Files of the same names will then be
+        replaced, and others kept.
     force : bool
     names : sequence of str, optional
-        Of the files that will be written.
+        Names of the files that will be written.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> Non
         for name in names:
             if (directory / name).is_dir():
                 raise ValueError(
-                    f"--out {directory}: {name} is a folder; move it away, a file of that name is to be written"
+                    f"--out {directory}: {name} is a folder; move it away, so that a file of that name can be written"
                 )
         nearest = directory
     else:
@@ -62,24 +62,24 @@ def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> Non
 
 
 def write_all(directory: Path, force: bool, writers: dict[str, Callable[[Path], None]]) -> None:
-    """Write every file into a temporary folder inside `directory`, and only then rename them to their names.
+    """Write all files into a temporary folder inside `directory`, and then move them to `directory`.
 
-    The temporary folder is inside, because renaming needs the same file system. If something else put a file of ours
-    there during the training, the results stay in the temporary folder.
+    The temporary folder is inside, because renaming needs the same file system. If another process has created one of
+    the files during the training, the results stay in the temporary folder.
 
     Parameters
     ----------
     directory : Path
-        Passed `check_out`.
+        A folder that `check_out` has accepted.
     force : bool
-        Replace files of the same names.
+        Whether to replace files of the same names.
     writers : dict of str to callable
-        File name, and what writes it at a path.
+        For each file name, a function that writes the file to a path.
 
     Raises
     ------
     ValueError
-        If writing failed; all files of before are then as they were.
+        If writing failed. Existing files are then unchanged.
     """
     temporary: Path | None = None
     keep = False
@@ -111,6 +111,6 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Write the figures as JSON; what is not finite (a training that diverged) as null, which JSON has."""
+    """Write the metrics as JSON. Numbers that are not finite, as after a training that diverged, become null."""
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
     path.write_text(json.dumps(finite, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What each layer costs, measured alone: forward, and backward (its gradient)."""
+"""Measures the time of each layer alone: forward, and backward (its gradients)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WARM_UP = 3
 
 
 class LayerCost(NamedTuple):
-    """One line of the table; GFLOP/s is None where a layer multiplies nothing."""
+    """One line of the table. GFLOP/s is None if a layer multiplies nothing."""
 
     name: str
     output: str
@@ -30,20 +30,21 @@ class LayerCost(NamedTuple):
 
 
 def profile(model: Any, images: np.ndarray, seed: int = 1) -> list[LayerCost]:
-    """Time every layer of the model alone, on what it gets when the model sees these images.
+    """Time every layer of the model alone, on the inputs that it has if the model is called with these images.
 
     Parameters
     ----------
     model : keras.Sequential
     images : numpy.ndarray, (batch, 28, 28, 1), float32
     seed : int, optional
-        Of the random gradients of the outputs of each layer.
+        Seed of the random gradients with respect to the outputs.
 
     Returns
     -------
     list of LayerCost
-        Medians. Backward is what training needs: the gradients of the layer's weights, and of its input in all layers
-        but the first; what the gradient needs of the forward pass (a dense layer's ReLU) is in its time.
+        Medians. The backward pass computes what training needs: the gradients of the layer's weights, and of its input
+        except in the first layer. Its time includes the part of the forward pass that the gradients need, such as a
+        dense layer's ReLU.
     """
     random = np.random.default_rng(seed)
     x = tf.constant(images)
@@ -90,7 +91,7 @@ def _median_seconds(call: Callable[[], Any]) -> float:
     seconds = []
     for _ in range(_WARM_UP + _REPETITIONS):
         began = time.perf_counter()
-        call()  # on CPUs, TensorFlow returns when the results are there
+        call()  # on CPUs, it returns once the results are computed
         seconds.append(time.perf_counter() - began)
     return median(seconds[_WARM_UP:])
 
@@ -105,7 +106,7 @@ def _flops(layer: Any, inside: tuple[int, ...], outside: tuple[int, ...]) -> int
 
 
 def _shape_formula(layer: Any, inside: tuple[int, ...], outside: tuple[int, ...]) -> str:
-    """Say the output shape, and for windows floor((size + padding - window) / stride) + 1 = output with the numbers."""
+    """The output shape, for windows with floor((size + padding - window) / stride) + 1 = output in numbers."""
     shape = f"({', '.join(map(str, outside))})" if len(outside) > 1 else str(outside[0])
     if isinstance(layer, keras.layers.Conv2D):
         window, stride = layer.kernel_size[0], layer.strides[0]

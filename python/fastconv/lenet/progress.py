@@ -1,4 +1,4 @@
-"""The progress of a training: a bar while an epoch lasts, and a line after it."""
+"""Shows the progress of a training: a bar during each epoch, and a line after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 
 def figures(row: dict[str, float]) -> str:
-    """What an epoch reached, and how long it took; short enough for a terminal of 80 columns."""
+    """The results of an epoch and its time, short enough for a terminal of 80 columns."""
     text = f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}"
     if "val_loss" in row:
         text += f"  (validation {row['val_loss']:.4f}, {row['val_accuracy']:.4f})"
@@ -19,14 +19,15 @@ def figures(row: dict[str, float]) -> str:
 
 
 class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]
-    """A callback that shows the progress. Use it in a ``with`` statement, whose end removes the bar.
+    """A callback that shows the progress. Use it in a ``with`` statement, which removes the bar at its end.
 
-    Where the output is no terminal, there is no bar: a line starts with the number of the epoch, and ends after it.
+    If the output is not a terminal, there is no bar. The number of the epoch is then printed at its start, and the
+    results at its end.
 
     Parameters
     ----------
     rows : list of dict of str to float
-        Another callback, which comes before this one, adds a row for each epoch.
+        A list to which an earlier callback adds a row after each epoch.
     """
 
     def __init__(self, rows: list[dict[str, float]]) -> None:

@@ -1,4 +1,4 @@
-"""Training: split, batches in an order that the seed gives, early stopping, Ctrl-C."""
+"""Splits the digits, makes batches in an order that follows from the seed, and trains with early stopping."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Split:
 
 @dataclass
 class Result:
-    """What the training gave: one row for each epoch, and the figures on the test images."""
+    """The results of a training: a row for each epoch, and accuracy and loss on the test images."""
 
     history: list[dict[str, float]]
     test_accuracy: float
@@ -48,7 +48,7 @@ def _prepare(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> tu
 
 
 def split_digits(digits: Digits, seed: int, limit: int | None = None) -> Split:
-    """Shuffle the training images and split them 5:1 into training and validation; the test images stay whole."""
+    """Shuffle the training images and split them 5:1 into training and validation images."""
     order = np.random.default_rng(seed).permutation(len(digits.train_images))[:limit]
     cut = len(order) - len(order) // 6
     return Split(
@@ -59,8 +59,8 @@ def split_digits(digits: Digits, seed: int, limit: int | None = None) -> Split:
 
 
 def batches(images: Images, labels: Images, batch_size: int, seed: int) -> Any:
-    """A dataset that gives the images in a new order in each pass. The order follows from the seed alone."""
-    # Its own stream, so that it repeats nothing of what the split drew from the same seed.
+    """A dataset of batches, with a new order of the images in each pass. The order depends only on the seed."""
+    # A separate random stream: `split_digits` has already used the stream of `seed`.
     random = np.random.default_rng([seed, 1])
     steps = -(-len(images) // batch_size)
 
@@ -79,10 +79,10 @@ def batches(images: Images, labels: Images, batch_size: int, seed: int) -> Any:
 
 
 class Watch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps one row for each finished epoch, and ends the training between two batches after Ctrl-C.
+    """Collects a row for each epoch. After Ctrl-C, ends the training at the end of a batch.
 
-    A KeyboardInterrupt could hit TensorFlow in the middle of a call. The first Ctrl-C therefore only sets a flag; the
-    second one raises KeyboardInterrupt at once.
+    A KeyboardInterrupt in the middle of a call could break TensorFlow. The first Ctrl-C therefore only sets a flag. The
+    second raises KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:
@@ -116,8 +116,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
 def ctrl_c_waits() -> Iterator[None]:
     """Delay a Ctrl-C until the end of the context. A second one interrupts at once.
 
-    Use it while models are built, which takes a second. There, a KeyboardInterrupt may be raised in a callback of the
-    garbage collector, where Python ignores it, or crash TensorFlow.
+    Use it while models are built, which takes a second. At that time, a KeyboardInterrupt may crash TensorFlow. It may
+    also be raised in a callback of the garbage collector, where Python ignores it.
     """
     watch = Watch()
     before = signal.signal(signal.SIGINT, watch.handle)
@@ -130,20 +130,20 @@ def ctrl_c_waits() -> Iterator[None]:
 
 
 def train(model: Any, split: Split, *, epochs: int, batch_size: int, seed: int) -> Result:
-    """Train a compiled model until the validation loss has not improved for three epochs, and test the best weights.
+    """Train a compiled model, and test its best weights. Stop if the validation loss has not improved for 3 epochs.
 
     Ctrl-C ends the training early and keeps the best weights so far.
 
     Parameters
     ----------
     model : keras.Model
-        Compiled; holds the best weights afterwards.
+        A compiled model. Afterwards, it has the best weights.
     split : Split
     epochs : int
-        At most so many.
+        The largest number of epochs.
     batch_size : int
     seed : int
-        Of the order of the images.
+        Seed of the order of the images.
 
     Returns
     -------
@@ -167,14 +167,15 @@ def train(model: Any, split: Split, *, epochs: int, batch_size: int, seed: int) 
                 validation_batch_size=batch_size,
                 verbose=0,
                 callbacks=[watch, progress, stopping],
-                shuffle=False,  # the dataset does
+                shuffle=False,  # the dataset shuffles
             )
     except KeyboardInterrupt:
         if stopping.best_weights is None:
             raise
     finally:
         signal.signal(signal.SIGINT, before)
-    # Keras restores them after early stopping, but not after Ctrl-C, and some versions not after the last epoch.
+    # Keras restores the best weights after early stopping, but not after Ctrl-C. Some versions of Keras do not restore
+    # them after the last epoch either.
     model.set_weights(stopping.best_weights)
     if watch.interrupted:
         print(f"\nCtrl-C: keeping the best weights of {len(watch.rows)} epoch{'s' if len(watch.rows) > 1 else ''}")

@@ -1,4 +1,4 @@
-"""From the arguments of Python functions to the inputs of ops."""
+"""Converts the arguments of Python functions to the inputs of ops."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fastconv.tensorflow._tensorflow_internals import is_for_xla
 
 @cache
 def _limit_threads() -> None:
-    """Use no more threads than TensorFlow was told to. TensorFlow refuses another number once there are tensors."""
+    """Use no more threads than TensorFlow's setting allows. The setting cannot change once there are tensors."""
     if threads := tf.config.threading.get_intra_op_parallelism_threads():
         _core.limit_host_threads(threads)
 
 
 def left_out(dtype: tf.DType) -> tf.Tensor:
-    """Stands for an optional input that is not given. Its rank differs from that of any valid input."""
+    """A placeholder for an optional input that is not given. No valid input has its rank."""
     return no_elements([0, 0], dtype)
 
 
@@ -34,7 +34,7 @@ def is_constant(tensor: tf.Tensor) -> bool:
 
 
 def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
-    """A tensor of shape (0, *sizes), from which an op reads the sizes. With `spatial`, they may be height and width."""
+    """A tensor of shape (0, *sizes), from which an op reads the sizes. With `spatial`, two sizes will do."""
     counts = "2 or 4" if spatial else "4"
     if sizes is None:
         raise TypeError(f"{name} must be {counts} integers, got None")
@@ -52,7 +52,7 @@ def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
     allowed = (None, 2, 4) if spatial else (None, 4)
     if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in allowed:
         raise ValueError(f"{name} must be {counts} integers, got a tensor of shape {sizes.shape}")
-    # The usual integers are not cast: the constant folding of TensorFlow 2.21 would then break other ops of the graph.
+    # int32 and int64 are not cast. Otherwise the constant folding of TensorFlow 2.21 breaks other ops of the graph.
     sizes = sizes if sizes.dtype in (tf.int32, tf.int64) else tf.cast(sizes, tf.int64)
     return tf.fill(tf.concat([tf.constant([0], sizes.dtype), sizes], 0), tf.zeros((), tf.uint8))
 
@@ -60,26 +60,26 @@ def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
 def _refuse_xla() -> None:
     if not tf.executing_eagerly() and is_for_xla(tf.compat.v1.get_default_graph()):
         raise NotImplementedError(
-            "XLA cannot compile fastconv's ops, which are compiled already. Either use tf.function without "
-            "jit_compile=True, or use the functions of tf.nn and the layers of keras.layers"
+            "XLA cannot compile fastconv's ops. Either use tf.function without jit_compile=True, or use the functions "
+            "of tf.nn and the layers of keras.layers"
         )
 
 
 def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -> tf.Tensor:
-    """`value` as a floating-point tensor, of the dtype of the call's first tensor, `other`."""
+    """`value` as a floating-point tensor. Its dtype must be that of `other`, the call's first tensor."""
     if value is None:
         raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
     hint = other[1].dtype if other else tf.float32
     if isinstance(value, (np.ndarray, np.generic)):
-        hint = None  # TensorFlow would cast it
+        hint = None  # with a hint, TensorFlow would cast it
     try:
         result = tf.convert_to_tensor(value, dtype_hint=hint)
     except (TypeError, ValueError):
         if not isinstance(value, PackedFilters):
             raise
         raise TypeError(
-            f"{name} must be a tensor of float32 or float64, got PackedFilters, which are for NumPy's functions; in a "
-            "tf.function, filters given as a NumPy array or a constant are packed once"
+            f"{name} must be a tensor of float32 or float64, got PackedFilters, which are for NumPy's functions; pass "
+            "the array of filters, which a tf.function packs once"
         ) from None
     _limit_threads()
     _refuse_xla()

@@ -1,4 +1,4 @@
-"""Geometries as numbers, which an op reads from the shape of a tensor (see cpp/include/fastconv/attributes.h)."""
+"""Encodes geometries as numbers. An op reads them from the shape of a tensor (cpp/include/fastconv/attributes.h)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import fastconv._core as _core
 
-# Where a number stands.
+# Positions of numbers in a geometry.
 _DATA_FORMAT = 1
 _CONV_DEPTHWISE = 2
 _CONV_ACTIVATION = 3
@@ -18,7 +18,7 @@ _CONV_ALGORITHM = 4
 _CONV_STRIDES = slice(6, 8)
 _POOL_BATCH_IN_ARGMAX = 2
 _POOL_HEIGHT, _POOL_WIDTH = 4, 5
-# What it can be.
+# Values of these numbers.
 _NCHW = 1
 _LINEAR, _RELU = 0, 1
 _AUTO = 0
@@ -30,7 +30,7 @@ def _eager_zeros(shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
 
 
 def no_elements(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
-    """A tensor of this shape, which has no elements. tf.fill also makes those shapes that NumPy refuses."""
+    """A tensor of this shape without elements. tf.fill also makes shapes that NumPy refuses."""
     if tf.executing_eagerly():
         return _eager_zeros(tuple(shape), dtype)
     return tf.fill(tf.constant(shape, tf.int64), tf.zeros((), dtype))
@@ -80,7 +80,7 @@ def conv_strides(geometry: tf.Tensor) -> tuple[int, int]:
 
 
 def names_algorithm(geometry: tf.Tensor) -> bool:
-    """Whether a convolution is to use an algorithm that its caller named."""
+    """Whether the caller of a convolution named an algorithm."""
     return decode(geometry)[_CONV_ALGORITHM] != _AUTO
 
 
@@ -102,7 +102,7 @@ def counts_batch_in_argmax(geometry: tf.Tensor) -> bool:
 
 
 def with_batch_in_argmax(geometry: tf.Tensor, included: bool) -> tf.Tensor:
-    """The geometry of a pooling whose argmax counts the images of the batch, or does not."""
+    """The same geometry, but with an argmax that counts from the start of the batch, or from that of each image."""
     return _with(geometry, _POOL_BATCH_IN_ARGMAX, int(included))
 
 

@@ -1,4 +1,4 @@
-"""The axis of a vectorized loop, merged into an axis that an op has."""
+"""Merges the axis of a vectorized loop into an axis of an op."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Operand(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A loop of so many iterations."""
+    """A loop with `length` iterations."""
 
     length: Size
 
     def stack(self, x: Operand) -> tf.Tensor:
-        """The tensors of all iterations, one after the other."""
+        """The tensors of all iterations, stacked along a new first axis."""
         return x.tensor if x.stacked else tf.broadcast_to(x.tensor[None], [self.length, *x.sizes])
 
     def times(self, sizes: list[Size], axis: int) -> list[Size]:
@@ -47,7 +47,7 @@ class Loop(NamedTuple):
         return [*sizes[:axis], self.length * sizes[axis], *sizes[axis + 1 :]]
 
     def fold(self, x: Operand, axis: int, groups: Size | None = None) -> tf.Tensor:
-        """The tensors of all iterations, side by side along `axis`; with groups, side by side in each group."""
+        """The tensors of all iterations, concatenated along `axis`. With groups, this is done in each group."""
         sizes, stacked = x.sizes, self.stack(x)
         if axis != BATCH or groups is not None:
             groups = 1 if groups is None else groups

@@ -29,7 +29,7 @@ try:
 except ImportError:
     record = None
 
-#: Records an operation on gradient tapes. Without it, convolutions do not compute the ReLU after them.
+#: Records operations on gradient tapes. Without it, convolutions do not compute the ReLU after them.
 tapes: Any = record
 
 #: Whether a tape records. Without it, the gradients of max-poolings are slower.
@@ -46,26 +46,26 @@ def attribute_scope(name: str, text: str) -> AbstractContextManager[Any]:
 
 
 def is_from_tape(op: Any) -> bool:
-    """Whether a tape, not ``tf.gradients``, computes the gradient of `op`. Only a tape knows which inputs need one."""
+    """Whether a tape, not ``tf.gradients``, computes the gradient of `op`. Only tapes skip unneeded gradients."""
     return hasattr(op, "skip_input_indices")
 
 
 def is_skipped(op: Any, index: int) -> bool:
-    """Whether a tape knows that the gradient with respect to an input of `op` is not needed."""
+    """Whether a tape has marked the gradient with respect to an input of `op` as not needed."""
     return index in getattr(op, "skip_input_indices", ())
 
 
 class NotVectorizable(Exception):
-    """Why an op cannot be vectorized, so that TensorFlow runs a loop."""
+    """An op cannot be vectorized. TensorFlow then runs a loop."""
 
 
-#: From an op in a loop, its inputs and the number of iterations to the stacks of its outputs. Each input is a tensor,
-#: and whether that is the stack of the tensors of all iterations.
+#: A function of an op in a loop, its inputs and the number of iterations. It returns the stacked outputs. Each input is
+#: a pair of a tensor and a flag. The flag is True for a stack of the tensors of all iterations.
 VectorizeOp = Callable[[Any, list[tuple[tf.Tensor, bool]], Any], list[tf.Tensor]]
 
 
 def register_vectorization(op_type: str, vectorize: VectorizeOp) -> None:
-    """Have `vectorize` replace the ops of a type in ``tf.vectorized_map``. Without it, TensorFlow runs a loop."""
+    """Let `vectorize` replace the ops of a type in ``tf.vectorized_map``. Without it, TensorFlow runs a loop."""
     try:
         from tensorflow.python.ops.parallel_for.pfor import ConversionNotImplementedError, RegisterPFor, wrap
     except ImportError:
@@ -84,12 +84,12 @@ def register_vectorization(op_type: str, vectorize: VectorizeOp) -> None:
             raise ConversionNotImplementedError(f"{op_type} is not vectorized: {error}") from error
         return [wrap(y, True) for y in outputs]
 
-    with suppress(AssertionError):  # fastconv was imported before, and TensorFlow keeps its registry
+    with suppress(AssertionError):  # already registered, because fastconv was imported before
         RegisterPFor(op_type)(converter)
 
 
 def register_flops(op_type: str, count: Callable[[Any], int]) -> None:
-    """Have TensorFlow's profiler count the floating-point operations of an op. Without it, it counts none."""
+    """Register the floating-point operations of an op for TensorFlow's profiler. Without this, it counts none."""
     try:
         from tensorflow.python.framework.ops import OpStats, RegisterStatistics
     except ImportError:

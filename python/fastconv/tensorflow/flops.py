@@ -1,8 +1,8 @@
-"""The floating-point operations of the ops, as TensorFlow's profiler counts those of its own.
+"""Counts the floating-point operations of the ops for TensorFlow's profiler.
 
-An op counts what TensorFlow's ops for the same task do: a fused op the sum of its parts, and a gradient of max-pooling
-the search for the maxima, which ours has done before. Depthwise gradients, which TensorFlow does not count, are counted
-as the forward pass. ReLU counts nothing, as in TensorFlow.
+The count is that of TensorFlow's ops for the same task. A fused op counts as the sum of its parts. A gradient of
+max-pooling includes the search for the maxima, although fastconv has already done it in the forward pass. A depthwise
+gradient counts as the forward pass, because TensorFlow does not count it. ReLU counts as zero, as in TensorFlow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastconv.tensorflow._tensorflow_internals import register_flops
 
 
 def _shape(tensor: tf.Tensor) -> list[int]:
-    """Raises ValueError if it is not known, by which the profiler leaves the op out."""
+    """The static shape. If it is not known, raises ValueError, and the profiler leaves the op out."""
     tensor.shape.assert_is_fully_defined()
     sizes: list[int] = tensor.shape.as_list()
     return sizes
@@ -44,7 +44,7 @@ def _forward(output: list[int], filters: list[int], geometry: tf.Tensor) -> int:
 
 
 def _backward(image: list[int], filters: list[int], output: list[int], geometry: tf.Tensor) -> int:
-    """Of the gradient of the input or of the filters: TensorFlow's estimate, which leaves out the image's borders."""
+    """TensorFlow's estimate for the gradient of the input or of the filters. It ignores the borders of the image."""
     if is_depthwise(geometry):
         return _forward(output, filters, geometry)
     vertical, horizontal = conv_strides(geometry)
@@ -53,7 +53,7 @@ def _backward(image: list[int], filters: list[int], output: list[int], geometry:
 
 
 def _bias(bias: tf.Tensor, output: list[int]) -> int:
-    return _elements(output) if bias.shape.rank == 1 else 0  # another rank means that there is none
+    return _elements(output) if bias.shape.rank == 1 else 0  # with any other rank, there is no bias
 
 
 def _bias_gradient(output: list[int], geometry: tf.Tensor) -> int:
@@ -109,7 +109,7 @@ def _max_pool2d_grad(op: Any) -> int:
 
 
 def _max_pool2d_scatter(op: Any) -> int:
-    """Nothing where a fused op has replaced it, so that nobody uses its output and TensorFlow does not run it."""
+    """Zero if a fused op has replaced the op. Its output then has no consumer, and TensorFlow does not run it."""
     return _max_pool2d_grad(op) if op.outputs[0].consumers() else 0
 
 
@@ -121,7 +121,7 @@ def _avg_pool2d_grad(op: Any) -> int:
 
 
 def _convolved(image: tf.Tensor, filters: tf.Tensor, geometry: tf.Tensor) -> list[int]:
-    """The shape between a convolution and a pooling, which an op that computes both does not give."""
+    """The shape of the convolution's output in an op that also pools it."""
     with tf.Graph().as_default():
         placeholders = [
             tf.compat.v1.placeholder(tf.float32, shape) for shape in (_shape(image), _shape(filters), [0, 0])
@@ -174,6 +174,6 @@ _COUNTS: dict[str, Callable[[Any], int]] = {
 
 
 def register() -> None:
-    """Tell TensorFlow how many operations each op takes. One that only gathers elements takes none."""
+    """Register the counts. An op that only gathers elements has none."""
     for op_type, count in _COUNTS.items():
         register_flops(op_type, count)

@@ -12,7 +12,7 @@ from fastconv.tensorflow._geometry_code import conv_geometry, encode, pool_geome
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import may_be_differentiated
 
-_MOST_TAPS = 255  # pixels of a window that FastconvMaxPool2DWithTaps can number in a byte
+_MOST_TAPS = 255  # most pixels of a window in FastconvMaxPool2DWithTaps, which stores their number in a byte
 
 
 def _conv2d(input: Any, filters: Any, geometry: Sequence[int], bias: Any) -> tf.Tensor:
@@ -68,8 +68,8 @@ def conv2d(
     input : tensor of shape (N, H, W, C), float32 or float64
         (N, C, H, W) with ``data_format="NCHW"``, which TensorFlow's own CPU kernels do not support.
     filters : tensor of shape (R, S, C/groups, K), same dtype
-        In a ``tf.function``, filters that are a constant of its graph are packed once, not in every call: a NumPy
-        array, or a ``tf.constant`` that is made in the function.
+        In a ``tf.function``, a NumPy array or a ``tf.constant`` that is made in the function is a constant of the
+        graph. Such filters are packed once, not in every call.
     strides, padding, data_format, dilations, activation, algorithm
         See `fastconv.conv2d`.
     bias : tensor of shape (K,), same dtype, optional

@@ -1,4 +1,4 @@
-"""The gradients of the ops, as TensorFlow knows them."""
+"""The gradients of the ops, registered with TensorFlow."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
 
 
 def _relu_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[tf.Tensor | None]:
-    """A gradient that passes the ReLU is in the output and in the sum of its channel."""
+    """Each gradient that passes the ReLU is an element of the output, and also a term of the sum of its channel."""
     _, features, geometry = op.inputs
     if is_nchw(geometry):
         grad_bias = tf.reshape(grad_bias, [-1, 1, 1])
@@ -137,7 +137,7 @@ def _conv2d_max_pool2d_gradient(op: Any, grad: tf.Tensor, _: Any) -> list[tf.Ten
 
 
 def _bias_gradient_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
-    """Each element of a channel has the gradient of its sum."""
+    """Each element of a channel gets the gradient of the channel's sum."""
     out_backprop, geometry = op.inputs
     if is_nchw(geometry):
         grad = tf.reshape(grad, [-1, 1, 1])
@@ -168,7 +168,7 @@ def _max_pool2d_gradient(op: Any, grad: tf.Tensor, *_: Any) -> list[tf.Tensor | 
 
 
 def _max_pool2d_grad_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
-    """The transpose of scattering to the maxima is gathering from them."""
+    """Scattering to the maxima is linear. Its transpose gathers from the maxima."""
     input, geometry = op.inputs[0], op.inputs[3]
     where = ops.fastconv_max_pool2d_with_argmax(input=input, geometry=with_batch_in_argmax(geometry, True)).argmax
     values = tf.transpose(grad, [0, 2, 3, 1]) if is_nchw(geometry) else grad  # argmax numbers the elements of NHWC
@@ -185,7 +185,7 @@ def _avg_pool2d_grad_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None
 
 
 def register() -> None:
-    """Tell TensorFlow the gradient of each op."""
+    """Register the gradient of each op."""
     for op, gradient in {
         "FastconvConv2D": _conv2d_gradient,
         "FastconvConv2DBackpropInput": _backprop_input_gradient,
@@ -207,5 +207,5 @@ def register() -> None:
     }.items():
         try:
             tf.RegisterGradient(op)(gradient)
-        except KeyError:  # this module was imported before, and TensorFlow has kept the registrations
+        except KeyError:  # already registered, because this module was imported before
             return

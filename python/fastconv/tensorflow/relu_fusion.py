@@ -1,7 +1,7 @@
 """A ReLU after a convolution, computed by the convolution.
 
-In a graph, a tensor knows the op that computes it. If that op is a convolution, a second convolution of the same inputs
-computes the ReLU as well. The first convolution stays for everything else that uses its output. If nothing does,
+Each tensor of a graph has an attribute for the op that computes it. If this op is a convolution, a second convolution
+of the same inputs computes the ReLU as well. The first convolution stays in the graph. If nothing else uses its output,
 TensorFlow does not run it. Gradients pass through the output of the first convolution, as those of any ReLU do.
 """
 
@@ -55,7 +55,7 @@ def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
 
 
 def _convolution_of(features: Any) -> Any:
-    """The convolution that computes a tensor of the graph that is being built, if it is one without a ReLU."""
+    """The convolution without a ReLU that computes a tensor of the graph being built. None if there is none."""
     if not _is_symbolic(features) or features.graph is not tf.compat.v1.get_default_graph():
         return None
     op = features.op

@@ -1,13 +1,13 @@
-"""The ops in ``tf.vectorized_map`` and ``GradientTape.jacobian``: one call for all iterations of the loop.
+"""Vectorizes the ops in ``tf.vectorized_map`` and ``GradientTape.jacobian``: one call for all iterations of the loop.
 
-TensorFlow replaces such a loop by ops on stacks: tensors with the loop's axis in front, of length n. Here, that axis
-becomes part of an axis that the op has:
+TensorFlow replaces such a loop by ops on stacks. A stack is a tensor with the loop's axis, of length n, in front. This
+module merges that axis into an axis of the op:
 
-- of the batch, if all iterations share the filters: an input (n, N, H, W, C) is n*N images;
-- of the filters, if they share the input of a convolution: they are n*K filters;
-- of the channels otherwise: input (N, H, W, n*C) and filters (R, S, C, n*K) are a convolution of n groups.
+- into the batch, if all iterations share the filters. The input (n, N, H, W, C) becomes n*N images.
+- into the filters, if all iterations share the input of a convolution. There are n*K filters then.
+- into the channels otherwise. Input (N, H, W, n*C) and filters (R, S, C, n*K) form a convolution with n groups.
 
-Where none of these serves, TensorFlow runs a loop.
+If none of these is possible, TensorFlow runs a loop.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def _given(bias: Operand) -> bool:
     return len(bias.sizes) == 1
 
 
-# ---- What an op takes the sizes from --------------------------------------------------------------------------------
+# ---- Inputs that only lend their sizes ------------------------------------------------------------------------------
 
 
 def _image_sizes(like: Operand, dy: Operand, filters: Operand, geometry: tf.Tensor) -> list[Size]:
-    """The sizes of the images that a transposed convolution gives, from its input `like`."""
+    """The sizes of the output images of a transposed convolution, from its input `like`."""
     sizes = _lent_sizes(like)
     if len(sizes) == 4:
         return sizes
@@ -56,7 +56,7 @@ def _image_sizes(like: Operand, dy: Operand, filters: Operand, geometry: tf.Tens
 
 
 def _lent_sizes(like: Operand) -> list[Size]:
-    """Those of the shape, or if it is one that only lends sizes, those after its zero."""
+    """The sizes that `like` lends: its whole shape, or what follows the leading zero of `lent_shape`."""
     sizes = like.sizes
     return sizes if len(sizes) == 4 else sizes[1:]
 
@@ -65,13 +65,13 @@ def _lent_sizes(like: Operand) -> list[Size]:
 
 
 class _Folding(NamedTuple):
-    """Where the loop's axis goes if iterations differ in the filters."""
+    """The axes into which the loop's axis is merged if the iterations have different filters."""
 
-    channels: int  # the axis of an image's channels
-    filters: int  # the axis of the filters that grows
+    channels: int  # the axis of the channels of an image
+    filters: int  # the axis of the filters, into which the loop's axis is merged
     shares_input: bool
-    filter_groups: Size | None = None  # the parts of that axis in each of which all iterations have a share
-    output_groups: Size | None = None  # the same of the output's channels
+    filter_groups: Size | None = None  # groups of this axis; each contains a part of every iteration
+    output_groups: Size | None = None  # groups of the output's channels, likewise
 
     def input(self, loop: Loop, x: Operand) -> tf.Tensor:
         return x.tensor if self.shares_input else loop.fold(x, self.channels)
@@ -79,7 +79,7 @@ class _Folding(NamedTuple):
 
 def _folding(x: Operand, filter_sizes: list[Size], geometry: tf.Tensor) -> _Folding:
     if names_algorithm(geometry):
-        raise NotVectorizable("the algorithm that the call names may not serve a convolution of more channels")
+        raise NotVectorizable("the named algorithm may not support a convolution with more channels")
     channels, depthwise = _channel_axis(geometry), is_depthwise(geometry)
     if x.stacked:
         return _Folding(channels, 2 if depthwise else 3, shares_input=False)
@@ -153,7 +153,7 @@ def _backprop_filter_bias(loop: Loop, x: Operand, like: Operand, dy: Operand, ge
 def _folded_filter_gradient(
     loop: Loop, x: Operand, like: Operand, dy: Operand, geometry: tf.Tensor
 ) -> tuple[_Folding, list[Size], dict[str, tf.Tensor]]:
-    """How to fold, the sizes of the filters in one iteration, and the tensors that the op takes."""
+    """The folding, the sizes of the filters in one iteration, and the folded inputs of the op."""
     sizes = _lent_sizes(like)
     folding = _folding(x, sizes, geometry)
     folded = {
@@ -183,7 +183,7 @@ def _relu_bias_grad(loop: Loop, gradients: Operand, features: Operand, geometry:
 
 
 def _by_batch(op: Callable[..., Any], *names: str) -> Callable[..., list[tf.Tensor]]:
-    """Of an op with these inputs, each of which has a batch."""
+    """The vectorization of an op whose inputs all have a batch axis."""
 
     def vectorized(loop: Loop, *operands: Any) -> list[tf.Tensor]:
         *inputs, geometry = operands
@@ -196,7 +196,7 @@ def _by_batch(op: Callable[..., Any], *names: str) -> Callable[..., list[tf.Tens
 
 
 def _by_batch_like(op: Callable[..., Any], *names: str) -> Callable[..., list[tf.Tensor]]:
-    """Of an op whose first input lends the shape of the output."""
+    """The vectorization of an op whose first input lends the shape of the output."""
 
     def vectorized(loop: Loop, like: Operand, *operands: Any) -> list[tf.Tensor]:
         *inputs, geometry = operands
@@ -213,7 +213,7 @@ _max_pool2d_scatter = _by_batch_like(ops.fastconv_max_pool2d_scatter, "taps", "g
 
 def _max_pool2d_with_argmax(loop: Loop, x: Operand, geometry: tf.Tensor) -> list[tf.Tensor]:
     output, argmax = _by_batch(ops.fastconv_max_pool2d_with_argmax, "input")(loop, x, geometry)
-    if counts_batch_in_argmax(geometry):  # it then counts the images of earlier iterations, too
+    if counts_batch_in_argmax(geometry):  # the argmax also counts the images of earlier iterations
         argmax %= tf.reduce_prod(tf.cast(x.sizes, tf.int64))
     return [output, argmax]
 
@@ -285,7 +285,7 @@ def _scattered(
     """The gradient of the convolution's output."""
     if has_relu(geometry):
         grad = Operand(tf.raw_ops.ReluGrad(gradients=loop.stack(grad), features=loop.stack(output)), True)
-    no_images = ops.fastconv_conv2d(  # which cost nothing, and have the right shape
+    no_images = ops.fastconv_conv2d(  # takes no time, and its output has the right shape
         input=tf.zeros([0, *x.sizes[1:]], x.tensor.dtype),
         filters=tf.zeros(filters.sizes, x.tensor.dtype),
         bias=left_out(x.tensor.dtype),
@@ -325,7 +325,7 @@ _WITH_TWO_GEOMETRIES: dict[str, _Vectorized] = {
 
 
 def register() -> None:
-    """Tell TensorFlow how to vectorize each op."""
+    """Register the vectorization of each op."""
     for geometries, table in enumerate((_WITH_ONE_GEOMETRY, _WITH_TWO_GEOMETRIES), start=1):
         for op_type, vectorized in table.items():
             register_vectorization(op_type, _converter(vectorized, geometries))
