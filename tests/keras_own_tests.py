@@ -54,7 +54,7 @@ class Record:
 
 
 def count_calls() -> Counter[str]:
-    """Counts the calls of fastconv's functions from now on."""
+    """Starts counting the calls of fastconv's functions."""
     calls: Counter[str] = Counter()
 
     def counted(name: str, function: Any) -> Any:

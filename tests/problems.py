@@ -235,7 +235,7 @@ class Call:
 
 
 def largest_nearby(x: np.ndarray, reach: int) -> np.ndarray:
-    """For each pixel of an NHWC array the maximum over the square of pixels up to `reach` away."""
+    """For each pixel of an NHWC array, the maximum of the pixels up to `reach` rows and columns away."""
     padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
     size = 2 * reach + 1
     return np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2)).max(axis=(-2, -1))
@@ -518,7 +518,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
 
 
 def draw_problems(seed: int, dtype: str, kind: str) -> Iterator[Problem]:
-    """Endless. `kind`: one of KINDS. Problem i depends on (seed, i) only."""
+    """An endless series of problems of a `kind` of KINDS. Problem i depends only on (seed, i), `dtype` and `kind`."""
     for index in itertools.count():
         rng = np.random.default_rng([seed, index, *kind.encode(), *dtype.encode()])
         problem = None

@@ -41,7 +41,7 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
 
 
 def resolve_pads(padding: object, data_format: str, size: Pair, kernel: Pair, strides: Pair, dilations: Pair) -> Pads:
-    """Every form of padding that fastconv takes."""
+    """((top, bottom), (left, right)) of any form of padding that fastconv takes."""
     if isinstance(padding, str):
         if padding.upper() == "VALID":
             return (0, 0), (0, 0)

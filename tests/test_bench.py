@@ -285,7 +285,7 @@ def test_layers_run(tmp_path: Path) -> None:
     assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_no_layer() -> None:
+def test_options_that_fit_no_layer() -> None:
     done = run("layers", "--layer", "no such layer")
     assert done.returncode == 2
     assert "no layer fits" in done.stderr

@@ -29,7 +29,7 @@ DIRECTIONS = get_args(Direction)
         (((1, 224, 224, 3), (7, 7, 3, 64)), {"strides": 2, "padding": "SAME"}, "direct"),
     ],
 )
-def test_choice(sizes: Any, keywords: Any, algorithm: str, dtype: Any, direction: Any) -> None:
+def test_the_chosen_algorithm(sizes: Any, keywords: Any, algorithm: str, dtype: Any, direction: Any) -> None:
     found = fastconv.explain(*sizes, direction=direction, dtype=dtype, **keywords)
     assert found.algorithm == algorithm
     assert found.isa == fastconv.show_config("dicts")["isa"]

@@ -16,7 +16,7 @@ ops = fct._ops
 
 
 def flops(function: Callable[..., Any], *shapes: tuple[int, ...]) -> int:
-    """Of all ops of the graph, as ``tf.compat.v1.profiler`` counts them."""
+    """The FLOPs of all ops of the graph, as ``tf.compat.v1.profiler`` counts them."""
     arguments = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
     graph = tf.function(function).get_concrete_function(*arguments).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder(
