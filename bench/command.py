@@ -1,4 +1,4 @@
-"""What the commands share: options, warnings, the report and its file."""
+"""Shared by the commands: options, warnings, the report and its file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Command:
         return options
 
     def libraries(self, stack: contextlib.ExitStack, names: Sequence[str]) -> list[Library]:
-        """The processes of all libraries that load. The report tells their versions, and why the others do not."""
+        """The processes of all libraries that load. The report lists their versions, and why the others do not load."""
         found: list[Library] = []
         for name in names:
             try:
@@ -81,7 +81,7 @@ class Command:
         self.console.print(f"warning: {escape(text)}", style="bold yellow")
 
     def report(self, **parts: Any) -> dict[str, Any]:
-        """`parts` with all that says how they were measured."""
+        """`parts`, and how they were measured."""
         return {
             "command": shlex.join(["python", "-m", "bench", self.name, *self.arguments]),
             "options": vars(self.options),

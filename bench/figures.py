@@ -34,7 +34,7 @@ GREY, BLUE = "#9aa4b2", "#0b63ce"
 
 
 def digest(report: dict[str, Any]) -> str:
-    """What tells that a picture was drawn from these results."""
+    """A digest that ties a picture to the results it was drawn from."""
     return "results " + hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -1,4 +1,4 @@
-"""What keeps a layer from the FMA peak.
+"""Shows what keeps a layer from the FMA peak.
 
 The forward pass on fastconv's direct algorithm, in percent of the peak: for the suite's batch, for one image, whose
 data stay in the caches, and both with filters that are packed once. If one image is faster, memory is the limit; if
@@ -38,7 +38,7 @@ def limits(layer: Layer, rounds: int) -> dict[str, float]:
         out = np.empty(part.output_shape, np.float32)
 
         direct = functools.partial(fastconv.conv2d, algorithm="direct", out=out)
-        # Twice, and the first one is not timed: it brings the data of this variant into the caches.
+        # Two calls. The first is not timed: it brings the data of this variant into the caches.
         calls[f"{name}, before"] = calls[name] = functools.partial(direct, x, w, layer.stride, layer.pad)
         flops[name] = part.flops
     times = in_turn(calls, rounds)

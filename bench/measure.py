@@ -20,7 +20,7 @@ def summary(samples: list[float]) -> dict[str, float]:
 
 
 def ratio(entries: dict[str, dict[str, Any]], above: str, below: str) -> float | None:
-    """The quotient of two medians; None if one is not there."""
+    """The quotient of two medians; None if one is missing."""
     if above not in entries or below not in entries:
         return None
     return float(entries[above]["median_us"] / entries[below]["median_us"])

@@ -64,7 +64,7 @@ def reference_and_bound(layer: Layer, direction: str, arrays: dict[str, Array]) 
 
 
 def error_in_eps(result: Array, expected: Array, bound: Array) -> float:
-    """The largest error, in units of eps of the result's precision times the bound; infinite for another shape."""
+    """The largest error, in units of eps of the result's precision times the bound; infinite if the shapes differ."""
     if result.shape != expected.shape:
         return float("inf")
     allowed = np.finfo(result.dtype).eps * bound + np.finfo(result.dtype).tiny

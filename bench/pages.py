@@ -1,7 +1,7 @@
 """Writes the results in bench/results/ into the pages and pictures.
 
-A page marks a generated part with two comments, ``<!-- results: NAME -->`` and ``<!-- end of results -->``. What stands
-between them is replaced by the block of that name.
+A page marks a generated part with two comments, ``<!-- results: NAME -->`` and ``<!-- end of results -->``. The
+text between them is replaced by the block of that name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def provenance(report: dict[str, Any]) -> str:
-    """How, where and with which versions it was measured, and all that makes it doubtful."""
+    """The command, machine and versions of a measurement, and all reasons to doubt it."""
     machine, threads = report["machine"], report.get("options", {}).get("threads")
     where = [machine["cpu"], f"{threads} threads" if threads else "", machine.get("system", "")]
     text = f"Measured by `{report['command']}` on {', '.join(filter(None, where))}"
@@ -57,7 +57,7 @@ def ratios_table(report: dict[str, Any]) -> Table:
 
 
 def headline_text(report: dict[str, Any]) -> str:
-    """The picture, with its figures as the alternative text, and what the reader should know of the run."""
+    """The picture, with its figures as alternative text, and notes on the run."""
     parts = []
     for result in report["results"]:
         others = [name for name in headline.CONTESTANTS if name in result["contestants"] and name != "fastconv"]

@@ -1,4 +1,4 @@
-"""Each library in a process of its own, commanded over a pipe and stopped while it is not its turn.
+"""Runs each library in its own process, which gets commands over a pipe and is stopped between its turns.
 
 Libraries have thread pools that spin for a while after their work is done, and settings (denormals, huge pages,
 allocators) that a process can have only once. In one process, the pool of the library that was timed last would take
@@ -44,7 +44,7 @@ class Server:
         self.forget()
 
     def prepare(self, task: Any, arrays: dict[str, Array]) -> dict[str, Any]:
-        """Build all candidates, choose the fastest, and give each one's result and time, or why it has none."""
+        """Build all candidates and choose the fastest. Return each one's result and time, or its error."""
         seconds: dict[str, float] = {}
         results: dict[str, Array] = {}
         failed: dict[str, str] = {}
@@ -67,7 +67,7 @@ class Server:
     def _duration(candidate: Candidate, task: Any) -> float:
         if candidate.seconds is not None:
             return candidate.seconds()
-        # Minima: by then threads run and memory is there.
+        # Minima: by then, threads have started and memory is allocated.
         once = min(_seconds(candidate, 1) for _ in range(5))
         calls = max(1, int(task.warm_seconds / once))
         return min(_seconds(candidate, calls) for _ in range(3))
@@ -106,7 +106,7 @@ def _quiet() -> Iterator[None]:
 def _serve(
     module_name: str, threads: int, cpus: list[int], pipe: Connection, folder: Path | None, environment: dict[str, str]
 ) -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped orphan would stay for ever
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped orphan would never end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.sched_setaffinity(0, cpus)
     os.environ.update(environment)

@@ -98,7 +98,7 @@ def multiplies_directly(case: Case, name: str) -> bool:
 
 
 def ratios(contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The fastest framework and the fastest peer, and their times over ours; None where one is not there."""
+    """The fastest framework and the fastest peer, and their times over ours; None if one is missing."""
     peers = {name: entry["median_us"] for name, entry in contestants.items() if name != OURS}
     frameworks = {name: time for name, time in peers.items() if contestants[name]["framework"]}
     found: dict[str, Any] = {}

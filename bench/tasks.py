@@ -11,7 +11,7 @@ from bench.oracle import Array
 
 OTHER_TASK = "no task of this contestant"  # why it is not measured
 BATCHES = 16  # the timed steps cycle through them
-# How far results may be apart, relative to the largest. A loss sums many roundings, and those of an epoch add up.
+# The tolerance, relative to the largest result. A loss sums many rounding errors, and those of an epoch add up.
 TOLERANCE = {"step": 1e-3, "predict": 1e-4, "epoch": 0.03}
 RATE, BETAS, EPSILON = 0.001, (0.9, 0.999), 1e-7  # Adam's, Keras's defaults
 

@@ -51,7 +51,7 @@ def select(options: Any) -> list[Task]:
 
 
 def apart(found: Array, expected: Array) -> float:
-    """The largest difference, relative to the largest value; infinite for another shape."""
+    """The largest difference, relative to the largest value; infinite if the shapes differ."""
     if found.shape != expected.shape:
         return float("inf")
     return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))

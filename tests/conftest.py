@@ -1,4 +1,4 @@
-"""Options of the suite, how it is spread over processes, what needs TensorFlow, and what is said at the end."""
+"""Options of the suite, its distribution over processes, tests that need TensorFlow, and the final summary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests: reference, problems, ...
 
-# By default, OpenMP's threads spin while they wait, and take the CPU from the test beside them.
+# By default, waiting OpenMP threads spin and take the CPU from tests in other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 PROBLEMS, SLOW_PROBLEMS = 100, 6000
@@ -25,7 +25,7 @@ MOST_WORKERS = 8  # TensorFlow takes half a gigabyte in each
 HAS_TENSORFLOW = find_spec("tensorflow") is not None
 NEED_TENSORFLOW = {"tensorflow", "keras", "keras_models", "fastconv.keras", "fastconv.tensorflow", "fastconv.lenet"}
 
-# A worker takes a whole file, whose fixtures are then made once, but single tests of these.
+# A worker takes a whole file, so that its fixtures are made once. The tests of these files are distributed one by one.
 SPLIT = {
     "test_against_reference",
     "test_applications",
@@ -34,7 +34,7 @@ SPLIT = {
     "test_memory_bounds",
     "test_same_bits",
 }
-# What takes long starts first, so that the workers end together.
+# The slowest files start first, so that all workers end at about the same time.
 FIRST = ("test_threads", "test_bench", "test_lenet", "test_distributed", "test_keras_own_tests", "test_training_agrees")
 
 TALLY = pytest.StashKey[dict[str, tuple[int, float]]]()
@@ -84,7 +84,7 @@ def file_of(nodeid: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """None for a single file: it starts sooner, and its output can be seen."""
+    """No workers for a single file: it starts sooner and its output is visible."""
     if len({file_of(argument) for argument in config.args}) == 1 and not Path(config.args[0]).is_dir():
         return 0
     return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
@@ -103,7 +103,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Collect what a worker has to say in the summary."""
+    """Collect a worker's part of the summary."""
     said = getattr(node, "workeroutput", {})
     node.config.stash[TALLY].update({what: tuple(values) for what, values in said.get("tally", {}).items()})
     node.config.stash[NOT_RUN].update(said.get("not_run", []))
@@ -120,7 +120,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def imports_tensorflow(path: Path) -> bool:
-    """Whether the file imports it as a whole, not within a function."""
+    """Whether the file imports TensorFlow at module level."""
     found = set()
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Import):
@@ -131,7 +131,7 @@ def imports_tensorflow(path: Path) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Files that import TensorFlow, where it is not installed or not wanted: importing it takes seconds."""
+    """Ignore files that import TensorFlow if it is not installed or not wanted: importing it takes seconds."""
     if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
     not_wanted = config.getoption("markexpr") == "not tensorflow"
@@ -162,7 +162,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """TensorFlow's modules are a million objects: no garbage, and slow to look through again and again."""
+    """Exclude TensorFlow's million objects from garbage collection: they stay alive, and scanning them is slow."""
     gc.collect()
     gc.freeze()
 
@@ -189,7 +189,7 @@ def count(pytestconfig: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def tally(pytestconfig: pytest.Config) -> dict[str, tuple[int, float]]:
-    """What was compared: number of problems and largest error, for the summary."""
+    """The number of problems compared and the largest error, for the summary."""
     return pytestconfig.stash[TALLY]
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the faces share: the names of their functions, and a layer with a ReLU."""
+"""Shared by the tests of the faces: the names of their functions, and a layer with a ReLU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fastconv import _core
 
-# What only one of the faces has.
+# Names and parameters that only one of the faces has.
 ONLY_NUMPY = {"out"}  # tensors cannot be written to
 ONLY_TENSORFLOW = {"name"}  # NumPy has no graphs
 # Operations without a function of their own: gradients combine them.
@@ -53,7 +53,7 @@ SMALL, LARGE = ((3, 9, 8, 3), (3, 3, 3, 4)), ((2, 20, 20, 32), (3, 3, 32, 40))  
 
 
 def biases(filters: np.ndarray) -> np.ndarray:
-    """Low enough for many pooling windows without a positive element."""
+    """Biases so low that many pooling windows have no positive element."""
     sums = np.sqrt(filters[..., 0].size)  # their standard deviation
     return random(filters.shape[3], dtype=filters.dtype) - sums.astype(filters.dtype)
 

@@ -1,10 +1,10 @@
-"""Runs calls whose arrays touch inaccessible memory: one element read or written too far ends this process.
+"""Runs calls whose arrays border on inaccessible memory: an access beyond an array ends this process.
 
     python guard_pages.py before|behind COUNT SEED
 
-Each array ends right before an inaccessible page ("behind") or starts right behind one ("before"); inputs are read-only
-pages too. Before each call its description goes to standard output, so that the last line names the one that crashed.
-The values are compared elsewhere; here every element of the output must have been written.
+With "behind", an inaccessible page follows each array; with "before", one precedes it. The pages of inputs are
+read-only. The description of each call is printed before it runs, so that the last line names a call that crashed.
+Other tests compare the values. Here, every element of the output must have been written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def protect(address: int, size: int, protection: int) -> None:
 
 
 def guarded(values: np.ndarray, side: str, read_only: bool) -> np.ndarray:
-    """A copy against an inaccessible page at the wanted side, with another on the far side of its own pages."""
+    """A copy that borders on an inaccessible page at `side`. Another such page lies at the other end of its pages."""
     pages = max(1, -(-values.nbytes // PAGE))
     memory = mmap.mmap(-1, (pages + 2) * PAGE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -1,4 +1,4 @@
-"""What tests of whole Keras models share: their layers, all of their state, and comparisons."""
+"""Shared by the tests of whole Keras models: their layers, their state, and comparisons."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def types(model: Any) -> list[type]:
 
 
 def ours(model: Any) -> list[str]:
-    """The names of the layers of classes of fastconv's own."""
+    """The names of the layers whose classes are fastconv's."""
     return sorted(layer.name for layer in all_layers(model) if stock_class(type(layer)) is not type(layer))
 
 
 def configs_of(model: Any) -> list[dict[str, Any]]:
-    """But for those of models, which say the classes of their layers."""
+    """The configs of all layers but nested models, whose configs name the classes of their layers."""
     return [layer.get_config() for layer in all_layers(model) if not isinstance(layer, keras.Model)]
 
 
@@ -38,7 +38,7 @@ def uses_our_ops(model: Any, x: np.ndarray) -> bool:
 
 
 def snapshot(model: Any) -> dict[str, Any]:
-    """All of a model that must not change, by identity and by value."""
+    """Everything in a model that must not change, by identity and by value."""
     return {
         "layers": [(id(layer), type(layer), layer.name, layer.trainable) for layer in all_layers(model)],
         "variables": [(id(v), v.path, v.trainable) for v in model.variables],
@@ -69,7 +69,7 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 def twin(model: Any, copy: Any) -> None:
-    """All that two models of the same layers have in common, and that they share no layer and no variable."""
+    """Assert that two models are equal but share no layer and no variable."""
     first, second = all_layers(model), all_layers(copy)
     assert [(x.name, x.trainable, x.dtype_policy.name, x.built) for x in first] == [
         (x.name, x.trainable, x.dtype_policy.name, x.built) for x in second

@@ -1,8 +1,8 @@
 """Runs the tests that come with Keras for its convolution and pooling layers, on fastconv's layers.
 
-``python tests/keras_own_tests.py`` exits with 0 if every test passes but those of `NOT_OURS`, if these still fail, if
-Keras skips none but for the reasons of `SKIPPED`, and if fastconv's ops computed them; with 3 if this Keras came
-without its tests (3.15's wheel has them).
+``python tests/keras_own_tests.py`` exits with 0 if only the tests in `NOT_OURS` fail, all of those still fail, Keras
+skips tests only for the reasons in `SKIPPED`, and fastconv's ops computed the results. It exits with 3 if this Keras
+came without its tests (3.15's wheel has them).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import fastconv.tensorflow
 import keras
 import pytest
 
-# Each test that cannot hold for fastconv's layers: a part of its name, and why.
+# A part of the name of each test that cannot hold for fastconv's layers, and why.
 NOT_OURS: dict[str, str] = {}
-# Each reason for which Keras skips its tests, a part of it, and what that means for fastconv's layers.
+# A part of each reason for which Keras skips tests, and what it means for fastconv's layers.
 SKIPPED: dict[str, str] = {
     "`output_padding` greater than `strides`": "no layer takes it: a combination of a product of parameters",
     "`output_padding` must be less than `strides`": "no layer takes it: a combination of a product of parameters",
@@ -54,7 +54,7 @@ class Record:
 
 
 def count_calls() -> Counter[str]:
-    """Counts the calls of fastconv's functions from now on."""
+    """Starts counting the calls of fastconv's functions."""
     calls: Counter[str] = Counter()
 
     def counted(name: str, function: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Random problems: seeded, small, and full of the awkward cases; with the calls they make and the results they expect.
+"""Random problems, seeded and small, with many awkward cases. Each gives calls and their expected results.
 
-A problem is a geometry with its arguments in one of their many forms. `calls_of(problem)` turns it into calls of
+A problem is a geometry and one of the many ways to write its arguments. `calls_of(problem)` turns it into calls of
 fastconv's public functions, each with the reference's answer and the error it allows.
 """
 
@@ -25,8 +25,7 @@ FUNCTIONS = CONV + DEPTHWISE + POOL + BEHIND
 KINDS = ("conv", "winograd", "depthwise", "pool", "behind")  # of random problems
 
 # Bounds on the error of one element, in units of eps * sum(|x||w|). Winograd's algorithm spreads its rounding errors
-# over a tile, so that its bound takes the largest sum in the neighbourhood; where "auto" chooses it, there are many
-# channels to even them out.
+# over a tile, so its bound takes the largest sum nearby. Where "auto" chooses it, many channels average them out.
 ERROR_BOUND = 16
 WINOGRAD_AUTO_ERROR_BOUND = 64
 WINOGRAD_ERROR_BOUND = 128
@@ -42,7 +41,7 @@ def kind_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Pooling:
-    """The max-pooling behind a convolution."""
+    """The max pooling of a convolution's output."""
 
     kernel: Pair
     strides: Pair
@@ -51,7 +50,7 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Problem:
-    """One geometry and the arguments that say it. `channels` and `filters` are totals over the groups."""
+    """A geometry and the form of its arguments. `channels` and `filters` are totals over the groups."""
 
     seed: tuple[int, ...]
     dtype: str
@@ -154,7 +153,7 @@ class Problem:
         return tuple(shape) if self.data_format == "NHWC" else (shape[0], shape[3], shape[1], shape[2])
 
     def pair(self, values: Pair) -> Any:
-        """One of the forms that an argument of two numbers can have."""
+        """Two numbers in one of the forms that an argument can have."""
         four = [1, *values, 1] if self.data_format == "NHWC" else [1, 1, *values]
         forms: list[Any] = [values, list(values), four, tuple(np.int64(v) for v in values), np.array(values)]
         if values[0] == values[1]:
@@ -179,12 +178,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Call:
-    """fastconv.<name>(**arguments), and what it must give: (value, tolerance) for each of its results."""
+    """The call fastconv.<name>(**arguments), and (value, tolerance) of each expected result."""
 
     problem: Problem
     name: str
     arguments: dict[str, Any]
-    expected: Callable[[], list[tuple[np.ndarray, np.ndarray]]]  # computed once, when it is first asked for
+    expected: Callable[[], list[tuple[np.ndarray, np.ndarray]]]  # computed on first use
 
     def result_shapes(self) -> list[tuple[tuple[int, ...], str]]:
         """Shape and dtype of each result, without computing it."""
@@ -206,7 +205,7 @@ class Call:
         return not self.name.endswith("backprop_filter") and (self.name not in BEHIND or result == 0)
 
     def check(self, result: Any, where: str = "") -> float:
-        """Raises AssertionError unless `result` is right; returns the largest error as a part of what is allowed."""
+        """Raises AssertionError unless `result` is right; returns the largest error relative to the tolerance."""
         what = f"{where}\n{self}"
         results = result if isinstance(result, tuple) else (result,)
         expected = self.expected()
@@ -236,7 +235,7 @@ class Call:
 
 
 def largest_nearby(x: np.ndarray, reach: int) -> np.ndarray:
-    """For each pixel of an NHWC array the maximum over the square of pixels up to `reach` away."""
+    """For each pixel of an NHWC array, the maximum of the pixels up to `reach` rows and columns away."""
     padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
     size = 2 * reach + 1
     return np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2)).max(axis=(-2, -1))
@@ -343,7 +342,7 @@ def _pool_call(problem: Problem, name: str) -> Call:
 def _behind_call(problem: Problem, name: str) -> Call:
     assert problem.behind is not None
     geometry, pooling = problem.geometry, problem.pooling_geometry
-    if name == "conv2d_max_pool2d":  # on integers, whose sums are exact, so that everybody finds the same maxima
+    if name == "conv2d_max_pool2d":  # integers: their sums are exact, so that all implementations find the same maxima
         problem = dataclasses.replace(problem, values="ties", algorithm="direct")
     x = problem.array("input", problem.input_shape)
     w = problem.array("filters", problem.filter_shape)
@@ -391,7 +390,7 @@ def call_of(problem: Problem, name: str) -> Call:
 
 
 def calls_of(problem: Problem) -> Iterator[Call]:
-    """A call of every function that the problem is one for."""
+    """A call of every function that takes problems of this kind."""
     for name in BEHIND if problem.behind else POOL if problem.pool else DEPTHWISE if problem.depthwise else CONV:
         yield call_of(problem, name)
 
@@ -419,7 +418,7 @@ def _padding_form(rng: np.random.Generator, pads: Pads, data_format: str) -> Any
 
 
 def _random_pooling_behind(rng: np.random.Generator, problem: Problem) -> Problem | None:
-    """As for _random_problem. Most are layers as they are common, of which many are small."""
+    """As _random_problem, with a max pooling of the output. Most are common layers, and many of those are small."""
     if rng.random() < 0.6:
         channels, filters = _pick(rng, 1, 1, 2, 3, 6, 6, 8, 17), _pick(rng, 1, 5, 6, 8, 16, 16, 17, 33)
         padding = problem.padding if isinstance(problem.padding, str) else problem.pads
@@ -519,7 +518,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
 
 
 def draw_problems(seed: int, dtype: str, kind: str) -> Iterator[Problem]:
-    """Endless. `kind`: one of KINDS. Problem i depends on (seed, i) only."""
+    """An endless series of problems of a `kind` of KINDS. Problem i depends only on (seed, i), `dtype` and `kind`."""
     for index in itertools.count():
         rng = np.random.default_rng([seed, index, *kind.encode(), *dtype.encode()])
         problem = None
@@ -533,7 +532,7 @@ def random_problems(count: int, seed: int, dtype: str, kind: str) -> list[Proble
 
 
 def shares(problems: list[Problem]) -> dict[str, float]:
-    """Which part of the problems has each awkward property."""
+    """The share of the problems that has each awkward property."""
 
     def share(has: Callable[[Problem], bool]) -> float:
         return sum(has(p) for p in problems) / len(problems)
@@ -558,11 +557,11 @@ def shares(problems: list[Problem]) -> dict[str, float]:
         ),
         "many channels": share(lambda p: p.channels > 64 or p.filters > 64),
         "wide": share(lambda p: p.size[1] > 20),
-        "padded pooling behind": share(lambda p: p.behind is not None and any(map(any, p.pooling_geometry.pads))),
-        "overlapping windows behind": share(
+        "padded max pooling": share(lambda p: p.behind is not None and any(map(any, p.pooling_geometry.pads))),
+        "overlapping max pooling windows": share(
             lambda p: p.behind is not None and any(p.behind.strides[i] < p.behind.kernel[i] for i in range(2))
         ),
-        "small layer, as is common": share(
+        "common small layer": share(
             lambda p: p.data_format == "NHWC" and p.groups == 1 and p.algorithm == "auto" and not p.empty
             and (*p.strides, *p.dilations) == (1, 1, 1, 1) and p.channels * p.kernel[1] <= 24
         ),

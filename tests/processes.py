@@ -1,4 +1,4 @@
-"""Python code and scripts outside of the process of the tests, or loaded into it."""
+"""Runs Python code in another process, and loads scripts as modules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-# Seconds for a process of a test, ten times what the slowest takes; less than pytest's timeout, which ends the worker.
+# Seconds. Ten times the slowest process of a test, but less than pytest's timeout, which would end the worker.
 TIMEOUT = 500
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run_python(code: str, *arguments: str, folder: Path | None = None, **environment: str) -> str:
-    """What the code prints in a process of its own, which must end well."""
+    """The output of the code in another process, which must succeed."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,

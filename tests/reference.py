@@ -1,9 +1,9 @@
 """The oracle: every function of fastconv in plain float64 NumPy, by loops over the taps of the window.
 
 Shapes are NHWC and paddings are four resolved numbers; `problems.py` turns other layouts and forms into these. Each
-convolution also gives, for every element of its result, the sum of |x||w| over the products that it adds up: what the
-bound on the rounding error of an implementation is measured by. A tap over the padding is left out, not multiplied by
-zero, so that a non-finite filter there does not count.
+convolution also gives the sum of |x||w| over the products of every element of its result: the unit of the bounds on
+rounding errors. A tap over the padding is left out, not multiplied by zero, so that a non-finite filter there does not
+count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pads = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
 
 class Sum(NamedTuple):
-    """A result, and the sum of the absolute values of the terms behind each of its elements."""
+    """A result, and for each of its elements the sum of its terms' absolute values."""
 
     value: np.ndarray
     magnitude: np.ndarray
@@ -41,7 +41,7 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
 
 
 def resolve_pads(padding: object, data_format: str, size: Pair, kernel: Pair, strides: Pair, dilations: Pair) -> Pads:
-    """Every form of padding that fastconv takes."""
+    """((top, bottom), (left, right)) of any form of padding that fastconv takes."""
     if isinstance(padding, str):
         if padding.upper() == "VALID":
             return (0, 0), (0, 0)
@@ -58,7 +58,7 @@ def resolve_pads(padding: object, data_format: str, size: Pair, kernel: Pair, st
 
 
 class Geometry(NamedTuple):
-    """A window over an image: all that convolution and pooling share."""
+    """A window over an image, as in convolution and pooling."""
 
     size: Pair  # of the input
     kernel: Pair
@@ -75,7 +75,7 @@ class Geometry(NamedTuple):
         return y, x
 
     def taps(self) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
-        """(i, j, input slices, output slices) of each tap: where it falls into the input, and the outputs there."""
+        """(i, j, input slices, output slices) of each tap: the input elements it meets, and their outputs."""
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
                 inside, outputs = zip(self._axis(0, i), self._axis(1, j), strict=True)
@@ -106,7 +106,7 @@ def _filter_by_group(tap: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _both(function: object, first: np.ndarray, second: np.ndarray) -> Sum:
-    """The bilinear `function`, and the same of absolute values."""
+    """The bilinear `function` of the arguments, and of their absolute values."""
     first, second = first.astype(np.float64), second.astype(np.float64)
     return Sum(function(first, second), function(np.abs(first), np.abs(second)))  # type: ignore[operator]
 
@@ -217,7 +217,7 @@ def max_pool2d(x: np.ndarray, geometry: Geometry) -> Maximum:
 
 
 def max_pool2d_taps(x: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Each maximum's number among the pixels of its window, row by row, those in the padding left out."""
+    """The argmax of each window: its pixels are numbered row by row, leaving out those in the padding."""
     argmax = max_pool2d(x, geometry).argmax
     taps, before = np.zeros(argmax.shape, np.uint8), np.zeros(argmax.shape, np.uint8)
     index = np.arange(x[0].size if len(x) else 0, dtype=np.int64).reshape(x.shape[1:] if len(x) else (0, 0, 0))

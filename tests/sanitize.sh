@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The kernel and NumPy tests under AddressSanitizer and UndefinedBehaviorSanitizer: bash tests/sanitize.sh [pytest options]
 #
-# Builds the package with both into build/sanitize and runs the tests there. Wants the Python that has the build and
-# test dependencies (variable PYTHON, default python3) and a GCC that has its sanitizers.
+# Builds the package with both into build/sanitize and runs the tests there. Needs a Python with the build and test
+# dependencies (variable PYTHON, default python3) and a GCC with its sanitizers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-python3}"
@@ -18,13 +18,13 @@ fi
   -C build-dir=build/sanitize/cmake -C cmake.build-type=None -C cmake.define.CMAKE_CXX_FLAGS=-O1 \
   -C cmake.define.CMAKE_CXX_COMPILER="$compiler" -C cmake.define.FASTCONV_SANITIZE=address,undefined
 
-# Python itself leaks by design, and the runtime must come first in a process that was not built with it; beside it the
-# C++ library, whose throw the runtime wraps. Reports go to files, since pytest would take what a dying process says to
-# its grave. A small quarantine: a fresh page for each array costs more than the tests.
+# Python leaks by design, so leaks are not reported. Python was not built with the sanitizers, so their runtime is loaded
+# first, together with the C++ library, whose throw it wraps. Reports go to files: pytest's captured output is lost when
+# the process dies. The quarantine is small because fresh pages for each array would take longer than the tests.
 rm -f build/sanitize/report.*
 report="log_path=$PWD/build/sanitize/report"
 status=0
-# More OpenMP threads than cores, and each of them slow: they had better not spin.
+# There are more OpenMP threads than cores, and all are slow, so waiting threads must not spin.
 env OMP_WAIT_POLICY=passive LD_PRELOAD="$libasan $("$compiler" -print-file-name=libstdc++.so)" PYTHONPATH="$site" PYTHONDONTWRITEBYTECODE=1 \
   ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16:$report" \
   UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:$report" \

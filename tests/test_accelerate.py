@@ -141,7 +141,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "subclassed": subclassed,
     "functional class": functional_class,
 }
-# The layers that are ours afterwards, as long as only convolution and pooling in two dimensions are.
+# The layers that become ours; only two-dimensional convolution and pooling layers do.
 SERVED = {
     "sequential": 4,
     "functional": 3,
@@ -161,7 +161,7 @@ def data(model: Any) -> tuple[Any, Any]:
 
 def compiled(model: Any, **arguments: Any) -> Any:
     def squares(y: Any, prediction: Any) -> Any:
-        """A loss that no registry knows."""
+        """A loss that is not registered with Keras."""
         return keras.ops.mean((y - prediction) ** 2, axis=-1)
 
     several = model.name == "two"
@@ -195,8 +195,8 @@ def test_a_copy_on_our_layers_and_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_training_goes_on(name: str) -> None:
-    """From the state of weights, optimizer and random seeds, in steps that equal the stock model's."""
+def test_training_continues(name: str) -> None:
+    """It continues from the same weights, optimizer and random seeds, and its steps equal the stock model's."""
     model = compiled(MODELS[name]())
     x, y = data(model)
     model.fit(x, y, epochs=2, batch_size=2, shuffle=False, verbose=0)
@@ -256,7 +256,7 @@ def test_mixed_optimizer_state() -> None:
     assert_same(*state)
 
 
-def test_an_input_that_is_taken_apart_keeps_its_name_and_shape() -> None:
+def test_an_input_passed_as_a_structure_keeps_its_name_and_shape() -> None:
     model = functional()
     fast = fk.accelerate(model)
     assert [layer.name for layer in fast.layers] == [layer.name for layer in model.layers]
@@ -283,7 +283,7 @@ def test_lora_and_frozen_weights() -> None:
 
 
 def test_a_sequential_model_without_an_input() -> None:
-    """Is accelerated before it is built, and builds as any."""
+    """It can be accelerated before it is built, and builds as usual afterwards."""
     model = keras.Sequential([layers.Conv2D(4, 3, name="c"), layers.Flatten(), layers.Dense(3)])
     fast = fk.accelerate(model)
     assert not fast.built and ours(fast) == ["c"]
@@ -296,11 +296,11 @@ def test_a_sequential_model_without_an_input() -> None:
     assert not model.layers[0].__class__.__module__.startswith("fastconv")
 
 
-# ---- What stays ------------------------------------------------------------------------------------------------------
+# ---- Layers that are left unchanged ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bfloat16", [True, False])
-def test_what_stays_and_why(
+def test_unchanged_layers_are_reported_with_the_reason(
     bfloat16: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_serving, "_onednn_has_bfloat16", lambda: bfloat16)
@@ -344,7 +344,7 @@ def test_what_stays_and_why(
 
 @pytest.mark.parametrize("steps", [3, None])
 def test_layers_in_a_time_distributed(steps: int | None) -> None:
-    """Of a number of steps that the graph knows, or not; layers, and a model of layers."""
+    """With a known and an unknown number of steps; of single layers and of a model."""
     inner = keras.Sequential([layers.Input((7, 7, 4)), layers.DepthwiseConv2D(3), layers.ReLU()], name="inner")
     inputs = layers.Input((steps, 16, 16, 3))
     x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu", name="conv"))(inputs)
@@ -365,7 +365,7 @@ def test_layers_in_a_time_distributed(steps: int | None) -> None:
 
 
 def test_our_layers_add_no_state_to_keras_ones() -> None:
-    """Which lets a layer change its class."""
+    """Therefore a layer can change its class in place."""
     for stock, own in [*fk.LAYERS.items(), *FUSED.items()]:
         assert issubclass(own, stock)
         for name in ("__init__", "build", "quantize", "__slots__"):
@@ -422,7 +422,7 @@ def test_a_model_that_cannot_be_copied(make: Callable[[], Any]) -> None:
 
 
 def test_a_lambda_is_copied_as_it_is() -> None:
-    """As an activation, which no config can hold; no registry knows it, but it is at hand."""
+    """No config can hold a lambda as activation, so the copy takes the object itself."""
     factor = 3.0
     conv = layers.Conv2D(4, 3, activation=lambda x: factor * x, name="conv")
     model = keras.Sequential([layers.Input((16, 16, 3)), conv, layers.TimeDistributed(layers.Dense(2))])
@@ -468,7 +468,7 @@ class TwoArguments(keras.Model):
 
 
 def uncopyable() -> Iterator[tuple[Any, str]]:
-    """Models, and which layer of them cannot be copied, why, and what would do."""
+    """Models, and the expected message: which layer cannot be copied, why, and the remedy."""
     inputs, conv = layers.Input((8, 8, 3)), layers.Conv2D(3, 3, padding="same", name="both")
     shared = keras.Model(inputs, Held(conv, name="b")(Held(conv, name="a")(inputs)), name="m")
     yield shared, "layer 'both' (Conv2D) is held by 'b' and 'a', so the copy would have it twice"
@@ -502,7 +502,7 @@ def test_the_layer_that_cannot_be_copied_is_named() -> None:
 
 @pytest.mark.parametrize("name", [*MODELS, "no config"])
 def test_in_place_and_back(name: str) -> None:
-    """The same objects throughout, and functions that were traced before are traced anew."""
+    """The objects stay the same, and functions that were traced before are traced again."""
     model = compiled(NoConfig(layers.Conv2D(3, 3)) if name == "no config" else MODELS[name]())
     x, y = data(model)
     model.fit(x, y, verbose=0)
@@ -526,7 +526,7 @@ def test_in_place_and_back(name: str) -> None:
 
 
 def test_restore_of_models_that_were_never_accelerated() -> None:
-    """Whose layers can be compiled by XLA afterwards, as stock layers can."""
+    """Afterwards XLA can compile their layers, as it can stock layers."""
     model = keras.Sequential([layers.Input((8, 8, 3)), fk.Conv2D(4, 3), fk.MaxPooling2D()])
     stock = fk.restore(model)
     assert types(stock)[1:] == [layers.InputLayer, layers.MaxPooling2D, layers.Conv2D] or not ours(stock)
@@ -544,7 +544,7 @@ def test_restore_of_models_that_were_never_accelerated() -> None:
 # ---- Files -----------------------------------------------------------------------------------------------------------
 
 
-def test_to_a_process_without_fastconv(tmp_path: Path) -> None:
+def test_a_restored_model_loads_without_fastconv(tmp_path: Path) -> None:
     """Accelerate, train, save; load elsewhere, restore, save; load where there is no fastconv: the same outputs."""
     model = sequential()
     model.compile("adam", "mse", metrics=["mae"])

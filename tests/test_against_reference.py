@@ -1,6 +1,6 @@
 """Every function agrees with the float64 reference, at every instruction set, within the bound on rounding errors.
 
-Random problems by the hundred, the awkward ones by name, and properties over drawn geometries.
+Hundreds of random problems, awkward ones by name, and properties that hold for drawn geometries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from problems import CONV, FUNCTIONS, Call, Pooling, Problem, kind_of
 from workers import ISAS, compute, worker
 
-BATCH = 100  # calls that travel together to a worker
+BATCH = 100  # calls sent to a worker together
 Workers = dict[str, ProcessPoolExecutor]  # by instruction set
 
 
@@ -41,7 +41,7 @@ def compute_everywhere(workers: Workers, calls: list[Call]) -> dict[str, list[An
 
 
 def check_all(workers: Workers, calls: Iterable[Call]) -> dict[str, float]:
-    """The largest error at each instruction set, as a part of the bound."""
+    """The largest error at each instruction set, relative to the bound."""
     worst = dict.fromkeys(workers, 0.0)
     remaining = iter(calls)
     while batch := list(itertools.islice(remaining, BATCH)):
@@ -66,8 +66,8 @@ def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, co
         least |= {"grouped": 0.2, "dilated": 0.2}
     if kind == "behind":
         least = {
-            "asymmetric": 0.2, "empty": 0.1, "grouped": 0.05, "padded pooling behind": 0.2,
-            "overlapping windows behind": 0.1, "small layer, as is common": 0.2,
+            "asymmetric": 0.2, "empty": 0.1, "grouped": 0.05, "padded max pooling": 0.2,
+            "overlapping max pooling windows": 0.1, "common small layer": 0.2,
         }  # fmt: skip
     few = {name: shares[name] for name, share in least.items() if shares[name] < share}
     assert not few, f"too few problems with these properties: {few}"
@@ -106,7 +106,7 @@ def test_winograd_error_in_norm(name: str, positive: bool, isa_workers: Workers)
     expected = calls[0].expected()[0][0]
     for isa, (direct, winograd) in compute_everywhere(isa_workers, calls).items():
         assert np.linalg.norm(winograd - expected) <= 16 * np.linalg.norm(direct - expected), isa
-        assert (direct != winograd).any()  # the two are not the same algorithm
+        assert (direct != winograd).any()  # two different algorithms did compute
 
 
 def test_random_output_sizes(seed: int, count: int) -> None:
@@ -129,7 +129,7 @@ def test_random_output_sizes(seed: int, count: int) -> None:
                 assert fastconv.conv_output_size(*arguments) == expected, arguments
 
 
-# ---- The awkward ones, by name --------------------------------------------------------------------------------------
+# ---- Awkward problems, by name --------------------------------------------------------------------------------------
 
 
 def conv(size: Any, channels: int, kernel: Any, filters: int, **rest: Any) -> Problem:
@@ -143,7 +143,7 @@ def depthwise(size: Any, channels: int, kernel: Any, multiplier: int = 1, **rest
 
 
 def behind(window: Any, convolution: Problem, padding: Any = "VALID", strides: Any = None) -> Problem:
-    """The convolution with a max-pooling behind it."""
+    """A convolution and the max pooling of its output."""
     return dataclasses.replace(convolution, behind=Pooling(window, strides or window, padding))
 
 
@@ -166,7 +166,7 @@ AWKWARD = {
     "stride larger than the input": conv((3, 3), 3, (2, 2), 5, strides=(7, 7), padding="SAME"),
     "stride with padding larger than the window": conv((2, 2), 3, (2, 2), 5, strides=(3, 3), padding=((5, 4), (3, 6))),
     "huge stride": conv((5, 5), 3, (3, 3), 5, strides=(2**40, 2**62)),
-    "huge dilation of one tap": conv((5, 5), 3, (1, 1), 5, dilations=(2**62, 2**62)),
+    "huge dilation of a 1x1 window": conv((5, 5), 3, (1, 1), 5, dilations=(2**62, 2**62)),
     "uncovered last rows": conv((10, 11), 3, (3, 2), 5, strides=(4, 4)),
     "asymmetric padding": conv((6, 7), 6, (3, 3), 6, padding=((0, 3), (2, 1))),
     "padding much larger than the window": conv((2, 3), 3, (2, 2), 5, padding=((9, 8), (7, 11)), bias=True),
@@ -176,7 +176,9 @@ AWKWARD = {
     "batch 0": conv((5, 5), 3, (3, 3), 5, n=0),
     "batch 1": conv((5, 5), 3, (3, 3), 5, n=1),
     "dilation and stride with a common factor": conv((19, 23), 3, (3, 3), 5, strides=(4, 6), dilations=(6, 4)),
-    "dilation and stride without one": conv((19, 23), 3, (3, 3), 5, strides=(3, 4), dilations=(4, 3), padding="SAME"),
+    "dilation and stride without a common factor": conv(
+        (19, 23), 3, (3, 3), 5, strides=(3, 4), dilations=(4, 3), padding="SAME"
+    ),
     "dilation larger than the input": conv((3, 3), 3, (2, 2), 5, dilations=(8, 8), padding=((8, 8), (8, 8))),
     "groups": conv((7, 7), 12, (3, 3), 8, groups=4, padding="SAME", bias=True, relu=True),
     "groups of one channel, two filters": conv((7, 7), 6, (3, 3), 12, groups=6, bias=True),
@@ -204,23 +206,23 @@ AWKWARD = {
     "Winograd, 5x5": conv((17, 19), 40, (5, 5), 72, padding="SAME", bias=True, relu=True),
     "Winograd, 5x5, few channels": conv((9, 11), 3, (5, 5), 17, padding="SAME", n=3, algorithm="winograd"),
     "Winograd, 5x5, blocks of taps": conv((14, 13), 96, (5, 5), 130, padding=((2, 0), (1, 3)), bias=True),
-    "few filters, flat": conv((28, 28), 1, (3, 3), 6, n=3, bias=True, relu=True),
-    "few filters, flat, several channels": conv((11, 13), 6, (3, 3), 5, padding=((2, 1), (0, 2)), bias=True),
-    "few filters, flat, 5 rows": conv((31, 9), 3, (5, 5), 7, padding="SAME", bias=True),
-    "few filters, flat, 5 rows of 2": conv((7, 9), 1, (5, 2), 3, padding="SAME"),
-    "few filters, flat, one": conv((26, 26), 6, (3, 3), 1, padding="SAME", n=3, bias=True),
-    "few filters, flat, fewer rows than the window": conv((4, 9), 1, (3, 3), 6, n=3),
-    "few filters, flat, wide": conv((9, 700), 1, (3, 3), 6, padding="SAME", n=1),
+    "small_k_spread": conv((28, 28), 1, (3, 3), 6, n=3, bias=True, relu=True),
+    "small_k_spread, several channels": conv((11, 13), 6, (3, 3), 5, padding=((2, 1), (0, 2)), bias=True),
+    "small_k_spread, 5 rows": conv((31, 9), 3, (5, 5), 7, padding="SAME", bias=True),
+    "small_k_spread, 5 rows of 2": conv((7, 9), 1, (5, 2), 3, padding="SAME"),
+    "small_k_spread, one filter": conv((26, 26), 6, (3, 3), 1, padding="SAME", n=3, bias=True),
+    "small_k_spread, fewer rows than the window": conv((4, 9), 1, (3, 3), 6, n=3),
+    "small_k_spread, wide": conv((9, 700), 1, (3, 3), 6, padding="SAME", n=1),
     "Winograd, many tiles": conv((60, 61), 33, (3, 3), 40, padding="SAME", n=3, bias=True, algorithm="winograd"),
-    "few filters, dot products": conv((9, 9), 64, (3, 3), 3, padding="SAME", bias=True, relu=True, algorithm="direct"),
-    "few filters, dot products, dilated": conv((9, 9), 65, (3, 3), 2, dilations=(2, 3), padding="SAME", bias=True),
-    "few filters, dot products in groups": conv((9, 9), 68, (3, 3), 6, groups=2, padding="SAME", bias=True, relu=True),
-    "few filters, dot products, long": conv((3, 60), 300, (3, 3), 2, padding=((0, 1), (2, 1)), strides=(1, 2)),
+    "small_k_reduce": conv((9, 9), 64, (3, 3), 3, padding="SAME", bias=True, relu=True, algorithm="direct"),
+    "small_k_reduce, dilated": conv((9, 9), 65, (3, 3), 2, dilations=(2, 3), padding="SAME", bias=True),
+    "small_k_reduce in groups": conv((9, 9), 68, (3, 3), 6, groups=2, padding="SAME", bias=True, relu=True),
+    "small_k_reduce, long": conv((3, 60), 300, (3, 3), 2, padding=((0, 1), (2, 1)), strides=(1, 2)),
     "gradient in blocks of channels": conv((3, 3), 200, (5, 5), 150, padding="SAME"),
-    "a row wider than a band": conv((1, 9000), 8, (3, 3), 4, padding="SAME", n=1),
+    "row wider than a tile": conv((1, 9000), 8, (3, 3), 4, padding="SAME", n=1),
     "depthwise": depthwise((9, 9), 17, (3, 3), padding="SAME", bias=True, relu=True),
-    "depthwise, pixels far apart": depthwise((9, 10), 530, (3, 3), padding="SAME", bias=True, relu=True),
-    "depthwise, pixels far apart, dilated": depthwise((9, 10), 515, (3, 2), padding="SAME", dilations=(1, 3)),
+    "depthwise, many channels": depthwise((9, 10), 530, (3, 3), padding="SAME", bias=True, relu=True),
+    "depthwise, many channels, dilated": depthwise((9, 10), 515, (3, 2), padding="SAME", dilations=(1, 3)),
     "depthwise, many rows": depthwise((23, 11), 33, (3, 3), padding="SAME", bias=True),
     "depthwise, multiplier 3": depthwise((9, 9), 6, (3, 3), 3, padding=((1, 0), (0, 2)), bias=True),
     "depthwise, one channel": depthwise((9, 9), 1, (3, 3), 1, strides=(2, 2), padding="SAME"),
@@ -249,20 +251,30 @@ AWKWARD = {
     "pool, minus infinity": pooling((9, 9), 67, (3, 3), values="infinite", padding="SAME"),
     "pool, ties": pooling((9, 9), 67, (3, 3), values="ties", padding="SAME"),
     "pool, window of 400": pooling((41, 43), 3, (20, 20), strides=(7, 7), values="ties"),
-    "behind, lenet, first layer": behind((2, 2), conv((28, 28), 1, (3, 3), 6, n=9, bias=True)),
-    "behind, lenet, second layer": behind((2, 2), conv((13, 13), 6, (3, 3), 16, n=9, bias=True)),
-    "behind, uncovered and overlapping": behind((3, 2), conv((12, 13), 3, (3, 3), 7, padding="SAME"), strides=(2, 1)),
-    "behind, padded": behind((3, 3), conv((9, 11), 3, (3, 3), 17, padding="SAME"), "SAME", (2, 2)),
-    "behind, padded on one side": behind((2, 3), conv((9, 11), 6, (3, 3), 5, relu=True), ((1, 0), (0, 2))),
-    "behind, too large for one task": behind((2, 2), conv((40, 41), 8, (3, 3), 40, padding="SAME", bias=True)),
-    "behind, too many filter values for parts": behind((2, 2), conv((8, 8), 40, (3, 3), 80, padding="SAME")),
-    "behind, Winograd, large filters": behind((2, 2), conv((7, 8), 130, (3, 3), 140, padding="SAME", n=5, bias=True)),
-    "behind, NCHW": behind((2, 2), conv((9, 8), 5, (3, 3), 7, data_format="NCHW", n=3, bias=True)),
-    "behind, groups and strides": behind((2, 2), conv((19, 17), 12, (3, 3), 8, groups=4, strides=(2, 1))),
-    "behind, depthwise in groups": behind((2, 2), conv((9, 9), 17, (3, 3), 17, groups=17, padding="SAME", bias=True)),
-    "behind, whole image": behind((7, 7), conv((9, 9), 3, (3, 3), 33)),
-    "behind, batch 0": behind((2, 2), conv((9, 9), 3, (3, 3), 5, n=0, bias=True)),
-    "behind, no windows": behind((3, 3), conv((4, 9), 3, (3, 3), 5, bias=True)),
+    "max pool after conv, lenet, first layer": behind((2, 2), conv((28, 28), 1, (3, 3), 6, n=9, bias=True)),
+    "max pool after conv, lenet, second layer": behind((2, 2), conv((13, 13), 6, (3, 3), 16, n=9, bias=True)),
+    "max pool after conv, uncovered and overlapping": behind(
+        (3, 2), conv((12, 13), 3, (3, 3), 7, padding="SAME"), strides=(2, 1)
+    ),
+    "max pool after conv, padded": behind((3, 3), conv((9, 11), 3, (3, 3), 17, padding="SAME"), "SAME", (2, 2)),
+    "max pool after conv, padded on one side": behind((2, 3), conv((9, 11), 6, (3, 3), 5, relu=True), ((1, 0), (0, 2))),
+    "max pool after conv, too large for one task": behind(
+        (2, 2), conv((40, 41), 8, (3, 3), 40, padding="SAME", bias=True)
+    ),
+    "max pool after conv, too many filter values for parts": behind(
+        (2, 2), conv((8, 8), 40, (3, 3), 80, padding="SAME")
+    ),
+    "max pool after conv, Winograd, large filters": behind(
+        (2, 2), conv((7, 8), 130, (3, 3), 140, padding="SAME", n=5, bias=True)
+    ),
+    "max pool after conv, NCHW": behind((2, 2), conv((9, 8), 5, (3, 3), 7, data_format="NCHW", n=3, bias=True)),
+    "max pool after conv, groups and strides": behind((2, 2), conv((19, 17), 12, (3, 3), 8, groups=4, strides=(2, 1))),
+    "max pool after conv, depthwise in groups": behind(
+        (2, 2), conv((9, 9), 17, (3, 3), 17, groups=17, padding="SAME", bias=True)
+    ),
+    "max pool after conv, whole image": behind((7, 7), conv((9, 9), 3, (3, 3), 33)),
+    "max pool after conv, batch 0": behind((2, 2), conv((9, 9), 3, (3, 3), 5, n=0, bias=True)),
+    "max pool after conv, no windows": behind((3, 3), conv((4, 9), 3, (3, 3), 5, bias=True)),
     "pool, layout conversion in parts": pooling((200, 200), 40, (2, 2), strides=(2, 2), data_format="NCHW", n=3),
 }
 
@@ -273,8 +285,8 @@ def test_awkward(name: str, isa_workers: Workers) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_behind_is_both_functions(dtype: str, seed: int, count: int) -> None:
-    """The same bits as the convolution and the pooling one after the other, also for NaN and infinity."""
+def test_convolution_and_max_pool_equal_the_two_functions(dtype: str, seed: int, count: int) -> None:
+    """The bits equal those of the convolution followed by the pooling, also for NaN and infinity."""
     rng = np.random.default_rng(seed)
     for problem in problems.random_problems(count // 2, seed, dtype, "behind"):
         assert problem.behind is not None
@@ -304,7 +316,9 @@ def test_behind_is_both_functions(dtype: str, seed: int, count: int) -> None:
     ],
 )
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_behind_every_algorithm(n: int, size: int, channels: int, filters: int, window: int, threads: int) -> None:
+def test_convolution_and_max_pool_by_every_algorithm(
+    n: int, size: int, channels: int, filters: int, window: int, threads: int
+) -> None:
     draw = np.random.default_rng(n).standard_normal
     x, w = draw((n, size, size, channels), np.float32), draw((window, window, channels, filters), np.float32)
     more: dict[str, Any] = {"padding": "SAME", "bias": draw(filters, np.float32), "activation": "relu"}
@@ -317,7 +331,7 @@ def test_behind_every_algorithm(n: int, size: int, channels: int, filters: int, 
         fastconv.set_num_threads(before)
 
 
-# Gradients may be called where the forward pass has no use: all elements of dx that no window covers are zero.
+# Gradients are defined even if the forward pass is empty: elements of dx that no window covers are zero.
 def test_uncovered_elements_have_gradient_zero(isa_workers: Workers) -> None:
     problem = conv((11, 11), 3, (2, 2), 5, strides=(4, 4))
     call = problems.call_of(problem, "conv2d_backprop_input")
@@ -383,7 +397,7 @@ def test_gradients_are_adjoint(prefix: str, data: st.DataObject) -> None:
     def inner(a: np.ndarray, b: np.ndarray) -> float:
         return float((a.astype(np.float64) * b).sum())
 
-    # Every product x*w*dy is in all three sums once.
+    # Each of the three sums contains every product x*w*dy once.
     absolute = getattr(fastconv, prefix + "conv2d")(np.abs(x), np.abs(w), **arguments)
     tolerance = 20 * np.finfo(problem.dtype).eps * inner(absolute, np.abs(dy))
     assert abs(inner(y, dy) - inner(x, dx)) <= tolerance
@@ -392,7 +406,7 @@ def test_gradients_are_adjoint(prefix: str, data: st.DataObject) -> None:
 
 @given(data=st.data())
 def test_linear_in_input_and_filters(data: st.DataObject) -> None:
-    """Scaling by a power of two is exact, and so must be its effect; sums agree within the bound."""
+    """Scaling by a power of two scales the result exactly; sums agree within the bound."""
     problem = data.draw(geometries("conv"))
     arguments = problem.window_arguments()
     x, other = (problem.to_format(problem.array(name, problem.input_shape)) for name in ("x", "other"))
@@ -434,7 +448,7 @@ def finite_difference(function: Any, x: np.ndarray, step: float) -> np.ndarray:
 
 
 def small_problems(kind: str, seed: int) -> list[Problem]:
-    """Non-empty ones with few enough elements for one call per element."""
+    """Non-empty problems that are small enough for one call per element."""
 
     def fits(p: Problem) -> bool:
         sizes = [np.prod(p.input_shape), 1 if p.pool else np.prod(p.filter_shape)]
@@ -455,7 +469,7 @@ def test_conv_gradients_by_finite_differences(prefix: str, seed: int) -> None:
         forward = getattr(fastconv, prefix + "conv2d")
         dx = getattr(fastconv, prefix + "conv2d_backprop_input")(x.shape, w, dy, **arguments)
         dw = getattr(fastconv, prefix + "conv2d_backprop_filter")(x, w.shape, dy, **arguments)
-        # The loss is linear in x and in w alone, so that a large step costs no accuracy.
+        # The loss is linear in x and in w, so a large step costs no accuracy.
         numeric = finite_difference(lambda x: float((forward(x, w, **arguments) * dy).sum()), x, 0.5)  # noqa: B023
         np.testing.assert_allclose(dx, numeric, rtol=1e-9, atol=1e-9, err_msg=str(problem))
         numeric = finite_difference(lambda w: float((forward(x, w, **arguments) * dy).sum()), w, 0.5)  # noqa: B023
@@ -467,7 +481,7 @@ def test_pool_gradients_by_finite_differences(seed: int) -> None:
     assert len(drawn) == 12
     for problem in drawn:
         arguments = problem.window_arguments()
-        # All values differ by at least 1/4 of a step or more, so that no maximum changes under a small step.
+        # All values differ by at least a quarter of a step, so a small step changes no argmax.
         x = np.random.default_rng(problem.seed).permutation(int(np.prod(problem.input_shape))).astype(np.float64) / 4
         x = problem.to_format(x.reshape(problem.input_shape))
         dy = problem.to_format(problem.array("dy", problem.output_shape))

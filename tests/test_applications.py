@@ -1,4 +1,4 @@
-"""Networks of keras.applications: accelerated, they compute what they did."""
+"""Networks of keras.applications compute the same results after `accelerate`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_rounding_errors_in_float32(network: str, seeds: int) -> None:
 
 
 def accelerated_with_error(error: float, rough: bool) -> Callable[[Any], Any]:
-    """To networks whose convolutions are off by this, relatively: at random, or in every other column of the output."""
+    """Accelerate to convolutions with this relative error: random, or in every other column of the output."""
     rng = np.random.default_rng(0)
 
     def off(values: Any) -> Any:
@@ -91,7 +91,7 @@ def layers_that_choose() -> Any:
     return keras.Model(inputs, keras.layers.ReLU(0.5, name="relu6")(x))
 
 
-def test_choices_of_its_own_leave_a_network_as_it_is() -> None:
+def test_a_network_is_unchanged_by_its_own_choices() -> None:
     model = layers_that_choose()
     copies = [keras.models.clone_model(model) for _ in range(2)]
     for copy in copies:
@@ -115,14 +115,14 @@ def test_imposed_choices() -> None:
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = model(x)
-    # The first counts as negative, the second passes as it is and is picked, the third counts as large.
+    # The first counts as negative. The second passes unchanged, and the pool picks it. The third counts as large.
     assert np.ravel(y).tolist() == [-1, 2]
     assert np.ravel(tape.gradient(y, x)).tolist() == [0, 1, 0, 0]
     assert others == [4, 2]  # the pool would have picked the first and the last one
 
 
 def test_errors_are_relative_to_norms() -> None:
-    """But for gradients that are zero up to rounding."""
+    """Gradients that are zero up to rounding are the exception."""
     one = np.ones(4)
     expected = {"outputs": 1e-9 * one, "kernel": one, "bias": 1e-15 * one}
     found = {"outputs": 1.1e-9 * one, "kernel": 1.2 * one, "bias": 2e-15 * one}

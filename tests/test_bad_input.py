@@ -1,4 +1,4 @@
-"""Every wrong argument of the NumPy face gets a TypeError or a ValueError that names it.
+"""A wrong argument of the NumPy face raises a TypeError or a ValueError that names the argument.
 
 Each test takes a call that works and makes one argument wrong, for every function that has such an argument.
 """
@@ -130,7 +130,7 @@ def test_the_valid_calls_are_valid(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "argument"), ARRAYS)
 @pytest.mark.parametrize("kind", ["list", "tuple", "scalar", "str", "memoryview"])
-def test_no_array(name: str, argument: str, kind: str) -> None:
+def test_anything_but_an_array(name: str, argument: str, kind: str) -> None:
     array = valid_call(name)[argument]
     value = {
         "list": array.tolist(),
@@ -153,7 +153,7 @@ def test_none_for_an_array(name: str, argument: str) -> None:
 @pytest.mark.parametrize(
     "dtype", ["?", "i1", "u1", "i4", "i8", "u8", "f2", "g", "c8", "c16", "O", "S4", "U4", "M8[s]", "f4,f4"]
 )
-def test_dtype_that_is_not_computed(name: str, argument: str, dtype: str) -> None:
+def test_unsupported_dtype(name: str, argument: str, dtype: str) -> None:
     wrong = np.zeros(valid_call(name)[argument].shape, dtype)
     with pytest.raises(TypeError, match=rf"^{argument} must be float32 or float64, got .*{argument}\.astype"):
         call(name, **{argument: wrong})
@@ -242,8 +242,8 @@ def test_matrix_has_the_wrong_rank() -> None:
 # ---- Channels -------------------------------------------------------------------------------------------------------
 
 
-def test_the_tutorials_kernel_on_three_channels() -> None:
-    """Shape (3, 3, 4, 3) was meant as 4 filters of 3 channels; the message says which number disagrees with which."""
+def test_filters_with_exchanged_channel_dimensions() -> None:
+    """Shape (3, 3, 4, 3) was meant as 4 filters of 3 channels; the message names both channel counts."""
     with pytest.raises(ValueError) as error:
         fastconv.conv2d(ones(1, 28, 28, 3), ones(3, 3, 4, 3))
     text = str(error.value)
@@ -319,7 +319,7 @@ NO_INTEGERS = [
 
 @pytest.mark.parametrize(("name", "argument"), [*NUMBERS, *SHAPES])
 @pytest.mark.parametrize("value", NO_INTEGERS, ids=lambda value: repr(value).partition(" at 0x")[0])
-def test_no_integer(name: str, argument: str, value: Any) -> None:
+def test_anything_but_an_integer(name: str, argument: str, value: Any) -> None:
     with pytest.raises(TypeError, match=rf"^{argument}\b.* integer"):
         call(name, **{argument: value})
 
@@ -335,7 +335,7 @@ def test_none_for_a_number(name: str, argument: str) -> None:
 
 @pytest.mark.parametrize(("name", "argument"), NUMBERS)
 @pytest.mark.parametrize("value", [(), (1, 2, 3), (1, 1, 1, 1, 1), [], np.ones(3, int)], ids=repr)
-def test_number_of_numbers(name: str, argument: str, value: Any) -> None:
+def test_wrong_count_of_numbers(name: str, argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{argument} must be 1, 2 or 4 integers, got {len(value)}"):
         call(name, **{argument: value})
 
@@ -360,11 +360,11 @@ def test_number_beyond_64_bits(name: str, argument: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_huge_stride_is_fine_where_one_window_fits(name: str) -> None:
-    """No arithmetic on it overflows: one output row and column are left."""
+def test_a_huge_stride_is_valid(name: str) -> None:
+    """The arithmetic does not overflow: the output has one row and one column."""
     huge = 2**63 - 1
     arguments = valid_call(name) | ({"pool_size": 1} if name in BEHIND else {})
-    for argument, value in arguments.items():  # the outputs of a forward pass that are arguments
+    for argument, value in arguments.items():  # arguments that are outputs of the forward pass
         if isinstance(value, np.ndarray) and value.shape in (Y, DEPTHWISE_Y, POOLED):
             arguments[argument] = value[:, :1, :1]
         if isinstance(value, np.ndarray) and value.shape == Y_POOLED:
@@ -588,7 +588,7 @@ def test_unknown_algorithm(name: str) -> None:
         call(name, algorithm=None)
 
 
-def test_lone_surrogate_is_no_crash() -> None:
+def test_a_lone_surrogate_does_not_crash() -> None:
     for argument in ("padding", "data_format", "activation", "algorithm"):
         with pytest.raises(ValueError):
             call("conv2d", **{argument: "\ud800"})
@@ -692,12 +692,12 @@ def test_out_of_the_argmax() -> None:
         call("max_pool2d_with_argmax", out=shared)
 
 
-# ---- A max-pooling behind a convolution -----------------------------------------------------------------------------
+# ---- A convolution and the max pooling of its output ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BEHIND)
 def test_padding_and_window_of_the_pooling(name: str) -> None:
-    """The arguments of the two are told apart."""
+    """Messages say whether an argument belongs to the pooling or to the convolution."""
     with pytest.raises(ValueError, match=r"^pool_padding must be 'VALID', 'SAME', an int"):
         call(name, pool_padding="FULL")
     with pytest.raises(ValueError, match=r"^pool_padding must be smaller than the window \(2, 2\), got"):
@@ -728,7 +728,7 @@ def test_taps_of_a_wrong_kind() -> None:
 
 
 def test_taps_that_name_no_pixel() -> None:
-    """Of the first or the last window; of windows that lie partly in the padding, fewer numbers name one."""
+    """In the first or the last window; a window that lies partly in the padding has fewer pixels."""
     for at in ((0, 0, 0, 0), (1, 2, 2, 5)):
         taps = np.zeros(Y_POOLED, np.uint8)
         taps[at] = 3
@@ -752,7 +752,7 @@ def test_input_gradient_is_a_bool() -> None:
 
 
 @pytest.mark.parametrize("name", BEHIND)
-def test_out_behind(name: str) -> None:
+def test_out_of_a_convolution_and_its_max_pool(name: str) -> None:
     results = call(name)
     for wrong in (results[0], list(results), results[:1], (*results, results[0])):
         with pytest.raises(TypeError, match=rf"^out must be None or the tuple \({OUT_TUPLES[name]}\), got "):
@@ -777,7 +777,7 @@ def test_out_behind(name: str) -> None:
         call(name, input=x, out=(x.ravel()[: results[0].size].reshape(results[0].shape), *[None] * (len(results) - 1)))
 
 
-def test_out_of_a_gradient_that_nobody_wants() -> None:
+def test_out_of_an_input_gradient_that_is_switched_off() -> None:
     x = valid_call(BEHIND[1])["input"]
     with pytest.raises(ValueError, match=r"^out\[0\] must be None where input_gradient is False"):
         call(BEHIND[1], input_gradient=False, out=(np.empty_like(x), None, None))

@@ -60,7 +60,7 @@ def test_line() -> None:
     assert layer.output_shape == (8, 7, 7, 512)
     assert layer.filter_shape == (3, 5, 512, 1)
     assert layer.flops == 2 * 8 * 7 * 7 * 512 * 15
-    # Of 7 windows of 3 rows one meets padding once; of 7 windows of 5 columns two do, at either end.
+    # One of 7 windows of 3 rows has a row of padding; two of 7 windows of 5 columns have columns of padding.
     assert layer.least_flops == 2 * 8 * 512 * (7 * 3 - 1) * (7 * 5 - 2)
     assert parse_line("p 1x8x8x3 max 2x2", "some").stride == 2  # as everywhere, the window by default
 
@@ -184,7 +184,7 @@ def test_pages_show_the_committed_results() -> None:
         text = (ROOT / page).read_text(encoding="utf-8")
         assert pages.render(text, found) == text, page
         marked += [match[2] for match in pages.BLOCK.finditer(text)]
-    assert sorted(marked) == sorted(found)  # no result is left out, none stands twice
+    assert sorted(marked) == sorted(found)  # every result is shown exactly once
     for picture, (name, _) in pages.PICTURES.items():
         assert figures.digest(pages.load(name)).encode() in (ROOT / picture).read_bytes(), picture
 
@@ -236,8 +236,8 @@ def test_headline_means_are_over_layers_that_all_computed() -> None:
     assert found["contestants"]["jax"]["ratio"] == pytest.approx(4.0)
 
 
-def test_the_median_over_processes_counts() -> None:
-    """In one pair of processes the memory of a build lies badly."""
+def test_the_result_is_the_median_over_processes() -> None:
+    """In one pair of processes, the memory layout slows one build down."""
     timing = Timing("a layer")
     for before, after in (([1.0, 1.0, 9.0], [1.0, 1.0, 1.0]), ([1.0] * 3, [2.0] * 3), ([1.1] * 3, [1.0] * 3)):
         timing.add(before, after)
@@ -285,7 +285,7 @@ def test_layers_run(tmp_path: Path) -> None:
     assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_no_layer() -> None:
+def test_options_that_fit_no_layer() -> None:
     done = run("layers", "--layer", "no such layer")
     assert done.returncode == 2
     assert "no layer fits" in done.stderr
@@ -334,7 +334,7 @@ def test_task_arrays() -> None:
         assert all(array.dtype == np.float32 for array in arrays.values())
 
 
-def test_results_apart() -> None:
+def test_differences_of_results() -> None:
     losses = np.array([2.5, 2.4, 2.3])
     tolerance = Task("step", "lenet", 32).tolerance
     assert apart(losses * 1.0001, losses) <= tolerance
@@ -343,7 +343,7 @@ def test_results_apart() -> None:
 
 
 def test_training_run(tmp_path: Path) -> None:
-    """All contestants that need TensorFlow at most, on a small batch and a short epoch."""
+    """All contestants that need no library but TensorFlow, on a small batch and a short epoch."""
     data, picture = (tmp_path / f"result.{ending}" for ending in ("json", "png"))
     names = [name for name in CONTESTANTS if name not in ("torch", "jax")]
     done = run(
@@ -384,7 +384,7 @@ def test_neighbours_run(tmp_path: Path) -> None:
 
 
 def test_profile() -> None:
-    """Each of the step's convolutions and pools is there, stock's and ours."""
+    """The profile has each convolution and pool of the step, for stock Keras and for us."""
     done = run("profile", "--batch", "32")
     assert done.returncode == 0, done.stdout + done.stderr
     stock, ours = done.stdout.split("stock: a step takes ")[1].split("fastconv: a step takes ")

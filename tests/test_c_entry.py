@@ -1,4 +1,4 @@
-"""The plain C entry gives what the NumPy functions give, and refuses everything else with a code and a text."""
+"""The C entry computes the same results as the NumPy functions, and refuses wrong arguments with a code and a text."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ for function in (LIBRARY.fastconv_infer, LIBRARY.fastconv_run):
 
 
 def tensor(array: Any) -> Tensor:
-    """Of an array, of a shape (as int64 numbers), or of nothing."""
+    """The C tensor of an array, of a shape (as int64 numbers), or of None."""
     if array is None:
         return Tensor()
     if isinstance(array, Tensor):
@@ -92,7 +92,7 @@ def call(
 
 
 def run(operation: str, inputs: Sequence[Any], count: int = 1, **attributes: Any) -> list[np.ndarray]:
-    """What an operation gives, in memory of the shapes that are inferred."""
+    """The results of an operation, in arrays of the inferred shapes."""
     code, text, inferred = call(LIBRARY.fastconv_infer, operation, inputs, [None] * count, attributes)
     assert (code, text) == (OK, "")
     dtypes = {number: dtype for dtype, number in DTYPES.items()}
@@ -299,7 +299,7 @@ def test_unknown_operation_and_short_messages() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 def test_out_of_memory() -> None:
-    """The scratch memory of a filter gradient in NCHW is as large as its input: more than this process may have."""
+    """The scratch memory of a filter gradient in NCHW is as large as its input, which exceeds this process's limit."""
     code = f"""
     import resource, sys
     sys.path.insert(0, {str(Path(__file__).parent)!r})

@@ -1,4 +1,4 @@
-"""Taps from the caller are checked on all threads and without Python's lock, and the same error comes each time."""
+"""Taps from the caller are checked on all threads without Python's lock, and the error is deterministic."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_windows_at_the_edge_have_fewer_pixels() -> None:
         taps[place] = 0
 
 
-def test_other_threads_of_python_run_meanwhile() -> None:
-    """The waiting thread gets the lock only if the call gives it up: the interpreter does not ask for it."""
+def test_other_python_threads_run_during_the_check() -> None:
+    """The other thread can get the lock only if the call releases it: forced thread switches are off."""
     interval = sys.getswitchinterval()
     taps = TAPS.copy()
     taps[-1, -1, -1, -1] = 4
@@ -80,8 +80,8 @@ def test_other_threads_of_python_run_meanwhile() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not Linux")
-def test_all_threads_check() -> None:
-    """Nothing is computed, so that the check alone starts a worker."""
+def test_the_check_uses_all_threads() -> None:
+    """Nothing is computed, so only the check can start a worker."""
     code = """
     import os
     import numpy as np

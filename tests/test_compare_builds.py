@@ -1,4 +1,4 @@
-"""The comparison of two builds sees a difference, and none where there is none."""
+"""The comparison of two builds reports differences, and none between equal builds."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_a_build_agrees_with_itself() -> None:
     assert "20 problems" in done.stdout and done.stdout.count(": 0 differences") == 2
 
 
-def test_differences_are_told() -> None:
-    """Without Winograd, sums have other bits; explain tells another algorithm."""
+def test_differences_are_reported() -> None:
+    """Without Winograd, the sums have other bits and `explain` reports another algorithm."""
     done = compare("--bits", "40", "--isa", "baseline", "--env-after", "FASTCONV_WINOGRAD=0")
     assert done.returncode == 1, done.stdout + done.stderr
     assert ": 0 differences" not in done.stdout
@@ -62,7 +62,7 @@ def test_every_function_has_its_share() -> None:
 
 
 def test_speed() -> None:
-    """One layer of which both builds have the same bits; the figures depend on the machine."""
+    """A layer for which both builds give the same bits. The figures depend on the machine."""
     done = compare("--speed", "--rounds", "1", "--suite", "lenet", "--layer", "lenet pool2")
     assert done.returncode == 0, done.stdout + done.stderr
     for what in ("lenet pool2, max-pool ", "lenet pool2, max-pool-gradient", "the smallest call", "import fastconv"):

@@ -1,4 +1,4 @@
-"""Training on TensorFlow's distribution strategies: two replicas give the weights of one process, and none hangs."""
+"""Training with TensorFlow's distribution strategies: two replicas get the weights of one process, and none hangs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def example() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few more images than the batches take."""
+    """Slightly more images than the batches use."""
     pixels, classes = mnist_data()
     chosen = np.random.default_rng(0).permutation(len(pixels))[: STEPS * BATCH + 17]
     images, labels = pixels[chosen].reshape(-1, 28, 28).astype(np.uint8), classes[chosen].astype(np.int64)
@@ -68,15 +68,15 @@ def test_two_workers_train_as_one_process(example: ModuleType, data: Path, tmp_p
     assert float(stated) == pytest.approx(loss, abs=1e-3)
 
 
-def test_the_script_starts_workers_and_tells_that_they_failed(data: Path) -> None:
-    arguments = ["--workers", "2", "--data", str(data), "--batch-size", "33"]  # which two can't share
+def test_the_script_starts_workers_and_reports_their_failure(data: Path) -> None:
+    arguments = ["--workers", "2", "--data", str(data), "--batch-size", "33"]  # not divisible by two workers
     done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 1
     assert "ValueError: The `global_batch_size` 33 is not divisible" in done.stderr, done.stderr
 
 
 def test_mirrored_replicas_train_as_one_process(data: Path) -> None:
-    """On two virtual CPUs, through `fit`; these are fixed when TensorFlow starts, hence the process."""
+    """With `fit`, on two virtual CPUs. TensorFlow sets these up at its start, hence the process."""
     run_python(
         """
         import sys
@@ -119,7 +119,7 @@ def test_mirrored_replicas_train_as_one_process(data: Path) -> None:
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_other(example: ModuleType, data: Path, killed: int, tmp_path: Path) -> None:
-    """By TensorFlow's error, and not much later: worker 0 leads the others, so it is a case of its own."""
+    """The other ends soon, with TensorFlow's error. Worker 0 is the coordinator, so it has its own case."""
     path = tmp_path / "log"
     arguments = ["--data", str(data), "--epochs", "100000", "--batch-size", str(BATCH)]
     with path.open("w") as log, example.workers_here(2, arguments, stdout=log, stderr=log) as workers:

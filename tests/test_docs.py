@@ -1,4 +1,4 @@
-"""The examples of the README and of docs/ run as they stand, and the numbers on the pages are the computed ones."""
+"""The examples of the README and of docs/ run unchanged, and the numbers on the pages are the computed ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_pat
     examples = blocks(page, "python")
     assert examples
     if any("lenet-out/" in example for example in examples):
-        # The folder that the reader has by then, from the command further up the page; here from fewer images.
+        # An earlier command on the page makes this folder for the reader. Here it is made from fewer images.
         run(["-m", "fastconv", "lenet", "--limit", "600", "--epochs", "1", "--out", "lenet-out"], tmp_path)
     script = tmp_path / "examples.py"
     script.write_text("\n".join(examples), encoding="utf-8")
@@ -55,21 +55,21 @@ def test_the_numbers_of_the_edges_page_come_from_its_script(tmp_path: Path) -> N
 def test_the_picture_of_the_edges_page_is_the_one_its_script_draws(tmp_path: Path) -> None:
     run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
     kept, drawn = ((folder / "edges.png").read_bytes() for folder in (ROOT / "docs", tmp_path))
-    # The lettering, and with it the size, changes a little with matplotlib's version.
+    # Text, and therefore the size, changes slightly with matplotlib's version.
     assert kept[:8] == drawn[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">2I", kept[16:24]) == pytest.approx(struct.unpack(">2I", drawn[16:24]), rel=0.05)
     assert len(kept) < 300_000
 
 
 @pytest.mark.parametrize("page", [*PAGES, GUIDE], ids=lambda page: page.name)
-def test_every_link_into_the_repository_leads_somewhere(page: Path) -> None:
+def test_every_link_into_the_repository_has_a_target(page: Path) -> None:
     text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
 def test_the_worked_examples_apply_and_touch_little(tmp_path: Path) -> None:
-    """The replay itself, which builds each, is a task of its own: nox -s contributing."""
+    """`nox -s contributing` also builds and tests each."""
     printed = run([str(PATCHES / "replay.py"), "--check"], tmp_path)
     assert [line.split(":")[0] for line in printed.splitlines()] == sorted(
         path.stem for path in PATCHES.glob("*.patch")

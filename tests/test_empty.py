@@ -1,4 +1,4 @@
-"""No filters, and pools of no channels: empty results, as TensorFlow gives, and zeros where nothing is summed."""
+"""No filters and pools of no channels give empty results, as in TensorFlow. Empty sums are zero."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_no_filters_for_each_channel(algorithm: str) -> None:
     assert fastconv.depthwise_conv2d_backprop_filter(x, w.shape, y, algorithm=algorithm).shape == w.shape
 
 
-def test_no_filters_are_refused_as_others_are() -> None:
+def test_arguments_are_checked_without_filters_too() -> None:
     with pytest.raises(ValueError, match="algorithm 'winograd' supports only 3x3"):
         fastconv.conv2d(ones(*X), ones(3, 3, 3, 0), 2, algorithm="winograd")
     with pytest.raises(ValueError, match=r"out_backprop must have shape \(2, 7, 6, 0\)"):
@@ -69,8 +69,8 @@ def test_pools_of_no_channels(data_format: str) -> None:
     assert fastconv.avg_pool2d_grad(x.shape, pooled, **options).shape == x.shape
 
 
-def test_the_table_through_the_c_entry() -> None:
-    """Also the operations that have no function of their own in NumPy's face."""
+def test_every_operation_through_the_c_entry() -> None:
+    """This includes operations without a function in the NumPy face."""
     x, w, y = ones(*X), ones(3, 3, 3, 0), ones(2, 7, 6, 0)
     none, no_bias = ones(2, 9, 8, 0), (0,)
     dw, db = test_c_entry.run("conv2d_backprop_filter_bias", [x, w.shape, y], 2)

@@ -1,4 +1,4 @@
-"""Environment variables are read once, when fastconv is imported, and a wrong value of any of them is refused."""
+"""Environment variables are read once, when fastconv is imported. Wrong values are refused."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_right_values(environment: dict[str, str], expected: str) -> None:
      ("4,", None), ("4,x", None), ("", None), ("9" * 30, None)],
 )  # fmt: skip
 def test_openmps_variable_is_read_as_openmp_reads_it(value: str, expected: int | None) -> None:
-    """It ignores a wrong value, and takes the first number of a list."""
+    """OpenMP ignores wrong values and takes the first number of a list."""
     code = "import fastconv; print(fastconv.get_num_threads())"
     default = run(code).stdout
     assert run(code, OMP_NUM_THREADS=value).stdout == (default if expected is None else f"{expected}\n")

@@ -1,4 +1,4 @@
-"""The examples run as scripts, and what they teach is right: gradients against finite differences, and they learn."""
+"""The examples run as scripts, their gradients agree with finite differences, and their networks learn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def digits(example: ModuleType) -> tuple[np.ndarray, np.ndarray]:
 def test_gradients_are_those_of_finite_differences(example: ModuleType, digits: tuple[np.ndarray, np.ndarray]) -> None:
     model = example.LeNet(3, "float64")
     random = np.random.default_rng(1)
-    for name in ("bias1", "bias2", "bias3", "bias4", "bias5"):  # not zero, so that a mistake with them shows
+    for name in ("bias1", "bias2", "bias3", "bias4", "bias5"):  # non-zero, so that a mistake with them is visible
         model.w[name][...] = random.normal(0, 0.1, model.w[name].shape)
     images, labels = (array[:8].astype(np.float64) for array in digits)
 
@@ -86,7 +86,7 @@ def test_it_runs_as_a_script_without_tensorflow(digits: tuple[np.ndarray, np.nda
     data = {"x_train": images[:250], "y_train": labels[:250], "x_test": images[250:], "y_test": labels[250:]}
     np.savez(tmp_path / "digits.npz", **data)
     code = (
-        "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "  # an import of them fails now
+        "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "  # imports of them now fail
         "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     arguments = [str(SCRIPT), "--data", str(tmp_path / "digits.npz"), "--epochs", "2", "--batch-size", "100"]

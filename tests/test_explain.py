@@ -1,4 +1,4 @@
-"""What `explain` says is what a call does, as far as one can see from outside."""
+"""`explain` agrees with what a call observably does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIRECTIONS = get_args(Direction)
         (((1, 224, 224, 3), (7, 7, 3, 64)), {"strides": 2, "padding": "SAME"}, "direct"),
     ],
 )
-def test_choice(sizes: Any, keywords: Any, algorithm: str, dtype: Any, direction: Any) -> None:
+def test_the_chosen_algorithm(sizes: Any, keywords: Any, algorithm: str, dtype: Any, direction: Any) -> None:
     found = fastconv.explain(*sizes, direction=direction, dtype=dtype, **keywords)
     assert found.algorithm == algorithm
     assert found.isa == fastconv.show_config("dicts")["isa"]
@@ -63,7 +63,7 @@ DEPTHWISE_KERNELS = {
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_named_algorithm_runs(direction: Any) -> None:
-    """And no other: depthwise kernels run where they are named or none is."""
+    """Depthwise kernels run for "depthwise" and "auto" only."""
     for algorithm in ("auto", "direct", "depthwise"):
         found = fastconv.explain((1, 20, 20, 64), (3, 3, 1, 64), algorithm=algorithm, direction=direction)
         assert (found.kernel == DEPTHWISE_KERNELS[direction]) == (algorithm != "direct")
@@ -73,7 +73,7 @@ def test_a_named_algorithm_runs(direction: Any) -> None:
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("name", ["conv2d", "depthwise_conv2d"])
 def test_named_algorithms_of_a_depthwise_layer(name: str, strides: int) -> None:
-    """ "depthwise" gives the bits of "auto", and "direct" other roundings of the same sums."""
+    """ "depthwise" gives the bits of "auto"; "direct" rounds the same sums differently."""
     rng = np.random.default_rng(5)
     x = rng.standard_normal((2, 12, 13, 24), np.float32)
     w = rng.standard_normal((3, 3, 1, 24) if name == "conv2d" else (3, 3, 24, 1), np.float32)

@@ -1,4 +1,4 @@
-"""One floating-point state computes every operation, whatever the state of the calling thread, which is restored."""
+"""Every operation runs in the same floating-point state, and the calling thread's own state is restored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fastconv import _core
 
-# Where fenv_t of the C library holds the control register, and its bits: (offset, mask, flush subnormals, round down).
+# The control register in the C library's fenv_t, and its bits: (offset, mask, flush subnormals, round down).
 LAYOUTS = {"x86_64": (28, 0xFFC0, 0x8040, 0x2000), "aarch64": (0, 0xFFFFFFFF, 1 << 24, 2 << 22)}
 pytestmark = pytest.mark.skipif(platform.machine() not in LAYOUTS, reason="the layout of fenv_t is not known")
 OFFSET, MASK, FLUSH, ROUND_DOWN = LAYOUTS.get(platform.machine(), (0, 0, 0, 0))
@@ -51,7 +51,7 @@ Call = Callable[[], Any]
 
 
 def calls(dtype: Any, tiny: bool) -> dict[str, Call]:
-    """Each operation, and each algorithm of it. With tiny values, the results are about the smallest normal number."""
+    """Each operation with each of its algorithms. With tiny values, results are close to the smallest normal number."""
     least = float(np.finfo(dtype).tiny)
     whole, factor = (2 * least, least**0.5) if tiny else (1.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""TensorFlow's profiler counts as many floating-point operations of our ops as of its own."""
+"""TensorFlow's profiler counts the same floating-point operations for our ops as for its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ops = fct._ops
 
 
 def flops(function: Callable[..., Any], *shapes: tuple[int, ...]) -> int:
-    """Of all ops of the graph, as ``tf.compat.v1.profiler`` counts them."""
+    """The FLOPs of all ops of the graph, as ``tf.compat.v1.profiler`` counts them."""
     arguments = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
     graph = tf.function(function).get_concrete_function(*arguments).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder(
@@ -90,7 +90,7 @@ def conv_geometry(data_format: str = "NHWC", depthwise: bool = False) -> tf.Tens
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_an_op_counts_as_much_as_that_of_tensorflow(name: str) -> None:
+def test_an_op_counts_as_much_as_tensorflows(name: str) -> None:
     ours, theirs, shapes = PAIRS[name]
     counted = flops(ours, *shapes)
     assert counted == flops(theirs, *shapes)
@@ -114,7 +114,7 @@ def lenet(layers: Any) -> keras.Model:
 def training_step(model: keras.Model) -> Callable[[tf.Tensor], Any]:
     def step(x: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            tape.watch(x)  # its gradient is in TensorFlow's graph in any case
+            tape.watch(x)  # TensorFlow's graph always contains its gradient
             loss = tf.reduce_sum(model(x))
         return tape.gradient(loss, [x, *model.trainable_variables])
 
@@ -129,7 +129,7 @@ def test_a_model_and_its_training_step_count_as_much_as_stock_ones() -> None:
 
 
 def test_other_ops_count_as_the_sum_of_their_parts() -> None:
-    """For which TensorFlow has no op: NCHW, depthwise gradients and fused gradients."""
+    """TensorFlow has no op for NCHW, depthwise gradients and fused gradients."""
     x, w, y = (2, 4, 9, 8), (3, 2, 4, 6), (2, 6, 7, 7)
     assert flops(lambda x, w: fct.conv2d(x, w, data_format="NCHW"), x, w) == 2 * (2 * 6 * 7 * 7) * (3 * 2 * 4)
     assert flops(lambda x: fct.max_pool2d(x, 2, data_format="NCHW"), x) == 4 * (2 * 4 * 4 * 4)

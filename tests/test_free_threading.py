@@ -1,4 +1,4 @@
-"""Free-threaded Python keeps its lock off when fastconv is imported, and gets the same bits on all threads."""
+"""Importing fastconv does not turn on the lock of free-threaded Python, and all threads get the same bits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODULE = Path(__file__).parents[1] / "cpp" / "frontends" / "numpy" / "module.cpp
 
 
 def test_the_module_declares_that_it_needs_no_lock() -> None:
-    """A Python with the lock ignores it, so that the source is all there is to look at."""
+    """A Python with the lock ignores the declaration, so the test reads the source."""
     declarations = re.findall(r"PYBIND11_MODULE\(.*\)", MODULE.read_text())
     assert len(declarations) == 1 and "py::mod_gil_not_used()" in declarations[0]
 

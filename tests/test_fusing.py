@@ -1,4 +1,4 @@
-"""What `accelerate(fuse=True)` promises: one op where a graph calls a pair, and each layer's own output elsewhere."""
+"""`accelerate(fuse=True)` runs a pair of layers as one op in a graph; elsewhere each layer gives its own output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def gradients_by(call: Callable[[Any], Any], model: Any, x: Any) -> list[Any]:
 
 
 def all_gradients(model: Any, x: np.ndarray) -> list[list[Any]]:
-    """By tapes outside of a graph, inside of one, and around one."""
+    """With the tape outside a graph, inside one, and around one."""
     in_graph = tf.function(lambda x: gradients_by(model, model, x), autograph=False)
     around = tf.function(lambda x: model(x), autograph=False)
     x = tf.constant(x)
@@ -48,7 +48,7 @@ def all_gradients(model: Any, x: np.ndarray) -> list[list[Any]]:
 
 
 def ops_run_by(function: Callable[..., Any], *arguments: Any) -> Counter[str]:
-    """The ops that TensorFlow leaves in the graph of a function that was not called before."""
+    """The ops in the optimised graph of a function that has not been called yet."""
     context.context().enable_run_metadata()
     try:
         context.context().export_run_metadata()
@@ -61,7 +61,7 @@ def ops_run_by(function: Callable[..., Any], *arguments: Any) -> Counter[str]:
 
 
 def pair(name: str = "pair") -> Any:
-    """A convolution, a ReLU and something behind them."""
+    """A convolution, a ReLU and a layer after them."""
     stack = [layers.Conv2D(4, 3, name="conv"), layers.ReLU(name="relu"), layers.Flatten(), layers.Dense(2)]
     return keras.Sequential([layers.Input((16, 16, 3)), *stack], name=name)
 
@@ -83,20 +83,23 @@ def relu_models() -> Iterator[tuple[Any, int]]:
     yield keras.Sequential([inputs, conv(4, 3), relu(activity_regularizer="l2")]), 1
     x = conv(4, 3)(inputs)
     yield keras.Model(inputs, [relu()(x), x]), 0  # an output of the model
-    yield keras.Model(inputs, layers.Add()([relu()(x), x])), 0  # somebody else uses it
+    yield keras.Model(inputs, layers.Add()([relu()(x), x])), 0  # another layer uses it
     yield keras.Model(inputs, relu()(relu()(x))), 1
     shared = conv(3, 3, padding="same")
     halves = layers.Rescaling(0.5)(inputs)
-    yield keras.Model(inputs, layers.Add()([relu()(shared(inputs)), shared(halves)])), 1  # once of two calls
+    yield keras.Model(inputs, layers.Add()([relu()(shared(inputs)), shared(halves)])), 1  # for one of two calls
     yield keras.Model(inputs, layers.Add()([relu()(shared(inputs)), relu()(shared(halves))])), 2
     again = relu()
-    yield keras.Model(inputs, layers.Add()([again(shared(inputs)), again(halves)])), 1  # a ReLU of something else, too
+    yield (
+        keras.Model(inputs, layers.Add()([again(shared(inputs)), again(halves)])),
+        1,
+    )  # the ReLU also has another input
     yield keras.Model(inputs, relu()(layers.BatchNormalization()(x))), 0
 
 
 @pytest.mark.parametrize("inplace", [False, True])
 def test_fusing(inplace: bool, tmp_path: Path) -> None:
-    """Same outputs, gradients, names, configs and weights; through files and clones; and back."""
+    """Outputs, gradients, names, configs and weights stay the same, also in files, in clones and after `restore`."""
     x = images()
     for model, count in relu_models():
         model.compile("sgd", "mse")
@@ -129,7 +132,7 @@ def test_fusing(inplace: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_float16"])
 @pytest.mark.parametrize("pool", [False, True])
 def test_the_fused_op_runs_in_predict_and_fit(pool: bool, dtype: str) -> None:
-    """Once, with its ReLU, and nothing else for the convolution and the ReLU."""
+    """It runs once and computes both the convolution and the ReLU."""
     keras.config.set_dtype_policy(dtype)
     between = [layers.MaxPooling2D()] if pool else []
     inputs = layers.Input((16, 16, 3), dtype=None if dtype == "mixed_float16" else dtype)
@@ -143,12 +146,12 @@ def test_the_fused_op_runs_in_predict_and_fit(pool: bool, dtype: str) -> None:
     ran = ops_run_by(fast.train_on_batch, x, np.ones((8, 2), x.dtype))
     assert ran["FastconvConv2D"] == 1 and ran["Relu"] == 0
     if dtype != "mixed_float16":
-        # As of a convolution with activation="relu": with the pooling's gradient in one op, or with the bias's sum.
+        # As for activation="relu": one op also computes the pooling's gradient or the bias's sum.
         merged = "FastconvConv2DMaxPool2DBackpropFilterBias" if pool else "FastconvReluBiasGrad"
         assert ran[merged] == 1, ran
 
 
-# ---- What others see -------------------------------------------------------------------------------------------------
+# ---- Intermediate outputs stay the same ------------------------------------------------------------------------------
 
 
 def test_a_layer_alone_gives_its_own_output() -> None:
@@ -191,7 +194,7 @@ def test_a_model_on_an_intermediate_output(built: str) -> None:
 
 
 def test_the_gradient_of_an_intermediate_output() -> None:
-    """As Grad-CAM wants it; of second order, too."""
+    """As in Grad-CAM, also of second order."""
     model = pair()
     x = tf.constant(images())
 
@@ -230,7 +233,7 @@ class Walker(keras.Model):
 
 @keras.saving.register_keras_serializable("tests")
 class Holder(layers.Layer):
-    """Has a layer that is also somewhere else in the model."""
+    """Holds a layer that is also used elsewhere in the model."""
 
     def __init__(self, held: Any, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -277,7 +280,7 @@ def test_a_nested_model_whose_layers_others_use() -> None:
     near(fk.restore(fast).predict(x, verbose=0), expected)
 
 
-def test_activity_regularizers_see_what_they_did() -> None:
+def test_activity_regularizers_see_unchanged_outputs() -> None:
     for regularized in ("conv", "relu"):
         own = {"activity_regularizer": "l2"}
         first = layers.Conv2D(4, 3, **(own if regularized == "conv" else {}))
@@ -291,8 +294,8 @@ def test_activity_regularizers_see_what_they_did() -> None:
         near(fast.get_weights(), model.get_weights(), 1e-4)
 
 
-def test_a_layer_whose_call_somebody_has_changed() -> None:
-    """On the object, or a ReLU's activation, before or after."""
+def test_a_layer_with_a_replaced_call() -> None:
+    """The object's call or a ReLU's activation is replaced, before or after `accelerate`."""
     x = images()
 
     def patch(layer: Any) -> None:
@@ -321,7 +324,7 @@ def test_a_layer_whose_call_somebody_has_changed() -> None:
 
 
 def fk_stock(model: Any) -> Any:
-    """The same layers, changes and all, called one by one without a graph."""
+    """The same layers with the same changes, called one by one without a graph."""
 
     class Eager:
         def predict(self, x: np.ndarray, verbose: int) -> Any:
@@ -350,7 +353,7 @@ def test_a_functional_model_with_a_call_of_its_own() -> None:
 
 
 def test_a_fused_model_in_files(tmp_path: Path) -> None:
-    """What is loaded is fused as what was saved, and its convolution gives its own output; exports compute the same."""
+    """The loaded model is fused too, its convolution gives its own output, and exports compute the same."""
     model = pair()
     model.compile("sgd", "mse")
     x = images()
@@ -389,7 +392,7 @@ def test_a_fused_model_in_files(tmp_path: Path) -> None:
     )
 
 
-def test_where_tensorflow_is_reorganised_nothing_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_fused_if_tensorflows_modules_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastconv.tensorflow.relu_fusion.tapes", None)
     model = pair()
     x = images()

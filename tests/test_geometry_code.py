@@ -1,4 +1,4 @@
-"""The codes of geometry that TensorFlow's graphs hold: every number is checked when a code is read."""
+"""TensorFlow's graphs store geometries as codes. Every number of a code is checked when it is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAM = r"""
 
 using namespace fastconv;
 
-/// How many codes with one wrong number are taken.
+/// The number of codes with one wrong number that are accepted.
 template <class Decode>
 int taken(const Dims& good, Decode decode) {
     int count = 0;
@@ -52,7 +52,7 @@ int main() {
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_negative_numbers_are_refused(tmp_path: Path) -> None:
-    """One of them is the index of the algorithm's name."""
+    """One of the numbers is the index of the algorithm's name."""
     (tmp_path / "program.cpp").write_text(PROGRAM)
     command = ["g++", "-std=c++17", f"-I{HEADERS}", "program.cpp", "-o", "program"]
     library = [f"-L{FOLDER}", "-lfastconv", f"-Wl,-rpath,{FOLDER}"]

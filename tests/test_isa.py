@@ -1,7 +1,7 @@
-"""One binary for every x86-64: instructions of AVX2 and AVX-512 only in the kernels made for them.
+"""One binary serves every x86-64: only the kernels made for them contain instructions of AVX2 and AVX-512.
 
-An inline function from a shared header that a kernel source instantiates could be the copy that the linker keeps for
-everyone, and an older CPU would die of it.
+If a kernel source instantiates an inline function of a shared header, the linker may keep that copy for all callers. It
+would crash on an older CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workers import ISAS, compute, worker
 FOLDER = Path(fastconv.__file__).parent
 LIBRARIES = sorted(FOLDER.glob("*.so"))
 
-# Operands that x86-64 without AVX cannot have: 256- and 512-bit registers, xmm16 and up, mask registers.
+# Operands that need AVX or later: 256- and 512-bit registers, xmm16 and up, mask registers.
 WIDE = re.compile(r"%(?:[yz]mm\d+|xmm(?:1[6-9]|2\d|3[01])|k[0-7])\b")
 AVX512_ONLY = re.compile(r"%(?:zmm\d+|[xy]mm(?:1[6-9]|2\d|3[01])|k[0-7])\b")
 
@@ -72,7 +72,7 @@ def test_only_the_kernels_hold_vector_instructions() -> None:
 
 
 def test_kernels_keep_to_their_instruction_set() -> None:
-    """And the test above sees what it looks for."""
+    """This also shows that the test above finds vector instructions."""
     all_functions = list(functions(FOLDER / "libfastconv.so"))
     kernels = {isa: [f for f in all_functions if is_kernel_of(f, isa)] for isa in ("baseline", "avx2", "avx512")}
     for isa, found in kernels.items():
@@ -93,14 +93,14 @@ def test_environment_variable_forces_the_instruction_set(isa: str) -> None:
     assert config["isa_available"] == ISAS
 
 
-def test_the_best_one_is_used_by_default() -> None:
+def test_the_best_instruction_set_is_the_default() -> None:
     with worker(FASTCONV_ISA="") as pool:
         assert pool.submit(fastconv.show_config, "dicts").result()["isa"] == ISAS[-1]
     assert ISAS[0] == "baseline"
 
 
 def test_forced_instruction_sets_compute_differently() -> None:
-    """With FMA, a*b + c is rounded once, in the baseline twice."""
+    """FMA rounds a*b + c once, the baseline twice."""
     problem = problems.Problem((3,), "float32", "NHWC", 1, (9, 9), 6, (3, 3), (1, 1), "VALID", filters=8)
     call = problems.call_of(problem, "conv2d")
     results = {}

@@ -1,4 +1,4 @@
-"""Layers in bfloat16 call TensorFlow's ops where these are faster and sum in float32, elsewhere fastconv's."""
+"""Layers in bfloat16 call TensorFlow's ops if these are faster and sum in float32, else fastconv's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from processes import run_python
 
 HALF_AN_ULP = 2.0**-8
 SHAPE = (4, 12, 10, 16)
-# Layers that call TensorFlow's ops where oneDNN has bfloat16, and these ops.
+# Layers that call TensorFlow's ops if oneDNN supports bfloat16, and these ops.
 STOCK: list[tuple[str, dict[str, Any], set[str]]] = [
     ("Conv2D", {"filters": 8, "kernel_size": 1}, {"Conv2D"}),
     ("Conv2D", {"filters": 8, "kernel_size": 1, "padding": "same"}, {"Conv2D"}),
@@ -60,7 +60,7 @@ def shape_for(name: str) -> tuple[int, ...]:
 
 
 def op_types(layer: Any, shape: tuple[int, ...]) -> set[str]:
-    """Of the convolutions and pools, forward and backward."""
+    """The types of the convolution and pooling ops, forward and backward."""
 
     @tf.function
     def step(x: tf.Tensor) -> Any:
@@ -79,7 +79,7 @@ def force(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments", "ops"), STOCK)
-def test_tensorflow_computes_what_it_is_faster_in(
+def test_tensorflow_computes_the_layers_it_is_faster_at(
     name: str, arguments: dict[str, Any], ops: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     force(monkeypatch, True)
@@ -97,7 +97,7 @@ def test_tensorflow_computes_what_it_is_faster_in(
     ("name", "arguments", "instructions"),
     [*[(name, arguments, False) for name, arguments, _ in STOCK], *[(*layer, True) for layer in OURS]],
 )
-def test_fastconv_computes_the_rest_and_all_without_the_instructions(
+def test_fastconv_computes_the_rest_and_everything_without_bfloat16_instructions(
     name: str, arguments: dict[str, Any], instructions: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     force(monkeypatch, instructions)
@@ -108,7 +108,7 @@ def test_fastconv_computes_the_rest_and_all_without_the_instructions(
     assert all(op.startswith("Fastconv") for op in types)
 
 
-def test_the_reason_is_known_of_layers_of_keras() -> None:
+def test_the_reason_is_given_for_layers_of_keras() -> None:
     stock = keras.layers.Conv2D(4, 1, dtype="mixed_bfloat16")
     assert _serving.why_stock(stock) == _serving.why_stock(fk.Conv2D(4, 1, dtype="mixed_bfloat16"))
     assert _serving.why_stock(keras.layers.Dense(4, dtype="mixed_bfloat16")) is None
@@ -173,7 +173,7 @@ def test_bias_gradient_is_summed_in_float32(by_tensorflow: bool, monkeypatch: py
 
 
 def test_tensorflow_sums_the_gradient_of_its_bias_add_in_bfloat16() -> None:
-    """Why the layers don't call it."""
+    """Therefore the layers do not call it."""
     bias = tf.zeros(4, tf.bfloat16)
     with tf.GradientTape() as tape:
         tape.watch(bias)
@@ -196,15 +196,15 @@ print("ANSWER", _serving.why_stock(layer) is not None, exact and _serving._cpu_h
 
 
 @pytest.mark.parametrize("onednn", ["0", "1"])
-def test_asks_the_machine(onednn: str) -> None:
-    """With oneDNN, the answer hangs on the CPU; without, TensorFlow sums in bfloat16."""
+def test_the_answer_depends_on_the_machine(onednn: str) -> None:
+    """With oneDNN, the answer depends on the CPU. Without it, TensorFlow sums in bfloat16."""
     printed = run_python(PROBE, TF_ENABLE_ONEDNN_OPTS=onednn)
     _, answer, expected = next(line for line in printed.splitlines() if line.startswith("ANSWER")).split()
     assert answer == expected
     assert onednn == "1" or answer == "False"
 
 
-def test_onednn_kept_from_bfloat16_is_no_error() -> None:
+def test_onednn_without_bfloat16_still_computes() -> None:
     run_python(
         """
         import tensorflow as tf, fastconv.keras as fk

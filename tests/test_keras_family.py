@@ -1,4 +1,4 @@
-"""Every layer of `fastconv.keras.LAYERS` is a drop-in for Keras's: same numbers, gradients, config, files, errors."""
+"""Each layer in `fastconv.keras.LAYERS` replaces Keras's: same numbers, gradients, config, files and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items()}
 LAST, FIRST = "channels_last", "channels_first"
 Arguments = dict[str, Any]
 
-# For each layer, arguments on inputs of odd sizes. Where TensorFlow's kernels can do less, as they can.
+# For each layer, arguments on inputs of odd sizes, as far as TensorFlow's kernels support them.
 CASES: dict[str, list[Arguments]] = {
     "Conv1D": [
         {"filters": 5, "kernel_size": 4},
@@ -113,7 +113,7 @@ def near(ours: Any, theirs: Any, tolerance: float = 1e-12) -> None:
 
 
 def pair(name: str, arguments: Arguments, shape: tuple[int, ...], **ours_too: Any) -> tuple[Any, Any]:
-    """Our layer, with some more arguments, and the stock one, of the same weights."""
+    """Our layer with `more` arguments, and the stock layer with the same weights."""
     ours, stock = getattr(fk, name)(**arguments, **ours_too), STOCK[name](**arguments)
     ours.build((shape[0], shape[-1], *shape[1:-1]) if ours_too.get("data_format") == FIRST else shape)
     stock.build(shape)
@@ -124,7 +124,7 @@ def pair(name: str, arguments: Arguments, shape: tuple[int, ...], **ours_too: An
 
 
 def value_and_gradients(layer: Any, x: np.ndarray, first: bool = False) -> list[Any]:
-    """Of a loss that does not depend on the order of the axes."""
+    """The loss does not depend on the order of the axes."""
     x = tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -143,7 +143,7 @@ def test_the_table_has_every_layer() -> None:
 
 
 def test_the_other_names() -> None:
-    """As in ``keras.layers``; no name is missing, and none is more."""
+    """The aliases are exactly those of ``keras.layers``."""
     classes = {name: cls for name, cls in vars(keras.layers).items() if isinstance(cls, type) and cls in fk.LAYERS}
     assert len(classes) > len(fk.LAYERS)
     assert {name: getattr(fk, name) for name in classes} == {name: fk.LAYERS[cls] for name, cls in classes.items()}
@@ -165,7 +165,7 @@ def test_values_and_gradients(name: str, arguments: Arguments) -> None:
 
 @each
 def test_channels_first(name: str, arguments: Arguments) -> None:
-    """Against the stock layer on channels that are last: TensorFlow has few other kernels on the CPU."""
+    """The stock layer computes with channels last: TensorFlow has few kernels for channels first on the CPU."""
     x = random(shape_of(name))
     if arguments.get("activation") == "softmax":  # over the last axis, whichever that is
         arguments = {**arguments, "activation": "sigmoid"}
@@ -177,7 +177,7 @@ def test_channels_first(name: str, arguments: Arguments) -> None:
 
 @each
 def test_unknown_sizes(name: str, arguments: Arguments) -> None:
-    """A model of any batch, and one of any size, says the shapes that stock layers say and computes the same."""
+    """With unknown batch or image sizes, a model reports the shapes of stock layers and computes the same."""
     shape = shape_of(name)
     for data_format, sizes in ((FIRST, shape[1:-1]), (LAST, (None,) * (len(shape) - 2))):
         ours, stock = (
@@ -225,7 +225,7 @@ def model_of(cls: type[keras.Layer], arguments: Arguments, shape: tuple[int, ...
 
 @each_layer
 def test_files(name: str, arguments: Arguments, tmp_path: Path) -> None:
-    """A .keras file is loaded as our layer; a file of weights serves both kinds of layers."""
+    """A .keras file loads as our layer. A weights file loads into both kinds of layers."""
     x = random(shape_of(name), "float32")
     ours, stock = (model_of(cls, arguments, x.shape) for cls in (getattr(fk, name), STOCK[name]))
     ours.save(tmp_path / "model.keras")
@@ -259,7 +259,7 @@ def test_summary_names_and_paths(name: str, arguments: Arguments) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CASES if "Conv" in name])
 def test_training_with_regularizers_and_constraints(name: str) -> None:
-    """Five steps of each of Keras's penalties and projections leave the same weights and losses."""
+    """Five steps with each of Keras's penalties and projections give the same weights and losses."""
     arguments: Arguments = {**CASES[name][1], "activity_regularizer": "l2"}
     kernels = {"Sep": ("depthwise", "pointwise"), "Dep": ("depthwise",)}.get(name[:3], ("kernel",))
     for kernel in (*kernels, "bias"):
@@ -311,7 +311,7 @@ def test_lora(name: str, tmp_path: Path) -> None:
         getattr(fk, name)(5, 3, lora_rank=2, kernel_constraint="max_norm").build(x.shape)
 
 
-def test_groups_of_signals() -> None:
+def test_groups_of_1d_convolutions() -> None:
     x = random((2, 11, 6), "float32")
     ours, stock = pair("Conv1D", {"filters": 9, "kernel_size": 3, "groups": 3, "activation": "relu"}, x.shape)
     near(ours(x), stock(x), 1e-5)
@@ -323,7 +323,7 @@ def test_groups_of_signals() -> None:
 
 @pytest.mark.parametrize("name", ["DepthwiseConv2D", "SeparableConv2D"])
 def test_strides_that_tensorflow_refuses(name: str) -> None:
-    """Different along height and width: every pixel of stride 1 that is left."""
+    """Strides that differ along height and width: the result is a subset of that of stride 1."""
     x = random(shape_of(name))
     more = {"filters": 5} if name == "SeparableConv2D" else {}
     _, dense = pair(name, {**more, "kernel_size": 3, "dtype": "float64"}, x.shape)
@@ -333,7 +333,7 @@ def test_strides_that_tensorflow_refuses(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Conv1DTranspose", "Conv2DTranspose"])
 def test_dilated_transpose(name: str) -> None:
-    """TensorFlow's CPU kernels may refuse it. Its definition: the gradient of the dilated convolution."""
+    """TensorFlow's CPU kernels may refuse it, so the gradient of the dilated convolution is the reference."""
     x = random(shape_of(name))
     ours, _ = pair(name, {"filters": 5, "kernel_size": 3, "dilation_rate": 2, "dtype": "float64"}, x.shape)
     forward = getattr(fk, name.removesuffix("Transpose"))(4, 3, dilation_rate=2, use_bias=False, dtype="float64")
@@ -347,8 +347,8 @@ def test_dilated_transpose(name: str) -> None:
     assert y.shape == ours.compute_output_shape(x.shape)
 
 
-def test_sizes_that_no_convolution_leads_back_from() -> None:
-    """Two rows fewer than what a stride of 2 makes three of: an error in the stock layer, too."""
+def test_output_sizes_that_no_convolution_maps_to_the_input() -> None:
+    """The output is two rows too small for a stride of 2 to give three rows: the stock layer raises an error, too."""
     arguments = {"filters": 2, "kernel_size": 4, "strides": 2, "padding": "same", "output_padding": 0}
     x = random((1, 5, 5, 3), "float32")
     for layers in (keras.layers, fk):
@@ -376,7 +376,7 @@ def test_wrong_channels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["GlobalAveragePooling1D", "GlobalAveragePooling2D"])
-def test_mask_of_signals(name: str) -> None:
+def test_mask_of_1d_layers(name: str) -> None:
     if name == "GlobalAveragePooling2D":
         assert not getattr(fk, name)().supports_masking
         return
@@ -392,7 +392,7 @@ def test_mask_of_signals(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D"])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
-def test_nan_of_a_maximum(name: str, dtype: str) -> None:
+def test_a_maximum_of_nan_is_nan(name: str, dtype: str) -> None:
     x = np.abs(random(shape_of(name, size=4 if "1D" in name else 6)))
     x[(0, *(1 for _ in x.shape[1:]))] = np.nan
     y = np.asarray(tf.cast(getattr(fk, name)(dtype=dtype)(x), tf.float64))
@@ -402,7 +402,7 @@ def test_nan_of_a_maximum(name: str, dtype: str) -> None:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """TensorFlow says that it sees one. That is all the layers know of it."""
+    """TensorFlow reports a GPU; the layers look no further."""
     from fastconv.keras import _serving
 
     _serving._warn_once.cache_clear()

@@ -1,4 +1,4 @@
-"""Layers in float16 and bfloat16: summed in float32 and rounded to the half type once, also their gradients."""
+"""Layers in float16 and bfloat16 sum in float32 and round once to the half type, also in gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items()}
 HALF_AN_ULP = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
-# Sums of many products, of numbers that are not around zero: where an accumulator of half precision shows.
+# Sums of many products whose mean is not zero: they reveal an accumulator of half precision.
 LAYERS: dict[str, dict[str, Any]] = {
     "Conv1D": {"filters": 8, "kernel_size": 9, "padding": "causal"},
     "Conv2D": {"filters": 8, "kernel_size": 3, "padding": "same", "activation": "relu"},
@@ -52,7 +52,7 @@ def channels_first(images: tf.Tensor) -> tf.Tensor:
 
 
 def values_and_gradients(layer: Any, x: tf.Tensor) -> list[np.ndarray]:
-    """Of inputs whose channels are last, whatever the layer takes."""
+    """Inputs and results have channels last, whatever the layer's data format."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = channels_last(layer(channels_first(x))) if layer.data_format == "channels_first" else layer(x)
@@ -63,7 +63,7 @@ def values_and_gradients(layer: Any, x: tf.Tensor) -> list[np.ndarray]:
     return [np.asarray(tf.cast(t, tf.float64)) for t in (y, *gradients)]
 
 
-def test_every_layer_is_here() -> None:
+def test_every_layer_has_a_case() -> None:
     assert LAYERS.keys() == STOCK.keys()
 
 
@@ -91,12 +91,12 @@ def test_within_half_precision_of_float64(name: str, data_format: str, half: str
     expected = values_and_gradients(exact, tf.constant(x))
     for i, (a, b) in enumerate(zip(results, expected, strict=True)):
         assert a.shape == b.shape
-        # One rounding, and a few of float32; where a ReLU or the rounded output scales a gradient, none more.
+        # One rounding to the half type and a few in float32. Scaling by a ReLU or a rounded output adds none.
         assert np.abs(a - b).max() <= 1.02 * HALF_AN_ULP[half] * np.abs(b).max(), i
 
 
-def test_stock_layers_do_not() -> None:
-    """Else there would be no need, and the test above might pass without."""
+def test_stock_layers_miss_the_bound() -> None:
+    """Otherwise the test above could pass without summation in float32."""
     x = tf.random.stateless_uniform((1, 3000, 16), [1, 2], 0.2, 1, tf.float32)
     mask = tf.ones((1, 3000), tf.bool)
     exact = tf.reduce_mean(tf.cast(tf.cast(x, tf.float16), tf.float64), 1)

@@ -1,4 +1,4 @@
-"""What `fastconv.keras` promises: Keras's layers, drop-in, on other kernels."""
+"""`fastconv.keras` has drop-in replacements of Keras's layers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items()}
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    """Each test counts layers, draws weights and warns from the beginning."""
+    """Reset layer names, random seeds and warnings before each test."""
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(7)
     _serving._warn_once.cache_clear()
@@ -47,7 +47,7 @@ def uses_our_op(layer: Any, x: Any) -> bool:
 
 
 def pair(name: str, x: np.ndarray, **arguments: Any) -> tuple[Any, Any]:
-    """Our layer and the stock one, built, of the same weights."""
+    """Our layer and the stock layer, built, with the same weights."""
     ours, stock = getattr(fk, name)(**arguments), STOCK[name](**arguments)
     ours.build(x.shape)
     stock.build(x.shape)
@@ -108,7 +108,7 @@ def test_convolution(case: str) -> None:
 
 
 def test_groups() -> None:
-    """TensorFlow has no gradient of these on the CPU."""
+    """TensorFlow has no gradients of grouped convolutions on the CPU."""
     x = random(2, 9, 9, 6)
     ours, stock = pair("Conv2D", x, filters=9, kernel_size=3, groups=3, activation="relu")
     near(ours(x), stock(x))
@@ -148,7 +148,7 @@ def test_pooling(name: str, case: str) -> None:
     ],
 )
 def test_channels_first(name: str, arguments: dict[str, Any]) -> None:
-    """Which TensorFlow's kernels on the CPU lack: the stock layer computes the transposed problem."""
+    """TensorFlow's CPU kernels lack this format, so the stock layer computes the transposed problem."""
     x = random(2, 4, 9, 8)
     ours = getattr(fk, name)(**arguments, data_format="channels_first")
     stock = STOCK[name](**arguments, data_format="channels_last")
@@ -185,7 +185,7 @@ def compiled(model: keras.Model, **arguments: Any) -> keras.Model:
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    """Three kinds of stripes with noise, which a network of this size learns."""
+    """Three kinds of noisy stripes, which a network of this size can learn."""
     kind = np.arange(96) % 3
     rows, columns = np.indices((12, 12))
     patterns = np.stack([rows % 4 < 2, columns % 4 < 2, (rows + columns) % 4 < 2]).astype(np.float32)
@@ -222,7 +222,7 @@ def test_it_learns() -> None:
 
 
 def test_save_and_load(tmp_path: Path) -> None:
-    """As .keras, also in another process, and trained on after that."""
+    """As .keras, also in another process, and with further training."""
     x, y = digits()
     model = compiled(network(fk))
     model.fit(x, y, epochs=1, verbose=0)
@@ -346,7 +346,7 @@ def test_config(name: str, arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", STOCK)
 def test_signature_and_names(name: str) -> None:
     ours, stock = getattr(fk, name), STOCK[name]
-    # Not of the classes: before Python 3.11.3, inspect looked at the __new__ of a class without an __init__ of its own.
+    # Not the classes' signatures: before Python 3.11.3, inspect uses __new__ if a class has no __init__ of its own.
     assert inspect.signature(ours.__init__) == inspect.signature(stock.__init__)
     assert issubclass(ours, stock)
     assert ours.__name__ == name
@@ -362,7 +362,7 @@ def test_signature_of_a_subclass() -> None:
     assert list(inspect.signature(Two).parameters) == ["scale"]
 
 
-# ---- What the kernels do not serve, and users' own layers ------------------------------------------------------------
+# ---- Fallbacks to stock ops, and users' subclasses -------------------------------------------------------------------
 
 
 def test_jit_compile_warns_and_trains() -> None:
@@ -397,7 +397,7 @@ def test_convolution_op_of_an_instance() -> None:
 
 
 def test_overridden_convolution_op() -> None:
-    """A user's subclass, as Keras's documentation shows it: weight standardisation."""
+    """A subclass for weight standardisation, as in Keras's documentation."""
 
     def standardized(base: Any) -> Any:
         class Standardized(base):
@@ -525,7 +525,7 @@ def test_no_warning_in_plain_use() -> None:
 
 
 def test_other_backends_are_refused() -> None:
-    """Keras's other backends need packages that are not here, so a Keras that loaded says it runs on another one."""
+    """Keras's other backends need further packages, so the loaded Keras only pretends to run on another one."""
     run_python(
         """
         import keras

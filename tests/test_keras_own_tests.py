@@ -15,7 +15,7 @@ NO_TESTS = 3
 
 
 def test_keras_own_tests_pass(not_run: set[str]) -> None:
-    """In a process of its own, where our layers stand in for Keras's."""
+    """They run in another process, in which our layers replace Keras's."""
     command = [sys.executable, str(Path(__file__).with_name("keras_own_tests.py"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     if done.returncode == NO_TESTS:

@@ -1,4 +1,4 @@
-"""What is particular to an ISA stands in kernels/simd/ alone, and the lists of kernels and ISAs are complete."""
+"""Only kernels/simd/ contains code for a particular ISA, and the lists of kernels and ISAs are complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KERNELS = Path(__file__).resolve().parents[1] / "cpp" / "kernels"
 ISA_SOURCES = {KERNELS / "simd.h", *(KERNELS / "simd").glob("*.h")}
 SOURCES = sorted(path for path in KERNELS.rglob("*") if path.suffix in (".cpp", ".h") and path not in ISA_SOURCES)
 
-# Intrinsics, their types and headers, builtins of one architecture, assembly, and the macros that tell ISAs apart.
+# Intrinsics, their types and headers, builtins of one architecture, assembly, and the macros that identify ISAs.
 ISA_SPECIFIC = re.compile(
     r"\b(?:_mm\d*_\w+|__m(?:128|256|512)\w*|__mmask\d+|\w*intrin\.h|arm_\w+\.h|__builtin_ia32_\w+|__asm__|asm"
     r"|__(?:AVX|SSE|FMA|BMI|ARM|SVE|AVX512)\w*|__x86_64__|__i386__|__aarch64__|svfloat\w+|float(?:32x4|64x2)_t)\b"
@@ -26,7 +26,7 @@ def test_kernels_name_no_isa(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_kernels_include_no_cpp_header(path: Path) -> None:
-    """An inline function of one, compiled for an ISA, could be the copy that the linker keeps for everyone."""
+    """The linker may keep an inline function compiled for one ISA for all callers."""
     for header in re.findall(r"#\s*include\s+(\S+)", path.read_text()):
         assert re.fullmatch(r'"kernels/\w+\.h"|<std(?:def|int)\.h>', header), f"{path.name} includes {header}"
 

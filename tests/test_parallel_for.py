@@ -1,4 +1,4 @@
-"""What `parallel_for` does where a task fails, and where somebody else changes the CPUs of a worker. In C++."""
+"""`parallel_for` after a failed task, and after other code changes a worker's CPU affinity. In C++."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ int main() {
 }
 """
 
-# The worker finds itself on its caller's CPU, and moves. Meanwhile somebody else gives it CPU 0 alone.
+# The worker is on its caller's CPU and moves. Meanwhile, other code restricts it to one CPU.
 MOVING_WORKER = r"""
 #include "core/threads/parallel_for.h"
 #include "fastconv/threads.h"
@@ -120,7 +120,7 @@ def test_a_failed_task_stops_the_others(backend: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="not Linux")
-def test_a_worker_keeps_the_cpus_that_it_was_given_meanwhile(tmp_path: Path) -> None:
+def test_a_worker_keeps_an_affinity_that_was_set_while_it_moved(tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU")
     run_program(tmp_path, MOVING_WORKER, FASTCONV_THREADING="pool")

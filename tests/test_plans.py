@@ -1,4 +1,4 @@
-"""Plans are made once, kept within bounds, and never outlive what they depend on."""
+"""Plans are made once, the cache is bounded, and a plan is not used after its conditions change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def threads() -> Iterator[None]:
 
 
 def made(call: Callable[[], object]) -> int:
-    """How many plans a call makes."""
+    """The number of plans that a call makes."""
     before = _core.plans_made()
     call()
     return _core.plans_made() - before
@@ -51,8 +51,8 @@ def test_a_plan_is_made_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_another_number_of_threads_wants_another_plan(name: str) -> None:
-    number = 20 + 2 * list(CALLS).index(name)  # that no other test has set
+def test_another_number_of_threads_needs_another_plan(name: str) -> None:
+    number = 20 + 2 * list(CALLS).index(name)  # numbers that no other test sets
     fastconv.set_num_threads(number)
     CALLS[name]()
     fastconv.set_num_threads(number + 1)
@@ -66,7 +66,7 @@ def test_explain_prints_the_plan_of_the_call() -> None:
     assert made(lambda: fastconv.explain(X.shape, W.shape, strides=2)) == 0
 
 
-def test_what_was_not_used_for_long_is_planned_again() -> None:
+def test_the_least_recently_used_plans_are_made_again() -> None:
     def problem(rows: int) -> object:
         return fastconv.conv2d(np.ones((1, rows, 3, 1), np.float32), np.ones((3, 3, 1, 2), np.float32))
 
@@ -158,7 +158,7 @@ int main(void) {
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
 def test_children_plan_while_threads_of_the_parent_do(tmp_path: Path) -> None:
-    """A fork may leave any lock of the cache locked. In C, since Python's own lock would hardly let that happen."""
+    """A fork may leave any lock of the cache locked. In C, because Python's lock would mostly prevent this."""
     folder = Path(_core.__file__).parent
     (tmp_path / "program.c").write_text(PROGRAM)
     command = ["gcc", "-std=gnu11", "-Wall", "-Werror", f"-I{HEADERS}", "program.c", "-o", "program", "-pthread"]

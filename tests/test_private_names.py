@@ -1,4 +1,4 @@
-"""Private names of Keras and TensorFlow stand in one file each, and the layers need none of Keras's."""
+"""Private names of Keras and of TensorFlow occur in one file each. The layers need no private name of Keras."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_private_modules_are_imported_in_two_files() -> None:
 
 
 def private_names(path: Path, own: set[str]) -> list[str]:
-    """Attributes and strings that look like private names of somebody else's objects."""
+    """Attributes and strings that look like private names of other packages' objects."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         name = node.attr if isinstance(node, ast.Attribute) else node.value if isinstance(node, ast.Constant) else None
@@ -45,8 +45,8 @@ def test_private_attributes_of_keras_are_used_in_one_file() -> None:
 
 
 @pytest.mark.tensorflow
-def test_layers_work_where_keras_is_reorganised() -> None:
-    """`accelerate` and `restore` say what to do, after their own errors, and leave the model as it is."""
+def test_layers_work_if_keras_modules_moved() -> None:
+    """`accelerate` and `restore` check their arguments, say what to do, and leave the model unchanged."""
     run_python(
         """
         import builtins
@@ -103,8 +103,8 @@ def test_layers_work_where_keras_is_reorganised() -> None:
 
 
 @pytest.mark.tensorflow
-def test_an_attribute_that_is_gone_is_told_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not as a model that cannot be copied."""
+def test_a_removed_attribute_gets_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error does not say that the model cannot be copied."""
     import fastconv.keras as fk
     import keras
     from fastconv.keras import _keras_internals

@@ -1,4 +1,4 @@
-"""The reference itself, against SciPy, TensorFlow and finite differences: what checks everything else must be right."""
+"""The reference agrees with SciPy, TensorFlow and finite differences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """One image and one group, by SciPy: correlation with a filter whose taps are spread by the dilation."""
+    """SciPy's correlation of one image and one group, with zeros between the taps of a dilated filter."""
     (dilation_y, dilation_x), (stride_y, stride_x) = geometry.dilations, geometry.strides
     extents = [reference.extent(geometry.kernel[i], geometry.dilations[i]) for i in range(2)]
     spread = np.zeros((*extents, *w.shape[2:]))

@@ -1,4 +1,4 @@
-"""The same bits, whatever the number of threads, the threading backend, the place in the batch or in memory."""
+"""The number of threads, the threading backend and the position in the batch or in memory change no bit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers import ISAS, Plain, compute, compute_displaced, compute_packed, wor
 
 HALVES = Pooling((2, 2), (2, 2), "VALID")
 
-# Enough work that it is shared among threads, in tiles that differ with their number; of every algorithm.
+# Enough work for several threads, in tiles that depend on their number, for every algorithm.
 LARGE = [
     Problem((1,), "float32", "NHWC", 3, (28, 28), 1, (3, 3), (1, 1), "SAME", filters=6, bias=True),
     Problem((2,), "float32", "NHWC", 1, (40, 40), 17, (3, 3), (1, 1), "SAME", filters=70, bias=True, relu=True),
@@ -37,7 +37,7 @@ LARGE = [
 
 
 def some_problems(seed: int, count: int) -> list[Problem]:
-    """Large ones, and random ones that need no filter."""
+    """Large problems and random ones."""
     drawn = list(LARGE)
     for kind in problems.KINDS:
         for dtype in ("float32", "float64"):
@@ -126,13 +126,13 @@ def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image
         ("conv2d", 40, 33, (1, 1)),
         ("conv2d", 300, 2, (3, 3)),
         ("depthwise_conv2d", 40, 1, (3, 3)),
-        ("depthwise_conv2d", 40, 1, (5, 3)),  # of other than three rows, or of pixels far apart: other tiles
+        ("depthwise_conv2d", 40, 1, (5, 3)),  # not three rows, or many channels: other tiles
         ("depthwise_conv2d", 600, 1, (3, 3)),
         ("depthwise_conv2d", 17, 3, (3, 5)),
     ],
 )
 def test_place_in_the_image(isa: str, kind: str, channels: int, filters: int, window: tuple[int, int]) -> None:
-    """Pixels change their tile, and their place in it, when rows and columns before them are cut off."""
+    """If the first rows and columns are cut off, pixels change their tile and their place in it."""
     image = np.random.default_rng(0).standard_normal((1, 31, 33, channels), np.float32)
     with worker(FASTCONV_ISA=isa) as pool:
         (whole,) = pool.submit(compute, [layer(kind, channels, filters, window, image)]).result()
@@ -153,7 +153,7 @@ def test_place_in_the_image(isa: str, kind: str, channels: int, filters: int, wi
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_order_of_work(isa: str, size: int, channels: int, filters: int, window: int, dtype: type) -> None:
-    """The planner looks at the number of images and at whether filters stay, but only to choose among the same sums."""
+    """The planner uses the number of images and whether filters are packed, but all its choices give the same sums."""
     draw = np.random.default_rng(channels).standard_normal
     x, w = draw((12, size, size, channels)).astype(dtype), draw((window, window, channels, filters)).astype(dtype)
     dy = draw((12, size, size, filters)).astype(dtype)

@@ -1,4 +1,4 @@
-"""NumPy's functions take the arguments of the operation table under its names, and mean the same by them."""
+"""NumPy's functions take the arguments of the operation table, with the same names and meaning."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_numpy_has_the_names_of_the_table(name: str) -> None:
 
 
 def test_strides_of_a_pooling_are_not_those_of_the_convolution() -> None:
-    """All options are given by name, so that nobody passes the strides of one as those of the other."""
+    """Options are keyword-only, so the strides of one cannot be taken for those of the other."""
     for name, first in (("conv2d_max_pool2d", 3), ("conv2d_max_pool2d_backprop", 5)):
         kinds = [p.kind for p in parameters(getattr(fastconv, name)).values()]
         assert list(parameters(getattr(fastconv, name)))[first - 1] == "pool_size"
@@ -57,7 +57,7 @@ def test_strides_of_a_pooling_are_not_those_of_the_convolution() -> None:
 @every_format
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gradients_after_a_relu(sizes: Any, data_format: str, dtype: Any) -> None:
-    """Those of the operations one by one, where a window whose maximum is not positive has no gradient."""
+    """They equal those of the separate operations. A window whose maximum is not positive has no gradient."""
     given, options = relu_layer(sizes, data_format, dtype)
     kept = {name: np.copy(value) for name, value in given.items()}
     results = fastconv.conv2d_max_pool2d_backprop(**given, **options)
@@ -93,7 +93,7 @@ def test_output_is_needed_after_a_relu() -> None:
         fastconv.conv2d_max_pool2d_backprop(**{**given, "taps": given["taps"][:1]}, **options, output=[0])
 
 
-def test_output_does_not_count_without_a_relu() -> None:
+def test_output_is_ignored_without_a_relu() -> None:
     given, options = relu_layer(SMALL, "NHWC", np.float32)
     linear = {**options, "activation": None}
     with_output = fastconv.conv2d_max_pool2d_backprop(**given, **linear)

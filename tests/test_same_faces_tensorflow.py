@@ -1,4 +1,4 @@
-"""TensorFlow's functions take the arguments of NumPy's, and mean the same by them."""
+"""TensorFlow's functions take the arguments of NumPy's, with the same meaning."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_tensorflow_has_the_parameters_of_numpy(name: str) -> None:
 @every_format
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 def test_gradients_after_a_relu_in_tensorflow(sizes: Any, data_format: str, graph: bool) -> None:
-    """The bits of NumPy's functions, also where the shapes are not known while the graph is traced."""
+    """The bits equal those of NumPy's functions, also if shapes are unknown while tracing."""
     given, options = relu_layer(sizes, data_format, np.float32)
 
     def both(**arrays: Any) -> Any:
@@ -149,7 +149,7 @@ def test_bias_gradient_in_tensorflow(data_format: str) -> None:
 
 
 def test_constant_filters_are_packed_once_in_tensorflow() -> None:
-    """An op with such filters keeps those of its first call. Here they change all the same, to show that it does."""
+    """An op with constant filters packs those of its first call. The test changes them to show that they are kept."""
     x, first, second = tf.constant(random(1, 12, 12, 32)), random(3, 3, 32, 32), random(3, 3, 32, 32)[::-1]
     geometry = fc._geometry(_core.conv_geometry(1, "SAME", "NHWC", 1, "auto", None, False))
 

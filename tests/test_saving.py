@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "saving.md"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model as .keras and exported, images, and what it makes of them."""
+    """A folder with a model as .keras and as an export, images, and the model's outputs."""
     path = tmp_path_factory.mktemp("saved")
     keras.utils.set_random_seed(5)
     model = keras.Sequential(
@@ -70,7 +70,7 @@ def test_an_export_loads_where_the_ops_are_registered(folder: Path) -> None:
 
 
 def test_an_export_names_the_op_that_is_missing(folder: Path) -> None:
-    """As documented, and the import helps afterwards, too."""
+    """The error is as documented, and importing fastconv.tensorflow afterwards helps."""
     printed = run_python(
         """
         import fastconv
@@ -104,7 +104,7 @@ def test_an_export_names_the_op_that_is_missing(folder: Path) -> None:
 @pytest.mark.parametrize("fuse", [False, True])
 @pytest.mark.parametrize("way", ["the model", "a SavedModel", "a function", "Keras"])
 def test_the_error_of_a_litert_export_names_restore(way: str, fuse: bool, tmp_path: Path) -> None:
-    """In the line that shows the op, wherever the graph comes from; and the advice helps."""
+    """The line that shows the op contains the remedy, whatever made the graph; and the remedy works."""
     stack = [fk.Conv2D(4, 3), keras.layers.ReLU(), fk.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(3)]
     model = fk.accelerate(keras.Sequential([keras.Input((12, 10, 2)), *stack]), fuse=fuse)
     converter = tf.lite.TFLiteConverter
@@ -130,7 +130,7 @@ def test_the_error_of_a_litert_export_names_restore(way: str, fuse: bool, tmp_pa
 
     content = convert(fk.restore(model))
     if way == "a function":
-        return  # TensorFlow loses the weights on this way, also those of a model that never met fastconv
+        return  # TensorFlow loses the weights here, also for models without fastconv
     interpreter = tf.lite.Interpreter(model_content=content)
     x = np.random.default_rng(0).standard_normal((1, 12, 10, 2)).astype(np.float32)
     interpreter.allocate_tensors()

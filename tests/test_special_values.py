@@ -1,4 +1,4 @@
-"""NaN and infinity count as in exact arithmetic, wherever they are; the rules of the maximum among equals and NaNs."""
+"""NaN and infinity count as in exact arithmetic, and maxima of ties and NaNs follow the rules."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(got: np.ndarray, exact: np.ndarray, with_padding: np.ndarray, toleranc
 
 
 def conv_problems(seed: int, count: int) -> list[Problem]:
-    """Non-empty ones, and some that Winograd's algorithm computes."""
+    """Non-empty problems, some of them computed by Winograd's algorithm."""
     drawn = problems.random_problems(count, seed, "float32", "conv")
     drawn += problems.random_problems(count // 3, seed, "float32", "winograd")
     drawn += problems.random_problems(count // 3, seed, "float64", "conv")
@@ -100,12 +100,12 @@ def test_conv2d_backprop_input(where: str, isa_worker: ProcessPoolExecutor, seed
             "out_backprop": dy,
         }
         (dx,) = isa_worker.submit(compute, [("conv2d_backprop_input", arguments)]).result()
-        # A stride that is never taken has no meaning, and 1 is the one that lets the most taps meet padding.
+        # With one output, the stride has no effect; 1 lets the most taps meet padding.
         strides = tuple(s if size > 1 else 1 for s, size in zip(problem.strides, problem.output, strict=True))
         geometry = problem.geometry._replace(strides=strides)
         exact = reference.conv2d_backprop_input(w, dy, problem.geometry, problem.groups).value
         magnitude = reference.conv2d_backprop_input(finite(w), finite(dy), problem.geometry, problem.groups).magnitude
-        # Zeros around dy: outputs of a larger padding, so many that every tap of every element meets one.
+        # Zeros around dy are the outputs of a larger padding. Here every tap of every element meets an output.
         more = [reference.extent(problem.kernel[i], problem.dilations[i]) for i in range(2)]
         wide = [tuple(pad + more[i] * strides[i] for pad in geometry.pads[i]) for i in range(2)]
         larger = geometry._replace(pads=(wide[0], wide[1]))
@@ -186,7 +186,9 @@ def test_average_pool(isa_worker: ProcessPoolExecutor, seed: int) -> None:
 
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_one_value_reaches_its_windows_only(value: float, algorithm: str, isa_worker: ProcessPoolExecutor) -> None:
+def test_a_non_finite_value_affects_only_its_windows(
+    value: float, algorithm: str, isa_worker: ProcessPoolExecutor
+) -> None:
     x = np.random.default_rng(0).standard_normal((1, 14, 15, 3)).astype(np.float32)
     w = np.random.default_rng(1).standard_normal((3, 3, 3, 35)).astype(np.float32)
     x[0, 6, 7, 1] = value
@@ -206,7 +208,7 @@ def test_one_value_reaches_its_windows_only(value: float, algorithm: str, isa_wo
 
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 def test_large_finite_values(algorithm: str, isa_worker: ProcessPoolExecutor) -> None:
-    """Sums that fit, of values whose transforms wouldn't."""
+    """The sums are finite, but the transforms of the values would overflow."""
     x = np.full((1, 12, 12, 2), 2e38, np.float32)
     x[:, ::2] *= -1
     w = np.zeros((3, 3, 2, 5), np.float32)
@@ -228,7 +230,7 @@ def test_large_finite_values(algorithm: str, isa_worker: ProcessPoolExecutor) ->
 def filter_gradients(
     pool: ProcessPoolExecutor, x: np.ndarray, dy: np.ndarray, size: int, dirty_x: np.ndarray, dirty_dy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By Winograd's algorithm of finite values, the same of the dirty ones, and theirs by the direct algorithm."""
+    """Winograd's result for finite values, and Winograd's and the direct one for non-finite values."""
     call = {"filter_sizes": (size, size, x.shape[3], dy.shape[3]), "padding": "SAME"}
     dirty = call | {"input": dirty_x, "out_backprop": dirty_dy}
     calls = [
@@ -250,10 +252,10 @@ def filter_gradients(
         (3e38, 3, (2, 14, 15), 40, 35),  # finite, but its transform is not
     ],
 )
-def test_a_filter_gradient_keeps_what_a_value_does_not_reach(
+def test_a_non_finite_value_changes_only_its_part_of_a_filter_gradient(
     value: float, size: int, shape: tuple[int, int, int], channels: int, filters: int, isa_worker: ProcessPoolExecutor
 ) -> None:
-    """Only the filters of its channel, or the channels of its filter; these hold what the direct algorithm gives."""
+    """That part is its channel or its filter, and equals the direct algorithm's result."""
     rng = np.random.default_rng(size)
     x = rng.uniform(-0.5, 0.5, (*shape, channels)).astype(np.float32)
     dy = rng.uniform(-0.5, 0.5, (*shape, filters)).astype(np.float32)
@@ -289,7 +291,7 @@ def test_subnormal_numbers_may_count_as_zero(isa_worker: ProcessPoolExecutor) ->
 
 
 def test_the_callers_floating_point_state_is_kept() -> None:
-    """Kernels flush subnormal numbers; the caller must still have them afterwards."""
+    """Kernels flush subnormal numbers; the caller's own arithmetic must keep them."""
     x, w = np.ones((1, 40, 40, 16), np.float32), np.ones((3, 3, 16, 32), np.float32)
     fastconv.conv2d(x, w)
     tiny = np.array([1e-40], np.float32)

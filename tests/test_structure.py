@@ -1,4 +1,4 @@
-"""The shape of the sources: no file and no function is too long to be read at once."""
+"""Limits on the sources: no file and no function is too long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 80
 
-# Where braces and parentheses mean nothing: comments, strings, characters, preprocessor lines, macros on their own.
+# Text whose braces and parentheses do not count: comments, strings, characters, preprocessor lines, lone macros.
 OPAQUE = re.compile(
     r"//[^\n]*|/\*.*?\*/"
     r'|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"'
@@ -28,7 +28,7 @@ Function = tuple[str, int]  # name and number of lines
 
 
 def sources(*endings: str) -> Iterator[tuple[str, str]]:
-    """Path and text of each source file, tests left out."""
+    """Path and text of each source file except tests."""
     for folder in ("cpp", "python", "bench"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in endings:
@@ -36,7 +36,7 @@ def sources(*endings: str) -> Iterator[tuple[str, str]]:
 
 
 def opened_by(header: str) -> str:
-    """What a brace after this text opens, if clang-format has laid it out: a function, a scope or an initialiser."""
+    """What a brace after this text opens: a function, a scope or an initialiser. Assumes clang-format's layout."""
     before = header.rstrip()
     if before and (before == header or before[-1] in "=,("):
         return "initialiser"
@@ -53,9 +53,9 @@ def closing_brace(text: str, opening: int) -> int:
 
 
 def cpp_functions(text: str) -> Iterator[Function]:
-    """All function definitions. What is inside one, a lambda for example, belongs to it."""
+    """All function definitions. A lambda or another block inside a function belongs to it."""
     text = OPAQUE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-    statement = at = 0  # where the statement starts that a brace belongs to, and where to look on
+    statement = at = 0  # start of the statement before the next brace, and position of the search
     while match := re.compile("[{};]").search(text, at):
         at = match.end()
         header = text[statement : match.start()]

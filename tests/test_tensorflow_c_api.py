@@ -1,4 +1,4 @@
-"""The front end asks TensorFlow for the functions that it calls, and for no other: one that is missing refuses all."""
+"""The front end loads only the TensorFlow functions that it calls, as a single missing one makes loading fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What `fastconv.tensorflow` promises: the NumPy face's bits wherever TensorFlow calls, gradients, shapes, errors.
+"""`fastconv.tensorflow` gives the bits of the NumPy face in all modes, and right gradients, shapes and errors.
 
-Whether the numbers themselves are right is checked on the NumPy face, against the reference and TensorFlow.
+Other tests compare the NumPy face with the reference and with TensorFlow.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def test_every_function_has_an_op() -> None:
-    """Those of a convolution with its max-pooling have tests of their own in test_same_faces_tensorflow.py."""
+    """test_same_faces_tensorflow.py tests the ops of a convolution and its max pooling."""
     assert {name for name, _, _ in CASES.values()} == {name for name in fc.__all__ if "conv2d_max_pool2d" not in name}
 
 
@@ -158,7 +158,7 @@ def test_eager(case: Case) -> None:
 
 
 @every_case
-def test_numpy_arrays_are_taken(case: Case) -> None:
+def test_numpy_arrays_are_accepted(case: Case) -> None:
     same_bits(call(case, **case[2]), expected(case))
 
 
@@ -178,7 +178,7 @@ def test_function(case: Case) -> None:
 
 @every_case
 def test_function_of_unknown_shapes(case: Case) -> None:
-    """Of tensors whose very rank is unknown."""
+    """Not even the ranks of the tensors are known."""
     signature = {key: tf.TensorSpec(None, value.dtype) for key, value in case[2].items()}
     function = tf.function(lambda arrays: call(case, **arrays), input_signature=[signature])
     same_bits(function({key: tf.constant(value) for key, value in case[2].items()}), expected(case))
@@ -283,7 +283,7 @@ _POOL = dict(ksize=3, strides=2, padding="SAME")
 _pads = [[0, 0], [1, 0], [2, 1], [0, 0]]
 x644, w3245 = f64(2, 6, 5, 4), f64(3, 2, 4, 5)
 DIFFERENTIABLE: dict[str, tuple[Function, Function | None, list[tf.Tensor]]] = {
-    # name: ours, TensorFlow's where it serves that with its gradients on the CPU, at which values
+    # name: our function; TensorFlow's, if its CPU kernels have the gradients; the values
     "conv2d": (fc.conv2d, lambda x, w: tf.nn.conv2d(x, w, 1, "VALID"), [x644, w3245]),
     "conv2d, strided": (
         lambda x, w: fc.conv2d(x, w, (2, 1), "SAME"),
@@ -418,7 +418,7 @@ every_gradient = pytest.mark.parametrize("name", DIFFERENTIABLE)
 
 
 def derivatives(function: Function, values: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """First derivatives, and second ones, of a non-linear number made of the function's result."""
+    """First and second derivatives of a non-linear function of the result."""
     with tf.GradientTape() as outer:
         outer.watch(values)
         with tf.GradientTape() as inner:
@@ -493,7 +493,7 @@ def test_gradients_by_finite_differences(name: str) -> None:
 
 
 def test_gradient_of_one_argument() -> None:
-    """Only what is asked for is computed."""
+    """Only the requested gradient is computed."""
     x, w = tf.constant(random(1, 6, 6, 2)), tf.constant(random(3, 3, 2, 4))
     both, one = [], []
     for watched, result in (([x, w], both), ([w], one)):
@@ -530,7 +530,7 @@ def test_gradients_of_an_empty_batch() -> None:
 
 
 def traced(function: Callable[..., Any], *shapes: Sequence[int | None] | None) -> list[list[int | None] | None]:
-    """The shapes of the results, as they are known while a graph is made."""
+    """The static shapes of the results."""
     concrete = tf.function(function).get_concrete_function(*(tf.TensorSpec(shape) for shape in shapes))
     return [o.shape.as_list() if o.shape.rank is not None else None for o in concrete.outputs]
 
@@ -573,7 +573,7 @@ def test_shape_of_gradients_of_an_unknown_batch() -> None:
 
 
 def test_shapes_in_a_while_loop() -> None:
-    """A loop whose variable changed its shape, or lost it, would be refused."""
+    """TensorFlow refuses loops whose variables change or lose their shapes."""
     w = tf.constant(random(3, 3, 4, 4) / 6)
     inside = []
 
@@ -624,7 +624,7 @@ class Network(tf.Module):
 
 
 def test_saved_model(tmp_path: Path) -> None:
-    """Also in a process that has only loaded the ops: shapes, results and gradients are as before."""
+    """Shapes, results and gradients stay the same, also in a process that has only loaded the ops."""
     network, x = Network(), random(2, 9, 8, 3)
     tf.saved_model.save(network, str(tmp_path / "model"))
     loaded = tf.saved_model.load(str(tmp_path / "model"))
@@ -653,7 +653,7 @@ def test_saved_model(tmp_path: Path) -> None:
     )
 
 
-# ---- What is wrong with an argument ----------------------------------------------------------------------------------
+# ---- Wrong arguments -------------------------------------------------------------------------------------------------
 
 
 _x, _w, _b = random(2, 9, 8, 3), random(3, 3, 3, 5), random(5)
@@ -781,7 +781,7 @@ def test_bad_shapes(name: str) -> None:
     unknown = tf.function(lambda *values: function(*values), input_signature=[tf.TensorSpec(None)] * len(arrays))
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         unknown(*arrays)
-    same_bits(fc.conv2d(_x, _w), fastconv.conv2d(_x, _w))  # nothing is broken after it
+    same_bits(fc.conv2d(_x, _w), fastconv.conv2d(_x, _w))  # the op still works afterwards
 
 
 @pytest.mark.parametrize(
@@ -803,7 +803,7 @@ def test_channel_mismatch_is_seen_with_unknown_sizes() -> None:
 
 
 def test_raw_ops_with_a_wrong_geometry() -> None:
-    """Whatever numbers come, an error and no crash; eagerly and while tracing."""
+    """Any numbers give an error, not a crash, both eagerly and while tracing."""
     tried = run_python(
         """
         import itertools
@@ -849,7 +849,7 @@ def test_raw_ops_with_a_wrong_geometry() -> None:
     assert int(tried) > 400
 
 
-def test_raw_ops_with_wrong_lending_shapes() -> None:
+def test_raw_ops_with_wrong_shapes_of_like() -> None:
     run_python(
         """
         import tensorflow as tf
@@ -883,7 +883,7 @@ def test_raw_ops_with_wrong_lending_shapes() -> None:
 
 
 def test_too_large_for_memory() -> None:
-    """Sizes that are right, of an output that no machine holds."""
+    """The sizes are valid, but no machine has memory for the output."""
     run_python(
         """
         import os
@@ -913,7 +913,7 @@ def test_too_large_for_memory() -> None:
 
 @every_case
 def test_ops_are_not_stateful(case: Case) -> None:
-    """TensorFlow would run stateful ops one after the other, and not prune or merge them."""
+    """TensorFlow runs stateful ops one after the other and does not prune or merge them."""
     concrete = tf.function(lambda: call(case)).get_concrete_function()
     ours = [op for op in concrete.graph.get_operations() if op.type.startswith("Fastconv")]
     assert ours
@@ -947,8 +947,8 @@ def test_import_twice() -> None:
     )
 
 
-def test_import_anew() -> None:
-    """TensorFlow keeps the gradients of the modules that were loaded before."""
+def test_import_of_a_fresh_module() -> None:
+    """TensorFlow still has the gradients registered by the earlier module."""
     run_python(
         """
         import sys
@@ -969,7 +969,7 @@ def test_import_anew() -> None:
 
 
 def test_names() -> None:
-    """Ops are in a scope of the given name, or of the function's."""
+    """The name scope of the ops is the given name or the function's."""
 
     def graph(x: tf.Tensor) -> tf.Tensor:
         return fc.avg_pool2d(fc.max_pool2d(x, 2, name="first"), 2)

@@ -1,4 +1,4 @@
-"""Every function agrees with TensorFlow's own on the CPU, wherever that is a valid oracle.
+"""Every function agrees with TensorFlow's on the CPU, if TensorFlow is a valid oracle there.
 
 Not compared, because TensorFlow's CPU kernels are wrong there or don't serve it: batch 0 and empty outputs; NaN and
 infinity; pooling windows larger than the input (max-pooling may end the process); explicit padding of average pools and
@@ -43,7 +43,7 @@ def to_nhwc(problem: Problem, x: np.ndarray) -> np.ndarray:
 
 
 def theirs(call: Call) -> list[np.ndarray]:
-    """The call, made to TensorFlow, with results in NHWC."""
+    """TensorFlow's results of the call, in NHWC."""
     problem, name, given = call.problem, call.name, call.arguments
     strides, dilations = [1, *problem.strides, 1], [1, *problem.dilations, 1]
     pads = [[0, 0], *(list(pair) for pair in problem.pads), [0, 0]]
@@ -51,7 +51,7 @@ def theirs(call: Call) -> list[np.ndarray]:
     ksize = [1, *problem.kernel, 1]
 
     def raw(**arguments: Any) -> dict[str, Any]:
-        """Padding as the raw operations take it."""
+        """The arguments with padding in the form of the raw ops."""
         if isinstance(padding, str):
             return {**arguments, "strides": strides, "padding": padding}
         flat = [v for pair in pads for v in pair]
@@ -79,7 +79,7 @@ def theirs(call: Call) -> list[np.ndarray]:
         return [max_pool2d_behind(maps), tf.constant(taps)]
 
     def behind_backprop() -> list[Any]:
-        """The gradients of maps that have their maxima where the call says."""
+        """The gradients of feature maps whose maxima are at the call's taps."""
         maps = tf.constant(problem.array("maps", problem.output_shape))
         bias = tf.zeros(problem.filters, problem.dtype)
         with tf.GradientTape() as tape:
@@ -138,7 +138,7 @@ def theirs(call: Call) -> list[np.ndarray]:
 
 
 def compare(call: Call) -> float | None:
-    """The largest difference as a part of what both together may be off; None where TensorFlow doesn't serve it."""
+    """The largest difference relative to the sum of both tolerances; None if TensorFlow does not support the call."""
     try:
         other = theirs(call)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):

@@ -100,7 +100,7 @@ def test_threadpoolctl_shows_and_limits(imports: str) -> None:
 
 
 def test_threadpoolctl_with_the_ops_of_tensorflow() -> None:
-    """Their library is another one, which has no threads of its own."""
+    """The ops are in another library, which has no threads of its own."""
     pytest.importorskip("tensorflow")
     run_python(PROGRAM.format(imports="import fastconv.tensorflow, threadpoolctl"))
 

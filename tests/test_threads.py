@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from processes import TIMEOUT
 
-# Run in a Python of its own: what depends on the environment, on fork, or on the state of the thread pools. It defines
-# jobs, all of them large enough for several threads, and digest(), which runs one and names the bits of its result.
+# Runs in another Python process, for tests of the environment, of fork and of thread pools. It defines jobs that are
+# large enough for several threads, and digest(), which runs a job and returns a digest of the result's bits.
 JOBS = """
 import hashlib, json, os, sys, threading
 import numpy as np
@@ -74,7 +74,7 @@ BACKENDS = ["openmp", "pool"]
 
 
 def run_python(code: str, **environment: str) -> Any:
-    """What the code prints as JSON, in a Python of its own with no thread settings but these."""
+    """The JSON output of the code, run in another Python process with only these thread settings."""
     names = ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS", "FASTCONV_THREADING")
     inherited = {name: value for name, value in os.environ.items() if name not in names}
     command = [sys.executable, "-c", code]
@@ -118,7 +118,7 @@ def test_wrong_number_of_threads() -> None:
 
 
 def container_quota() -> float:
-    """CPUs' worth of time that the control groups of this process allow."""
+    """The number of CPUs that the control groups of this process allow."""
     quota = math.inf
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, group = line.split(":", 2)
@@ -141,7 +141,7 @@ def container_quota() -> float:
 SHOW_THREADS = "import json, fastconv; print(json.dumps(fastconv.get_num_threads()))"
 
 
-def test_default_is_what_the_process_may_use() -> None:
+def test_the_default_is_the_number_of_cpus_the_process_may_use() -> None:
     assert run_python(SHOW_THREADS) == min(len(os.sched_getaffinity(0)), container_quota())
     one_cpu = f"import os; os.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}]); "
     assert run_python(one_cpu + SHOW_THREADS) == 1
@@ -187,7 +187,7 @@ def test_unknown_backend() -> None:
 
 @pytest.fixture(scope="module")
 def serial_digests() -> dict[str, str]:
-    """Of every job, by one thread."""
+    """The digest of each job with one thread."""
     result: dict[str, str] = run_python(JOBS + "print(json.dumps(digests()))", FASTCONV_NUM_THREADS="1")
     assert len(set(result.values())) == len(result) > 20
     return result
@@ -258,7 +258,7 @@ def in_child(function):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forked_child_computes(backend: str, serial_digests: dict[str, str]) -> None:
-    """Before and after the parent has started threads, twice in a row, in a grandchild; and the parent goes on."""
+    """Before and after the parent starts threads, twice in a row, and in a grandchild. The parent still computes."""
     code = """
 def child_and_grandchild():
     return [digests(), in_child(digests)]
@@ -272,7 +272,7 @@ print(json.dumps([*results, *in_child(child_and_grandchild), digests()]))
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_child_forked_while_other_threads_compute(backend: str, serial_digests: dict[str, str]) -> None:
-    """Their locks are held in the child for ever, and their threads are gone."""
+    """In the child these threads are gone, and their locks stay locked."""
     code = """
 stop = threading.Event()
 
@@ -330,7 +330,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer ends a process without memory")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_memory_that_runs_out_on_any_thread(backend: str) -> None:
-    """An error of Python's, on whichever thread it happens, and the next call computes as if nothing had been."""
+    """On any thread it becomes a MemoryError, and the next call computes normally."""
     code = """
         import json, resource
         import numpy as np
@@ -360,7 +360,7 @@ def test_memory_that_runs_out_on_any_thread(backend: str) -> None:
 
 @pytest.mark.usefixtures("threads_restored")
 def test_threads_end_with_their_python_threads() -> None:
-    """Callers that come and go do not leave threads behind without bound."""
+    """Short-lived callers do not make the number of threads grow without bound."""
     x, filters = np.ones((4, 32, 32, 16), np.float32), np.ones((3, 3, 16, 16), np.float32)
     fastconv.set_num_threads(2)
 
@@ -383,8 +383,8 @@ def test_threads_end_with_their_python_threads() -> None:
 
 
 @pytest.mark.parametrize(("backend", "more"), [("", 2), ("openmp", 1)])
-def test_openmp_gives_way_while_others_have_the_cpus(backend: str, more: int) -> None:
-    """When its thread comes milliseconds too late, the pool steps in with a thread of its own, unless told not to."""
+def test_the_pool_replaces_openmp_while_the_cpus_are_busy(backend: str, more: int) -> None:
+    """If an OpenMP thread starts milliseconds late, the pool computes instead, unless OpenMP was asked for."""
     code = """
     def threads():
         return len(os.listdir("/proc/self/task"))
@@ -407,8 +407,8 @@ def test_openmp_gives_way_while_others_have_the_cpus(backend: str, more: int) ->
     assert run_python(text, FASTCONV_THREADING=backend, FASTCONV_NUM_THREADS="2") == [more, True]
 
 
-# ---- What Python users do --------------------------------------------------------------------------------------------
-# Fifty children, and sixteen threads, also where TensorFlow's ops have run and others are inside a call.
+# ---- Many processes and threads --------------------------------------------------------------------------------------
+# Fifty children and sixteen threads, also after TensorFlow's ops have run and while other threads compute.
 
 SOME = ["conv2d", "filter gradient", "winograd", "max pool gradient"]
 BUSY = f"""
@@ -460,7 +460,7 @@ needs_tensorflow = pytest.param(True, marks=pytest.mark.tensorflow, id="TensorFl
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("tensorflow", [pytest.param(False, id="NumPy"), needs_tensorflow])
 def test_fifty_forked_children(backend: str, tensorflow: bool, serial_digests: dict[str, str]) -> None:
-    """Half of them while other threads compute; TensorFlow itself works in the parent only, which goes on."""
+    """Half are forked while other threads compute. TensorFlow itself runs only in the parent, which continues."""
     code = f"""
 call = with_tensorflow() if {tensorflow} else some
 results = [some()]
@@ -479,7 +479,7 @@ print(json.dumps([*results, some()]))
 def test_many_children_of_multiprocessing(
     backend: str, method: str, tmp_path: Path, serial_digests: dict[str, str], pytestconfig: pytest.Config
 ) -> None:
-    """While another thread of the parent computes. A child that does not inherit its modules takes long to start."""
+    """Another thread of the parent computes meanwhile. A child that does not inherit modules starts slowly."""
     count = 50 if method == "fork" or pytestconfig.getoption("slow") else 10
     script = tmp_path / "script.py"
     script.write_text(
@@ -502,7 +502,7 @@ if __name__ == "__main__":
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     children, *results = json.loads(done.stdout)
-    assert children > 0.8 * count - 1  # numbers may be used again
+    assert children > 0.8 * count - 1  # the system may reuse thread ids
     assert results == [{name: serial_digests[name] for name in SOME}] * count
 
 
@@ -537,7 +537,7 @@ print(json.dumps([*same, *results]))
     [(3, 0, 2), (3, 2, 1), *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in ((1, 4, 0), (3, 1, 0)))],
 )
 def test_threads_beside_those_of_tensorflow(threads: int, intra_op: int, more: int) -> None:
-    """However many ops run at once, they share one pool, of as many threads as both settings allow."""
+    """Ops that run at once share one pool, which has as many threads as both settings allow."""
     code = f"""
 import tensorflow as tf
 if {intra_op}:

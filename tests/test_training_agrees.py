@@ -1,4 +1,4 @@
-"""LeNet trained on fastconv's layers goes the way that it goes on Keras's own: loss by loss, from the same weights."""
+"""From the same weights, LeNet has the same losses on fastconv's layers as on Keras's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from processes import TIMEOUT
 pytestmark = pytest.mark.tensorflow
 
 STEPS = 100
-# In a process of its own: TensorFlow's number of threads can be set once, and Keras's default dtype shall stay.
+# Another process: TensorFlow's threads can be set only once, and this process keeps Keras's default dtype.
 LOSSES = """
 import json, os, sys
 dtype, threads, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -55,7 +55,7 @@ print(json.dumps({layers: losses(layers) for layers in ("keras", "fastconv")}))
 
 @cache
 def losses(dtype: str, threads: int) -> dict[str, np.ndarray]:
-    """By the layers' maker."""
+    """The losses for each kind of layers."""
     command = [sys.executable, "-c", LOSSES, dtype, str(threads), str(STEPS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
@@ -71,10 +71,10 @@ def test_float64() -> None:
 
 
 def test_float32() -> None:
-    """No further from stock Keras than three times what stock Keras itself is apart with one and with two threads."""
+    """Differs from stock Keras by at most three times as much as stock Keras on one thread from that on two."""
     one, two = losses("float32", 1), losses("float32", 2)
     ulp = float(np.spacing(np.float32(one["keras"].max())))
-    # With one CPU, or by chance, stock's may be the same.
+    # With one CPU, or by chance, the two stock runs may be equal.
     spread = max(float(np.abs(one["keras"] - two["keras"]).max()), 4 * ulp)
     for found in (one, two):
         assert float(np.abs(found["fastconv"] - found["keras"]).max()) <= 3 * spread

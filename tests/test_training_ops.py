@@ -1,4 +1,4 @@
-"""What a training step adds to the ops: taps kept between a max pool and its gradient, bias gradients, no idle work."""
+"""Ops of a training step: taps kept for the gradient of a max pool, bias gradients, and no unneeded gradients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def random(*shape: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
 
 
 def ops_of(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    """Types of our ops in a graph that its results need: TensorFlow prunes the others."""
+    """The types of our ops that remain after TensorFlow prunes a graph."""
     concrete = tf.function(function).get_concrete_function(*arguments)
     needed, waiting = set(), [tensor.op for tensor in concrete.graph.outputs]
     while waiting:
@@ -42,7 +42,7 @@ def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-# Awkward numbers of channels, windows at the border, gaps, both types and formats.
+# Awkward numbers of channels, windows at the border, gaps between windows, both dtypes and formats.
 EVERY_ISA = """
 import itertools
 import numpy as np
@@ -160,8 +160,8 @@ def test_layers_keep_taps_only_in_training() -> None:
     assert ops_of(model, spec) == ops_of(lambda x: model(x, training=False), spec) == ["FastconvMaxPool2D"]
 
 
-def test_taps_that_no_window_has() -> None:
-    """Whoever calls the raw ops with bytes of their own reads and writes nothing but the tensors."""
+def test_taps_that_name_no_pixel_of_the_window() -> None:
+    """Raw ops with arbitrary taps access no memory outside the tensors."""
     geometry = fc._geometry(fastconv._core.pool_geometry(2, None, "VALID", "NHWC", False))
     for c in (1, 3, 6, 16, 40):
         taps = np.random.default_rng(c).integers(0, 256, (2, 3, 3, c)).astype(np.uint8)
@@ -196,7 +196,7 @@ def test_wrong_shapes_of_taps(wrong: str) -> None:
             fc._ops.fastconv_max_pool2d_with_taps(input=like, geometry=geometry)
 
 
-# ---- Convolution and max-pooling, one behind the other ---------------------------------------------------------------
+# ---- A convolution and the max pooling of its output -----------------------------------------------------------------
 
 BEHIND_EVERY_ISA = """
 import itertools
@@ -206,7 +206,7 @@ import fastconv
 import fastconv.tensorflow as fc
 
 core = fastconv._core
-layers = [  # input, filters, convolution, pooling; images by the part, by the few, and fewer than those
+layers = [  # input, filters, convolution, pooling; many, a few and very few images
     ((3, 9, 8, 3), (3, 3, 3, 5), {}, dict(ksize=2)), ((130, 13, 13, 6), (3, 3, 6, 16), {}, dict(ksize=2)),
     ((5, 28, 28, 1), (3, 3, 1, 6), {}, dict(ksize=2)), ((260, 12, 12, 1), (5, 5, 1, 6), {}, dict(ksize=2)),
     ((33, 10, 11, 3), (3, 3, 3, 17), dict(padding="SAME"), dict(ksize=3, strides=2, padding="SAME")),
@@ -214,7 +214,7 @@ layers = [  # input, filters, convolution, pooling; images by the part, by the f
     ((2, 12, 12, 4), (3, 3, 4, 40), dict(dilations=2), dict(ksize=(2, 3))),
     ((7, 6, 6, 5), (1, 1, 5, 3), {}, dict(ksize=2)), ((0, 9, 8, 3), (3, 3, 3, 5), {}, dict(ksize=2)),
     ((70, 14, 14, 3), (5, 5, 3, 32), dict(padding="SAME"), dict(ksize=2)),
-    # Sparse for both gradients, or the one of 4x4 patches; filters left over from blocks of them; overlapping windows.
+    # Kernels for sparse dy, or for 4x4 patches; filters that do not fill a block; overlapping windows.
     ((9, 13, 13, 6), (3, 3, 6, 19), dict(padding="SAME"), dict(ksize=3, strides=2)),
     ((9, 11, 9, 2), (2, 3, 2, 7), dict(padding=((1, 0), (0, 2))), dict(ksize=(2, 1))),
     ((9, 9, 8, 1), (2, 3, 1, 6), dict(padding="SAME"), dict(ksize=(3, 2))),
@@ -264,7 +264,7 @@ for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, n
 """
 
 
-def test_gradients_behind_a_max_pool(isa_worker: ProcessPoolExecutor) -> None:
+def test_gradients_of_a_convolution_and_its_max_pool(isa_worker: ProcessPoolExecutor) -> None:
     isa_worker.submit(execute, BEHIND_EVERY_ISA).result()
 
 
@@ -304,7 +304,7 @@ for (shape, window, padding), dtype, where in itertools.product(layers, (np.floa
 """
 
 
-def test_infinity_and_nan_behind_a_max_pool(isa_worker: ProcessPoolExecutor) -> None:
+def test_infinity_and_nan_in_gradients_of_a_convolution_and_its_max_pool(isa_worker: ProcessPoolExecutor) -> None:
     isa_worker.submit(execute, NOT_FINITE_EVERY_ISA).result()
 
 
@@ -337,12 +337,12 @@ for (shape, window), images in itertools.product(layers, (8, 2048)):
 """
 
 
-def test_long_sums_behind_a_max_pool(isa_worker: ProcessPoolExecutor) -> None:
+def test_long_sums_in_gradients_of_a_convolution_and_its_max_pool(isa_worker: ProcessPoolExecutor) -> None:
     isa_worker.submit(execute, LONG_SUMS_EVERY_ISA).result()
 
 
 def behind(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]) -> Any:
-    """Gradients of a cube behind a convolution and a max-pooling."""
+    """Gradients of the cube of a convolution's max pooling."""
     sources = [tensor for i, tensor in enumerate((x, w, b)) if i in wanted]
     with tf.GradientTape() as tape:
         tape.watch(sources)
@@ -354,7 +354,9 @@ def behind(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | No
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize("wanted", [[0, 1, 2], [1, 2], [0, 1], [1], [0], [2]], ids=str)
-def test_gradients_behind_a_max_pool_in_a_graph(wanted: list[int], activation: str | None, dtype: tf.DType) -> None:
+def test_gradients_of_a_convolution_and_its_max_pool_in_a_graph(
+    wanted: list[int], activation: str | None, dtype: tf.DType
+) -> None:
     values = [tf.constant(random(*shape), dtype) for shape in ((6, 12, 13, 3), (3, 3, 3, 4), (4,))]
     if 2 not in wanted:
         values[2] = None
@@ -377,7 +379,7 @@ def test_gradients_behind_a_max_pool_in_a_graph(wanted: list[int], activation: s
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3 if dtype == tf.float32 else 1e-9)
 
 
-def test_a_convolution_with_two_readers_is_not_taken_for_one() -> None:
+def test_a_convolution_whose_output_is_used_twice_is_not_fused() -> None:
     x, w = tf.constant(random(2, 8, 8, 3)), tf.constant(random(3, 3, 3, 4))
 
     @tf.function
@@ -397,7 +399,7 @@ def test_a_convolution_with_two_readers_is_not_taken_for_one() -> None:
 
 
 @pytest.mark.parametrize("wanted", [[0, 1, 2], [1, 2]], ids=str)
-def test_second_order_behind_a_max_pool(wanted: list[int]) -> None:
+def test_second_order_gradients_of_a_convolution_and_its_max_pool(wanted: list[int]) -> None:
     values = [tf.constant(random(*shape), tf.float64) for shape in ((2, 6, 6, 2), (3, 3, 2, 3), (3,))]
 
     def second(*values: tf.Tensor) -> Any:
@@ -411,7 +413,7 @@ def test_second_order_behind_a_max_pool(wanted: list[int]) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def test_a_pool_of_another_format_is_not_taken_for_one() -> None:
+def test_a_pool_of_another_data_format_is_not_fused() -> None:
     x, w, b = (tf.constant(random(*shape)) for shape in ((2, 202, 12, 3), (3, 3, 3, 1), (1,)))
 
     def gradients(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> Any:
@@ -432,7 +434,7 @@ def test_a_pool_of_another_format_is_not_taken_for_one() -> None:
         )
 
 
-def test_windows_behind_a_max_pool_that_bytes_cannot_tell() -> None:
+def test_max_pool_windows_of_more_than_255_pixels() -> None:
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
     windows = fc._geometry(fastconv._core.pool_geometry(24, None, "VALID", "NHWC", False))
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 255 pixels, got 24 x 24"):
@@ -448,7 +450,7 @@ def test_large_layers_keep_their_own_gradients() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["taps", "grad", "filters"])
-def test_wrong_shapes_behind_a_max_pool(wrong: str) -> None:
+def test_wrong_shapes_for_gradients_of_a_convolution_and_its_max_pool(wrong: str) -> None:
     given = {
         "input": tf.zeros((2, 8, 8, 3)),
         "filters": tf.zeros((3, 3, 3, 4)),
@@ -467,7 +469,7 @@ def test_wrong_shapes_behind_a_max_pool(wrong: str) -> None:
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
-def test_bias_gradient_has_no_pass_of_its_own(activation: str | None) -> None:
+def test_bias_gradient_needs_no_extra_pass(activation: str | None) -> None:
     def gradients(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             tape.watch([x, w, b])
@@ -481,8 +483,8 @@ def test_bias_gradient_has_no_pass_of_its_own(activation: str | None) -> None:
     assert [output.shape.as_list() for output in concrete.outputs] == [[None, 8, 8, 3], [3, 3, 3, 5], [5]]
 
 
-def test_dy_is_not_overwritten_where_others_need_it() -> None:
-    """The ReLU's gradient may take the memory of what it is given, but not from its owner."""
+def test_dy_is_not_overwritten_if_it_is_still_needed() -> None:
+    """The ReLU's gradient may reuse the memory of its input only if no one else needs it."""
     x, w, b, dy = (tf.constant(random(*shape)) for shape in ((1, 6, 6, 2), (3, 3, 2, 4), (4,), (1, 4, 4, 4)))
     before = dy.numpy().copy()
 

@@ -16,7 +16,7 @@ from processes import run_python
 
 ITERATIONS = 3
 FORMATS = ("NHWC", "NCHW")
-WIDE_FORMATS = ("NHWC", pytest.param("NCHW", marks=pytest.mark.slow))  # the tests of the ops see both
+WIDE_FORMATS = ("NHWC", pytest.param("NCHW", marks=pytest.mark.slow))  # the tests of the ops cover both
 N, H, W, C, K, R, S, M = 2, 7, 6, 4, 6, 3, 2, 2
 ops = fct._ops
 
@@ -140,8 +140,8 @@ def choices(names: list[str]) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize("name", cases("NHWC"))
-def test_an_op_gives_what_it_gives_in_each_iteration(name: str, data_format: str) -> None:
-    """Whichever of its inputs differ from iteration to iteration. TensorFlow may not run a loop."""
+def test_a_vectorized_op_equals_its_iterations(name: str, data_format: str) -> None:
+    """For any choice of inputs that differ between iterations, and without a loop."""
     op, shapes, geometry = cases(data_format)[name]
     for stacked in choices(list(shapes)):
         values = operands(shapes, stacked)
@@ -156,7 +156,7 @@ def test_an_op_gives_what_it_gives_in_each_iteration(name: str, data_format: str
 
 
 def test_each_operation_is_vectorized() -> None:
-    """One that is added to the table needs a case above."""
+    """An operation that is added to the table needs a case above."""
     tested = {case.op.__name__ for case in cases("NHWC").values()}
     named = {f"fastconv_{operation['name']}" for operation in _core.operations()}
     assert tested == named
@@ -164,7 +164,7 @@ def test_each_operation_is_vectorized() -> None:
 
 @contextmanager
 def without_loops(level: int = logging.DEBUG) -> Iterator[None]:
-    """TensorFlow logs each op that it vectorizes by a loop: as a warning in a map, for debugging in a jacobian."""
+    """Fails if TensorFlow logs that it runs an op in a loop: a warning in a map, a debug message in a jacobian."""
     told: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
@@ -181,7 +181,7 @@ def without_loops(level: int = logging.DEBUG) -> Iterator[None]:
 
 
 def in_nchw(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """A function of images in NCHW that takes and gives them in NHWC, as TensorFlow's CPU kernels do."""
+    """Lets a function of NCHW images take and return NHWC, as TensorFlow's CPU kernels do."""
 
     def converted(x: tf.Tensor, *filters: tf.Tensor) -> tf.Tensor:
         return tf.transpose(function(tf.transpose(x, [0, 3, 1, 2]), *filters), [0, 2, 3, 1])
@@ -189,7 +189,7 @@ def in_nchw(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     return converted
 
 
-#: Ours for a data format, TensorFlow's, and the shape of the filters if there are any.
+#: Our function of a data format, TensorFlow's function, and the shape of the filters if there are any.
 PAIRS: dict[str, tuple[Callable[[str], Callable[..., tf.Tensor]], Callable[..., tf.Tensor], tuple[int, ...]]] = {
     "conv2d": (
         lambda data_format: lambda x, w: fct.conv2d(x, w, 2, "SAME", data_format),
@@ -249,7 +249,7 @@ def test_jacobians_are_those_of_tensorflow(name: str, data_format: str) -> None:
 @pytest.mark.parametrize("data_format", WIDE_FORMATS)
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradients_of_each_element_are_those_of_tensorflow(name: str, data_format: str) -> None:
-    """As one asks for in differential privacy and in meta learning; in a graph of unknown sizes."""
+    """As in differential privacy and meta learning, in a graph with unknown sizes."""
     make, theirs, filters = PAIRS[name]
     ours = make(data_format) if data_format == "NHWC" else in_nchw(make(data_format))
     random = np.random.default_rng(6)
@@ -273,7 +273,7 @@ def test_gradients_of_each_element_are_those_of_tensorflow(name: str, data_forma
 
 
 def test_the_jacobian_of_a_pooled_convolution_in_a_graph() -> None:
-    """There, the gradients of the convolution, its ReLU and the max-pooling are one op."""
+    """In a graph, one op computes the gradients of the convolution, its ReLU and the max pooling."""
     random = np.random.default_rng(7)
     x = tf.constant(random.standard_normal((2, 10, 10, 1)))
     w, b = tf.constant(random.standard_normal((3, 3, 1, 6))), tf.constant(random.standard_normal(6))
@@ -329,7 +329,7 @@ def test_second_derivatives_nested_maps_and_no_iterations() -> None:
 
 
 def test_a_named_algorithm_is_kept() -> None:
-    """It may not serve a convolution of groups: TensorFlow then runs a loop, without a warning."""
+    """It may not support groups. TensorFlow then runs a loop, without a warning."""
     random = np.random.default_rng(9)
     x = tf.constant(random.standard_normal((2, 1, 8, 8, 4)))
     w = tf.constant(random.standard_normal((2, 3, 3, 4, 8)))
@@ -342,7 +342,7 @@ def test_a_named_algorithm_is_kept() -> None:
     np.testing.assert_array_equal(got, tf.stack([convolve((x[i], w[i])) for i in range(2)]))
 
 
-def test_a_reorganised_tensorflow_runs_a_loop() -> None:
+def test_a_loop_runs_if_tensorflows_modules_moved() -> None:
     run_python(
         """
         import builtins

@@ -1,4 +1,4 @@
-"""fastconv inside a function that XLA shall compile: an error that says what to do."""
+"""fastconv in a function that XLA should compile raises an error with the remedy."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ REMEDY = "XLA cannot compile fastconv's ops.*without jit_compile=True"
 
 
 def test_xla_compiles_here() -> None:
-    """Else the tests below could not tell."""
+    """Otherwise the tests below would prove nothing."""
     compiled = tf.function(lambda x: tf.nn.conv2d(x, FILTERS, 1, "VALID"), jit_compile=True)
     np.testing.assert_allclose(compiled(IMAGES), fc.conv2d(IMAGES, FILTERS))
     assert "HloModule" in compiled.experimental_get_compiler_ir(tf.constant(IMAGES))(stage="hlo")
 
 
-def test_every_function_is_here() -> None:
+def test_every_function_has_a_case() -> None:
     assert CALLS.keys() == set(fc.__all__)
 
 
@@ -97,7 +97,7 @@ def test_global_pooling_is_compiled() -> None:
 
 
 def test_without_tensorflow_s_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow's own error, which names the op."""
+    """Then TensorFlow's own error names the op."""
     monkeypatch.setattr("fastconv.tensorflow._arguments.is_for_xla", lambda graph: False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="FastconvConv2D"):
         tf.function(lambda x: fc.conv2d(x, FILTERS), jit_compile=True)(IMAGES)

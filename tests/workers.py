@@ -1,4 +1,4 @@
-"""Child processes that compute with an instruction set, threading backend, ... of their own.
+"""Child processes with their own instruction set, threading backend and so on.
 
 fastconv reads its environment variables once, so each setting needs a process.
 """
@@ -45,12 +45,12 @@ def compute(calls: Sequence[Plain], threads: int | None = None) -> list[Any]:
 
 
 def execute(code: str) -> None:
-    """Run a script, which asserts what it wants."""
+    """Run a script, which contains its own assertions."""
     exec(compile(code, "<script of a test>", "exec"), {})
 
 
 def compute_packed(calls: Sequence[Plain]) -> list[Any]:
-    """As `compute`, with filters that stay."""
+    """As `compute`, with packed filters."""
     packed = [
         (name, {**arguments, "filters": fastconv.PackedFilters(arguments["filters"])}) for name, arguments in calls
     ]
@@ -58,7 +58,7 @@ def compute_packed(calls: Sequence[Plain]) -> list[Any]:
 
 
 def displaced(array: np.ndarray, elements: int) -> np.ndarray:
-    """A copy that starts `elements` elements behind a multiple of 64 bytes."""
+    """A copy that starts `elements` elements after a multiple of 64 bytes."""
     room = np.empty(array.nbytes + 64 + elements * array.itemsize, np.uint8)
     start = -room.ctypes.data % 64 + elements * array.itemsize
     copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -67,7 +67,7 @@ def displaced(array: np.ndarray, elements: int) -> np.ndarray:
 
 
 def compute_displaced(calls: Sequence[Plain], elements: int) -> list[Any]:
-    """As `compute`, with every array `elements` elements off the alignment that vectors like."""
+    """As `compute`, with every array `elements` elements off the alignment of vectors."""
 
     def moved(value: Any) -> Any:
         return displaced(value, elements) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value

@@ -18,7 +18,7 @@ AGREEMENT = 1e-9  # of outputs and gradients in float64
 TIMES_STOCK = 3
 LEAST_ERROR = 1e-5
 SEEDS = 4  # of images: the error of a gradient of few numbers is random in one batch
-# The gradient of a bias before a batch normalisation is zero up to rounding: a relative error means nothing.
+# The gradient of a bias before a batch normalisation is zero up to rounding, so its relative error means nothing.
 LEAST_NORM = 1e-4  # of the largest norm of a gradient
 
 
@@ -52,7 +52,7 @@ def mean_errors(found: Iterable[dict[str, Any]], expected: list[dict[str, Any]])
 
 
 def disagreements_in_float64(network: str, size: int, batch: int) -> tuple[float, list[str]]:
-    """The largest error against stock, and a sentence for each tensor that is too far off."""
+    """The largest difference from stock, and a sentence for each tensor that differs too much."""
     stock = build(network, size, "float64")
     x, y = images(stock, batch), labels(batch)
     ours = fastconv.keras.accelerate(stock)
@@ -69,7 +69,7 @@ class InFloat32:
     ours: float
     times_stock: float  # the largest among those that count
     other_choices: tuple[int, int]  # of ReLUs and max-pools, by stock's values and by ours
-    wrong: list[str]  # a sentence for each tensor that is too far off
+    wrong: list[str]  # a sentence for each tensor with too large an error
 
 
 def disagreements_in_float32(
@@ -79,7 +79,7 @@ def disagreements_in_float32(
     seeds: int = SEEDS,
     accelerate: Callable[[Any], Any] = fastconv.keras.accelerate,
 ) -> InFloat32:
-    """Compare rounding errors over batches. In all networks ReLUs and max-pools choose what they do in float64."""
+    """Compare rounding errors over batches. In all networks, ReLUs and max pools make the choices of float64."""
     stock = build(network, size)
     accelerated = accelerate(stock)  # before training moves the means of batch normalisations
     batches, y = [images(stock, batch, seed) for seed in range(seeds)], labels(batch)

@@ -1,4 +1,4 @@
-"""What ReLUs let pass and max-pools pick: recorded in one network, imposed on others with the same layers."""
+"""Records what ReLUs pass and max pools pick in one network, and imposes it on others with the same layers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _chooses(layer: Any) -> bool:
 
 
 def _choose_by(model: Any, choice: Callable[[str], Callable[[Any], Any]]) -> None:
-    """Give each layer that chooses a function from its own choice to the one that it uses. The model runs eagerly."""
+    """Give each choosing layer a function that maps its own choice to the one it uses. The model runs eagerly."""
     for layer in filter(_chooses, model.layers):
         if isinstance(layer, keras.layers.MaxPooling2D):
             layer.call = _pool(layer, choice(layer.name))

@@ -1,4 +1,4 @@
-"""One of two builds of fastconv, in a process of its own that has the build's folder first in its path."""
+"""One of two builds of fastconv. It has its own process, with the build's folder first in the path."""
 
 from __future__ import annotations
 

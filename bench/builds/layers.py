@@ -1,7 +1,6 @@
 """Random convolutions and windows, most of them small.
 
-The families are there so that every algorithm and every kernel has its share, in the forward direction and in both
-gradients.
+The families ensure that every algorithm and kernel is used, in the forward pass and in both gradients.
 """
 
 from __future__ import annotations
@@ -157,7 +156,7 @@ def small_k(dice: Dice) -> Layer:
 
 
 def dot_products(dice: Dice) -> Layer:
-    """So few filters that vectors go along the window."""
+    """So few filters that vectors run along the window."""
     window = Window(dice.size(2, 20), dice.pair(1, 3, 5), dice.pair(1, 2))
     return Layer(dice.pick(1, 1, 2), window, dice.between(24, 300), dice.between(1, 5))
 

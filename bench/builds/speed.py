@@ -1,7 +1,7 @@
 """The speed of two builds, in processes of their own, in turn. Each process is stopped while the other is timed.
 
-A process keeps the memory that it was given, and where that lies may change a time by half. So the processes are
-started anew several times, and the median over these pairs of processes counts.
+A process keeps its memory, and the location of that memory may change a time by half. So the processes are started
+several times, and the result is the median over these pairs of processes.
 """
 
 from __future__ import annotations

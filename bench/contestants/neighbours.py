@@ -56,7 +56,7 @@ class Server:
                 product = tf.matmul(a, b)
             with tf.control_dependencies([product]):
                 seconds = tf.timestamp() - begin
-            return seconds, y, product  # TensorFlow leaves out a result that is not returned
+            return seconds, y, product  # TensorFlow prunes results that are not returned
 
         @tf.function(autograph=False)
         def beside(x: Any, w: Any, a: Any, b: Any) -> Any:

@@ -1,11 +1,11 @@
-"""Proves that the suite sees a broken kernel: breaks the sources, one mutation after the other, and wants a failure.
+"""Proves that the suite detects broken sources: applies one mutation after the other and expects the tests to fail.
 
     python tests/mutations/run.py [name ...]
 
 Works on a copy of the sources in build/mutations, never on the sources themselves, and tests with a copy of the
 installed fastconv package whose library it replaces. First the tests must pass with the unchanged sources.
 `mutations.json` holds the mutations: in `file` the text `search`, which must occur once, becomes `replace`, and `tests`
-must fail. Wants CMake.
+must fail. Needs CMake.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "mutations"
 TREE, BUILD, SITE = WORK / "tree", WORK / "cmake", WORK / "site"
 LIBRARY = "libfastconv.so"
-TESTS_FAILED = 1  # pytest's exit status; others are troubles of the script, not findings of the suite
+TESTS_FAILED = 1  # pytest's exit status; any other status is an error of the script, not a failed test
 
 
 def update_tree() -> None:
-    """Copies what differs, so that the build repeats only what must be."""
+    """Copies only files that differ, so that the build repeats no more than it must."""
     for path in [ROOT / "CMakeLists.txt", *(p for p in (ROOT / "cpp").rglob("*") if p.is_file())]:
         copy = TREE / path.relative_to(ROOT)
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
