@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 
@@ -42,8 +41,7 @@ def test_windows_at_the_edge_have_fewer_pixels() -> None:
         taps[place] = pixels - 1
         fastconv.conv2d_max_pool2d_backprop(x, filters, taps, grad, 2, pool_padding="SAME")
         taps[place] = pixels
-        text = re.escape(WRONG.format(pixels).replace("4 pixels", f"{pixels} pixels"))
-        with pytest.raises(ValueError, match=f"{text};" if pixels != 4 else "got 4 for one of 4 pixels;"):
+        with pytest.raises(ValueError, match=f"got {pixels} for a window of {pixels} pixels;"):
             fastconv.conv2d_max_pool2d_backprop(x, filters, taps, grad, 2, pool_padding="SAME")
         taps[place] = 0
 

@@ -148,8 +148,8 @@ struct PoolRow {
 };
 
 /// The input gradient of a convolution that was followed by max pooling, from the gradient of the pooled output. For
-/// each pooling window and filter, `taps` names the pixel of the window that receives `grad`. A tap of taps_count or
-/// more means that none does.
+/// each pooling window and filter, `taps` names the pixel of the window that receives `grad`. If the tap is
+/// taps_count or more, no pixel of the window receives it.
 ///
 /// patches[window] = sum over filters k of grad[window][k] * shifts[k*patch + tap*tap_step], `patch` values each.
 template <class T>

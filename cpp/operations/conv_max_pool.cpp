@@ -1,5 +1,5 @@
-// A convolution and the max pooling of its output, a few images at a time. With 2x2 windows, the convolution's output
-// is four times as large as the pooled one, and it is read only once. A few images of it fit into the caches.
+// A convolution and the max pooling of its output, a few images at a time. The convolution's output of a whole batch
+// would go to memory and back. That of a few images stays in the caches.
 //
 // If the layer is small, a task takes a few images through both operations. If not, each operation uses all threads,
 // because otherwise every task would pack or transform the filters again.

@@ -17,8 +17,8 @@ from fastconv.lenet.progress import figures
 from fastconv.lenet.train import Split, Watch, batches, ctrl_c_waits
 
 TITLES = {"keras": "Keras's layers", "fastconv": "fastconv's layers"}
-# Both models start from the same weights and see the same batches. But rounding errors grow during the training, so the
-# results of a few images may differ.
+# The largest allowed difference in test accuracy. Both models start from the same weights and see the same batches, but
+# rounding errors grow during the training, so they may classify a few images differently.
 ALLOWED = 0.003
 
 

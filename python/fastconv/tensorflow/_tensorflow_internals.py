@@ -29,13 +29,13 @@ try:
 except ImportError:
     record = None
 
-#: Records operations on gradient tapes. Without it, convolutions do not compute the ReLU after them.
+#: Records operations on gradient tapes. Without this module, convolutions do not compute the ReLU after them.
 tapes: Any = record
 
-#: Whether a tape records. Without it, the gradients of max-poolings are slower.
+#: Whether a tape records. Without this function, the gradients of max-poolings are slower.
 may_be_differentiated: Callable[[], bool] = could_possibly_record
 
-#: Whether XLA will compile the graph that is being traced. Without it, TensorFlow raises its own error later.
+#: Whether XLA will compile the graph that is being traced. Without this function, TensorFlow's own error comes later.
 is_for_xla: Callable[[Any], bool] = GraphOrParentsInXlaContext
 
 
