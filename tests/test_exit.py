@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from fastconv import _core
+from processes import TIMEOUT
 
 HEADERS = Path(__file__).parents[1] / "cpp" / "include"
 FOLDER = Path(_core.__file__).parent
@@ -85,3 +88,35 @@ def test_operations_while_the_process_ends(tmp_path: Path) -> None:
     subprocess.run([*command, *library], cwd=tmp_path, check=True, timeout=120)
     done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "computed\n"), done.stderr
+
+
+DAEMON = """
+import threading
+
+import fastconv
+import numpy as np
+
+x, w = np.ones((8, 64, 64, 32), np.float32), np.ones((3, 3, 32, 64), np.float32)
+started = threading.Event()
+
+
+def compute():
+    while True:
+        fastconv.conv2d(x, w)
+        started.set()
+
+
+for _ in range(2):
+    threading.Thread(target=compute, daemon=True).start()
+started.wait()
+raise SystemExit(7)
+"""
+
+
+@pytest.mark.parametrize("backend", ["openmp", "pool"])
+def test_daemon_threads_compute_while_python_ends(backend: str) -> None:
+    environment = {**os.environ, "FASTCONV_THREADING": backend}
+    done = subprocess.run(
+        [sys.executable, "-c", DAEMON], env=environment, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert (done.returncode, done.stderr) == (7, "")

@@ -113,7 +113,8 @@ def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image
     draw = np.random.default_rng(channels).standard_normal
     shape = (*window, channels, filters)
     arguments = {"input": np.ascontiguousarray(image), "filters": draw(shape, np.float32)}
-    return kind, {**arguments, "algorithm": "direct"}
+    algorithm = "depthwise" if kind == "depthwise_conv2d" and filters == 1 else "direct"
+    return kind, {**arguments, "algorithm": algorithm}
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -3,6 +3,9 @@
 
 #include <pybind11/stl.h>
 
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include <deque>
 #include <new>
 
@@ -88,6 +91,30 @@ void make_outputs(const Call& call, py::handle out, Arrays& arrays, Buffers& buf
     }
 }
 
+/// Releases Python's lock for a block. When Python ends, a daemon thread does not get the lock back. Python before 3.14
+/// unwinds the thread's stack instead. That would run destructors of Python objects without the lock, and it ends the
+/// process at a `noexcept` function. Here the thread waits for the end of the process, as in Python 3.14.
+class ReleasedLock {
+  public:
+    ReleasedLock() : state_(PyEval_SaveThread()) {}
+    ~ReleasedLock() {
+#ifdef __GLIBCXX__
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (const abi::__forced_unwind&) {
+            for (;;) pause();
+        }
+#else
+        PyEval_RestoreThread(state_);
+#endif
+    }
+    ReleasedLock(const ReleasedLock&) = delete;
+    ReleasedLock& operator=(const ReleasedLock&) = delete;
+
+  private:
+    PyThreadState* state_;
+};
+
 py::object run_operation(const Operation& operation, PyObject* const* values) {
     PyObject* const* attributes = values + operation.inputs.size();
     const py::handle out = attributes[operation.attributes.size()];
@@ -100,13 +127,13 @@ py::object run_operation(const Operation& operation, PyObject* const* values) {
     read_inputs(call, values, arrays, buffers, alive);
     operation.infer(call);
     if (operation.check != nullptr) {
-        const py::gil_scoped_release release;
+        const ReleasedLock released;
         operation.check(call, buffers);
     }
     std::array<py::object, most_outputs> results;
     make_outputs(call, out, arrays, buffers, results);
     {
-        const py::gil_scoped_release release;
+        const ReleasedLock released;
         operation.run(call, buffers);
     }
     switch (operation.outputs.size()) {
