@@ -977,3 +977,25 @@ def test_names() -> None:
     operations = tf.function(graph).get_concrete_function(tf.TensorSpec((None, 8, 8, 3))).graph.get_operations()
     names = [op.name for op in operations if op.type.startswith("Fastconv")]
     assert [name.split("/")[0] for name in names] == ["first", "fastconv_avg_pool2d"]
+
+
+@pytest.mark.parametrize("sizes", [[9], [9, 9, 4], [9, 9, 9], [2, 9, 9, 4, 1]])
+def test_wrong_number_of_sizes_that_only_the_run_knows(sizes: list[int]) -> None:
+    unknown = tf.TensorSpec(None, tf.int32)
+    filters, images = tf.ones([3, 3, 4, 6]), tf.ones([2, 9, 9, 4])
+
+    @tf.function(input_signature=[unknown, tf.TensorSpec([None, 7, 7, 6])])
+    def to_input(sizes: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        return fc.conv2d_backprop_input(sizes, filters, gradient)
+
+    @tf.function(input_signature=[unknown])
+    def to_filters(sizes: tf.Tensor) -> tf.Tensor:
+        return fc.conv2d_backprop_filter(images, sizes, tf.ones([2, 7, 7, 6]))
+
+    for batch in (0, 2):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="input_sizes must be 2 or 4 integers, got"):
+            to_input(tf.constant(sizes), tf.ones([batch, 7, 7, 6]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="filter_sizes must be 4 integers, got"):
+        to_filters(tf.constant(sizes))
+    assert to_input(tf.constant([9, 9]), tf.ones([2, 7, 7, 6])).shape == (2, 9, 9, 4)
+    assert to_filters(tf.constant([3, 3, 4, 6])).shape == filters.shape

@@ -52,6 +52,11 @@ def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
     allowed = (None, 2, 4) if spatial else (None, 4)
     if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in allowed:
         raise ValueError(f"{name} must be {counts} integers, got a tensor of shape {sizes.shape}")
+    if sizes.shape.num_elements() is None:  # known only when the graph runs
+        count = tf.size(sizes)
+        fits = tf.reduce_any(tf.equal(count, [number for number in allowed if number is not None]))
+        with tf.control_dependencies([tf.debugging.Assert(fits, [f"{name} must be {counts} integers, got", count])]):
+            sizes = tf.identity(sizes)
     # int32 and int64 are not cast. Otherwise the constant folding of TensorFlow 2.21 breaks other ops of the graph.
     sizes = sizes if sizes.dtype in (tf.int32, tf.int64) else tf.cast(sizes, tf.int64)
     return tf.fill(tf.concat([tf.constant([0], sizes.dtype), sizes], 0), tf.zeros((), tf.uint8))
