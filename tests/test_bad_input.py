@@ -234,6 +234,12 @@ def test_rank_errors_of_sizes_name_no_array(name: str, argument: str) -> None:
         call(name, **{argument: (8, 8, 4)})
 
 
+@pytest.mark.parametrize(("name", "argument"), with_argument(SIZES, of=None))
+def test_an_array_in_place_of_its_shape(name: str, argument: str) -> None:
+    with pytest.raises(TypeError, match=f"^{argument} must be a sequence of integers, got an array; pass its shape$"):
+        call(name, **{argument: ones(3, 3, 4, 6)})
+
+
 def test_matrix_has_the_wrong_rank() -> None:
     with pytest.raises(ValueError, match=r"^input must have 4 dimensions"), pytest.warns(PendingDeprecationWarning):
         call("conv2d", input=np.matrix(np.eye(3, dtype=np.float32)))

@@ -334,7 +334,8 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
         if (problem.c % filters[2] != 0) {
             fail(arguments.filters_name, " has ", filters[2], " input channels (dimension 2 of ", show(filters), "), ",
                  arguments.input_name, " has ", problem.c, " channels in ", name_of(problem.format), " shape ",
-                 show(input), "; the first must divide the second (the quotient is the number of groups)");
+                 show(input),
+                 "; without groups the two must be equal, with groups the second must be a multiple of the first");
         }
         problem.groups = problem.c / filters[2];
         problem.k = filters[3];

@@ -97,6 +97,8 @@ Dims integers(const char* name, py::handle value) {
 
 Dims shape(const char* name, py::handle value) {
     if (!is_sequence(value)) fail<py::type_error>(name, " must be a sequence of integers, got ", describe(value));
+    if (py::isinstance<py::array>(value) && py::reinterpret_borrow<py::array>(value).ndim() > 1)
+        fail<py::type_error>(name, " must be a sequence of integers, got an array; pass its shape");
     return integers(name, value);
 }
 

@@ -147,7 +147,8 @@ def _read_npz(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
             f"{origin} cannot be read as an .npz archive ({_one_line(error)}); it may be broken or not an .npz file"
         ) from error
     raise ValueError(
-        f"{origin} is not MNIST in Keras's layout: {', '.join(missing)} missing; it needs {', '.join(_IDX_FILES)}"
+        f"{origin} is not MNIST in Keras's layout, the arrays {', '.join(_IDX_FILES)}: "
+        f"{'all are' if len(missing) == len(_IDX_FILES) else ', '.join(missing)} missing"
     )
 
 
