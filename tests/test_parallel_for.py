@@ -1,4 +1,4 @@
-"""`parallel_for` after a failed task, and after other code changes a worker's CPU affinity. In C++."""
+"""`parallel_for` after a failed task, after a late region of OpenMP, and after a change of affinity. In C++."""
 
 from __future__ import annotations
 
@@ -94,17 +94,67 @@ int main() {
 }
 """
 
+# Replaces the runtime of OpenMP and the clock: a region is late by a given time, however busy the machine is. Three
+# regions: the first starts OpenMP's threads, the second is late, and the pool may take the third.
+LATE_REGION = r"""
+#include "core/threads/parallel_for.h"
+#include "fastconv/threads.h"
 
-def run_program(folder: Path, text: str, *options: str, **environment: str) -> None:
-    """Builds the program with the sources of the threads, and runs it."""
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <string>
+
+namespace {
+std::atomic<long> microseconds{0};
+int regions = 0;
+
+void pass_time(const char* where) {
+    if (std::getenv("WAIT") == std::string(where)) microseconds += 10000;
+}
+} // namespace
+
+extern "C" int clock_gettime(clockid_t, timespec* time) noexcept {
+    const long now = ++microseconds;
+    time->tv_sec = now / 1000000;
+    time->tv_nsec = now % 1000000 * 1000;
+    return 0;
+}
+
+extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned, unsigned) {
+    ++regions;
+    pass_time("before");
+    body(data); // this thread finds all tasks
+    pass_time("between");
+    body(data);
+    pass_time("after");
+}
+
+int main() {
+    fastconv::set_num_threads(2);
+    for (int i = 0; i < 3; ++i)
+        fastconv::parallel_for(8, 1e9, [](std::int64_t) { pass_time("in a task"); });
+    std::printf("%d regions\n", regions);
+    return regions == std::atoi(std::getenv("REGIONS")) ? 0 : 1;
+}
+"""
+
+
+def build_program(folder: Path, text: str, *options: str) -> Path:
+    """The program, built with the sources of the threads."""
     (folder / "program.cpp").write_text(text)
     files = [*sorted((SOURCES / "core" / "threads").glob("*.cpp")), SOURCES / "core" / "environment.cpp"]
     command = [str(COMPILER), "-std=gnu++17", "-pthread", *options, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
     command += ["program.cpp", *map(str, files), "-o", "program"]
     subprocess.run(command, cwd=folder, check=True, timeout=600)
+    return folder / "program"
+
+
+def run_program(program: Path, **environment: str) -> None:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("FASTCONV_")}
     done = subprocess.run(
-        [str(folder / "program")],
+        [str(program)],
         capture_output=True,
         text=True,
         check=False,
@@ -116,11 +166,29 @@ def run_program(folder: Path, text: str, *options: str, **environment: str) -> N
 
 @pytest.mark.parametrize("backend", ["openmp", "pool"])
 def test_a_failed_task_stops_the_others(backend: str, tmp_path: Path) -> None:
-    run_program(tmp_path, FAILING_TASK, "-fopenmp", FASTCONV_THREADING=backend)
+    run_program(build_program(tmp_path, FAILING_TASK, "-fopenmp"), FASTCONV_THREADING=backend)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="not Linux")
 def test_a_worker_keeps_an_affinity_that_was_set_while_it_moved(tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU")
-    run_program(tmp_path, MOVING_WORKER, FASTCONV_THREADING="pool")
+    run_program(build_program(tmp_path, MOVING_WORKER), FASTCONV_THREADING="pool")
+
+
+@pytest.fixture(scope="module")
+def late_region(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if Path(str(COMPILER)).name != "g++":
+        pytest.skip("the program replaces functions of GCC's OpenMP")
+    return build_program(tmp_path_factory.mktemp("late_region"), LATE_REGION, "-fopenmp")
+
+
+@pytest.mark.parametrize(("wait", "regions"), [("before", 2), ("between", 2), ("after", 2), ("in a task", 3), ("", 3)])
+def test_the_pool_follows_a_late_region(wait: str, regions: int, late_region: Path) -> None:
+    """A thread of OpenMP may have to wait before its work, or after it. A long task does not make a region late."""
+    run_program(late_region, WAIT=wait, REGIONS=str(regions))
+
+
+@pytest.mark.parametrize("wait", ["before", "between", "after"])
+def test_openmp_runs_late_regions_if_the_environment_names_it(wait: str, late_region: Path) -> None:
+    run_program(late_region, WAIT=wait, REGIONS="3", FASTCONV_THREADING="openmp")

@@ -1,14 +1,14 @@
 // A parallel region of OpenMP ends only when each of its threads has taken part, even if no work is left for the last
-// one. A thread that waits for a CPU therefore delays the whole region. This happens next to OpenBLAS, whose idle
-// threads spin: between two matrix products, convolutions of 0.1 ms took up to 4 ms, a time slice of the scheduler. In
-// the pool, a caller can finish its job alone.
+// one. A thread that waits for a CPU therefore delays the whole region. In the pool, a caller can finish its job alone.
+//
+// Such a wait takes as long as the scheduler's time slices, often 4 to 20 ms. There are three cases: other programs
+// occupy the CPUs; the idle threads of OpenBLAS spin between two matrix products; or the system wakes a thread of
+// OpenMP on its caller's CPU and leaves it there.
 #include "core/threads/openmp.h"
 
 #include "core/threads/job.h"
 
 #if defined(_OPENMP)
-#include <omp.h>
-
 #include <atomic>
 #include <chrono>
 #endif
@@ -21,32 +21,31 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// If a region waits for longer than kLate although its work is done, the pool runs the jobs of the next kPoolAfterLate.
-constexpr std::chrono::milliseconds kLate{2}; // starting a thread takes 1 ms
-constexpr std::chrono::seconds kPoolAfterLate{1};
+// If a region waits for longer than kLate, the pool runs the jobs of the next kPoolAfterLate.
+constexpr std::chrono::milliseconds kLate{2};
+constexpr std::chrono::seconds kPoolAfterLate{10};
 
 std::atomic<Clock::time_point> g_pool_until{Clock::time_point::min()};
+
+thread_local std::int64_t t_last_threads = 0; // libgomp keeps so many threads for this caller
 
 } // namespace
 
 void run_on_openmp(Job& job, std::int64_t threads) {
-    std::atomic<std::int64_t> arrived{0};
-    bool all_arrived = true;
-    Clock::time_point work_done;
-#pragma omp parallel num_threads(static_cast<int>(threads))
+    const bool starts_threads = threads > t_last_threads; // this takes some milliseconds
+    t_last_threads = threads;
+    Clock::rep longest_work = 0; // of one thread
+    const Clock::time_point start = Clock::now();
+#pragma omp parallel num_threads(static_cast<int>(threads)) reduction(max : longest_work)
     {
-        arrived.fetch_add(1, std::memory_order_relaxed);
+        const Clock::time_point work_start = Clock::now();
         job.work();
-        if (omp_get_thread_num() == 0 && arrived.load(std::memory_order_relaxed) < omp_get_num_threads()) {
-            all_arrived = false;
-            work_done = Clock::now();
-        }
+        longest_work = (Clock::now() - work_start).count();
     }
-    if (!all_arrived) {
-        const Clock::time_point now = Clock::now();
-        if (now - work_done > kLate) {
-            g_pool_until = now + kPoolAfterLate;
-        }
+    const Clock::time_point end = Clock::now();
+    // The threads wait before and after their work, but a long task is work.
+    if (!starts_threads && end - start - Clock::duration(longest_work) > kLate) {
+        g_pool_until = end + kPoolAfterLate;
     }
 }
 
