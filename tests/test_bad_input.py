@@ -488,6 +488,24 @@ def test_huge_padding(name: str, value: Any) -> None:
         call(name, padding=value)
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("padding", [2**21, 2**22, 2**23])
+def test_padding_of_an_image_beyond_any_memory(padding: int, depthwise: bool) -> None:
+    """The output is small, because the strides are large."""
+    function = fastconv.depthwise_conv2d if depthwise else fastconv.conv2d
+    side = 2 * padding + 8
+    message = rf"^padding: an image with its padding, {side} x {side} pixels of 4 channels, takes more than 2\^46 bytes"
+    with pytest.raises(ValueError, match=message):
+        function(ones(1, 8, 8, 4), ones(3, 3, 4, 1), padding, padding)
+
+
+def test_the_largest_padding() -> None:
+    """The middle window reads the whole image, the other eight only padding."""
+    padding = 2**20 - 2  # 2^20 is too much
+    result = fastconv.conv2d(ones(1, 3, 3, 4), ones(3, 3, 4, 1), padding, padding)
+    assert result.sum() == result[0, 1, 1, 0] == 36
+
+
 @pytest.mark.parametrize("name", POOLS)
 @pytest.mark.parametrize(
     "value", [2, (2, 0), (0, 2), ((0, 2), (0, 0)), ((0, 0), (2, 0)), [[0, 0], [2, 2], [0, 0], [0, 0]]]

@@ -177,9 +177,10 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
     check_size(names.output, problem.output_dims(), problem.dtype, "use smaller dimensions");
 }
 
-// Kernels step from window to window over the padding, in bytes of any channel: such steps must fit in 64 bits.
+// Kernels step from window to window over the padding, in bytes of any channel. The steps start before the image, where
+// an address must not be negative. On x86-64, Linux places the data of most programs above 2^46.
 void check_padded_image(const ConvProblem& o) {
-    constexpr std::int64_t most_bytes = std::int64_t{1} << 52;
+    constexpr std::int64_t most_bytes = std::int64_t{1} << 46;
     const std::int64_t rows = o.h + o.pad_top + o.pad_bottom, columns = o.w + o.pad_left + o.pad_right;
     std::int64_t bytes = size_of(o.dtype);
     bool fits = true;
@@ -187,7 +188,7 @@ void check_padded_image(const ConvProblem& o) {
         fits = fits && !__builtin_mul_overflow(bytes, std::max<std::int64_t>(d, 1), &bytes);
     if (!fits || bytes > most_bytes) {
         fail("padding: an image with its padding, ", rows, " x ", columns, " pixels of ", std::max(o.c, o.k),
-             " channels, takes more than 2^52 bytes; use less padding or a smaller window");
+             " channels, takes more than 2^46 bytes; use less padding or a smaller window");
     }
 }
 
