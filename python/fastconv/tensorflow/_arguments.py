@@ -63,22 +63,19 @@ def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
 
 
 def _refuse_xla() -> None:
-    if not tf.executing_eagerly() and is_for_xla(tf.compat.v1.get_default_graph()):
+    if is_for_xla(tf.compat.v1.get_default_graph()):
         raise NotImplementedError(
             "XLA cannot compile fastconv's ops. Either use tf.function without jit_compile=True, or use the functions "
             "of tf.nn and the layers of keras.layers"
         )
 
 
-def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -> tf.Tensor:
-    """`value` as a floating-point tensor. Its dtype must be that of `other`, the call's first tensor."""
-    if value is None:
-        raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
+def _converted(name: str, value: Any, other: tuple[str, tf.Tensor] | None) -> tf.Tensor:
     hint = other[1].dtype if other else tf.float32
     if isinstance(value, (np.ndarray, np.generic)):
         hint = None  # with a hint, TensorFlow would cast it
     try:
-        result = tf.convert_to_tensor(value, dtype_hint=hint)
+        return tf.convert_to_tensor(value, dtype_hint=hint)
     except (TypeError, ValueError):
         if not isinstance(value, PackedFilters):
             raise
@@ -86,8 +83,18 @@ def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = No
             f"{name} must be a tensor of float32 or float64, got PackedFilters, which are for NumPy's functions; pass "
             "the array of filters, which a tf.function packs once"
         ) from None
+
+
+def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = None) -> tf.Tensor:
+    """`value` as a floating-point tensor. Its dtype must be that of `other`, the call's first tensor."""
+    if value is None:
+        raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
+    eager = tf.executing_eagerly()
+    # An eager tensor needs no conversion. TensorFlow takes longer than a small op to find that out.
+    result = value if eager and isinstance(value, tf.Tensor) else _converted(name, value, other)
     _limit_threads()
-    _refuse_xla()
+    if not eager:
+        _refuse_xla()
     if result.dtype not in (tf.float32, tf.float64):
         raise TypeError(
             f"{name} must be float32 or float64, got {result.dtype.name}; cast it with tf.cast({name}, tf.float32)"
