@@ -226,7 +226,7 @@ WRONG: dict[str, tuple[list[Any], list[Any], Any, str]] = {
     "attribute of another": ([X, W, None], [Y], {"ksize": 1}, "conv2d has no attribute 'ksize'"),
     "attribute twice": ([X, W, None], [Y], [attribute("strides", 1)] * 2, "strides must not be given twice"),
     "attribute without a name": ([X, W, None], [Y], [Attribute()], "name of attribute 0 must not be null"),
-    "attribute without a value": ([X, W, None], [Y], [Attribute(b"strides")], "strides must have text or numbers, got neither"),
+    "attribute without a value": ([X, W, None], [Y], [Attribute(b"strides")], "must have text or numbers, got neither"),
     "many numbers": ([X, W, None], [Y], {"padding": [0] * 9}, "padding must have 1 to 8 numbers, got 9"),
     "three numbers": ([X, W, None], [Y], {"padding": [0] * 3}, "padding must be 'VALID', 'SAME' or 1, 2, 4 or 8"),
     "no stride": ([X, W, None], [Y], {"strides": 0}, "strides must be at least 1, got 0"),

@@ -493,7 +493,7 @@ def test_errors_are_one_line(npz: Path, tmp_path: Path) -> None:
     fails_with_one_line(fastconv("lenet", "--data", tmp_path / "broken.npz"), "--data", "broken.npz")
     fails_with_one_line(fastconv("lenet", FASTCONV_MNIST=str(tmp_path / "no.npz")), "FASTCONV_MNIST", "no such file")
     fails_with_one_line(
-        fastconv("lenet", "--data", npz, "--limit", "4001"), "--limit must be at most 4000, the number of training images, got 4001"
+        fastconv("lenet", "--data", npz, "--limit", "4001"), "--limit must be at most 4000, ", "got 4001;"
     )
     fails_with_one_line(fastconv("lenet", "--data", npz, "--force"), "--force", "--out is not given")
     fails_with_one_line(fastconv("lenet", "--compare", "--profile"), "--compare", "leave out --profile")
@@ -553,7 +553,7 @@ def test_a_failed_write_loses_no_results(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot be written.*No space left"):
         write_all(tmp_path, True, {"model.keras": write, "history.csv": fail})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"model.keras": "old", "thesis.txt": "mine"}
-    with pytest.raises(ValueError, match=r"another process wrote model.keras during the training; the results are in (\S+)") as error:
+    with pytest.raises(ValueError, match=r"another process wrote model.keras .* the results are in (\S+)") as error:
         write_all(tmp_path, False, {"model.keras": write})
     assert (Path(str(error.value).split()[-1]) / "model.keras").read_text() == "new"
     assert (tmp_path / "model.keras").read_text() == "old"

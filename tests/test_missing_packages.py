@@ -7,7 +7,7 @@ from processes import run_python
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize(("part", "missing"), [("tensorflow", "tensorflow"), ("keras", "tensorflow"), ("keras", "keras")])
+@pytest.mark.parametrize("part, missing", [("tensorflow", "tensorflow"), ("keras", "tensorflow"), ("keras", "keras")])
 def test_the_error_names_the_extra(part: str, missing: str) -> None:
     error = run_python(
         f"""

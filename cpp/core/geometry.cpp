@@ -126,8 +126,8 @@ Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std:
         difference >= 0 ? difference / stride : -(-difference / stride + (-difference % stride != 0));
     if (steps + 1 < 0) {
         fail(names.output, " ", axis, " is negative: input ", axis, " ", size, " plus padding (", before, ", ", after,
-             ") is smaller than the window, which spans ", extent, " pixels (", kernel, " taps with dilation ", dilation,
-             "); pad more or use a smaller window");
+             ") is smaller than the window, which spans ", extent, " pixels (", kernel, " taps with dilation ",
+             dilation, "); pad more or use a smaller window");
     }
     return {steps + 1, before, after};
 }
@@ -343,9 +343,9 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
         problem.groups = problem.c / filters[2];
         problem.k = filters[3];
         if (problem.k % problem.groups != 0) {
-            fail(arguments.filters_name, " must have a multiple of ", problem.groups, " in dimension 3, because ", problem.c,
-                 " input channels with ", filters[2], " per group make ", problem.groups, " groups; got shape ",
-                 show(filters));
+            fail(arguments.filters_name, " must have a multiple of ", problem.groups, " in dimension 3, because ",
+                 problem.c, " input channels with ", filters[2], " per group make ", problem.groups,
+                 " groups; got shape ", show(filters));
         }
     }
     problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // with one tap, the dilation is never used

@@ -221,7 +221,8 @@ int with_call(const Given& given, const Message& message, void (*body)(const Giv
     return guarded(message, [&] {
         if (given.operation == nullptr) fail("operation must not be null");
         const Operation* operation = find_operation(given.operation);
-        if (operation == nullptr) return message.write(FASTCONV_UNKNOWN_OPERATION, "fastconv has no operation of this name");
+        if (operation == nullptr)
+            return message.write(FASTCONV_UNKNOWN_OPERATION, "fastconv has no operation of this name");
         Call call(*operation);
         body(given, call);
         return message.write(FASTCONV_OK, "");

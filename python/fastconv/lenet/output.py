@@ -51,9 +51,7 @@ def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> Non
         nearest = directory
     else:
         if directory.is_symlink():
-            raise ValueError(
-                f"--out {directory} is a broken link; give a folder that is empty or does not exist yet"
-            )
+            raise ValueError(f"--out {directory} is a broken link; give a folder that is empty or does not exist yet")
         nearest = next(parent for parent in directory.absolute().parents if os.path.lexists(parent))
         if not nearest.is_dir():
             raise ValueError(f"--out {directory}: {nearest} is a file")
