@@ -369,7 +369,7 @@ def _conv_max_pool_call(problem: Problem, name: str) -> Call:
                 reference.max_pool2d_taps(sums, pooling),
             ]
             return [(result, np.zeros(result.shape, result.dtype)) for result in results]
-        dy = reference.max_pool2d_grad(maps, grad, pooling)  # sums already, where windows overlap
+        dy = reference.max_pool2d_grad(maps, grad, pooling)  # where windows overlap, these are already sums
         dx = reference.conv2d_backprop_input(w, dy.value, geometry, problem.groups).value
         dx_size = reference.conv2d_backprop_input(np.abs(w), dy.magnitude, geometry, problem.groups).value
         dw = reference.conv2d_backprop_filter(x, dy.value, geometry, problem.groups).value
@@ -485,7 +485,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
             n = 0
         elif not pool and rng.random() < 0.1:
             size = _pick(rng, (0, size[1]), (size[0], 0), (0, 0))
-        else:  # one axis on which the window doesn't fit by up to a stride
+        else:  # on one axis, the window is too large by up to a stride
             axis = _pick(rng, 0, 1)
             pads = reference.resolve_pads(padding, data_format, size, kernel, strides, dilations)
             room = reference.extent(kernel[axis], dilations[axis]) - sum(pads[axis])

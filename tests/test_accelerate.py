@@ -47,7 +47,7 @@ def sequential() -> Any:
 
 
 def functional() -> Any:
-    """Two inputs and outputs, a shared layer, a nested model used twice, operations that are no layers."""
+    """Two inputs and outputs, a shared layer, a nested model used twice, operations that are not layers."""
     block = keras.Sequential([layers.Input((14, 14, 4)), layers.Conv2D(4, 3, padding="same"), layers.ReLU()], name="b")
     a, b = layers.Input((16, 16, 3), name="left"), layers.Input((16, 16, 3), name="right")
     shared = layers.Conv2D(4, 3, activation="tanh", name="shared")

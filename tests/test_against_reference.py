@@ -313,8 +313,8 @@ def test_convolution_and_max_pool_equal_the_two_functions(dtype: str, seed: int,
     ("n", "size", "channels", "filters", "window"),
     [
         (9, 8, 33, 34, 3),  # Winograd, in a task of a few images
-        (9, 8, 64, 70, 3),  # too many filters for that
-        (33, 7, 512, 200, 3),  # whose transformed filters are not stored
+        (9, 8, 64, 70, 3),  # too many filters for a task of a few images
+        (33, 7, 512, 200, 3),  # Winograd, transformed filters are not stored
         (40, 9, 12, 33, 5),
         (5, 30, 64, 40, 1),
     ],

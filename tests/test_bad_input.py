@@ -202,7 +202,7 @@ def test_wrong_rank(name: str, argument: str) -> None:
 def test_rank_errors_say_how_to_reach_4_dimensions(
     name: str, argument: str, data_format: str, two: str, three: tuple[str, str]
 ) -> None:
-    """What they say gives an array of 4 dimensions."""
+    """The index that the message recommends gives an array of 4 dimensions."""
     output = name == "conv2d_transpose"  # its input is the output of a convolution, whose shape is told instead
     for rank, forms in ((2, (two,)), (3, three)):
         array = ones(*range(5, 5 + rank))
@@ -508,7 +508,7 @@ def test_pool_of_padding_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORWARD)
 def test_negative_output_size(name: str) -> None:
-    """A window of 3 on 1 pixel; with a window of 2 the output is empty, which is no error."""
+    """A window of 3 does not fit on 1 pixel. A window of 2 gives an empty output, which is not an error."""
     arguments = valid_call(name)
     arguments["input"] = ones(2, 1, 8, 4)
     if "ksize" in arguments:

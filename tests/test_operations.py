@@ -164,7 +164,7 @@ def test_a_convolution_and_its_max_pool_as_an_op(nchw: bool) -> None:
 
 @pytest.mark.tensorflow
 def test_a_transposed_convolution_as_an_op() -> None:
-    """Its `like` gives two or four sizes."""
+    """The shape of its input `like` gives two or four sizes."""
     import fastconv.tensorflow as fc
     import tensorflow as tf
 

@@ -3,8 +3,9 @@
 Not compared, because TensorFlow's CPU kernels are wrong there or don't serve it: batch 0 and empty outputs; NaN and
 infinity; pooling windows larger than the input (max-pooling may end the process); explicit padding of average pools and
 of the arg max; depthwise convolution with unequal strides, with strides and dilations together, and its gradients with
-dilations (which they ignore); and what a call refuses, such as some gradients with groups or dilations. They have no
-NCHW: these problems are computed in NHWC there.
+dilations (which they ignore); and what a call refuses, such as some gradients with groups or dilations.
+
+TensorFlow's CPU kernels have no NCHW, so it computes problems in NCHW as problems in NHWC.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _LONGEST_REASON = 120  # characters quoted from an error that is not fastconv's
 
 
 class _CannotCopy(Exception):
-    """Why a model cannot be copied, and what to change, a sentence without its full stop."""
+    """Why a model cannot be copied, and what the user can do about it. Neither ends with a full stop."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason)
