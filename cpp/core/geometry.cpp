@@ -29,7 +29,7 @@ void check_size(const char* name, const Dims& dims, DataType dtype, const char* 
     std::int64_t bytes = size_of(dtype);
     for (const std::int64_t d : dims) {
         if (d != 0 && __builtin_mul_overflow(bytes, d, &bytes)) {
-            fail(name, " of shape ", show(dims), " has a size in bytes that overflows 64 bits; ", remedy);
+            fail(name, " ", show(dims), " has a size in bytes that overflows 64 bits; ", remedy);
         }
     }
 }
@@ -198,10 +198,10 @@ void check_padded_image(const ConvProblem& o) {
 void check_input_channels(const ConvProblem& problem, const Dims& input, const Dims& filters,
                           const ConvArguments& arguments) {
     if (arguments.depthwise ? filters[2] == problem.c : problem.c % filters[2] == 0) return;
-    fail(arguments.filters_name, " must have ", problem.c, " in dimension 2, the number of input channels",
-         arguments.depthwise || problem.c == 1 ? "" : ", or a divisor of it for a convolution with groups", "; got ",
-         arguments.filters_name, " ", show(filters), " and ", arguments.input_name, " ", show(input), " in ",
-         name_of(problem.format));
+    const std::string groups = ", or with groups a divisor of " + std::to_string(problem.c);
+    fail(arguments.filters_name, " must have ", problem.c, problem.c == 1 ? " input channel" : " input channels",
+         " in dimension 2", arguments.depthwise || problem.c == 1 ? "" : groups, "; got ", arguments.filters_name, " ",
+         show(filters), " and ", arguments.input_name, " ", show(input), " in ", name_of(problem.format));
 }
 
 } // namespace
@@ -389,7 +389,7 @@ std::int64_t conv_output_size(std::int64_t size, std::int64_t kernel, std::int64
     check_positive("stride", {stride, stride});
     check_positive("dilation", {dilation, dilation});
     return resolve_axis("size", size, kernel, stride, dilation, padding.mode, height_axis ? padding.top : padding.left,
-                        height_axis ? padding.bottom : padding.right)
+                        height_axis ? padding.bottom : padding.right, {"dilation"})
         .output;
 }
 

@@ -54,11 +54,16 @@ def copy_model(model: Any, alternative: str = "") -> Any:
     except Exception as error:  # a user's constructor or config can raise anything
         cause = error if isinstance(error, _CannotCopy) else _CannotCopy(_shortened(error))
         title = _title(model)
-        reason = cause.reason.removeprefix(f"{title}: ").replace(title, "it").removesuffix(".")
         advice = ", or ".join(filter(None, (cause.remedy, alternative)))
-        sentences = [f"{title} cannot be copied: {reason}", *([advice[0].upper() + advice[1:]] if advice else [])]
-        raise ValueError(". ".join(sentences)) from error
+        advice = f". {advice[0].upper()}{advice[1:]}" if advice else ""
+        raise ValueError(f"{title} cannot be copied: {_with_pronouns(cause.reason, title)}{advice}") from error
     return copy
+
+
+def _with_pronouns(reason: str, title: str) -> str:
+    """A reason that follows the title of the model in a sentence, and so need not repeat it."""
+    reason = reason.removeprefix(f"{title}: ").replace(f"the config of {title}", "its config")
+    return reason.replace(title, "it").removesuffix(".")
 
 
 class _Copies:
@@ -234,7 +239,9 @@ def _compile(model: Any, copy: Any, variables: dict[int, Any]) -> None:
     elif type(model).compile_from_config is not keras.Model.compile_from_config:
         copy.compile_from_config(model.get_compile_config())
     else:
-        raise _CannotCopy(f"{_title(model)} overrides compile(), but not compile_from_config()", "implement the latter")
+        raise _CannotCopy(
+            f"{_title(model)} overrides compile(), but not compile_from_config()", "implement compile_from_config()"
+        )
     if getattr(model, "optimizer", None) is not None:
         _copy_optimizer(model.optimizer, copy.optimizer, variables)
 
