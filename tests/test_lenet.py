@@ -448,7 +448,7 @@ def test_broken_folders(digits: dict[str, np.ndarray], tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"t10k-images-idx3-ubyte.gz {message}"):
             load_digits(folder)
     file.unlink()
-    with pytest.raises(ValueError, match="the folder has no t10k-images-idx3-ubyte"):
+    with pytest.raises(ValueError, match="the folder has neither t10k-images-idx3-ubyte nor"):
         load_digits(folder)
 
 

@@ -137,8 +137,8 @@ void pooled_products(const PooledProducts<T>& a) {
 constexpr int most_runs = 6; // the most in a vector of 16 lanes, if each has at least 3 values
 
 /// Writes the vector at offset `at` of every column. It holds parts of `Runs` runs, the first of which is run `first`.
-/// For each run, a whole vector is loaded, in which the run's values are in their lanes. It replaces the lanes from the
-/// start of the run on.
+/// For each run, a whole vector is loaded, in which the values of the run are in their lanes. The lanes from the start
+/// of the run on then replace those of the runs before it.
 template <class T, int Runs>
 void column_vectors(const WindowColumns<T>& a, int64_t at, int64_t first) {
     Index<T> is_run[Runs];

@@ -161,7 +161,7 @@ def _read_folder(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
         names = [f"{stem}{dot}idx{rank}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
         present = [path / candidate for candidate in names if (path / candidate).is_file()]
         if not present:
-            raise ValueError(f"{origin} is not MNIST: the folder has no {stem}-idx{rank}-ubyte or {names[1]}")
+            raise ValueError(f"{origin} is not MNIST: the folder has neither {stem}-idx{rank}-ubyte nor {names[1]}")
         found[name] = present[0]
     return {name: _read_idx(file, _IDX_FILES[name][1]) for name, file in found.items()}
 
