@@ -57,7 +57,9 @@ class Command:
         if hasattr(options, "threads"):
             allowed = sorted(os.sched_getaffinity(0))
             if not 1 <= options.threads <= len(allowed):
-                self.parser.error(f"--threads must be 1 to {len(allowed)}, the CPUs that this process may use")
+                self.parser.error(
+                    f"--threads must be from 1 to {len(allowed)}, the number of CPUs that this process may use"
+                )
             self.cpus = allowed[: options.threads]
             os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "FASTCONV_NUM_THREADS"), str(options.threads)))
         self.warnings = machine.idle_warnings()

@@ -20,9 +20,9 @@ from reference import Geometry, Pads, Pair, Sum
 CONV = ("conv2d", "conv2d_backprop_input", "conv2d_backprop_filter", "conv2d_transpose")
 DEPTHWISE = ("depthwise_conv2d", "depthwise_conv2d_backprop_input", "depthwise_conv2d_backprop_filter")
 POOL = ("max_pool2d", "max_pool2d_with_argmax", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad")
-BEHIND = ("conv2d_max_pool2d", "conv2d_max_pool2d_backprop")
-FUNCTIONS = CONV + DEPTHWISE + POOL + BEHIND
-KINDS = ("conv", "winograd", "depthwise", "pool", "behind")  # of random problems
+CONV_MAX_POOL = ("conv2d_max_pool2d", "conv2d_max_pool2d_backprop")
+FUNCTIONS = CONV + DEPTHWISE + POOL + CONV_MAX_POOL
+KINDS = ("conv", "winograd", "depthwise", "pool", "conv_max_pool")  # of random problems
 
 # Bounds on the error of one element, in units of eps * sum(|x||w|). Winograd's algorithm spreads its rounding errors
 # over a tile, so its bound takes the largest sum nearby. Where "auto" chooses it, many channels average them out.
@@ -36,7 +36,8 @@ MOST_VALUES = 60_000
 
 def kind_of(name: str) -> str:
     """The kind of problem that a function is for."""
-    return "pool" if name in POOL else "depthwise" if name in DEPTHWISE else "behind" if name in BEHIND else "conv"
+    kinds = {"pool": POOL, "depthwise": DEPTHWISE, "conv_max_pool": CONV_MAX_POOL}
+    return next((kind for kind, names in kinds.items() if name in names), "conv")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Problem:
     algorithm: str = "auto"
     values: str = "normal"
     forms: int = 0  # which of the equivalent ways to write strides, dilations and ksize
-    behind: Pooling | None = None
+    pooling: Pooling | None = None  # of a convolution's output
 
     @property
     def pads(self) -> Pads:
@@ -89,8 +90,8 @@ class Problem:
 
     @property
     def pooling_geometry(self) -> Geometry:
-        assert self.behind is not None
-        kernel, strides, padding = self.behind.kernel, self.behind.strides, self.behind.padding
+        assert self.pooling is not None
+        kernel, strides, padding = self.pooling.kernel, self.pooling.strides, self.pooling.padding
         pads = reference.resolve_pads(padding, self.data_format, self.output, kernel, strides, (1, 1))
         return Geometry(self.output, kernel, strides, pads, (1, 1))
 
@@ -100,7 +101,7 @@ class Problem:
 
     @property
     def empty(self) -> bool:
-        return self.n == 0 or 0 in (self.pooling_geometry.output if self.behind else self.output)
+        return self.n == 0 or 0 in (self.pooling_geometry.output if self.pooling else self.output)
 
     @property
     def dilated(self) -> bool:
@@ -202,7 +203,7 @@ class Call:
 
     def in_data_format(self, result: int) -> bool:
         """Whether the order of that result's dimensions depends on the data format."""
-        return not self.name.endswith("backprop_filter") and (self.name not in BEHIND or result == 0)
+        return not self.name.endswith("backprop_filter") and (self.name not in CONV_MAX_POOL or result == 0)
 
     def check(self, result: Any, where: str = "") -> float:
         """Raises AssertionError unless `result` is right; returns the largest error relative to the tolerance."""
@@ -339,8 +340,8 @@ def _pool_call(problem: Problem, name: str) -> Call:
     return Call(problem, name, arguments, expected)
 
 
-def _behind_call(problem: Problem, name: str) -> Call:
-    assert problem.behind is not None
+def _conv_max_pool_call(problem: Problem, name: str) -> Call:
+    assert problem.pooling is not None
     geometry, pooling = problem.geometry, problem.pooling_geometry
     if name == "conv2d_max_pool2d":  # integers: their sums are exact, so that all implementations find the same maxima
         problem = dataclasses.replace(problem, values="ties", algorithm="direct")
@@ -350,10 +351,10 @@ def _behind_call(problem: Problem, name: str) -> Call:
     maps = problem.array("maps", problem.output_shape)  # the pooling's input, of a gradient
     grad = problem.array("grad", problem.pooled_shape)
     arguments = problem.window_arguments() | {"input": problem.to_format(x), "filters": w}
-    arguments["pool_size"] = problem.pair(problem.behind.kernel)
-    arguments["pool_padding"] = problem.behind.padding
-    if problem.behind.strides != problem.behind.kernel or problem.forms % 2:
-        arguments["pool_strides"] = problem.pair(problem.behind.strides)
+    arguments["pool_size"] = problem.pair(problem.pooling.kernel)
+    arguments["pool_padding"] = problem.pooling.padding
+    if problem.pooling.strides != problem.pooling.kernel or problem.forms % 2:
+        arguments["pool_strides"] = problem.pair(problem.pooling.strides)
     if name == "conv2d_max_pool2d":
         arguments |= {"bias": bias, "activation": "relu" if problem.relu else None}
     else:
@@ -368,7 +369,7 @@ def _behind_call(problem: Problem, name: str) -> Call:
                 reference.max_pool2d_taps(sums, pooling),
             ]
             return [(result, np.zeros(result.shape, result.dtype)) for result in results]
-        dy = reference.max_pool2d_grad(maps, grad, pooling)  # sums already, where windows overlap
+        dy = reference.max_pool2d_grad(maps, grad, pooling)  # where windows overlap, these are already sums
         dx = reference.conv2d_backprop_input(w, dy.value, geometry, problem.groups).value
         dx_size = reference.conv2d_backprop_input(np.abs(w), dy.magnitude, geometry, problem.groups).value
         dw = reference.conv2d_backprop_filter(x, dy.value, geometry, problem.groups).value
@@ -384,14 +385,16 @@ def _behind_call(problem: Problem, name: str) -> Call:
 
 
 def call_of(problem: Problem, name: str) -> Call:
-    if problem.behind is not None:
-        return _behind_call(problem, name)
+    if problem.pooling is not None:
+        return _conv_max_pool_call(problem, name)
     return _pool_call(problem, name) if problem.pool else _conv_call(problem, name)
 
 
 def calls_of(problem: Problem) -> Iterator[Call]:
     """A call of every function that takes problems of this kind."""
-    for name in BEHIND if problem.behind else POOL if problem.pool else DEPTHWISE if problem.depthwise else CONV:
+    for name in (
+        CONV_MAX_POOL if problem.pooling else POOL if problem.pool else DEPTHWISE if problem.depthwise else CONV
+    ):
         yield call_of(problem, name)
 
 
@@ -417,7 +420,7 @@ def _padding_form(rng: np.random.Generator, pads: Pads, data_format: str) -> Any
     return _pick(rng, *forms)
 
 
-def _random_pooling_behind(rng: np.random.Generator, problem: Problem) -> Problem | None:
+def _with_random_pooling(rng: np.random.Generator, problem: Problem) -> Problem | None:
     """As _random_problem, with a max pooling of the output. Most are common layers, and many of those are small."""
     if rng.random() < 0.6:
         channels, filters = _pick(rng, 1, 1, 2, 3, 6, 6, 8, 17), _pick(rng, 1, 5, 6, 8, 16, 16, 17, 33)
@@ -433,7 +436,7 @@ def _random_pooling_behind(rng: np.random.Generator, problem: Problem) -> Proble
         drawn = [int(rng.integers(kernel[i // 2])) for i in range(4)]
         explicit = _padding_form(rng, ((drawn[0], drawn[1]), (drawn[2], drawn[3])), problem.data_format)
         padding = _pick(rng, "SAME", explicit)
-    problem = dataclasses.replace(problem, behind=Pooling(kernel, strides, padding))
+    problem = dataclasses.replace(problem, pooling=Pooling(kernel, strides, padding))
     if min(problem.output) < 0 or min(problem.pooling_geometry.output) < 0:
         return None
     if 0 in problem.output and 0 not in problem.pooling_geometry.output:
@@ -445,9 +448,9 @@ def _random_pooling_behind(rng: np.random.Generator, problem: Problem) -> Proble
 
 def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str, kind: str) -> Problem | None:
     """None if the draw has a negative output size or is too much work."""
-    if kind == "behind":
+    if kind == "conv_max_pool":
         problem = _random_problem(rng, seed, dtype, "conv")
-        return problem and _random_pooling_behind(rng, problem)
+        return problem and _with_random_pooling(rng, problem)
     pool = kind == "pool"
     data_format = _pick(rng, "NHWC", "NCHW")
     kernel = (_pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7), _pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7))
@@ -482,7 +485,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
             n = 0
         elif not pool and rng.random() < 0.1:
             size = _pick(rng, (0, size[1]), (size[0], 0), (0, 0))
-        else:  # one axis on which the window doesn't fit by up to a stride
+        else:  # on one axis, the window is too large by up to a stride
             axis = _pick(rng, 0, 1)
             pads = reference.resolve_pads(padding, data_format, size, kernel, strides, dilations)
             room = reference.extent(kernel[axis], dilations[axis]) - sum(pads[axis])
@@ -557,9 +560,9 @@ def shares(problems: list[Problem]) -> dict[str, float]:
         ),
         "many channels": share(lambda p: p.channels > 64 or p.filters > 64),
         "wide": share(lambda p: p.size[1] > 20),
-        "padded max pooling": share(lambda p: p.behind is not None and any(map(any, p.pooling_geometry.pads))),
+        "padded max pooling": share(lambda p: p.pooling is not None and any(map(any, p.pooling_geometry.pads))),
         "overlapping max pooling windows": share(
-            lambda p: p.behind is not None and any(p.behind.strides[i] < p.behind.kernel[i] for i in range(2))
+            lambda p: p.pooling is not None and any(p.pooling.strides[i] < p.pooling.kernel[i] for i in range(2))
         ),
         "common small layer": share(
             lambda p: p.data_format == "NHWC" and p.groups == 1 and p.algorithm == "auto" and not p.empty

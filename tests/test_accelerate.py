@@ -47,7 +47,7 @@ def sequential() -> Any:
 
 
 def functional() -> Any:
-    """Two inputs and outputs, a shared layer, a nested model used twice, operations that are no layers."""
+    """Two inputs and outputs, a shared layer, a nested model used twice, operations that are not layers."""
     block = keras.Sequential([layers.Input((14, 14, 4)), layers.Conv2D(4, 3, padding="same"), layers.ReLU()], name="b")
     a, b = layers.Input((16, 16, 3), name="left"), layers.Input((16, 16, 3), name="right")
     shared = layers.Conv2D(4, 3, activation="tanh", name="shared")
@@ -477,13 +477,13 @@ def uncopyable() -> Iterator[tuple[Any, str]]:
     scaled = Held(layers.Conv2D(3, 3, activation=lambda x: 2 * x, name="scaled"), name="a")
     yield (
         keras.Sequential([layers.Input((8, 8, 3)), scaled], name="m"),
-        "layer 'a' (Held): the activation of its layer 'scaled' is a lambda: use a function with a name",
+        "layer 'a' (Held): the activation of its layer 'scaled' is a lambda. Use a function with a name, or use",
     )
     unsaid = keras.Sequential([layers.Input((8, 8, 3)), NoLayerConfig(layers.Conv2D(3, 3), name="a")], name="m")
-    yield unsaid, "layer 'a' (NoLayerConfig) has no config: implement get_config()"
+    yield unsaid, "layer 'a' (NoLayerConfig) has no get_config() of its own. Implement it, or use accelerate("
     two = TwoArguments(name="m")
     two(images(1, 8, 8, 3), images(1, 8, 8, 3))
-    yield two, "Keras cannot build it from the shapes of its inputs: implement build_from_config()"
+    yield two, "Keras cannot build it from the shapes of its inputs. Implement build_from_config(), or use accelerate("
 
 
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
@@ -537,7 +537,7 @@ def test_restore_of_models_that_were_never_accelerated() -> None:
     class Mine(fk.Conv2D):
         pass
 
-    with pytest.warns(UserWarning, match="'mine' is not replaced, because Mine is a subclass"):
+    with pytest.warns(UserWarning, match="'mine' is not replaced, because its class Mine derives from a layer"):
         fk.restore(keras.Sequential([layers.Input((8, 8, 3)), Mine(4, 3, name="mine")]))
 
 

@@ -64,7 +64,7 @@ def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, co
         least |= {"stride larger than the window": 0.1, "uncovered last rows": 0.1}
     if kind in ("conv", "depthwise"):
         least |= {"grouped": 0.2, "dilated": 0.2}
-    if kind == "behind":
+    if kind == "conv_max_pool":
         least = {
             "asymmetric": 0.2, "empty": 0.1, "grouped": 0.05, "padded max pooling": 0.2,
             "overlapping max pooling windows": 0.1, "common small layer": 0.2,
@@ -142,9 +142,9 @@ def depthwise(size: Any, channels: int, kernel: Any, multiplier: int = 1, **rest
     return conv(size, channels, kernel, filters, groups=channels, depthwise=True, **rest)
 
 
-def behind(window: Any, convolution: Problem, padding: Any = "VALID", strides: Any = None) -> Problem:
+def conv_max_pool(window: Any, convolution: Problem, padding: Any = "VALID", strides: Any = None) -> Problem:
     """A convolution and the max pooling of its output."""
-    return dataclasses.replace(convolution, behind=Pooling(window, strides or window, padding))
+    return dataclasses.replace(convolution, pooling=Pooling(window, strides or window, padding))
 
 
 def pooling(size: Any, channels: int, kernel: Any, **rest: Any) -> Problem:
@@ -251,30 +251,34 @@ AWKWARD = {
     "pool, minus infinity": pooling((9, 9), 67, (3, 3), values="infinite", padding="SAME"),
     "pool, ties": pooling((9, 9), 67, (3, 3), values="ties", padding="SAME"),
     "pool, window of 400": pooling((41, 43), 3, (20, 20), strides=(7, 7), values="ties"),
-    "max pool after conv, lenet, first layer": behind((2, 2), conv((28, 28), 1, (3, 3), 6, n=9, bias=True)),
-    "max pool after conv, lenet, second layer": behind((2, 2), conv((13, 13), 6, (3, 3), 16, n=9, bias=True)),
-    "max pool after conv, uncovered and overlapping": behind(
+    "max pool after conv, lenet, first layer": conv_max_pool((2, 2), conv((28, 28), 1, (3, 3), 6, n=9, bias=True)),
+    "max pool after conv, lenet, second layer": conv_max_pool((2, 2), conv((13, 13), 6, (3, 3), 16, n=9, bias=True)),
+    "max pool after conv, uncovered and overlapping": conv_max_pool(
         (3, 2), conv((12, 13), 3, (3, 3), 7, padding="SAME"), strides=(2, 1)
     ),
-    "max pool after conv, padded": behind((3, 3), conv((9, 11), 3, (3, 3), 17, padding="SAME"), "SAME", (2, 2)),
-    "max pool after conv, padded on one side": behind((2, 3), conv((9, 11), 6, (3, 3), 5, relu=True), ((1, 0), (0, 2))),
-    "max pool after conv, too large for one task": behind(
+    "max pool after conv, padded": conv_max_pool((3, 3), conv((9, 11), 3, (3, 3), 17, padding="SAME"), "SAME", (2, 2)),
+    "max pool after conv, padded on one side": conv_max_pool(
+        (2, 3), conv((9, 11), 6, (3, 3), 5, relu=True), ((1, 0), (0, 2))
+    ),
+    "max pool after conv, too large for one task": conv_max_pool(
         (2, 2), conv((40, 41), 8, (3, 3), 40, padding="SAME", bias=True)
     ),
-    "max pool after conv, too many filter values for parts": behind(
+    "max pool after conv, too many filter values for parts": conv_max_pool(
         (2, 2), conv((8, 8), 40, (3, 3), 80, padding="SAME")
     ),
-    "max pool after conv, Winograd, large filters": behind(
+    "max pool after conv, Winograd, large filters": conv_max_pool(
         (2, 2), conv((7, 8), 130, (3, 3), 140, padding="SAME", n=5, bias=True)
     ),
-    "max pool after conv, NCHW": behind((2, 2), conv((9, 8), 5, (3, 3), 7, data_format="NCHW", n=3, bias=True)),
-    "max pool after conv, groups and strides": behind((2, 2), conv((19, 17), 12, (3, 3), 8, groups=4, strides=(2, 1))),
-    "max pool after conv, depthwise in groups": behind(
+    "max pool after conv, NCHW": conv_max_pool((2, 2), conv((9, 8), 5, (3, 3), 7, data_format="NCHW", n=3, bias=True)),
+    "max pool after conv, groups and strides": conv_max_pool(
+        (2, 2), conv((19, 17), 12, (3, 3), 8, groups=4, strides=(2, 1))
+    ),
+    "max pool after conv, depthwise in groups": conv_max_pool(
         (2, 2), conv((9, 9), 17, (3, 3), 17, groups=17, padding="SAME", bias=True)
     ),
-    "max pool after conv, whole image": behind((7, 7), conv((9, 9), 3, (3, 3), 33)),
-    "max pool after conv, batch 0": behind((2, 2), conv((9, 9), 3, (3, 3), 5, n=0, bias=True)),
-    "max pool after conv, no windows": behind((3, 3), conv((4, 9), 3, (3, 3), 5, bias=True)),
+    "max pool after conv, whole image": conv_max_pool((7, 7), conv((9, 9), 3, (3, 3), 33)),
+    "max pool after conv, batch 0": conv_max_pool((2, 2), conv((9, 9), 3, (3, 3), 5, n=0, bias=True)),
+    "max pool after conv, no windows": conv_max_pool((3, 3), conv((4, 9), 3, (3, 3), 5, bias=True)),
     "pool, layout conversion in parts": pooling((200, 200), 40, (2, 2), strides=(2, 2), data_format="NCHW", n=3),
 }
 
@@ -288,12 +292,12 @@ def test_awkward(name: str, isa_workers: Workers) -> None:
 def test_convolution_and_max_pool_equal_the_two_functions(dtype: str, seed: int, count: int) -> None:
     """The bits equal those of the convolution followed by the pooling, also for NaN and infinity."""
     rng = np.random.default_rng(seed)
-    for problem in problems.random_problems(count // 2, seed, dtype, "behind"):
-        assert problem.behind is not None
+    for problem in problems.random_problems(count // 2, seed, dtype, "conv_max_pool"):
+        assert problem.pooling is not None
         x, w = problem.array("input", problem.input_shape), problem.array("filters", problem.filter_shape)
         x[rng.random(x.shape) < 0.01] = rng.choice([np.nan, np.inf, -np.inf])
         x, arguments = problem.to_format(x), problem.window_arguments()
-        size, strides, pool_padding = problem.behind.kernel, problem.behind.strides, problem.behind.padding
+        size, strides, pool_padding = problem.pooling.kernel, problem.pooling.strides, problem.pooling.padding
         maps = fastconv.conv2d(x, w, **arguments)
         pooled = fastconv.max_pool2d(maps, size, strides, pool_padding, problem.data_format)
         output, taps = fastconv.conv2d_max_pool2d(
@@ -309,8 +313,8 @@ def test_convolution_and_max_pool_equal_the_two_functions(dtype: str, seed: int,
     ("n", "size", "channels", "filters", "window"),
     [
         (9, 8, 33, 34, 3),  # Winograd, in a task of a few images
-        (9, 8, 64, 70, 3),  # too many filters for that
-        (33, 7, 512, 200, 3),  # whose transformed filters are not stored
+        (9, 8, 64, 70, 3),  # too many filters for a task of a few images
+        (33, 7, 512, 200, 3),  # Winograd, transformed filters are not stored
         (40, 9, 12, 33, 5),
         (5, 30, 64, 40, 1),
     ],

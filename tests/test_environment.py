@@ -16,7 +16,7 @@ WRONG = [
     *[(THREADS, text, NUMBERS) for text in ("two", "0", "-1", "1.5", "1025", "100000", "9" * 20, "4,2", "3 ", " ")],
     *[(THREADING, text, BACKENDS) for text in ("foo", "OpenMP", "pool ")],
     *[(WINOGRAD, text, SWITCH) for text in ("off", "false", "2", "00")],
-    (ISA, "sse9", "this machine has: "),
+    (ISA, "sse9", "this CPU supports only: "),
 ]
 
 

@@ -114,7 +114,7 @@ def lenet(layers: Any) -> keras.Model:
 def training_step(model: keras.Model) -> Callable[[tf.Tensor], Any]:
     def step(x: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            tape.watch(x)  # TensorFlow's graph always contains its gradient
+            tape.watch(x)  # TensorFlow's graph always contains the gradient of x
             loss = tf.reduce_sum(model(x))
         return tape.gradient(loss, [x, *model.trainable_variables])
 

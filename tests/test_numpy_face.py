@@ -35,7 +35,7 @@ def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays
     pooled = random(2, 3, 3, 4, dtype=dtype)
     conv: dict[str, Any] = {"strides": 2, "padding": ((1, 1), (0, 1))}
     pool: dict[str, Any] = {"ksize": (3, 2), "strides": (3, 4)}
-    behind: dict[str, Any] = {"pool_size": 2, "pool_padding": "SAME"}
+    max_pool: dict[str, Any] = {"pool_size": 2, "pool_padding": "SAME"}
     taps = np.random.default_rng(0).integers(0, 2, (2, 3, 3, 6)).astype(np.uint8)
     taps[:, 2, 2] = 0  # one pixel only
     table: dict[str, tuple[dict[str, Any], Arrays]] = {
@@ -58,11 +58,11 @@ def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays
         "avg_pool2d": (pool, {"input": x}),
         "avg_pool2d_grad": ({**pool, "orig_input_shape": x.shape}, {"grad": pooled}),
         "conv2d_max_pool2d": (
-            {**conv, **behind, "activation": "relu"},
+            {**conv, **max_pool, "activation": "relu"},
             {"input": x, "filters": filters, "bias": random(6, dtype=dtype)},
         ),
         "conv2d_max_pool2d_backprop": (
-            {**conv, **behind, "activation": "relu"},
+            {**conv, **max_pool, "activation": "relu"},
             {
                 "input": x,
                 "filters": filters,
@@ -659,5 +659,5 @@ def test_padding_and_dilation_that_reach_far(far: int) -> None:
 
 def test_padding_beyond_every_address() -> None:
     x, w = np.ones((1, 1, 3, 2), np.float32), np.ones((3, 1, 2, 3), np.float32)
-    with pytest.raises(ValueError, match=r"^padding: an image with its padding, .* 3 channels, takes more than 2\^52"):
+    with pytest.raises(ValueError, match=r"^padding makes an image too large: .* 3 channels take more than 2\^52"):
         fastconv.conv2d(x, w, padding=((1 << 50, 1 << 50), (0, 0)), dilations=(1 << 50, 1))

@@ -111,11 +111,11 @@ def test_operations_without_a_public_function(nchw: bool) -> None:
         fastconv.max_pool2d_grad(x, pooled, grad, 2, data_format=data_format),
     )
 
-    behind = (2, None, "VALID", 1, "VALID", data_format, 1, "auto", None, False)
+    attributes = (2, None, "VALID", 1, "VALID", data_format, 1, "auto", None, False)
     pooled, taps = fastconv.conv2d_max_pool2d(x, w, 2, data_format=data_format)
     grad = random(*pooled.shape)
     _, *both = fastconv.conv2d_max_pool2d_backprop(x, w, taps, grad, 2, data_format=data_format)
-    two = _core.conv2d_max_pool2d_backprop_filter_bias(x, w, taps, grad, None, *behind, None)
+    two = _core.conv2d_max_pool2d_backprop_filter_bias(x, w, taps, grad, None, *attributes, None)
     for ours, theirs in zip(two, both, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -164,7 +164,7 @@ def test_a_convolution_and_its_max_pool_as_an_op(nchw: bool) -> None:
 
 @pytest.mark.tensorflow
 def test_a_transposed_convolution_as_an_op() -> None:
-    """Its `like` gives two or four sizes."""
+    """The shape of its input `like` gives two or four sizes."""
     import fastconv.tensorflow as fc
     import tensorflow as tf
 

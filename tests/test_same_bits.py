@@ -30,9 +30,9 @@ LARGE = [
     Problem((11,), "float32", "NHWC", 3, (60, 60), 33, (3, 3), (2, 2), "SAME", pool=True),
     Problem((12,), "float64", "NCHW", 3, (60, 60), 33, (2, 2), (2, 2), "VALID", pool=True),
     Problem((13,), "float32", "NHWC", 1, (90, 90), 40, (3, 3), (1, 1), "SAME", pool=True),
-    Problem((14,), "float32", "NHWC", 9, (28, 28), 1, (3, 3), (1, 1), "VALID", filters=6, behind=HALVES),
-    Problem((15,), "float64", "NHWC", 9, (13, 13), 6, (3, 3), (1, 1), "SAME", filters=16, bias=True, behind=HALVES),
-    Problem((16,), "float32", "NCHW", 3, (60, 60), 8, (5, 5), (1, 1), "SAME", filters=40, relu=True, behind=HALVES),
+    Problem((14,), "float32", "NHWC", 9, (28, 28), 1, (3, 3), (1, 1), "VALID", filters=6, pooling=HALVES),
+    Problem((15,), "float64", "NHWC", 9, (13, 13), 6, (3, 3), (1, 1), "SAME", filters=16, bias=True, pooling=HALVES),
+    Problem((16,), "float32", "NCHW", 3, (60, 60), 8, (5, 5), (1, 1), "SAME", filters=40, relu=True, pooling=HALVES),
 ]
 
 

@@ -100,7 +100,7 @@ def test_conv2d_backprop_input(where: str, isa_worker: ProcessPoolExecutor, seed
             "out_backprop": dy,
         }
         (dx,) = isa_worker.submit(compute, [("conv2d_backprop_input", arguments)]).result()
-        # With one output, the stride has no effect; 1 lets the most taps meet padding.
+        # With one output, the stride has no effect. With stride 1, more of the taps fall on padding.
         strides = tuple(s if size > 1 else 1 for s, size in zip(problem.strides, problem.output, strict=True))
         geometry = problem.geometry._replace(strides=strides)
         exact = reference.conv2d_backprop_input(w, dy, problem.geometry, problem.groups).value

@@ -3,8 +3,9 @@
 Not compared, because TensorFlow's CPU kernels are wrong there or don't serve it: batch 0 and empty outputs; NaN and
 infinity; pooling windows larger than the input (max-pooling may end the process); explicit padding of average pools and
 of the arg max; depthwise convolution with unequal strides, with strides and dilations together, and its gradients with
-dilations (which they ignore); and what a call refuses, such as some gradients with groups or dilations. They have no
-NCHW: these problems are computed in NHWC there.
+dilations (which they ignore); and what a call refuses, such as some gradients with groups or dilations.
+
+TensorFlow's CPU kernels have no NCHW, so it computes problems in NCHW as problems in NHWC.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def valid_oracle(problem: Problem, name: str) -> bool:
     if problem.empty or 0 in problem.size or problem.values in ("nan", "infinite"):
         return False
     explicit = not isinstance(problem.padding, str)
-    if problem.behind is not None and any(problem.behind.kernel[i] > problem.output[i] for i in range(2)):
+    if problem.pooling is not None and any(problem.pooling.kernel[i] > problem.output[i] for i in range(2)):
         return False
     if problem.pool:
         if any(problem.kernel[i] > problem.size[i] for i in range(2)):
@@ -65,26 +66,26 @@ def theirs(call: Call) -> list[np.ndarray]:
     x, w = arrays.get("input"), arrays.get("filters")
     dy = arrays.get("out_backprop")
 
-    def max_pool2d_behind(maps: Any) -> Any:
-        assert problem.behind is not None
+    def max_pool2d(maps: Any) -> Any:
+        assert problem.pooling is not None
         pool_pads = [[0, 0], *(list(pair) for pair in problem.pooling_geometry.pads), [0, 0]]
-        pool_padding = problem.behind.padding if isinstance(problem.behind.padding, str) else pool_pads
-        return tf.nn.max_pool2d(maps, problem.behind.kernel, problem.behind.strides, pool_padding)
+        pool_padding = problem.pooling.padding if isinstance(problem.pooling.padding, str) else pool_pads
+        return tf.nn.max_pool2d(maps, problem.pooling.kernel, problem.pooling.strides, pool_padding)
 
-    def behind() -> list[Any]:
+    def conv_max_pool() -> list[Any]:
         maps = tf.nn.conv2d(x, w, strides, padding, dilations=dilations)
         maps = maps if given["bias"] is None else maps + given["bias"]
         maps = tf.nn.relu(maps) if problem.relu else maps
         taps = reference.max_pool2d_taps(maps.numpy(), problem.pooling_geometry)
-        return [max_pool2d_behind(maps), tf.constant(taps)]
+        return [max_pool2d(maps), tf.constant(taps)]
 
-    def behind_backprop() -> list[Any]:
+    def conv_max_pool_backprop() -> list[Any]:
         """The gradients of feature maps whose maxima are at the call's taps."""
         maps = tf.constant(problem.array("maps", problem.output_shape))
         bias = tf.zeros(problem.filters, problem.dtype)
         with tf.GradientTape() as tape:
             tape.watch(maps)
-            pooled = max_pool2d_behind(maps)
+            pooled = max_pool2d(maps)
         scattered = tape.gradient(pooled, maps, arrays["grad"])
         with tf.GradientTape() as tape:
             tape.watch([x, w, bias])
@@ -125,8 +126,8 @@ def theirs(call: Call) -> list[np.ndarray]:
         "avg_pool2d_grad": lambda: tf.raw_ops.AvgPoolGrad(
             **raw(orig_input_shape=problem.input_shape, grad=arrays["grad"], ksize=ksize)
         ),
-        "conv2d_max_pool2d": behind,
-        "conv2d_max_pool2d_backprop": behind_backprop,
+        "conv2d_max_pool2d": conv_max_pool,
+        "conv2d_max_pool2d_backprop": conv_max_pool_backprop,
     }
     results = calls[name]()
     results = [results] if tf.is_tensor(results) else list(results)

@@ -55,8 +55,8 @@ JOBS = {
     "depthwise filter gradient": lambda: fastconv.depthwise_conv2d_backprop_filter(X, DEPTHWISE.shape, DEPTHWISE_Y),
     "max pool": lambda: fastconv.max_pool2d_with_argmax(X, 3, 1, "SAME"),
     "max pool gradient": lambda: fastconv.max_pool2d_grad(X, POOLED, POOLED, 2, 2, "SAME"),
-    "max pool behind": lambda: fastconv.conv2d_max_pool2d(X, FILTERS, 2),
-    "max pool behind, gradients": lambda: fastconv.conv2d_max_pool2d_backprop(X, FILTERS, TAPS, MAXIMA, 2),
+    "convolution and max pool": lambda: fastconv.conv2d_max_pool2d(X, FILTERS, 2),
+    "convolution and max pool, gradients": lambda: fastconv.conv2d_max_pool2d_backprop(X, FILTERS, TAPS, MAXIMA, 2),
     "average pool": lambda: fastconv.avg_pool2d(X, 3, 1, "SAME"),
     "average pool gradient": lambda: fastconv.avg_pool2d_grad(X.shape, POOLED, 2, 2, "SAME"),
 }

@@ -71,7 +71,7 @@ def test_float64() -> None:
 
 
 def test_float32() -> None:
-    """Differs from stock Keras by at most three times as much as stock Keras on one thread from that on two."""
+    """The difference from stock Keras is at most three times that between stock Keras on one thread and on two."""
     one, two = losses("float32", 1), losses("float32", 2)
     ulp = float(np.spacing(np.float32(one["keras"].max())))
     # With one CPU, or by chance, the two stock runs may be equal.

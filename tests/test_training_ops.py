@@ -341,7 +341,9 @@ def test_long_sums_in_gradients_of_a_convolution_and_its_max_pool(isa_worker: Pr
     isa_worker.submit(execute, LONG_SUMS_EVERY_ISA).result()
 
 
-def behind(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]) -> Any:
+def conv_max_pool_gradients(
+    x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]
+) -> Any:
     """Gradients of the cube of a convolution's max pooling."""
     sources = [tensor for i, tensor in enumerate((x, w, b)) if i in wanted]
     with tf.GradientTape() as tape:
@@ -360,11 +362,13 @@ def test_gradients_of_a_convolution_and_its_max_pool_in_a_graph(
     values = [tf.constant(random(*shape), dtype) for shape in ((6, 12, 13, 3), (3, 3, 3, 4), (4,))]
     if 2 not in wanted:
         values[2] = None
-    expected = behind(*values, activation, wanted)  # eagerly, op by op
+    expected = conv_max_pool_gradients(*values, activation, wanted)  # eagerly, op by op
 
     specs = [None if value is None else tf.TensorSpec((None, *value.shape[1:]), dtype) for value in values]
     specs[1:] = [None if value is None else tf.TensorSpec(value.shape, dtype) for value in values[1:]]
-    in_graph = tf.function(lambda *given: behind(*given, activation, wanted)).get_concrete_function(*specs)
+    in_graph = tf.function(lambda *given: conv_max_pool_gradients(*given, activation, wanted)).get_concrete_function(
+        *specs
+    )
     together = {op.type for op in in_graph.graph.get_operations() if "MaxPool2DBackprop" in op.type}
     assert together == (
         {"FastconvConv2DMaxPool2DBackprop"} if {0, 1} <= set(wanted)
@@ -405,7 +409,7 @@ def test_second_order_gradients_of_a_convolution_and_its_max_pool(wanted: list[i
     def second(*values: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(values)
-            first = behind(*values, None, wanted)
+            first = conv_max_pool_gradients(*values, None, wanted)
             loss = tf.add_n([tf.reduce_sum(tf.sin(part)) for part in first])
         return tape.gradient(loss, values)
 
@@ -446,7 +450,7 @@ def test_max_pool_windows_of_more_than_255_pixels() -> None:
 
 def test_large_layers_keep_their_own_gradients() -> None:
     specs = [tf.TensorSpec(shape) for shape in ((2, 32, 32, 16), (3, 3, 16, 32), (32,))]
-    assert "FastconvMaxPool2DScatter" in ops_of(lambda *given: behind(*given, None, [0, 1, 2]), *specs)
+    assert "FastconvMaxPool2DScatter" in ops_of(lambda *given: conv_max_pool_gradients(*given, None, [0, 1, 2]), *specs)
 
 
 @pytest.mark.parametrize("wrong", ["taps", "grad", "filters"])

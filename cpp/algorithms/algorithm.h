@@ -64,7 +64,7 @@ struct Algorithm {
     /// Whether the algorithm can compute the request at all.
     bool (*serves)(const Request& request);
     /// The cost in vectors multiplied per output pixel. Infinity means that the algorithm never pays, kAlwaysPays that
-    /// no other shall be taken. The cost depends on the layer and the ISA only, with nominal cache sizes, because it
+    /// it is always taken. The cost depends on the layer and the ISA only, with nominal cache sizes, because it
     /// chooses the algorithm and thus the bits of the result.
     double (*cost)(const Request& request);
     /// Adds one pass to the plan, or several if the whole does not fit into one.

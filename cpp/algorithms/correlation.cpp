@@ -47,7 +47,7 @@ std::vector<Correlation> input_gradient_correlations(const ConvProblem& o) {
             g.f_group = k;
             g.f_c = 1;
             g.f_k = o.k;
-            // The step to a second tap, which there may not be; it may then be huge.
+            // The steps from tap to tap. With one tap, the step could overflow, and is not used.
             g.f_j = along.taps > 1 ? -along.tap_step * c * o.k : 0;
             g.f_i = down.taps > 1 ? -down.tap_step * o.s * c * o.k : 0;
             g.filters_start = (down.last_tap * o.s + along.last_tap) * c * o.k;
@@ -58,7 +58,7 @@ std::vector<Correlation> input_gradient_correlations(const ConvProblem& o) {
             g.out_group = c;
             g.windows = {o.p, o.q, down.count,    along.count,    down.taps, along.taps,
                          1,   1,   down.dilation, along.dilation, down.base, along.base};
-            if (o.p == 0 || o.q == 0) // reads no tap; the dilation may be huge
+            if (o.p == 0 || o.q == 0) // no tap is read, and the dilation may be huge
                 g.windows = {o.p, o.q, down.count, along.count, 0, 0, 1, 1, 1, 1, 0, 0};
             g.finish = true;
             correlations.push_back(g);

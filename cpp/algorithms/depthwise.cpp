@@ -117,7 +117,7 @@ const Algorithm<T>& depthwise() {
         "depthwise",
         kDepthwiseLimits,
         [](const Request& request) { return request.is_correlation() && is_depthwise(request.layer); },
-        [](const Request&) { return kAlwaysPays; }, // no other algorithm reads its input as rarely
+        [](const Request&) { return kAlwaysPays; }, // other algorithms read the input more often
         plan<T>,
         run<T>};
     return algorithm;

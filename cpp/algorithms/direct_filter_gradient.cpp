@@ -101,7 +101,7 @@ GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
     d.k = d.sum_step = block.filters;
     d.vectors = ceil_div(d.k, d.width);
     d.k_blocks = d.k_parts = ceil_div(d.vectors, kernels<T>().max_vectors);
-    const std::int64_t fewest = ceil_div(d.c, ceil_div(whole.c, whole.c_blocks)); // of copies that fit
+    const std::int64_t fewest = ceil_div(d.c, ceil_div(whole.c, whole.c_blocks)); // blocks whose copies fit
     d.c_blocks = std::clamp(ceil_div(kTasks, d.splits * d.k_parts), fewest, d.c);
     return d;
 }

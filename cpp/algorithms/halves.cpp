@@ -17,7 +17,7 @@ void plan_both(const Request& request, std::int64_t size, ConvPlan<T>& plan, Set
     }
 }
 
-/// For an axis that is summed over: the first half does not finish, the second one accumulates.
+/// For an axis that is summed over: the first half leaves the sum unfinished, and the second half adds to it.
 void set_sum(Correlation& half, std::int64_t start) {
     if (start == 0)
         half.finish = false;

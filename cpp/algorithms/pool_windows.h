@@ -22,8 +22,8 @@ inline Windows windows_of(const PoolProblem& o) {
 /// Cuts output rows [y0, y1) into rectangles of windows with the same taps inside the input. Calls body(row, y, x) for
 /// each rectangle, from top to bottom; (y, x) is its first window.
 ///
-/// `row` has the taps, the steps and the size of the rectangle. Its offsets count from the first value of the image.
-/// body sets row.x (and row.y in a gradient) to this value, and everything else.
+/// each_rectangle sets the taps, the steps and the size of `row`, with offsets from the first value of the image.
+/// Before it runs a kernel, body sets row.x (in a gradient also row.y) to that value, and fills in the other members.
 template <class T, class Body>
 void each_rectangle(const PoolProblem& o, std::int64_t y0, std::int64_t y1, Body&& body) {
     const Windows a = windows_of(o);

@@ -42,10 +42,11 @@ Division divide(const PoolProblem& o) {
 /// rows [0, y1) overwrite.
 template <class T>
 void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t y1, std::int64_t channels, T* to) {
-    // Windows without overlaps and gaps overwrite every value up to the end of the last window. Other windows may add.
+    // Windows without gaps and overlaps overwrite every value up to the end of the last window. Other windows leave
+    // gaps or add to what is there, so everything is cleared for them.
     const bool gapless = o.stride_h == o.r && o.stride_w == o.s;
     const std::int64_t covered = gapless ? std::clamp<std::int64_t>(y1 * o.r - o.pad_top, h0, h1) : h0;
-    // Other windows may be huge, and their products overflow.
+    // Only such windows are multiplied. Others may be huge, and their products overflow.
     const std::int64_t covered_columns = gapless ? std::clamp<std::int64_t>(o.q * o.s - o.pad_left, 0, o.w) : 0;
     const std::int64_t line = o.w * o.c;
     for (std::int64_t h = h0; covered_columns < o.w && h < covered; ++h)

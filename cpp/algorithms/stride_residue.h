@@ -1,8 +1,8 @@
 // Stride residues: the input gradient with stride s as s*s dense problems of stride 1, without inserted zeros.
 //
 // The input rows of one residue are h = first + s*t. Only the filter taps r with r*d = first + pad (mod s) reach them,
-// where d is the dilation. Along t these taps read dy densely. The order of the taps is reversed, so that window
-// positions ascend.
+// where d is the dilation. From one t to the next, each of these taps moves on by one row of dy, as in a convolution of
+// stride 1. The order of the taps is reversed, so that they read rows of dy from top to bottom.
 #pragma once
 
 #include <algorithm>

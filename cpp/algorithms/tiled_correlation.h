@@ -24,7 +24,8 @@ struct Tiling {
 
 struct TilePlan {
     Tiling tiling;
-    bool copy_all, copy_borders; // the input is copied with its padding: that of all tiles, or only of border columns
+    bool copy_all,
+        copy_borders; // whether all tiles read padded copies of the input, or only those at the left and right
     std::int64_t k_blocks, widest_channels; // blocks of filters; most channels that are copied at once
 
     std::int64_t tasks(const Correlation& g) const { return g.n * g.groups * tiling.tiles() * tiling.k_parts; }

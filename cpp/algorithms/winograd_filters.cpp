@@ -61,7 +61,7 @@ void transform_filters(const Correlation& g, const WinogradForm& form, const T* 
                     const T* source = from + i * g.f_i + j * g.f_j;
                     if (g.f_c == 1)
                         kernel.transpose(source, g.f_k, tap, lanes, valid, count);
-                    else // f_k is 1
+                    else // f_k is 1, so the filters are neighbours in memory
                         for (std::int64_t c = 0; c < count; ++c)
                             std::copy_n(source + c * g.f_c, valid, tap + c * lanes);
                 }

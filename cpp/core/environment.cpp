@@ -60,7 +60,7 @@ std::optional<ThreadingBackend> read_threading() {
     if (text.empty()) return std::nullopt;
     if (text == "pool") return ThreadingBackend::pool;
     if (kHasOpenmp && text == "openmp") return ThreadingBackend::openmp;
-    refuse_variable(name, text, kHasOpenmp ? "must be 'openmp' or 'pool'" : "this build has: pool");
+    refuse_variable(name, text, kHasOpenmp ? "must be 'openmp' or 'pool'" : "this build supports only 'pool'");
 }
 
 MadeOnce<const Environment> g_environment;

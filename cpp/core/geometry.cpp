@@ -29,7 +29,7 @@ void check_size(const char* name, const Dims& dims, DataType dtype, const char* 
     std::int64_t bytes = size_of(dtype);
     for (const std::int64_t d : dims) {
         if (d != 0 && __builtin_mul_overflow(bytes, d, &bytes)) {
-            fail(name, ": the size of shape ", show(dims), " overflows 64 bits; ", remedy);
+            fail(name, " ", show(dims), " has a size in bytes that overflows 64 bits; ", remedy);
         }
     }
 }
@@ -96,7 +96,8 @@ Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std:
                   Padding::Mode mode, std::int64_t before, std::int64_t after, const SpatialNames& names = {}) {
     std::int64_t extent = 0;
     if (__builtin_mul_overflow(kernel - 1, dilation, &extent) || __builtin_add_overflow(extent, 1, &extent)) {
-        fail(names.window, ": window ", kernel, " with dilation ", dilation, " along the ", axis, " overflows 64 bits");
+        fail(names.window, ": a window of ", kernel, " taps with dilation ", dilation, " along the ", axis,
+             " overflows 64 bits; use a smaller window or dilation");
     }
     if (mode == Padding::Mode::same) {
         const std::int64_t output = size / stride + (size % stride != 0);
@@ -104,7 +105,8 @@ Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std:
         if (output > 0) {
             // (output-1)*stride < size, so only the sum with the extent can overflow.
             if (__builtin_add_overflow((output - 1) * stride, extent, &total)) {
-                fail(names.window, ": the window's extent ", extent, " along the ", axis, " overflows 64 bits");
+                fail(names.window, ": the window, which spans ", extent, " pixels along the ", axis,
+                     ", is too large; with padding 'SAME', the padded size overflows 64 bits");
             }
             total = std::max<std::int64_t>(total - size, 0);
         }
@@ -115,16 +117,17 @@ Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std:
     }
     std::int64_t padded = 0;
     if (__builtin_add_overflow(size, before, &padded) || __builtin_add_overflow(padded, after, &padded)) {
-        fail(names.padding, ": ", before, " and ", after, " around ", axis, " ", size, " overflow 64 bits");
+        fail(names.padding, " must be smaller: ", axis, " ", size, " plus padding (", before, ", ", after,
+             ") overflows 64 bits");
     }
     // floor((padded - extent) / stride) + 1, with the floor of a negative number.
     const std::int64_t difference = padded - extent;
     const std::int64_t steps =
         difference >= 0 ? difference / stride : -(-difference / stride + (-difference % stride != 0));
     if (steps + 1 < 0) {
-        fail(names.output, " ", axis, " is negative: input ", axis, " ", size, " with padding (", before, ", ", after,
-             ") is smaller than the window's ", extent, " (", kernel, " taps, dilation ", dilation,
-             "); pad more or use a smaller window");
+        fail(names.output, " ", axis, " is negative: input ", axis, " ", size, " plus padding (", before, ", ", after,
+             ") is smaller than the window, which spans ", extent, " pixels (", kernel, " taps with dilation ",
+             dilation, "); pad more or use a smaller window");
     }
     return {steps + 1, before, after};
 }
@@ -187,9 +190,19 @@ void check_padded_image(const ConvProblem& o) {
     for (const std::int64_t d : {rows, columns, std::max(o.c, o.k)})
         fits = fits && !__builtin_mul_overflow(bytes, std::max<std::int64_t>(d, 1), &bytes);
     if (!fits || bytes > most_bytes) {
-        fail("padding: an image with its padding, ", rows, " x ", columns, " pixels of ", std::max(o.c, o.k),
-             " channels, takes more than 2^46 bytes; use less padding or a smaller window");
+        fail("padding makes an image too large: ", rows, " x ", columns, " pixels of ", std::max(o.c, o.k),
+             " channels take more than 2^46 bytes; use less padding or a smaller window");
     }
+}
+
+/// The channels of the input must be those of the filters, or in a convolution with groups a multiple of them.
+void check_input_channels(const ConvProblem& problem, const Dims& input, const Dims& filters,
+                          const ConvArguments& arguments) {
+    if (arguments.depthwise ? filters[2] == problem.c : problem.c % filters[2] == 0) return;
+    const std::string groups = ", or with groups a divisor of " + std::to_string(problem.c);
+    fail(arguments.filters_name, " must have ", problem.c, " input ", problem.c == 1 ? "channel" : "channels",
+         " in dimension 2", arguments.depthwise || problem.c == 1 ? "" : groups, "; got ", arguments.filters_name, " ",
+         show(filters), " and ", arguments.input_name, " ", show(input), " in ", name_of(problem.format));
 }
 
 } // namespace
@@ -248,7 +261,7 @@ Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t lef
 
 Padding explicit_padding(const Dims& eight, DataFormat format, const char* name) {
     if (eight.size() != 8) {
-        fail(name, " as four pairs must have 8 numbers, got ", eight.size());
+        fail(name, " as four pairs must have 8 numbers, got ", eight.size(), " numbers");
     }
     const std::size_t y = format == DataFormat::nhwc ? 2 : 4;
     const std::size_t channel = format == DataFormat::nhwc ? 6 : 2;
@@ -273,7 +286,7 @@ Pair parse_pair(const char* name, const Dims& values, DataFormat format) {
         }
         pair = {values[nhwc ? 1 : 2], values[nhwc ? 2 : 3]};
     } else {
-        fail(name, " must be 1, 2 or 4 integers, got ", values.size());
+        fail(name, " must be 1, 2 or 4 integers, got ", values.size(), " integers");
     }
     check_positive(name, pair);
     return pair;
@@ -317,32 +330,23 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
                 arguments.depthwise ? ArrayKind::depthwise_filters : ArrayKind::filters, problem.format);
     for (std::size_t i = 0; i < 3; ++i) { // without filters the output is empty, as in TensorFlow
         if (filters[i] == 0) {
-            fail(arguments.filters_name, " must have no dimension of size 0 but the last, got ", show(filters));
+            fail(arguments.filters_name, " must have no dimension of size 0 except the last, got ", show(filters));
         }
     }
     check_size(arguments.filters_name, filters, dtype, "use smaller dimensions");
     problem.r = filters[0];
     problem.s = filters[1];
+    check_input_channels(problem, input, filters, arguments);
     if (arguments.depthwise) {
-        if (filters[2] != problem.c) {
-            fail(arguments.filters_name, " has ", filters[2], " input channels (dimension 2 of ", show(filters), "), ",
-                 arguments.input_name, " has ", problem.c, " channels in ", name_of(problem.format), " shape ",
-                 show(input), "; the two must be equal");
-        }
         problem.groups = problem.c;
         problem.k = filters[2] * filters[3]; // fits: check_size(filters) holds
     } else {
-        if (problem.c % filters[2] != 0) {
-            fail(arguments.filters_name, " has ", filters[2], " input channels (dimension 2 of ", show(filters), "), ",
-                 arguments.input_name, " has ", problem.c, " channels in ", name_of(problem.format), " shape ",
-                 show(input),
-                 "; without groups the two must be equal, with groups the second must be a multiple of the first");
-        }
         problem.groups = problem.c / filters[2];
         problem.k = filters[3];
         if (problem.k % problem.groups != 0) {
-            fail(arguments.filters_name, " has ", problem.k, " filters, but their number must be a multiple of the ",
-                 problem.groups, " groups (", problem.c, " input channels / ", filters[2], ")");
+            fail(arguments.filters_name, " must have a multiple of ", problem.groups, " in dimension 3, because ",
+                 problem.c, " input channels with ", filters[2], " per group make ", problem.groups,
+                 " groups; got shape ", show(filters));
         }
     }
     problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // with one tap, the dilation is never used
@@ -371,8 +375,8 @@ PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArgum
     set_spatial(problem, arguments.strides, {1, 1}, pad,
                 {arguments.ksize_name, arguments.padding_name, arguments.output_name});
     if ((problem.h == 0 || problem.w == 0) && problem.p > 0 && problem.q > 0) {
-        fail(arguments.input_name, " of shape ", show(input), " has no rows or columns, so all (", problem.p, ", ",
-             problem.q, ") windows would hold only padding; use no padding");
+        fail(arguments.input_name, " of shape ", show(input), " has no rows or columns, so all ", problem.p, " x ",
+             problem.q, " windows would hold only padding; use no padding");
     }
     return problem;
 }
@@ -386,7 +390,7 @@ std::int64_t conv_output_size(std::int64_t size, std::int64_t kernel, std::int64
     check_positive("stride", {stride, stride});
     check_positive("dilation", {dilation, dilation});
     return resolve_axis("size", size, kernel, stride, dilation, padding.mode, height_axis ? padding.top : padding.left,
-                        height_axis ? padding.bottom : padding.right)
+                        height_axis ? padding.bottom : padding.right, {"dilation"})
         .output;
 }
 

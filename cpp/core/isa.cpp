@@ -20,7 +20,7 @@ struct Chosen {
         if (isa == nullptr) {
             std::string names;
             for (const std::string& name : isa_available()) names += (names.empty() ? "" : ", ") + name;
-            refuse_variable("FASTCONV_ISA", forced, "this machine has: " + names);
+            refuse_variable("FASTCONV_ISA", forced, "this CPU supports only: " + names);
         }
         isa->add_kernels(table);
     }

@@ -82,7 +82,7 @@ void give_small(Header* header) noexcept {
 }
 
 #if defined(__SANITIZE_ADDRESS__)
-constexpr bool kKeepsSmall = false; // so that it sees writes beyond the requested size
+constexpr bool kKeepsSmall = false; // so that AddressSanitizer sees writes beyond the requested size
 #else
 constexpr bool kKeepsSmall = true;
 #endif

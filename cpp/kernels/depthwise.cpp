@@ -335,7 +335,7 @@ void filter_taps(const DepthwiseFilterRows<T>& a, int64_t c, int64_t count) {
 
 template <class T>
 void depthwise_filter_rows(const DepthwiseFilterRows<T>& a) {
-    constexpr int wide = registers == 32 ? 2 : 1; // 9 taps x 2 vectors of 32 registers
+    constexpr int wide = registers == 32 ? 2 : 1; // 9 taps x 2 vectors take 18 registers
     int64_t c = 0;
     for (; !a.sliding && c + wide * width<T> <= a.channels; c += wide * width<T>)
         filter_taps<T, wide, false>(a, c, width<T>);

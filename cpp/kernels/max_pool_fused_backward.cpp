@@ -136,8 +136,9 @@ void pooled_products(const PooledProducts<T>& a) {
 
 constexpr int most_runs = 6; // the most in a vector of 16 lanes, if each has at least 3 values
 
-/// Writes one vector of all columns, that at offset `at`. `Runs` runs meet in it, from run `first` on. Each run is
-/// loaded as if it had begun at lane 0, and replaces the lanes from its start on.
+/// Writes the vector at offset `at` of every column. It holds parts of `Runs` runs, the first of which is run `first`.
+/// For each run, a whole vector is loaded, in which the values of the run are in their lanes. The lanes from the start
+/// of the run on then replace those of the runs before it.
 template <class T, int Runs>
 void column_vectors(const WindowColumns<T>& a, int64_t at, int64_t first) {
     Index<T> is_run[Runs];
@@ -146,7 +147,7 @@ void column_vectors(const WindowColumns<T>& a, int64_t at, int64_t first) {
         from[i] = (first + i) * (a.x_row - a.run) + at;
         for (int lane = 0; lane < width<T>; ++lane) is_run[i][lane] = at + lane >= (first + i) * a.run ? -1 : 0;
     }
-    const int64_t pixels = a.pixels, column = a.column; // copies: for all GCC knows, a store could change the fields
+    const int64_t pixels = a.pixels, column = a.column; // copies, because to GCC, stores may change the fields
     const ptrdiff_t x_step = a.x_step;
     T* to = a.columns + at;
     for (int64_t row = 0; row < a.rows; ++row) {
@@ -284,7 +285,7 @@ FASTCONV_INLINE void add_row(const T* from, T* to, int64_t count) {
     typedef T Half __attribute__((vector_size(vector_bytes / 2), aligned(sizeof(T)), may_alias));
     int64_t i = 0;
     for (; i + width<T> <= count; i += width<T>) store(to + i, load(to + i) + load(from + i));
-    // Not a masked store, because a load soon after it would wait until it is in the cache.
+    // A masked store would be slower: the next patch soon loads these values, and would wait until they are in L1.
     if (i + width<T> / 2 <= count) {
         *reinterpret_cast<Half*>(to + i) += *reinterpret_cast<const Half*>(from + i);
         i += width<T> / 2;

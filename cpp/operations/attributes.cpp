@@ -17,7 +17,8 @@ void check_code(const Dims& code, std::size_t size, std::initializer_list<std::i
     }
     for (; good && i < code.size(); ++i) good = code[i] >= 0;
     if (!good)
-        throw InvalidArgument("geometry is not a code of fastconv.tensorflow; call its functions instead of the op");
+        throw InvalidArgument(
+            "geometry must come from the functions of fastconv.tensorflow; call them instead of the op");
 }
 
 Padding decode_padding(std::int64_t mode, const std::int64_t* pads) {

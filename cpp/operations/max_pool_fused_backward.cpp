@@ -79,7 +79,8 @@ class FusedBackward {
             compute_images(n, std::min(plan_.images, end - n), by_filter.get(), filter_gradient.get());
             add_partials(1, filter_values_, filter_gradient.get(), sums);
         }
-        Dims dims = pool_.output_dims(); // the bias does not depend on the pixel of a window that a gradient goes to
+        // Only one pixel of a window gets its gradient. Which one makes no difference for the bias.
+        Dims dims = pool_.output_dims();
         dims[0] = end - first;
         bias_gradient(problem_.dtype, problem_.format, dims, tensors_.grad + first * pooled_, nullptr, nullptr, bias);
     }

@@ -44,7 +44,7 @@ bool infer_backprop(Call& call) {
     if (!call.complete()) return false;
     resolve_convolution(call, {0, 1});
     resolve_pooling_of_convolution(call);
-    check_input(call, 2, taps_dims(call.pooling), "(N, P, Q, K) of the pooling's output, whatever the data_format");
+    check_input(call, 2, taps_dims(call.pooling), "N, P, Q, K of the pooling's output in any data_format");
     check_input(call, 3, call.pooling.output_dims(), pooling_output_text);
     if (call.inputs[4].given) check_input(call, 4, call.pooling.output_dims(), pooling_output_text);
     return true;

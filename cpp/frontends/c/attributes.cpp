@@ -14,7 +14,8 @@ std::size_t find_attribute(const char* name) {
 
 void check_value(const fastconv_attribute& attribute) {
     const bool has_text = attribute.text != nullptr, has_numbers = attribute.numbers != nullptr;
-    if (has_text == has_numbers) fail(attribute.name, " must have either a text or numbers");
+    if (has_text == has_numbers)
+        fail(attribute.name, " must have text or numbers, got ", has_text ? "both" : "neither");
     if (has_numbers && (attribute.count < 1 || attribute.count > 8))
         fail(attribute.name, " must have 1 to 8 numbers, got ", attribute.count);
 }
@@ -41,7 +42,7 @@ std::string_view NamedAttributes::word(Attribute attribute) const {
         return attribute == Attribute::algorithm
                    ? "auto"
                    : "NHWC"; // read_attributes asks for the activation only if it is given
-    if (given->text == nullptr) fail(name_of(attribute), " must be a text");
+    if (given->text == nullptr) fail(name_of(attribute), " must be text, got numbers");
     return given->text;
 }
 
@@ -79,7 +80,8 @@ Padding NamedAttributes::padding(Attribute attribute, DataFormat format) const {
 bool NamedAttributes::boolean(Attribute attribute, bool otherwise) const {
     if (!given(attribute)) return otherwise;
     const Dims number = numbers(attribute);
-    if (number.size() != 1 || (number[0] != 0 && number[0] != 1)) fail(name_of(attribute), " must be 0 or 1");
+    if (number.size() != 1) fail(name_of(attribute), " must be 0 or 1, got ", number.size(), " numbers");
+    if (number[0] != 0 && number[0] != 1) fail(name_of(attribute), " must be 0 or 1, got ", number[0]);
     return number[0] == 1;
 }
 

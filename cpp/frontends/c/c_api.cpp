@@ -30,14 +30,15 @@ std::int64_t size_of(int dtype) {
 
 void check_structure(const char* name, const fastconv_tensor& tensor) {
     if (tensor.dtype <= FASTCONV_NONE || tensor.dtype > FASTCONV_INT64)
-        fail(name, " must be a tensor, got dtype ", tensor.dtype);
+        fail(name, " must be a tensor with a dtype from FASTCONV_FLOAT32 (", FASTCONV_FLOAT32, ") to FASTCONV_INT64 (",
+             FASTCONV_INT64, "), got ", tensor.dtype);
     if (tensor.rank < 0 || tensor.rank > FASTCONV_MAX_RANK)
         fail(name, " must have a rank from 0 to ", FASTCONV_MAX_RANK, ", got ", tensor.rank);
     std::int64_t bytes = size_of(tensor.dtype);
     for (int i = 0; i < tensor.rank; ++i) {
         if (tensor.dims[i] < 0) fail(name, " must have no negative dimension, got ", tensor.dims[i]);
         if (tensor.dims[i] != 0 && __builtin_mul_overflow(bytes, tensor.dims[i], &bytes))
-            fail(name, ": its size overflows 64 bits");
+            fail(name, " has a size in bytes that overflows 64 bits");
     }
 }
 
@@ -83,14 +84,15 @@ struct Given {
 
 void check_count(const Operation& operation, const char* what, const void* tensors, std::size_t count,
                  std::size_t expected) {
-    if (count != expected) fail(operation.name, " has ", expected, " ", what, ", got ", count);
-    if (tensors == nullptr) fail(what, " must not be null");
+    if (count != expected) fail(what, "_count must be ", expected, " for ", operation.name, ", got ", count);
+    if (tensors == nullptr) fail(what, "s must not be null");
 }
 
 void read_sizes(const char* name, const fastconv_tensor& tensor, Dims& dims) {
     check_dtype(name, tensor.dtype, FASTCONV_INT64);
-    if (tensor.rank != 1 || tensor.dims[0] > FASTCONV_MAX_RANK)
-        fail(name, " must have 1 dimension of at most ", FASTCONV_MAX_RANK, " numbers");
+    if (tensor.rank != 1) fail(name, " must have 1 dimension, got ", tensor.rank, " dimensions");
+    if (tensor.dims[0] > FASTCONV_MAX_RANK)
+        fail(name, " must have at most ", FASTCONV_MAX_RANK, " numbers, got ", tensor.dims[0]);
     check_memory(name, tensor);
     const auto* numbers = static_cast<const std::int64_t*>(tensor.data);
     if (tensor.dims[0] > 0) dims.assign(numbers, numbers + tensor.dims[0]);
@@ -123,8 +125,8 @@ int output_dtype(const Call& call, const Output& output) {
 /// Reads the call into `call`, which must have been made for the operation, and infers it.
 void read_call(const Given& given, Call& call) {
     const Operation& operation = *call.operation;
-    check_count(operation, "inputs", given.inputs, given.input_count, operation.inputs.size());
-    check_count(operation, "outputs", given.outputs, given.output_count, operation.outputs.size());
+    check_count(operation, "input", given.inputs, given.input_count, operation.inputs.size());
+    check_count(operation, "output", given.outputs, given.output_count, operation.outputs.size());
     const NamedAttributes attributes(operation, given.attributes, given.attribute_count);
     read_attributes(operation.attributes, attributes, call.attributes);
     int dtype = FASTCONV_NONE;
@@ -219,7 +221,8 @@ int with_call(const Given& given, const Message& message, void (*body)(const Giv
     return guarded(message, [&] {
         if (given.operation == nullptr) fail("operation must not be null");
         const Operation* operation = find_operation(given.operation);
-        if (operation == nullptr) return message.write(FASTCONV_UNKNOWN_OPERATION, "there is no such operation");
+        if (operation == nullptr)
+            return message.write(FASTCONV_UNKNOWN_OPERATION, "fastconv has no operation of this name");
         Call call(*operation);
         body(given, call);
         return message.write(FASTCONV_OK, "");

@@ -42,12 +42,12 @@ const py::object& plain_array() {
 py::array check_array(const char* name, py::handle value, const char* kind) {
     if (!py::isinstance<py::array>(value))
         fail<py::type_error>(name, " must be a NumPy array of ", kind, ", got ",
-                             value.is_none() ? "None" : type_name(value), "; np.asarray makes one");
+                             value.is_none() ? "None" : type_name(value) + "; np.asarray makes one");
     // Most arrays are plain ndarrays. numpy.ma is imported only for subclasses.
     const py::object& plain = plain_array();
     if (!py::type::handle_of(value).is(plain) &&
         py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray")))
-        fail<py::type_error>(name, " must have no mask, got a masked array; ", name, ".filled(value) has none");
+        fail<py::type_error>(name, " must have no mask, got a masked array; pass ", name, ".filled(value)");
     return py::reinterpret_borrow<py::array>(value);
 }
 
@@ -90,7 +90,8 @@ py::array Arrays::input(const char* name, py::handle value) {
 py::array Arrays::bytes(const char* name, py::handle value) {
     const py::array array = check_array(name, value, "uint8");
     if (array.dtype().num() != py::dtype::num_of<std::uint8_t>())
-        fail<py::type_error>(name, " must be uint8, got ", name_of(array.dtype()));
+        fail<py::type_error>(name, " must be uint8, got ", name_of(array.dtype()), "; cast it with ", name,
+                             ".astype(np.uint8)");
     keep(name, array);
     return dense(array);
 }

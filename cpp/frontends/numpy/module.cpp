@@ -1,4 +1,4 @@
-// The NumPy front end. It turns Python objects into the numbers and pointers of the C++ API, and back. No arithmetic.
+// The NumPy front end. It turns Python objects into the numbers and pointers of the C++ API, and back.
 //
 // It checks what only Python can see: types, dtypes, memory layout and overlap. The core checks all rules about shapes
 // and sizes. TypeError means an argument of the wrong kind, and ValueError a wrong value of the right kind.
@@ -83,7 +83,7 @@ py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handl
     return result;
 }
 
-/// Padding of the one axis: "VALID", "SAME", p on both sides, or (before, after).
+/// The padding of one axis: "VALID", "SAME", p on both sides, or (before, after).
 std::int64_t output_size(py::handle size, py::handle kernel, py::handle stride, py::handle padding,
                          py::handle dilation) {
     Padding pad;

@@ -81,7 +81,7 @@ void make_outputs(const Call& call, py::handle out, Arrays& arrays, Buffers& buf
         const char* name = outputs.size() == 1 ? "out" : kOut[i];
         if (!call.wants(outputs[i])) {
             if (!given[i].is_none())
-                fail<py::value_error>(name, " must be None where input_gradient is False, got ", describe(given[i]));
+                fail<py::value_error>(name, " must be None if input_gradient is False, got ", describe(given[i]));
             results[i] = py::none();
             continue;
         }

@@ -5,7 +5,8 @@
 
 namespace fastconv {
 
-/// Adds a function for each operation: (*inputs, *attributes, out). And operations(), the table itself.
+/// Adds a function for each operation: (*inputs, *attributes, out). Also adds operations(), which
+/// returns the table itself.
 void add_operations(py::module_& module);
 
 /// Adds conv_geometry(*attributes of conv2d) and pool_geometry(*attributes of max_pool2d_with_argmax).

@@ -38,10 +38,11 @@ struct Output {
 constexpr std::int64_t unknown_size = -1;
 
 struct Shape {
-    Dims dims;            // in partial calls, a size may be unknown_size
-    bool known = true;    // whether the rank is known; false in partial calls only
-    bool given = true;    // false for an optional input that is left out
-    bool refused = false; // an optional input that is no tensor: its error waits until the others are validated
+    Dims dims;         // in partial calls, a size may be unknown_size
+    bool known = true; // whether the rank is known; false in partial calls only
+    bool given = true; // false for an optional input that is left out
+    bool refused =
+        false; // an optional input that is not a tensor; the other inputs are validated before its error is thrown
 
     FASTCONV_API bool complete() const;
 };

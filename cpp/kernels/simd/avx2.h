@@ -58,14 +58,14 @@ FASTCONV_INLINE Vec<double> permute<double>(Vec<double> values, Index<double> la
     return (Vec<double>)_mm256_permutevar8x32_ps((__m256)values, (__m256i)pair);
 }
 // The pixels fill at most half a vector. The load broadcasts that half to both halves, so a permutation within halves
-// does. It is one operation on every CPU. vpermps is two on Zen 3 and older.
+// is enough. It takes one operation on every CPU, while vpermps takes two on Zen 3 and older.
 template <>
 FASTCONV_INLINE Vec<float> load_spread(const float* from, Index<float> lanes) {
     return (Vec<float>)_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128*)from), (__m256i)lanes);
 }
 template <>
 FASTCONV_INLINE Vec<double> load_spread(const double* from, Index<double> lanes) {
-    const __m256i second_bit = _mm256_slli_epi64((__m256i)lanes, 1); // which vpermilpd reads
+    const __m256i second_bit = _mm256_slli_epi64((__m256i)lanes, 1); // vpermilpd reads the second bit
     return (Vec<double>)_mm256_permutevar_pd(_mm256_broadcast_pd((const __m128d*)from), second_bit);
 }
 

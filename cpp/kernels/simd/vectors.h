@@ -101,7 +101,7 @@ FASTCONV_NOINLINE void store_part(T* to, Vec<T> value, int64_t count) {
     }
 }
 
-/// The sum of all lanes, added by halves: lane i + lane i + width/2, and so on.
+/// The sum of all lanes. First adds the upper half of the vector to the lower half, then halves of that, and so on.
 template <class T>
 FASTCONV_INLINE T add_lanes(Vec<T> value) {
     T sums[width<T>];

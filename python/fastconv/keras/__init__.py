@@ -11,7 +11,17 @@ Keras's own ops and warn once.
 
 from __future__ import annotations
 
-import keras
+from fastconv._extras import how_to_install
+
+try:
+    import keras
+except ModuleNotFoundError as error:
+    if error.name not in ("keras", "tensorflow"):
+        raise
+    raise ModuleNotFoundError(
+        f"fastconv.keras needs Keras 3 on TensorFlow, but {error.name} is missing; {how_to_install('tensorflow')}",
+        name=error.name,
+    ) from None
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(

@@ -23,7 +23,7 @@ _changed_in_place: weakref.WeakSet[Any] = weakref.WeakSet()
 
 def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
     if not inplace:
-        model = copy_model(model)
+        model = copy_model(model, "use accelerate(model, inplace=True), which makes no copy")
     fates = _fates(model)
     for relu, convs in fusible(model).items() if fuse else ():
         fates[relu] = FUSED[type(relu)], f"computed by {' and '.join(conv.name for conv in convs)}"
@@ -49,8 +49,8 @@ def restore(model: Any) -> Any:
             change_class(layer, stock)
         elif issubclass(cls, tuple(fastconv.keras.LAYERS.values())):
             warnings.warn(
-                f"fastconv.keras.restore: layer {layer.name!r} is not replaced, because {cls.__name__} is a subclass "
-                "of a layer of fastconv",
+                f"fastconv.keras.restore: layer {layer.name!r} is not replaced, because its class {cls.__name__} "
+                "derives from a layer of fastconv",
                 stacklevel=3,
             )
     _compile_functions_anew(model)

@@ -24,13 +24,18 @@ _LONGEST_REASON = 120  # characters quoted from an error that is not fastconv's
 
 
 class _CannotCopy(Exception):
-    """Why a model cannot be copied, and what to change."""
+    """Why a model cannot be copied, and what the user can do about it. Neither ends with a full stop."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.remedy = reason, remedy
 
 
-def copy_model(model: Any) -> Any:
+def copy_model(model: Any, alternative: str = "") -> Any:
     """A model with the same layers, names, flags, weights and compilation. It shares no variable with the first.
 
-    The caller decides whether XLA compiles it, through its `compile_arguments`.
+    The caller decides whether XLA compiles it, through its `compile_arguments`. `alternative` is what a user can do if
+    `model` cannot be copied.
 
     Raises
     ------
@@ -47,11 +52,18 @@ def copy_model(model: Any) -> Any:
     except UnsupportedKeras:
         raise
     except Exception as error:  # a user's constructor or config can raise anything
-        reason = str(error) if isinstance(error, _CannotCopy) else _shortened(error)
-        raise ValueError(
-            f"model {model.name!r} ({type(model).__name__}) cannot be copied: {reason}; inplace=True needs no copy"
-        ) from error
+        cause = error if isinstance(error, _CannotCopy) else _CannotCopy(_shortened(error))
+        title = _title(model)
+        advice = ", or ".join(filter(None, (cause.remedy, alternative)))
+        advice = f". {advice[0].upper()}{advice[1:]}" if advice else ""
+        raise ValueError(f"{title} cannot be copied: {_with_pronouns(cause.reason, title)}{advice}") from error
     return copy
+
+
+def _with_pronouns(reason: str, title: str) -> str:
+    """A reason that follows the title of the model in a sentence, and so need not repeat it."""
+    reason = reason.removeprefix(f"{title}: ").replace(f"the config of {title}", "its config")
+    return reason.replace(title, "it").removesuffix(".")
 
 
 class _Copies:
@@ -111,8 +123,8 @@ class _Copies:
         for layer, other in self.by_config:
             for kind, alike in (("layers", _classes), ("weights", _shapes)):
                 if alike(layer) != alike(other):
-                    raise _CannotCopy(f"the config of {_title(layer)} creates different {kind}: correct get_config()")
-        raise _CannotCopy("its config creates different layers or weights: correct get_config()")
+                    raise _CannotCopy(f"the config of {_title(layer)} creates different {kind}", "correct get_config()")
+        raise _CannotCopy("its config creates different layers or weights", "correct get_config()")
 
 
 def _classes(layer: Any) -> list[type]:
@@ -141,7 +153,7 @@ def _build(model: Any, copy: Any) -> None:
         copy.build_from_config(model.get_build_config())
     copy.built = True  # Keras builds the layers of the model, but does not set this
     if any(old.built and not new.built for old, new in zip(*map(flatten_layers, (model, copy)), strict=False)):
-        raise _CannotCopy("Keras cannot build it from the shapes of its inputs: implement build_from_config()")
+        raise _CannotCopy("Keras cannot build it from the shapes of its inputs", "implement build_from_config()")
 
 
 def _from_config(thing: Any) -> Any:
@@ -159,9 +171,11 @@ def _from_config(thing: Any) -> Any:
             config.update({name: value for name, value in functions.items() if name in config and _is_lambda(value)})
             return type(thing).from_config(config)
     except NotImplementedError as error:
-        raise _CannotCopy(f"{_title(thing)} has no config: implement get_config()") from error
+        raise _CannotCopy(f"{_title(thing)} has no get_config() of its own", "implement it") from error
     except Exception as error:  # a user's constructor or config can raise anything
-        raise _CannotCopy(f"{_title(thing)}: {_lambda_inside(thing) or _shortened(error)}") from error
+        inside = _lambda_inside(thing)
+        remedy = "use a function with a name" if inside else ""
+        raise _CannotCopy(f"{_title(thing)}: {inside or _shortened(error)}", remedy) from error
 
 
 def _is_lambda(value: Any) -> bool:
@@ -169,11 +183,11 @@ def _is_lambda(value: Any) -> bool:
 
 
 def _lambda_inside(thing: Any) -> str | None:
-    """What to do about a lambda in an inner layer. The config of the outer layer contains the config of the inner."""
+    """Where an inner layer holds a lambda. The config of the outer layer contains the config of the inner."""
     for part in flatten_layers(thing, include_self=False) if isinstance(thing, keras.Layer) else ():
         for name, value in vars(part).items():
             if _is_lambda(value):
-                return f"the {name} of its layer {part.name!r} is a lambda: use a function with a name"
+                return f"the {name} of its layer {part.name!r} is a lambda"
     return None
 
 
@@ -225,7 +239,9 @@ def _compile(model: Any, copy: Any, variables: dict[int, Any]) -> None:
     elif type(model).compile_from_config is not keras.Model.compile_from_config:
         copy.compile_from_config(model.get_compile_config())
     else:
-        raise ValueError("it overrides compile(), but not compile_from_config()")
+        raise _CannotCopy(
+            f"{_title(model)} overrides compile(), but not compile_from_config()", "implement compile_from_config()"
+        )
     if getattr(model, "optimizer", None) is not None:
         _copy_optimizer(model.optimizer, copy.optimizer, variables)
 

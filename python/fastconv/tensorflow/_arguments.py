@@ -113,5 +113,5 @@ def byte_tensor(name: str, value: Any) -> tf.Tensor:
         raise TypeError(f"{name} must be a tensor of uint8, got None")
     result = tf.convert_to_tensor(value)
     if result.dtype != tf.uint8:
-        raise TypeError(f"{name} must be uint8, got {result.dtype.name}")
+        raise TypeError(f"{name} must be uint8, got {result.dtype.name}; cast it with tf.cast({name}, tf.uint8)")
     return result

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import fastconv._core as _core
 
-# Positions of numbers in a geometry.
+# The positions of numbers in a geometry.
 _DATA_FORMAT = 1
 _CONV_DEPTHWISE = 2
 _CONV_ACTIVATION = 3
@@ -18,7 +18,7 @@ _CONV_ALGORITHM = 4
 _CONV_STRIDES = slice(6, 8)
 _POOL_BATCH_IN_ARGMAX = 2
 _POOL_HEIGHT, _POOL_WIDTH = 4, 5
-# Values of these numbers.
+# What the numbers at these positions mean.
 _NCHW = 1
 _LINEAR, _RELU = 0, 1
 _AUTO = 0

@@ -83,7 +83,7 @@ def _backprop_filter_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tenso
 
 
 def _conv2d_max_pool2d_backprop_gradient(op: Any, *grads: tf.Tensor) -> list[tf.Tensor | None]:
-    """The results are linear in the scattered gradient. `scattered` is the gradient with respect to that."""
+    """The results are linear in the scattered gradient. `scattered` is the gradient with respect to it."""
     grad_input = grads[0] if len(grads) == 3 else None
     grad, grad_bias = grads[-2:]
     input, filters, taps, pooled, output, geometry, pool_geometry = op.inputs
