@@ -31,18 +31,17 @@ def positive(text: str) -> int:
     return value
 
 
-# Options of several commands.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "--rounds": {"type": positive, "default": 15, "help": "samples of each contestant (default: %(default)s)"},
-    "--threads": {
-        "type": int,
-        "choices": range(1, len(CPUS) + 1),
-        "default": len(CPUS),
-        "help": "of every contestant (default: %(default)s, the CPUs that this process may use)",
-    },
-    "--layer": {"default": "", "help": "only layers whose 'suite name' contains this"},
-    "--no-compile": {"action": "store_true", "help": "leave out torch.compile, which takes a minute a task"},
-    "--data": {"help": "the digits: an .npz file or a folder (default: as fastconv lenet)"},
+# Options of several commands: name -> default, help and more for argparse.
+OPTIONS: dict[str, tuple[Any, str, dict[str, Any]]] = {
+    "--rounds": (15, "samples of each contestant", {}),
+    "--threads": (
+        len(CPUS),
+        "of every contestant",
+        {"choices": range(1, len(CPUS) + 1)},
+    ),
+    "--layer": ("", "only layers whose 'suite name' contains this", {}),
+    "--no-compile": (None, "leave out torch.compile, which takes a minute a task", {"action": "store_true"}),
+    "--data": (None, "the digits: an .npz file or a folder; by default as fastconv lenet", {}),
 }
 
 
@@ -55,13 +54,14 @@ class Command:
         self.versions: dict[str, str] = {}
         self.missing: dict[str, str] = {}
         for option in shared:
-            self.parser.add_argument(option, **OPTIONS[option])
-        self.parser.add_argument("--json", metavar="PATH", help="write everything that was measured")
+            default, text, more = OPTIONS[option]
+            self.add(option, default, text, **more)
+        self.add("--json", help="write everything that was measured", metavar="PATH")
 
     def add(self, option: str, default: Any = None, help: str = "", **more: Any) -> None:
-        """An option of this command; by default, a positive number if its default is one."""
-        kind = {"type": positive} if isinstance(default, int) and not isinstance(default, bool) else {}
-        shown = "" if default is None else " (default: %(default)s)"
+        """An option; its value is a positive number if its default is one."""
+        kind = {"type": positive} if isinstance(default, int) else {}
+        shown = " (default: %(default)s)" if default else ""
         self.parser.add_argument(option, default=default, help=help + shown, **{**kind, **more})
 
     def add_several(self, option: str, **more: Any) -> None:
