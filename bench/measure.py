@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def geometric_mean(values: Iterable[float]) -> float | None:
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
 
 
-def rounds_of(samples: dict[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, list[Any]]:
+def rounds_of(samples: Mapping[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, list[Any]]:
     """Samples in turn, round after round, until `rounds` or, after three of them, `seconds` end."""
     taken: dict[str, list[Any]] = {name: [] for name in samples}
     end = time.perf_counter() + seconds
@@ -53,7 +53,7 @@ def duration(call: Callable[[], Any]) -> float:
 
 def in_turn(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, Any]:
     """The times of calls in this process, in turn."""
-    samples: dict[str, Callable[[], Any]] = {name: functools.partial(duration, call) for name, call in calls.items()}
+    samples = {name: functools.partial(duration, call) for name, call in calls.items()}
     return {name: summary(taken) for name, taken in rounds_of(samples, rounds, seconds).items()}
 
 
@@ -85,7 +85,7 @@ def measure(
             continue
         chosen[name] = {"framework": library.framework, "error": errors[entry["variant"]], **entry}
         measured[name] = library
-    samples = rounds_of({name: lambda one=one: one.command("sample") for name, one in measured.items()}, rounds)
+    samples = rounds_of({name: functools.partial(one.command, "sample") for name, one in measured.items()}, rounds)
     for library in libraries:
         library.command("forget")
     for name, taken in samples.items():

@@ -110,6 +110,8 @@ def _serve(
     if folder is not None:
         sys.path.insert(0, str(folder))
 
+    server: Any = None
+
     def answer(function: Callable[..., Any], *arguments: Any) -> None:
         try:
             pipe.send((None, function(*arguments)))
@@ -124,7 +126,6 @@ def _serve(
         server = getattr(module, "Server", Server)(module)
         return module.FRAMEWORK, version
 
-    server: Any = None
     answer(load)
     while server is not None:
         command, *arguments = pipe.recv()

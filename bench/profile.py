@@ -30,7 +30,7 @@ def _ops(directory: str) -> Counter[str]:
         for event in (event for line in plane.lines for event in line.events):
             name, colon, op = plane.event_metadata[event.metadata_id].name.partition(":")
             if colon and op.isidentifier() and " " not in name:
-                found[op] += event.duration_ps * 1e-6  # type: ignore[assignment]
+                found[op] += event.duration_ps * 1e-6
     return found
 
 
