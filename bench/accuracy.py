@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 from bench.command import Command
@@ -12,8 +13,7 @@ KINDS = ("keras", "fastconv")
 
 def same(stock: list[float], ours: list[float]) -> bool:
     """Whether the mean of each lies within the spread (from the least to the largest) of the other."""
-    means = [sum(values) / len(values) for values in (stock, ours)]
-    return all(min(values) <= mean <= max(values) for values, mean in ((stock, means[1]), (ours, means[0])))
+    return all(min(one) <= fmean(other) <= max(one) for one, other in ((stock, ours), (ours, stock)))
 
 
 def table(report: dict[str, Any]) -> Table:
@@ -22,26 +22,23 @@ def table(report: dict[str, Any]) -> Table:
     head = ["layers", *seeds, "mean", "least", "largest"]
     found = Table(f"test accuracy after {report['options']['epochs']} epochs", head)
     for kind, values in accuracy.items():
-        shown = (*values, sum(values) / len(values), min(values), max(values))
-        found.add(kind, *(f"{value:.4f}" for value in shown))
+        found.add(kind, *(f"{value:.4f}" for value in (*values, fmean(values), min(values), max(values))))
     return found
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 if both reach the same accuracy, else 1."""
-    run = Command("accuracy", __doc__, rounds=None)
-    run.add("--seeds", type=int, default=5, help="number of seeds, from 1 (default: %(default)s)")
-    run.add("--epochs", type=int, default=3, help="default: %(default)s")
-    run.add("--batch-size", type=int, default=128, help="default: %(default)s")
-    run.add("--limit", type=int, help="number of training images (default: all)")
-    run.add_data()
-    options = run.start(arguments, "seeds", "epochs", "batch_size")
+    run = Command("accuracy", __doc__, "--data")
+    run.add("--seeds", 5, "number of seeds, from 1")
+    run.add("--epochs", 3)
+    run.add("--batch-size", 128)
+    run.add("--limit", type=int, help="number of training images; by default all")
+    options = run.start(arguments)
     from fastconv.lenet import load_digits
     from fastconv.lenet.compare import compare
     from fastconv.lenet.train import split_digits
 
     digits = load_digits(options.data)
-    run.console.print(f"data: {digits.source}", markup=False)
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for seed in range(1, options.seeds + 1):
         split = split_digits(digits, seed, options.limit)
@@ -50,7 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
             found[kind].append(runs[kind].test_accuracy)
     agree = same(found["keras"], found["fastconv"])
     report = run.report(data=digits.source, accuracy=found, same=agree)
-    table(report).print(run.console)
-    run.console.print(f"the mean of each is {'' if agree else 'NOT '}within the spread of the other")
-    run.write(report)
+    verdict = f"the mean of each is {'' if agree else 'NOT '}within the spread of the other"
+    run.finish(report, [table(report)], f"data: {digits.source}", verdict)
     return 0 if agree else 1

@@ -9,9 +9,16 @@ import numpy as np
 from bench.layers import Layer
 from bench.oracle import TOLERANCE, Array, max_pool
 
-CONVOLUTION = ("forward", "input-gradient", "filter-gradient")
-POOLING = ("max-pool", "max-pool-gradient")
-DIRECTIONS = CONVOLUTION + POOLING
+OPERANDS = {  # direction -> arrays that it cannot do without
+    "forward": ("x", "w"),
+    "input-gradient": ("w", "dy"),
+    "filter-gradient": ("x", "dy"),
+    "max-pool": ("x",),
+    "max-pool-gradient": ("x", "dy"),
+}
+DIRECTIONS = tuple(OPERANDS)
+CONVOLUTION, POOLING = DIRECTIONS[:3], DIRECTIONS[3:]
+RESULTS = dict(zip(DIRECTIONS, ("y", "x", "w", "y", "x"), strict=True))  # the array whose shape the result has
 
 
 @dataclass(frozen=True)
@@ -27,45 +34,36 @@ class Case:
 
     @property
     def result_shape(self) -> tuple[int, ...]:
-        """The shape of the result."""
-        if self.direction in ("forward", "max-pool"):
-            return self.layer.output_shape
-        return self.layer.filter_shape if self.direction == "filter-gradient" else self.layer.input_shape
+        return self.layer.shapes[RESULTS[self.direction]]
 
     @property
     def bytes_moved(self) -> int:
-        """The least that is read and written. A pool's gradient reads input and gradient."""
-        shapes = {
-            "forward": (self.layer.input_shape, self.layer.filter_shape),
-            "input-gradient": (self.layer.output_shape, self.layer.filter_shape),
-            "filter-gradient": (self.layer.input_shape, self.layer.output_shape),
-            "max-pool": (self.layer.input_shape,),
-            "max-pool-gradient": (self.layer.input_shape, self.layer.output_shape),
-        }[self.direction]
-        count = sum(int(np.prod(shape)) for shape in (*shapes, self.result_shape))
-        return count * np.dtype(self.dtype).itemsize
+        """The least that is read and written."""
+        names = (*OPERANDS[self.direction], RESULTS[self.direction])
+        return sum(int(np.prod(self.layer.shapes[name])) for name in names) * np.dtype(self.dtype).itemsize
+
+    def __str__(self) -> str:
+        return f"{self.layer.suite} {self.layer.name} {self.direction}"
 
 
 def cases(layers: list[Layer], directions: list[str], dtype: str, algorithm: str) -> list[Case]:
     """Every layer in each of its directions. Those of the suite `extra` have the forward direction only."""
-    found = []
-    for layer in layers:
-        for direction in POOLING if layer.pool else CONVOLUTION:
-            if direction in directions and (layer.suite != "extra" or direction == "forward"):
-                found.append(Case(layer, direction, dtype, algorithm))
-    return found
+    return [
+        Case(layer, direction, dtype, algorithm)
+        for layer in layers
+        for direction in (POOLING if layer.pool else CONVOLUTION)
+        if direction in directions and (layer.suite != "extra" or direction == "forward")
+    ]
 
 
 def make_arrays(case: Case) -> dict[str, Array]:
     """Normal numbers: x (N,H,W,C), dy (N,P,Q,K), and w in `filter_shape`. Pools have their output y in place of w."""
     random = np.random.default_rng(0)
     layer = case.layer
-    shapes = {"x": layer.input_shape, "dy": layer.output_shape}
-    if not layer.pool:
-        shapes["w"] = layer.filter_shape
-    arrays: dict[str, Array] = {}
-    for name, shape in shapes.items():
-        arrays[name] = random.standard_normal(shape, dtype=np.float32).astype(case.dtype)
+    arrays: dict[str, Array] = {
+        name: random.standard_normal(layer.shapes[name], dtype=np.float32).astype(case.dtype)
+        for name in (("x", "dy") if layer.pool else ("x", "dy", "w"))
+    }
     if layer.pool:
         arrays["y"] = max_pool(layer, arrays["x"]).astype(case.dtype)
     return arrays

@@ -1,4 +1,4 @@
-"""Shared by the commands: options, warnings, the report and its file."""
+"""Shared by the commands: options, the libraries' processes, the report and its file."""
 
 from __future__ import annotations
 
@@ -8,62 +8,79 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 
 from bench import machine
+from bench.peak import fma_peak
 from bench.processes import Library, LibraryError
+from bench.table import Table
+
+CPUS = sorted(os.sched_getaffinity(0))
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+# Options of several commands: name -> default, help and more for argparse.
+OPTIONS: dict[str, tuple[Any, str, dict[str, Any]]] = {
+    "--rounds": (15, "samples of each contestant", {}),
+    "--threads": (
+        len(CPUS),
+        "of every contestant",
+        {"choices": range(1, len(CPUS) + 1)},
+    ),
+    "--layer": ("", "only layers whose 'suite name' contains this", {}),
+    "--no-compile": (None, "leave out torch.compile, which takes a minute a task", {"action": "store_true"}),
+    "--data": (None, "the digits: an .npz file or a folder; by default as fastconv lenet", {}),
+}
 
 
 class Command:
-    """A command line ``python -m bench NAME``, and the run that it starts."""
+    """A command line ``python -m bench NAME``, and the run that it starts. `shared` are options in `OPTIONS`."""
 
-    def __init__(self, name: str, description: str | None, rounds: int | None = 15) -> None:
+    def __init__(self, name: str, description: str | None, *shared: str) -> None:
         self.name = name
         self.parser = argparse.ArgumentParser(prog=f"python -m bench {name}", description=description)
-        self.add = self.parser.add_argument
         self.versions: dict[str, str] = {}
         self.missing: dict[str, str] = {}
-        if rounds is not None:
-            self.add("--rounds", type=int, default=rounds, help="samples of each contestant (default: %(default)s)")
-        self.add("--json", metavar="PATH", help="write everything that was measured")
+        for option in shared:
+            default, text, more = OPTIONS[option]
+            self.add(option, default, text, **more)
+        self.add("--json", help="write everything that was measured", metavar="PATH")
 
-    def add_choices(self, option: str, choices: Any) -> None:
-        """An option that may be given several times."""
-        self.add(option, choices=[*choices], action="append", help="may be repeated; default: all")
+    def add(self, option: str, default: Any = None, help: str = "", **more: Any) -> None:
+        """An option; its value is a positive number if its default is one."""
+        kind = {"type": positive} if isinstance(default, int) else {}
+        shown = " (default: %(default)s)" if default else ""
+        self.parser.add_argument(option, default=default, help=help + shown, **{**kind, **more})
 
-    def add_threads(self) -> None:
-        cpus = len(os.sched_getaffinity(0))
-        self.add("--threads", type=int, default=cpus, help="of every contestant (default: the %(default)s CPUs)")
+    def add_several(self, option: str, **more: Any) -> None:
+        """An option that may be repeated."""
+        self.parser.add_argument(option, action="append", help="may be repeated; default: all", **more)
 
-    def add_data(self) -> None:
-        self.add("--data", help="the digits: an .npz file or a folder (default: as fastconv lenet)")
-
-    def start(self, arguments: list[str] | None, *positive: str) -> argparse.Namespace:
-        """Parse; refuse what is not `positive`; warn if the machine is busy; set what libraries read when they load."""
+    def start(self, arguments: list[str] | None) -> argparse.Namespace:
+        """Parse; warn if the machine is busy; set what libraries read when they load."""
         self.arguments = sys.argv[2:] if arguments is None else arguments
-        options = self.parser.parse_args(self.arguments)
-        for name in ("rounds", *positive):
-            if getattr(options, name, 1) < 1:
-                self.parser.error(f"--{name.replace('_', '-')} must be at least 1")
-        self.options = options
+        self.options = options = self.parser.parse_args(self.arguments)
         self.console = Console(width=None if sys.stdout.isatty() else 200)
-        self.progress = Console(stderr=True)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         if hasattr(options, "threads"):
-            allowed = sorted(os.sched_getaffinity(0))
-            if not 1 <= options.threads <= len(allowed):
-                self.parser.error(
-                    f"--threads must be from 1 to {len(allowed)}, the number of CPUs that this process may use"
-                )
-            self.cpus = allowed[: options.threads]
+            self.cpus = CPUS[: options.threads]
             os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "FASTCONV_NUM_THREADS"), str(options.threads)))
-        self.warnings = machine.idle_warnings()
-        for warning in self.warnings:
+        if getattr(options, "no_compile", False):
+            os.environ["BENCH_NO_COMPILE"] = "1"  # inherited by PyTorch's process
+        self.warnings: list[str] = []
+        for warning in machine.idle_warnings():
             self.warn(warning)
         return options
 
@@ -79,7 +96,17 @@ class Command:
                 self.console.print(f"without {name}: {error}", markup=False)
         return found
 
+    def peak(self, stack: contextlib.ExitStack, dtype: str = "float32") -> tuple[str, Callable[[], float]]:
+        """The ISA of fastconv's process, and a function that measures the FMA peak with it."""
+        isa = self.versions["fastconv"].partition("(")[2].rstrip(")")
+        return isa, stack.enter_context(fma_peak(isa, dtype, self.cpus))
+
+    def track(self, tasks: Sequence[Any]) -> Iterable[Any]:
+        """The tasks, with a progress bar."""
+        return track(tasks, "measuring", console=Console(stderr=True), transient=True)
+
     def warn(self, text: str) -> None:
+        self.warnings.append(text)
         self.console.print(f"warning: {escape(text)}", style="bold yellow")
 
     def report(self, **parts: Any) -> dict[str, Any]:
@@ -94,7 +121,14 @@ class Command:
             **parts,
         }
 
-    def write(self, report: dict[str, Any]) -> None:
+    def finish(self, report: dict[str, Any], tables: Iterable[Table], *remarks: str) -> None:
+        """Print the tables, the remarks and all that makes the figures doubtful, and write the file."""
+        for table in tables:
+            table.print(self.console)
+        for remark in remarks:
+            self.console.print(remark, markup=False)
+        for warning in report["warnings"]:
+            self.console.print(f"warning: {escape(warning)}", style="bold yellow")
         if self.options.json:
             Path(self.options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -15,20 +15,13 @@ from matplotlib import pyplot
 
 from bench.training import KINDS
 
-NAMES = {
-    "stock": "stock Keras",
-    "torch": "PyTorch",
-    "jax": "JAX",
-    "floor": "floor: no convolution, no pooling",
-    "numpy": "NumPy example",
-}
-COLOURS = {
-    "fastconv": "tab:blue",
-    "stock": "tab:orange",
-    "torch": "tab:red",
-    "jax": "tab:purple",
-    "floor": "0.6",
-    "numpy": "tab:cyan",
+LIBRARIES = {  # name -> its name in a picture, and its colour
+    "fastconv": ("fastconv", "tab:blue"),
+    "stock": ("stock Keras", "tab:orange"),
+    "torch": ("PyTorch", "tab:red"),
+    "jax": ("JAX", "tab:purple"),
+    "floor": ("floor: no convolution, no pooling", "0.6"),
+    "numpy": ("NumPy example", "tab:cyan"),
 }
 GREY, BLUE = "#9aa4b2", "#0b63ce"
 
@@ -38,21 +31,20 @@ def digest(report: dict[str, Any]) -> str:
     return "results " + hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _panels(heights: list[int], row: float) -> tuple[Any, Any]:
-    """A figure with panels one above the other; `heights` are in bars, each of `row` inches."""
-    return pyplot.subplots(
-        len(heights), 1, figsize=(9, row * sum(heights) + len(heights) + 0.7), height_ratios=heights, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+def _panels(bars: list[int], inches: float) -> tuple[Any, Any]:
+    """A figure with panels one above the other, each as high as its bars."""
+    size = 9, inches * sum(bars) + len(bars) + 0.7
+    figure, axes = pyplot.subplots(len(bars), figsize=size, height_ratios=bars, squeeze=False, layout="constrained")
+    for axis in axes[:, 0]:
+        axis.invert_yaxis()
+        axis.axvline(1, color="black", linewidth=0.8)
+    return figure, axes[:, 0]
 
 
-def _finish(figure: Any, report: dict[str, Any], path: Path, what: str) -> None:
-    machine, options = report["machine"], report["options"]
-    figure.supxlabel(f"{what}; {machine['cpu']}, {options['threads']} threads", fontsize=9)
-    _save(figure, report, path)
-
-
-def _save(figure: Any, report: dict[str, Any], path: Path) -> None:
+def _save(figure: Any, report: dict[str, Any], path: Path, what: str = "") -> None:
+    if what:
+        machine, threads = report["machine"], report["options"]["threads"]
+        figure.supxlabel(f"{what}; {machine['cpu']}, {threads} threads", fontsize=9)
     drawn_from = {"Description": digest(report)}
     figure.savefig(path, dpi=120, metadata=drawn_from | ({"Date": None} if path.suffix == ".svg" else {}))
     pyplot.close(figure)
@@ -65,20 +57,18 @@ def layers(report: dict[str, Any], path: Path) -> None:
     directions = list(dict.fromkeys(result["direction"] for result in results))
     heights = [sum(result["direction"] == direction for result in results) + 2 for direction in directions]
     figure, axes = _panels(heights, 0.32)
-    for axis, direction in zip(axes[:, 0], directions, strict=True):
+    for axis, direction in zip(axes, directions, strict=True):
         chosen = [result for result in results if result["direction"] == direction]
         rows = np.arange(len(chosen))
         for offset, key, label in ((-0.2, "framework", "best framework"), (0.2, "all", "best of all peers")):
             values = [result[f"ratio_{key}"] or np.nan for result in chosen]
             axis.barh(rows + offset, values, 0.4, label=f"against the {label}")
-        axis.axvline(1, color="black", linewidth=0.8)
         axis.set_yticks(rows, [f"{result['suite']} {result['layer']}" for result in chosen])
-        axis.invert_yaxis()
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}x")
         axis.set_title(direction)
-    axes[0, 0].legend()
-    _finish(figure, report, path, f"speed-up of fastconv, {report['options']['dtype']}")
+    axes[0].legend()
+    _save(figure, report, path, f"speed-up of fastconv, {report['options']['dtype']}")
 
 
 def training(report: dict[str, Any], path: Path) -> None:
@@ -88,27 +78,25 @@ def training(report: dict[str, Any], path: Path) -> None:
     heights = [sum(len(r["contestants"]) + 1 for r in results if r["kind"] == kind) for kind in kinds]
     figure, axes = _panels(heights, 0.22)
     shown: dict[str, Any] = {}
-    for axis, kind in zip(axes[:, 0], kinds, strict=True):
+    for axis, kind in zip(axes, kinds, strict=True):
         row, ticks = 0.0, []
         for result in (result for result in results if result["kind"] == kind):
             ours = result["contestants"]["fastconv"]["median_us"]
             ticks.append((row + (len(result["contestants"]) - 1) / 2, f"{result['network']} {result['batch']}"))
             for name, entry in result["contestants"].items():
-                bars = axis.barh(row, entry["median_us"] / ours, 0.9, color=COLOURS[name])
+                bars = axis.barh(row, entry["median_us"] / ours, 0.9, color=LIBRARIES[name][1])
                 axis.bar_label(bars, [f"{entry['median_us'] / 1000:.3g} ms"], fontsize=7, padding=2)
                 shown.setdefault(name, bars[0])
                 row += 1
             row += 1
         axis.set_yticks(*zip(*ticks, strict=True))
-        axis.invert_yaxis()
-        axis.axvline(1, color="black", linewidth=0.8)
         axis.xaxis.set_major_formatter("{x:g}x")
         axis.margins(x=0.12)
         axis.set_xlim(left=0)
         axis.set_xticks(np.arange(0, np.ceil(axis.get_xlim()[1]) + 0.1))
         axis.set_title(KINDS[kind], loc="left")
-    figure.legend(shown.values(), [NAMES.get(name, name) for name in shown], loc="outside upper right", ncols=3)
-    _finish(figure, report, path, "time, relative to fastconv's")
+    figure.legend(shown.values(), [LIBRARIES[name][0] for name in shown], loc="outside upper right", ncols=3)
+    _save(figure, report, path, "time, relative to fastconv's")
 
 
 def headline(report: dict[str, Any], path: Path) -> None:
@@ -125,7 +113,7 @@ def headline(report: dict[str, Any], path: Path) -> None:
                 (bar,) = axis.barh(row, entry["ratio"], 0.72, color=BLUE if ours else GREY)
                 time = f", {entry['median_us'] / 1000:.3g} ms" if "median_us" in entry else ""
                 axis.text(bar.get_width(), row, f" {entry['ratio']:.3g}x{time}", va="center", weight=weight, size=9)
-            axis.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
+            axis.set_yticks(range(len(names)), [LIBRARIES[name][0] for name in names])
             axis.get_yticklabels()[0].set_weight("bold")
             axis.invert_yaxis()
             axis.set_xlim(0, 1.6 * max(entry["ratio"] for entry in entries.values()))

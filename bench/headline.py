@@ -8,16 +8,13 @@ five times. If no run is quiet, the one with the smallest change is kept, with t
 from __future__ import annotations
 
 import contextlib
-import os
+from collections.abc import Callable
 from typing import Any
-
-from rich.progress import track
 
 from bench.cases import CONVOLUTION, Case, cases
 from bench.command import Command, load_digits
-from bench.layers import NETWORKS, read_suite
+from bench.layers import NETWORKS, find_layers
 from bench.measure import geometric_mean, ratio
-from bench.peak import ISAS, Peak
 from bench.processes import Library
 from bench.single_layers import measure_case
 from bench.table import Table, ratio_cell
@@ -55,22 +52,16 @@ def task_result(task: Task, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_once(
-    libraries: list[Library], chosen: list[Case], digits: tuple[Any, Any], rounds: int, peak: Peak, run: Command
+    run: Command, libraries: list[Library], layers: list[Case], digits: tuple[Any, Any], peak: Callable[[], float]
 ) -> dict[str, Any]:
-    """One run: the results, their ratios by title, and the peak before and after."""
-    before = peak.measure()
-    wrong: list[str] = []
-    results = []
-    for task in TITLES:
-        measured = measure_task(task, libraries, digits, 0, rounds)
-        wrong += [f"{name}, {task}" for name in measured["wrong"]]
-        results.append(task_result(task, measured))
-    progress = track(chosen, "layers", console=run.progress, transient=True)
-    layers = [measure_case(case, libraries, rounds) for case in progress]
-    wrong += [f"{name}, {one['suite']} {one['layer']} {one['direction']}" for one in layers for name in one["wrong"]]
-    if layers:
-        results.append(layers_result(layers))
-    return {"peak": {"before": before, "after": peak.measure()}, "results": results, "wrong": wrong}
+    """One run: the results, the peak before and after, and which contestants were wrong."""
+    rounds, before = run.options.rounds, peak()
+    tasks = {task: measure_task(task, libraries, digits, 0, rounds) for task in TITLES}
+    measured = [measure_case(case, libraries, rounds) for case in run.track(layers)]
+    results = [task_result(task, found) for task, found in tasks.items()]
+    results += [layers_result(measured)] if measured else []
+    wrong = [f"{name}, {found['task']}" for found in [*tasks.values(), *measured] for name in found["wrong"]]
+    return {"peak": {"before": before, "after": peak()}, "results": results, "wrong": wrong}
 
 
 def quietest(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -97,18 +88,11 @@ def table(report: dict[str, Any]) -> Table:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 if all results were right and the machine was quiet."""
-    run = Command("headline", __doc__)
-    run.add("--runs", type=int, default=5, help="at most, until one is quiet (default: %(default)s)")
+    run = Command("headline", __doc__, "--rounds", "--layer", "--threads", "--no-compile", "--data")
+    run.add("--runs", 5, "at most, until one is quiet")
     run.add("--no-layers", action="store_true", help="only the training steps")
-    run.add("--layer", default="", help="only layers whose 'suite name' contains this")
-    run.add("--no-compile", action="store_true", help="leave out torch.compile")
-    run.add_threads()
-    run.add_data()
-    options = run.start(arguments, "runs")
-    if options.no_compile:
-        os.environ["BENCH_NO_COMPILE"] = "1"  # inherited by PyTorch's process
-    layers = [layer for name in NETWORKS for layer in read_suite(name) if layer.anchor]
-    layers = [layer for layer in layers if options.layer in f"{layer.suite} {layer.name}" and not options.no_layers]
+    options = run.start(arguments)
+    layers = [one for one in find_layers(NETWORKS, options.layer) if one.anchor and not options.no_layers]
     chosen = cases(layers, list(CONVOLUTION), "float32", "auto")
     digits = load_digits(options.data)
     runs: list[dict[str, Any]] = []
@@ -116,19 +100,15 @@ def main(arguments: list[str] | None = None) -> int:
         libraries = run.libraries(stack, CONTESTANTS)
         if "fastconv" in run.missing:
             return 1
-        isa = libraries[0].version.partition("(")[2].rstrip(")")
-        peak = stack.enter_context(Peak(isa if isa in ISAS else "baseline", "float32", options.threads, run.cpus))
+        _, peak = run.peak(stack)
         while len(runs) < options.runs and (not runs or change(quietest(runs)["peak"]) > QUIET):
-            runs.append(measure_once(libraries, chosen, digits, options.rounds, peak, run))
+            runs.append(measure_once(run, libraries, chosen, digits, peak))
             run.console.print(f"run {len(runs)}: the FMA peak changed by {change(runs[-1]['peak']):.1%}")
     best = quietest(runs)
     wrong = best.pop("wrong")
     quiet = change(best["peak"]) <= QUIET
-    report = run.report(quiet=quiet, runs=len(runs), spread=spread(runs), **best)
-    table(report).print(run.console)
-    for what in wrong:
-        run.console.print(f"wrong: {what}", style="red")
     if not quiet:
         run.warn(f"no run of {len(runs)} kept the FMA peak within {QUIET:.0%}; this is the quietest")
-    run.write(report)
+    report = run.report(quiet=quiet, runs=len(runs), spread=spread(runs), **best)
+    run.finish(report, [table(report)], *(f"wrong: {what}" for what in wrong))
     return 0 if quiet and not wrong else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,7 @@ FOLDER = Path(__file__).parent / "suites"
 NETWORKS = ("lenet", "resnet50", "vgg16", "alexnet", "mobilenet")
 EXTRA = "extra"  # the tiny call and the layer with fresh arrays, which every run measures
 
-_CONV = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s*->\s*(\d+)\s+(\d+)x(\d+)((?:\s+\S+)*)")
-_POOL = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s+max\s+(\d+)x(\d+)((?:\s+\S+)*)")
+_LINE = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s*(?:->\s*(\d+)|\s+max)\s+(\d+)x(\d+)((?:\s+\S+)*)")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class Layer:
         return self.n, self.p, self.q, self.channels_out
 
     @property
+    def shapes(self) -> dict[str, tuple[int, int, int, int]]:
+        """The shapes of input x, filters w, output y and its gradient dy."""
+        return {"x": self.input_shape, "w": self.filter_shape, "y": self.output_shape, "dy": self.output_shape}
+
+    @property
     def flops(self) -> int:
         """Multiplications and additions of the direct algorithm, those with padding included; 0 for a pool."""
         return 2 * self.n * self.p * self.q * self.r * self.s * self.k * (self.c // self.groups)
@@ -98,33 +103,24 @@ class Layer:
 
 def parse_line(line: str, suite: str) -> Layer:
     """Read one line of a suite; ValueError if it does not describe a layer."""
-    pool = _POOL.fullmatch(line)
-    match = pool or _CONV.fullmatch(line)
+    match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(
             f"{suite}: not a layer: {line!r} (name NxHxWxC -> K RxS [s=2] [p=1] [g=2] [depthwise] [anchor])"
         )
-    name, *numbers, words = match.groups()
-    sizes = [int(number) for number in numbers]
-    if pool:
-        sizes.insert(4, 0)
-    options: dict[str, int] = {"s": sizes[5] if pool else 1, "p": 0, "g": 1}
-    flags = set()
+    name, *numbers, words = match.groups("0")
+    n, h, w, c, k, r, s = map(int, numbers)
+    options = {"s": 1 if k else s, "p": 0, "g": 1, "depthwise": 0, "anchor": 0, "fresh": 0}
     for word in words.split():
-        key, equals, value = word.partition("=")
-        if equals and key in options and value.isdigit():
-            options[key] = int(value)
-        elif not equals and word in ("depthwise", "anchor", "fresh"):
-            flags.add(word)
-        else:
+        option = re.fullmatch(r"([spg])=(\d+)|(depthwise|anchor|fresh)", word)
+        if option is None:
             raise ValueError(f"{suite}: {word!r} is no option of a layer, in {line!r}")
-    n, h, w, c, k, r, s = sizes
-    depthwise = "depthwise" in flags
-    groups = c if depthwise else options["g"]
-    if min(n, h, w, c, r, s, options["s"], groups) < 1 or c % groups or k % groups:
+        options[option[1] or option[3]] = int(option[2] or 1)
+    stride, pad, groups, depthwise, anchor, fresh = options.values()
+    groups = c if depthwise else groups
+    if min(n, h, w, c, r, s, stride, groups) < 1 or c % groups or k % groups:
         raise ValueError(f"{suite}: sizes do not fit each other in {line!r}")
-    marks = depthwise, "anchor" in flags, "fresh" in flags
-    layer = Layer(suite, name, n, h, w, c, k, r, s, options["s"], options["p"], groups, *marks)
+    layer = Layer(suite, name, n, h, w, c, k, r, s, stride, pad, groups, bool(depthwise), bool(anchor), bool(fresh))
     if min(layer.p, layer.q) < 1:
         raise ValueError(f"{suite}: the window does not fit into the input in {line!r}")
     return layer
@@ -135,6 +131,11 @@ def read_suite(name: str) -> list[Layer]:
     text = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     return [parse_line(line, name) for line in lines if line]
+
+
+def find_layers(names: Iterable[str], text: str) -> list[Layer]:
+    """The layers of these suites whose 'suite name' contains `text`."""
+    return [layer for name in names for layer in read_suite(name) if text in f"{layer.suite} {layer.name}"]
 
 
 def suites() -> list[str]:

@@ -16,9 +16,9 @@ import fastconv
 import numpy as np
 
 from bench.command import Command
-from bench.layers import NETWORKS, Layer, read_suite
+from bench.layers import NETWORKS, Layer, find_layers
 from bench.measure import in_turn
-from bench.peak import Peak
+from bench.peak import fma_peak
 from bench.table import Table
 
 VARIANTS = ("the batch", "the batch, packed", "one image", "one image, packed")
@@ -35,9 +35,7 @@ def limits(layer: Layer, rounds: int) -> dict[str, float]:
         w: Any = random.standard_normal(part.filter_shape, np.float32)
         if "packed" in name:
             w = fastconv.PackedFilters(w)
-        out = np.empty(part.output_shape, np.float32)
-
-        direct = functools.partial(fastconv.conv2d, algorithm="direct", out=out)
+        direct = functools.partial(fastconv.conv2d, algorithm="direct", out=np.empty(part.output_shape, np.float32))
         # Two calls. The first is not timed: it brings the data of this variant into the caches.
         calls[f"{name}, before"] = calls[name] = functools.partial(direct, x, w, layer.stride, layer.pad)
         flops[name] = part.flops
@@ -53,25 +51,20 @@ def table(report: dict[str, Any]) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    run = Command("limits", __doc__, rounds=25)
-    run.add("--suite", choices=NETWORKS, default="resnet50", help="default: %(default)s")
-    run.add("--layer", default="", help="only layers whose name contains this")
-    run.add_threads()
+    run = Command("limits", __doc__, "--rounds", "--layer", "--threads")
+    run.add("--suite", "resnet50", choices=NETWORKS)
     options = run.start(arguments)
     fastconv.set_num_threads(options.threads)
-    layers = [layer for layer in read_suite(options.suite) if not layer.pool and not layer.depthwise]
-    layers = [layer for layer in layers if options.layer in layer.name]
+    layers = [one for one in find_layers([options.suite], options.layer) if not one.pool and not one.depthwise]
     if not layers:
         run.parser.error(f"no convolution of {options.suite} has '{options.layer}' in its name")
     isa = fastconv.show_config("dicts")["isa"]
-    with Peak(isa, "float32", options.threads, run.cpus) as peak:
-        most = peak.measure()
+    with fma_peak(isa, "float32", run.cpus) as peak:
+        most = peak()
     results = []
     for layer in layers:
         percent = {name: 100 * rate / most for name, rate in limits(layer, options.rounds).items()}
         results.append({"suite": layer.suite, "layer": layer.name, "percent": percent})
     report = run.report(peak={"isa": isa, "before": most}, results=results)
-    table(report).print(run.console)
-    run.console.print(f"FMA peak: {most * 1e-9:.0f} GFLOP/s, {options.threads} threads")
-    run.write(report)
+    run.finish(report, [table(report)], f"FMA peak: {most * 1e-9:.0f} GFLOP/s, {options.threads} threads")
     return 0

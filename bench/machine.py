@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,11 @@ BUSY_LIMIT = 0.05
 LOAD_LIMIT = 0.5
 
 
-def cpu_name() -> str:
-    """The processor's model name."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
 def facts() -> dict[str, Any]:
     """Processor, number of CPUs that this process may use, kernel and Python."""
+    name = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     return {
-        "cpu": cpu_name(),
+        "cpu": name[1] if name else platform.machine(),
         "cpus": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,29 @@ def geometric_mean(values: Iterable[float]) -> float | None:
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
 
 
-def in_turn(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, Any]:
-    """The times of calls in this process, round after round, until `rounds` or, after three of them, `seconds` end."""
-    samples: dict[str, list[float]] = {name: [] for name in calls}
+def rounds_of(samples: Mapping[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, list[Any]]:
+    """Samples in turn, round after round, until `rounds` or, after three of them, `seconds` end."""
+    taken: dict[str, list[Any]] = {name: [] for name in samples}
     end = time.perf_counter() + seconds
     for done in range(rounds):
         if done >= 3 and time.perf_counter() > end:
             break
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            samples[name].append(time.perf_counter() - start)
-    return {name: summary(taken) for name, taken in samples.items()}
+        for name, sample in samples.items():
+            taken[name].append(sample())
+    return taken
+
+
+def duration(call: Callable[[], Any]) -> float:
+    """Seconds of a call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def in_turn(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, Any]:
+    """The times of calls in this process, in turn."""
+    samples = {name: functools.partial(duration, call) for name, call in calls.items()}
+    return {name: summary(taken) for name, taken in rounds_of(samples, rounds, seconds).items()}
 
 
 def measure(
@@ -56,27 +68,37 @@ def measure(
     chosen: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
     wrong: list[str] = []
-    samples: dict[str, list[float]] = {}
+    measured: dict[str, Library] = {}
     for library in libraries:
+        name = library.name
         try:
             entry = library.command("prepare", task, arrays)
         except LibraryError as problem:
-            refused[library.name] = str(problem)
+            refused[name] = str(problem)
             continue
-        errors = {label: error(library.name, result) for label, result in entry.pop("results").items()}
-        bad = {label: value for label, value in errors.items() if not value <= task.tolerance}  # nor is NaN
+        errors = {label: error(name, result) for label, result in entry.pop("results").items()}
+        # `not ... <=`: NaN is wrong, too.
+        bad = [f"{label}: error {value:.3g}" for label, value in errors.items() if not value <= task.tolerance]
         if bad:
-            refused[library.name] = f"wrong: {', '.join(f'{label}: error {value:.3g}' for label, value in bad.items())}"
-            wrong.append(library.name)
+            refused[name] = f"wrong: {', '.join(bad)}"
+            wrong.append(name)
             continue
-        chosen[library.name] = {"framework": library.framework, "error": errors[entry["variant"]], **entry}
-        samples[library.name] = []
-    by_name = {library.name: library for library in libraries}
-    for _ in range(rounds):
-        for name, seconds in samples.items():
-            seconds.append(by_name[name].command("sample"))
+        chosen[name] = {"framework": library.framework, "error": errors[entry["variant"]], **entry}
+        measured[name] = library
+    samples = rounds_of({name: functools.partial(one.command, "sample") for name, one in measured.items()}, rounds)
     for library in libraries:
         library.command("forget")
-    for name, seconds in samples.items():
-        chosen[name].update(summary(seconds))
+    for name, taken in samples.items():
+        chosen[name].update(summary(taken))
     return {"contestants": chosen, "refused": refused, "wrong": wrong}
+
+
+def not_measured(results: list[dict[str, Any]], expected: str) -> Iterator[str]:
+    """A sentence for each contestant that was refused, but not for the `expected` reason, or has a failed variant."""
+    for result in results:
+        for name, reason in result["refused"].items():
+            if name in result["wrong"] or reason != expected:
+                yield f"not measured: {name}, {result['task']}: {reason}"
+        for name, entry in result["contestants"].items():
+            for label, reason in entry["failed"].items():
+                yield f"failed: {name} {label}, {result['task']}: {reason}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,8 @@ Array = npt.NDArray[np.floating[Any]]
 # row or channel does not.
 TOLERANCE = 256.0
 
-
-def _load() -> ModuleType:
-    """tests/reference.py; an installed package may be called ``tests``, so it is loaded by its path."""
-    path = Path(__file__).parents[1] / "tests" / "reference.py"
-    spec = importlib.util.spec_from_file_location("fastconv_reference", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-reference = _load()
+# By its path: an installed package may be called ``tests``.
+reference = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference.py")))
 
 
 def _geometry(layer: Layer) -> Any:
@@ -45,21 +35,18 @@ def max_pool(layer: Layer, x: Array) -> Array:
 
 def reference_and_bound(layer: Layer, direction: str, arrays: dict[str, Array]) -> tuple[Array, Array]:
     """The result in float64, and sum(abs(x) * abs(w)) for each of its elements."""
-    x, dy, geometry = arrays["x"], arrays["dy"], _geometry(layer)
     if direction == "max-pool":
-        y = max_pool(layer, x)
+        y = max_pool(layer, arrays["x"])
         return y, np.abs(y)
-    if direction == "max-pool-gradient":
-        found = reference.max_pool2d_grad(x, dy, geometry)
-        return found.value, found.magnitude
-    w, groups = arrays["w"], () if layer.depthwise else (layer.groups,)
-    prefix = "depthwise_conv2d" if layer.depthwise else "conv2d"
-    if direction == "forward":
-        found = getattr(reference, prefix)(x, w, geometry)
-    elif direction == "input-gradient":
-        found = getattr(reference, f"{prefix}_backprop_input")(w, dy, geometry, *groups)
-    else:
-        found = getattr(reference, f"{prefix}_backprop_filter")(x, dy, geometry, *groups)
+    name, first, second = {
+        "forward": ("conv2d", "x", "w"),
+        "input-gradient": ("conv2d_backprop_input", "w", "dy"),
+        "filter-gradient": ("conv2d_backprop_filter", "x", "dy"),
+        "max-pool-gradient": ("max_pool2d_grad", "x", "dy"),
+    }[direction]
+    function = getattr(reference, "depthwise_" * layer.depthwise + name)
+    groups = (layer.groups,) if "backprop" in name and not layer.depthwise else ()
+    found = function(arrays[first], arrays[second], _geometry(layer), *groups)
     return found.value, found.magnitude
 
 

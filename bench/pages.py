@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import accuracy, figures, headline, limits, profile, single_layers, training
 from bench.applications import tables as applications
-from bench.table import Table, ratio_cell
+from bench.table import Column, Table, ratio_cell
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/accelerate.md")
@@ -35,13 +35,11 @@ def load(name: str) -> dict[str, Any]:
 
 def provenance(report: dict[str, Any]) -> str:
     """The command, machine and versions of a measurement, and all reasons to doubt it."""
-    machine, threads = report["machine"], report.get("options", {}).get("threads")
+    machine, threads, peak = report["machine"], report["options"].get("threads"), report.get("peak", {})
     where = [machine["cpu"], f"{threads} threads" if threads else "", machine.get("system", "")]
-    text = f"Measured by `{report['command']}` on {', '.join(filter(None, where))}"
-    if "versions" in report:
-        text += "; " + ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    text += "."
-    peak = report.get("peak", {})
+    parts = [f"`{report['command']}` on {', '.join(filter(None, where))}"]
+    parts += [", ".join(f"{name} {version}" for name, version in report.get("versions", {}).items())]
+    text = f"Measured by {'; '.join(filter(None, parts))}."
     if "after" in peak:
         before, after = (peak[when] * 1e-9 for when in ("before", "after"))
         text += f" FMA peak {before:.0f} GFLOP/s before the run, {after:.0f} after."
@@ -49,37 +47,31 @@ def provenance(report: dict[str, Any]) -> str:
     return "\n\n".join([text, *(f"*{remark[0].upper()}{remark[1:]}.*" for remark in remarks)])
 
 
-def ratios_table(report: dict[str, Any]) -> Table:
-    table = Table("ratios", ["ratio of the times", ""])
-    for what, value in report["ratios"].items():
-        table.add(what, ratio_cell(value))
-    return table
-
-
 def headline_text(report: dict[str, Any]) -> str:
     """The picture, with its figures as alternative text, and notes on the run."""
+    names = {name: shown for name, (shown, _) in figures.LIBRARIES.items() if name in headline.CONTESTANTS[1:]}
     parts = []
     for result in report["results"]:
-        others = [name for name in headline.CONTESTANTS if name in result["contestants"] and name != "fastconv"]
-        shown = [f"{figures.NAMES[name]} {result['contestants'][name]['ratio']:.3g}x" for name in others]
+        entries = result["contestants"]
+        shown = [f"{text} {entries[name]['ratio']:.3g}x" for name, text in names.items() if name in entries]
         parts.append(f"{result['title']}: {', '.join(shown)}")
-    alternative = f"Time relative to fastconv. {'. '.join(parts)}."
     quality = report.get("remark", "")
     if "peak" in report:
         moved = f"{headline.change(report['peak']):.1%}"
         quality = f"The peak of the CPU changed by {moved} during the run."
         if not report["quiet"]:
             spreads = [
-                f"{result['title']}, {figures.NAMES[name]} {least:.3g}x to {most:.3g}x"
+                f"{result['title']}, {names[name]} {least:.3g}x to {most:.3g}x"
                 for result, spread in zip(report["results"], report["spread"], strict=True)
                 for name, (least, most) in spread.items()
             ]
             quality = f"The quietest of {report['runs']} runs; {quality} All runs: {'; '.join(spreads)}."
-    isa = re.search(r"\((\w+)\)", report["versions"]["fastconv"])
-    vectors = {"avx2": " with AVX2", "avx512": " with AVX-512"}.get(isa[1] if isa else "", "")
+    isa = report["versions"]["fastconv"].partition("(")[2].rstrip(")")
+    vectors = {"avx2": " with AVX2", "avx512": " with AVX-512"}.get(isa, "")
     where = f"{report['options']['threads']} threads of an {report['machine']['cpu']}{vectors}"
     rounds = f"float32, medians of {report['options']['rounds']} rounds. {quality}".rstrip()
-    return f"![{alternative}](docs/headline.svg)\n\n{where}, {rounds} To repeat it: `python -m bench headline`."
+    picture = f"![Time relative to fastconv. {'. '.join(parts)}.](docs/headline.svg)"
+    return f"{picture}\n\n{where}, {rounds} To repeat it: `python -m bench headline`."
 
 
 def blocks() -> Iterator[tuple[str, str]]:
@@ -95,7 +87,8 @@ def blocks() -> Iterator[tuple[str, str]]:
     for kind in training.KINDS:
         yield f"training {kind}", training.task_table(trained, kind).markdown()
     yield "training neighbours", training.neighbours_table(trained).markdown()
-    yield "training earlier", ratios_table(load("training_avx512")).markdown()
+    columns: list[Column] = [("ratio of the times", lambda one: one[0]), ("", lambda one: ratio_cell(one[1]))]
+    yield "training earlier", Table.of("ratios", load("training_avx512")["ratios"].items(), columns).markdown()
     for kind in profiled["results"]:
         step = f"{kind}: a step takes {profiled['results'][kind]['step_us'] / 1000:.3g} ms."
         yield f"profile {kind}", f"{step}\n\n{profile.table(profiled, kind).markdown()}"
@@ -107,11 +100,7 @@ def blocks() -> Iterator[tuple[str, str]]:
 
 def render(text: str, found: dict[str, str]) -> str:
     """A page with its generated parts replaced."""
-
-    def replace(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{found[match[2]]}\n\n{match[3]}"
-
-    return BLOCK.sub(replace, text)
+    return BLOCK.sub(lambda match: f"{match[1]}\n{found[match[2]]}\n\n{match[3]}", text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -125,8 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         new = render(text, found)
         if new != text:
             stale.append(page)
-            if not check:
-                (ROOT / page).write_text(new, encoding="utf-8")
+        if not check:
+            (ROOT / page).write_text(new, encoding="utf-8")
     for picture, (name, draw) in PICTURES.items():
         report, path = load(name), ROOT / picture
         if not path.exists() or figures.digest(report).encode() not in path.read_bytes():

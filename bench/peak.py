@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Bytes of a vector, and the compiler's flags, for each ISA that fastconv.show_config() can name.
@@ -16,35 +18,26 @@ ISAS: dict[str, tuple[int, list[str]]] = {
 }
 
 
-class Peak:
-    """Compiles bench/peak.cpp once; `measure` runs it."""
-
-    def __init__(self, isa: str, dtype: str, threads: int, cpus: list[int]) -> None:
-        compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-        if compiler is None:
-            raise FileNotFoundError("the FMA peak needs a C++ compiler: install one or set CXX")
-        size, flags = ISAS[isa]
-        real = {"float32": "float", "float64": "double"}[dtype]
-        self._folder = tempfile.TemporaryDirectory()
-        self._program = str(Path(self._folder.name, "peak"))
-        self._threads, self._cpus = threads, cpus
+@contextlib.contextmanager
+def fma_peak(isa: str, dtype: str, cpus: list[int]) -> Iterator[Callable[[], float]]:
+    """Compile peak.cpp. The function that it gives measures operations per second, the best of 20 runs."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise FileNotFoundError("the FMA peak needs a C++ compiler: install one or set CXX")
+    size, flags = ISAS.get(isa, ISAS["baseline"])
+    definitions = [f"-DREAL={'float' if dtype == 'float32' else 'double'}", f"-DBYTES={size}"]
+    options = ["-std=c++17", "-O3", "-ffp-contract=fast", *flags, *definitions, "-pthread"]
+    with tempfile.TemporaryDirectory() as folder:
+        program = str(Path(folder, "peak"))
         source = str(Path(__file__).with_name("peak.cpp"))
-        definitions = [f"-DREAL={real}", f"-DBYTES={size}"]
-        command = [*compiler.split(), "-std=c++17", "-O3", "-ffp-contract=fast", *flags, *definitions, "-pthread"]
-        subprocess.run([*command, source, "-o", self._program], check=True)
+        subprocess.run([*compiler.split(), *options, source, "-o", program], check=True)
 
-    def measure(self) -> float:
-        """Operations per second, the best of 20 runs."""
-        allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, self._cpus)  # the program inherits it
-        try:
-            run = subprocess.run([self._program, str(self._threads)], check=True, capture_output=True, text=True)
-        finally:
-            os.sched_setaffinity(0, allowed)
-        return float(run.stdout)
+        def measure() -> float:
+            allowed = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, cpus)  # the program inherits it
+            try:
+                return float(subprocess.check_output([program, str(len(cpus))], text=True))
+            finally:
+                os.sched_setaffinity(0, allowed)
 
-    def __enter__(self) -> Peak:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._folder.cleanup()
+        yield measure

@@ -1,11 +1,8 @@
 """Runs each library in its own process, which gets commands over a pipe and is stopped between its turns.
 
 Libraries have thread pools that spin for a while after their work is done, and settings (denormals, huge pages,
-allocators) that a process can have only once. In one process, the pool of the library that was timed last would take
-the CPU from the next. So each library has a long-lived process. It gets SIGSTOP after each command and SIGCONT before
-the next, and its first calls after that are not timed.
-
-All processes may use the same CPUs, as many as there are threads. All compute on the same numbers.
+allocators) that a process can have only once. So each process gets SIGSTOP after a command and SIGCONT before the
+next, and its first calls after that are not timed. All may use the same CPUs, as many as there are threads.
 """
 
 from __future__ import annotations
@@ -18,10 +15,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 from bench.contestants import Candidate, NotServed
@@ -52,13 +49,13 @@ class Server:
             candidate.begin()
             try:
                 results[candidate.label] = candidate.check()
-                duration = self._duration(candidate, task)
+                seconds[candidate.label] = self._duration(candidate, task)
             except Exception as error:  # a compiler that is missing, for instance
+                results.pop(candidate.label, None)
                 failed[candidate.label] = error_text(error)
                 continue
-            seconds[candidate.label] = duration
-            if self._chosen is None or duration < self._seconds:
-                self._chosen, self._seconds, self._task = candidate, duration, task
+            if self._chosen is None or seconds[candidate.label] < self._seconds:
+                self._chosen, self._seconds, self._task = candidate, seconds[candidate.label], task
         if self._chosen is None:
             raise NotServed("; ".join(f"{label}: {why}" for label, why in failed.items()))
         return {"variant": self._chosen.label, "variants": seconds, "failed": failed, "results": results}
@@ -112,21 +109,27 @@ def _serve(
     os.environ.update(environment)
     if folder is not None:
         sys.path.insert(0, str(folder))
-    try:
+
+    server: Any = None
+
+    def answer(function: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            pipe.send((None, function(*arguments)))
+        except Exception as error:
+            pipe.send((error_text(error), None))
+
+    def load() -> tuple[bool, str]:
+        nonlocal server
         with _quiet():
             module = importlib.import_module(module_name)
             version = module.setup(threads)
-        pipe.send((None, (module.FRAMEWORK, version)))
-    except Exception as error:
-        pipe.send((error_text(error), None))
-        return
-    server = getattr(module, "Server", Server)(module)
-    while True:
+        server = getattr(module, "Server", Server)(module)
+        return module.FRAMEWORK, version
+
+    answer(load)
+    while server is not None:
         command, *arguments = pipe.recv()
-        try:
-            pipe.send((None, getattr(server, command)(*arguments)))
-        except Exception as error:
-            pipe.send((error_text(error), None))
+        answer(getattr(server, command), *arguments)
 
 
 def error_text(error: BaseException) -> str:
@@ -139,7 +142,7 @@ class LibraryError(RuntimeError):
     """An error in the library's process."""
 
 
-class Library:
+class Library(contextlib.AbstractContextManager["Library"]):
     """A library's process, seen from the benchmark's.
 
     It imports `module`. `folder` is where the library is, if not where Python finds it anyway; `environment` is set
@@ -151,14 +154,13 @@ class Library:
         name: str,
         threads: int,
         cpus: list[int],
-        module: str | None = None,
+        module: str = "",
         folder: Path | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         context = multiprocessing.get_context("spawn")  # a forked child would inherit locks without their threads
         self._pipe, theirs = context.Pipe()
-        module = module or f"bench.contestants.{name}"
-        arguments = module, threads, cpus, theirs, folder, environment or {}
+        arguments = module or f"bench.contestants.{name}", threads, cpus, theirs, folder, environment or {}
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -200,10 +202,5 @@ class Library:
         self._process.join()
         self._pipe.close()
 
-    def __enter__(self) -> Library:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

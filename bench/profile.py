@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from bench.command import Command, load_digits
+from bench.measure import duration
 from bench.table import Table
 
 WARM, STEPS = 50, 50
 
 
-def _ops(directory: str) -> dict[str, list[float]]:
-    """Microseconds of each run of each op, from the profiler's file."""
+def _ops(directory: str) -> Counter[str]:
+    """Microseconds of each op, from the profiler's file."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     (path,) = Path(directory).glob("**/*.xplane.pb")
-    space = xplane_pb2.XSpace()
-    space.ParseFromString(path.read_bytes())
-    found = defaultdict(list)
+    space = xplane_pb2.XSpace.FromString(path.read_bytes())
+    found: Counter[str] = Counter()
     for plane in space.planes:
-        for line in plane.lines:
-            for event in line.events:
-                name, colon, op = plane.event_metadata[event.metadata_id].name.partition(":")
-                if colon and op.isidentifier() and " " not in name:
-                    found[op].append(event.duration_ps * 1e-6)
+        for event in (event for line in plane.lines for event in line.events):
+            name, colon, op = plane.event_metadata[event.metadata_id].name.partition(":")
+            if colon and op.isidentifier() and " " not in name:
+                found[op] += event.duration_ps * 1e-6
     return found
 
 
@@ -46,20 +44,14 @@ def profile(source: Any, batch: int, digits: tuple[Any, Any]) -> dict[str, Any]:
     task = Task("step", "lenet", batch)
     (candidate,) = network_candidates(task, task_arrays(task, digits, 0), source)
     candidate.check()
-    for _ in range(WARM):
-        candidate.run()
-    seconds = []
-    for _ in range(STEPS):
-        start = time.perf_counter()
-        candidate.run()
-        seconds.append(time.perf_counter() - start)
+    seconds = [duration(candidate.run) for _ in range(WARM + STEPS)][WARM:]
     with tempfile.TemporaryDirectory() as directory:
         tf.profiler.experimental.start(directory)
         for _ in range(STEPS):
             candidate.run()
         tf.profiler.experimental.stop()
-        ops = {op: sum(times) / STEPS for op, times in _ops(directory).items()}
-    return {"step_us": statistics.median(seconds) * 1e6, "ops_us": dict(sorted(ops.items(), key=lambda op: -op[1]))}
+        ops = {op: time / STEPS for op, time in _ops(directory).most_common()}
+    return {"step_us": statistics.median(seconds) * 1e6, "ops_us": ops}
 
 
 def table(report: dict[str, Any], layers: str) -> Table:
@@ -74,11 +66,9 @@ def table(report: dict[str, Any], layers: str) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    run = Command("profile", __doc__, rounds=None)
-    run.add("--batch", type=int, default=128, help="default: %(default)s")
-    run.add("--rows", type=int, default=14, help="ops shown of each kind of layers (default: %(default)s)")
-    run.add_threads()
-    run.add_data()
+    run = Command("profile", __doc__, "--threads", "--data")
+    run.add("--batch", 128)
+    run.add("--rows", 14, "ops shown of each kind of layers")
     options = run.start(arguments)
     digits = load_digits(options.data)
     import fastconv.keras
@@ -90,7 +80,5 @@ def main(arguments: list[str] | None = None) -> int:
     sources = {"stock": keras.layers, "fastconv": fastconv.keras}
     results = {layers: profile(source, options.batch, digits) for layers, source in sources.items()}
     report = run.report(versions={"tensorflow": version, "fastconv": fastconv.__version__}, results=results)
-    for layers in results:
-        table(report, layers).print(run.console)
-    run.write(report)
+    run.finish(report, [table(report, layers) for layers in results])
     return 0

@@ -7,16 +7,14 @@ import contextlib
 import os
 from typing import Any
 
-from rich.progress import track
-
 from bench.cases import DIRECTIONS, Case, cases, make_arrays
 from bench.command import Command
-from bench.layers import EXTRA, read_suite, suites
-from bench.measure import geometric_mean, measure
+from bench.contestants import INFERENCE_ONLY
+from bench.layers import EXTRA, find_layers, suites
+from bench.measure import geometric_mean, measure, not_measured
 from bench.oracle import Array, error_in_eps, reference_and_bound
-from bench.peak import ISAS, Peak
 from bench.processes import Library
-from bench.table import Cell, Table, ratio_cell, time_cell
+from bench.table import Table, ratio_cell, time_cell
 
 OURS = "fastconv"
 PEERS = ("tensorflow", "torch", "jax", "onnxruntime", "ncnn")
@@ -36,27 +34,25 @@ CANNOT_RESTRICT = {
     "avx2": "ONNX Runtime, ncnn and the precompiled parts of TensorFlow and JAX (Eigen) may use newer instructions",
     "baseline": "only fastconv is restricted to the baseline: the peers use all that the CPU has",
 }
+GROUPS = ("framework", "all")  # the peers that the fastest is chosen from
 
 
 def command() -> Command:
     """All options."""
-    result = Command("layers", __doc__)
-    result.add_choices("--suite", suites())
-    result.add_choices("--direction", DIRECTIONS)
-    result.add("--peer", choices=[*PEERS, "none"], action="append", help="may be repeated; default: all installed")
-    result.add("--layer", default="", help="only layers whose 'suite name' contains this")
+    result = Command("layers", __doc__, "--rounds", "--layer", "--threads")
+    result.add_several("--suite", choices=suites())
+    result.add_several("--direction", choices=DIRECTIONS)
+    result.add_several("--peer", choices=[*PEERS, "none"])
     result.add("--anchors", action="store_true", help="only the layers marked 'anchor'")
-    result.add_threads()
     result.add("--isa", choices=sorted(RESTRICTIONS), help="restrict all contestants that have a switch for it")
-    result.add("--dtype", choices=("float32", "float64"), default="float32")
-    result.add("--algorithm", default="auto", help="of fastconv (default: %(default)s)")
+    result.add("--dtype", "float32", choices=("float32", "float64"))
+    result.add("--algorithm", "auto", "of fastconv")
     return result
 
 
 def select(options: argparse.Namespace) -> list[Case]:
     """The cases that the options ask for."""
-    layers = [layer for name in [*(options.suite or suites()), EXTRA] for layer in read_suite(name)]
-    layers = [layer for layer in layers if options.layer in f"{layer.suite} {layer.name}"]
+    layers = find_layers([*(options.suite or suites()), EXTRA], options.layer)
     if options.anchors:
         layers = [layer for layer in layers if layer.anchor or layer.suite == EXTRA]
     return cases(layers, options.direction or list(DIRECTIONS), options.dtype, options.algorithm)
@@ -78,6 +74,7 @@ def measure_case(case: Case, libraries: list[Library], rounds: int) -> dict[str,
         entry["gflops"] = layer.flops / microseconds * 1e-3
         entry["gigabytes_per_s"] = case.bytes_moved / microseconds * 1e-3
     return {
+        "task": str(case),
         "suite": layer.suite,
         "layer": layer.name,
         "sizes": str(layer),
@@ -99,14 +96,13 @@ def multiplies_directly(case: Case, name: str) -> bool:
 
 def ratios(contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The fastest framework and the fastest peer, and their times over ours; None if one is missing."""
-    peers = {name: entry["median_us"] for name, entry in contestants.items() if name != OURS}
-    frameworks = {name: time for name, time in peers.items() if contestants[name]["framework"]}
+    times = {name: entry["median_us"] for name, entry in contestants.items()}
     found: dict[str, Any] = {}
-    for key, group in (("framework", frameworks), ("all", peers)):
-        best = min(group, key=lambda name: group[name]) if group else None
-        known = best is not None and OURS in contestants
+    for key in GROUPS:
+        group = [name for name in times if name != OURS and (key == "all" or contestants[name]["framework"])]
+        best = min(group, key=lambda name: times[name], default=None)
         found[f"best_{key}"] = best
-        found[f"ratio_{key}"] = group[best] / contestants[OURS]["median_us"] if best is not None and known else None
+        found[f"ratio_{key}"] = times[best] / times[OURS] if best is not None and OURS in times else None
     return found
 
 
@@ -117,7 +113,7 @@ def geometric_means(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         chosen = [result for result in results if result["direction"] == direction and result["suite"] != EXTRA]
         for label, group in (("", chosen), (" (anchors)", [result for result in chosen if result["anchor"]])):
             entry: dict[str, Any] = {}
-            for key in ("framework", "all"):
+            for key in GROUPS:
                 values = [result[f"ratio_{key}"] for result in group if result[f"ratio_{key}"] is not None]
                 entry[key] = geometric_mean(values)
                 entry[f"worst_{key}"] = min(values, default=None)
@@ -154,34 +150,39 @@ def means_table(report: dict[str, Any]) -> Table:
 
 def direction_table(report: dict[str, Any], direction: str) -> Table:
     """The results of a direction: our times, those of the best framework and of the best of all, and the ratios."""
-    results = [result for result in report["results"] if result["direction"] == direction]
-    head = ["layer (* anchor)", "fastconv us", "best framework", "us", "ratio", "best of all", "us", "ratio", "of peak"]
-    table = Table(f"{direction}: median us ±(IQR/median) of {report['options']['rounds']} rounds", head)
-    for result in results:
-        contestants = result["contestants"]
-        ours = contestants.get(OURS)
-        name = f"{result['suite']} {result['layer']}{' *' if result['anchor'] else ''}: {result['sizes']}"
-        cells: list[Cell | str] = [name, time_cell(ours, "us")]
-        for key in ("framework", "all"):
-            best = result[f"best_{key}"]
-            cells += [_name(best, contestants), time_cell(contestants.get(best), "us")]
-            cells.append(ratio_cell(result[f"ratio_{key}"]))
-        table.add(*cells, _rate(ours))
-    return table
 
+    def entry(result: dict[str, Any], name: str | None) -> Any:
+        return result["contestants"].get(name)
 
-def _name(best: str | None, contestants: dict[str, Any]) -> str:
-    """The peer, and for PyTorch the memory format."""
-    if best is None:
-        return "-"
-    return f"{best} {contestants[best]['variant']}" if best == "torch" else best
+    def peer(result: dict[str, Any], key: str) -> str:
+        """The fastest, and for PyTorch the memory format."""
+        best = result[f"best_{key}"]
+        return f"{best} {entry(result, best)['variant']}" if best == "torch" else best or "-"
 
+    def rate(ours: dict[str, Any] | None) -> str:
+        if ours is None:
+            return "-"
+        percent = ours["percent_of_peak"]
+        return f"{ours['gigabytes_per_s']:.1f} GB/s" if percent is None else f"{percent:.0f} %"
 
-def _rate(entry: dict[str, Any] | None) -> str:
-    if entry is None:
-        return "-"
-    percent = entry["percent_of_peak"]
-    return f"{entry['gigabytes_per_s']:.1f} GB/s" if percent is None else f"{percent:.0f} %"
+    def fastest(key: str) -> list[tuple[str, Any]]:
+        return [
+            ("best framework" if key == "framework" else "best of all", lambda result: peer(result, key)),
+            ("us", lambda result: time_cell(entry(result, result[f"best_{key}"]), "us")),
+            ("ratio", lambda result: ratio_cell(result[f"ratio_{key}"])),
+        ]
+
+    return Table.of(
+        f"{direction}: median us ±(IQR/median) of {report['options']['rounds']} rounds",
+        [result for result in report["results"] if result["direction"] == direction],
+        [
+            ("layer (* anchor)", lambda r: f"{r['suite']} {r['layer']}{' *' * r['anchor']}: {r['sizes']}"),
+            ("fastconv us", lambda result: time_cell(entry(result, OURS), "us")),
+            *fastest("framework"),
+            *fastest("all"),
+            ("of peak", lambda result: rate(entry(result, OURS))),
+        ],
+    )
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
@@ -198,46 +199,29 @@ def main(arguments: list[str] | None = None) -> int:
         run.parser.error("no layer fits these options")
     os.environ.update(RESTRICTIONS.get(options.isa, {}))  # inherited by the libraries' processes
     if options.isa in CANNOT_RESTRICT:
-        run.warnings.append(CANNOT_RESTRICT[options.isa])
         run.warn(CANNOT_RESTRICT[options.isa])
     wanted = [name for name in options.peer or PEERS if name != "none"]
     with contextlib.ExitStack() as stack:
         libraries = run.libraries(stack, [OURS, *wanted])
         if OURS in run.missing:
             return 1
-        isa = libraries[0].version.partition("(")[2].rstrip(")")
-        peak = stack.enter_context(Peak(isa if isa in ISAS else "baseline", options.dtype, options.threads, run.cpus))
-        before = peak.measure()
-        results = [
-            measure_case(case, libraries, options.rounds)
-            for case in track(chosen, "measuring", console=run.progress, transient=True)
-        ]
-        after = peak.measure()
+        isa, peak = run.peak(stack, options.dtype)
+        before = peak()
+        results = [measure_case(case, libraries, options.rounds) for case in run.track(chosen)]
+        after = peak()
     if abs(after / before - 1) > 0.05:
-        run.warnings.append(f"the FMA peak changed by {after / before - 1:+.0%} during the run")
+        run.warn(f"the FMA peak changed by {after / before - 1:+.0%} during the run")
+    void = add_percent_of_peak(results, max(before, after))
     report = run.report(
         peak={"isa": isa, "before": before, "after": after},
-        void=add_percent_of_peak(results, max(before, after)),
+        void=void,
         geometric_means=geometric_means(results),
         results=results,
     )
-    for table in tables(report):
-        table.print(run.console)
-    _print_remarks(run, report)
-    run.write(report)
-    return 1 if any(result["wrong"] for result in results) or report["void"] else 0
-
-
-def _print_remarks(run: Command, report: dict[str, Any]) -> None:
-    """Contestants that were not measured, the peak, and all that makes the figures doubtful."""
-    for result in report["results"]:
-        for name, reason in result["refused"].items():
-            if name in result["wrong"] or reason != "inference only":
-                where = f"{result['suite']} {result['layer']} {result['direction']}"
-                run.console.print(f"not measured: {name}, {where}: {reason}", markup=False)
-    peak = report["peak"]
-    run.console.print(f"FMA peak: {peak['before'] * 1e-9:.0f} GFLOP/s before, {peak['after'] * 1e-9:.0f} after")
-    for warning in report["warnings"]:
-        run.warn(warning)
-    for line in report["void"]:
-        run.console.print(f"VOID, above 105 % of the peak: {line}", style="bold red")
+    remarks = [
+        *not_measured(results, INFERENCE_ONLY),
+        f"FMA peak: {before * 1e-9:.0f} GFLOP/s before, {after * 1e-9:.0f} after",
+        *(f"VOID, above 105 % of the peak: {line}" for line in void),
+    ]
+    run.finish(report, tables(report), *remarks)
+    return 1 if any(result["wrong"] for result in results) or void else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,22 +28,33 @@ class Cell:
         return f"{text} [dim]{escape(self.note)}[/dim]" if self.note else text
 
 
+Column = tuple[str, Callable[[Any], Any]]  # a heading, and the cell or text of a result
+
+
 @dataclass
 class Table:
     """Headings and rows. The first `left` columns hold words, the others numbers."""
 
     title: str
     head: Sequence[str]
-    rows: list[Sequence[Cell | str]] = field(default_factory=list)
+    rows: list[Sequence[Cell]] = field(default_factory=list)
     left: int = 1
 
-    def add(self, *cells: Cell | str) -> None:
-        self.rows.append(cells)
+    @classmethod
+    def of(cls, title: str, results: Iterable[Any], columns: Sequence[Column], left: int = 1) -> Table:
+        """A row for each result."""
+        table = cls(title, [heading for heading, _ in columns], left=left)
+        for result in results:
+            table.add(*(value(result) for _, value in columns))
+        return table
+
+    def add(self, *cells: Any) -> None:
+        self.rows.append([cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in cells])
 
     def markdown(self) -> str:
         """The table without its title."""
         rule = ["---" if column < self.left else "---:" for column in range(len(self.head))]
-        texts = [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in self.rows]
+        texts = [[cell.text for cell in row] for row in self.rows]
         return "\n".join("| " + " | ".join(row) + " |" for row in [list(self.head), rule, *texts])
 
     def print(self, console: Console) -> None:
@@ -51,7 +62,7 @@ class Table:
         for column, heading in enumerate(self.head):
             table.add_column(heading, justify="left" if column < self.left else "right")
         for row in self.rows:
-            table.add_row(*(cell.markup if isinstance(cell, Cell) else escape(cell) for cell in row))
+            table.add_row(*(cell.markup for cell in row))
         console.print(table)
 
 

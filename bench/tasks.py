@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ class Conv:
     filters: int
     same: bool = False
     relu: bool = False
+    decay = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,34 +45,28 @@ class Network:
     input_shape: tuple[int, int, int]
     layers: tuple[Conv | Pool | Dense, ...]
 
+    def inputs(self) -> Iterator[tuple[Conv | Pool | Dense, tuple[int, ...]]]:
+        """Each layer, and the shape of its input; of the first dense layer, that before it is flattened."""
+        shape: tuple[int, ...] = self.input_shape
+        for layer in self.layers:
+            yield layer, shape
+            if isinstance(layer, Dense):
+                shape = (layer.units,)
+            elif isinstance(layer, Pool):
+                shape = (shape[0] // 2, shape[1] // 2, shape[2])
+            else:
+                border = 0 if layer.same else 2
+                shape = (shape[0] - border, shape[1] - border, layer.filters)
+
     def weight_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of all weights, in the order of Keras's get_weights()."""
-        height, width, channels = self.input_shape
-        features: int | None = None
         shapes: list[tuple[int, ...]] = []
-        for layer in self.layers:
+        for layer, shape in self.inputs():
             if isinstance(layer, Conv):
-                shapes += [(3, 3, channels, layer.filters), (layer.filters,)]
-                height, width = (height, width) if layer.same else (height - 2, width - 2)
-                channels = layer.filters
-            elif isinstance(layer, Pool):
-                height, width = height // 2, width // 2
-            else:
-                features = features or height * width * channels
-                shapes += [(features, layer.units), (layer.units,)]
-                features = layer.units
+                shapes += [(3, 3, shape[-1], layer.filters), (layer.filters,)]
+            elif isinstance(layer, Dense):
+                shapes += [(math.prod(shape), layer.units), (layer.units,)]
         return shapes
-
-    def flattened(self) -> tuple[int, int, int]:
-        """Height, width and channels of the input of the first dense layer."""
-        height, width, channels = self.input_shape
-        for layer in self.layers:
-            if isinstance(layer, Conv):
-                height, width = (height, width) if layer.same else (height - 2, width - 2)
-                channels = layer.filters
-            elif isinstance(layer, Pool):
-                height, width = height // 2, width // 2
-        return height, width, channels
 
 
 _DENSE = (Dense(120, True, 0.001), Dense(84, True, 0.001), Dense(10))
@@ -122,6 +119,11 @@ def initial_weights(network: Network, seed: int = 1) -> list[Array]:
     return weights
 
 
+def weight_arrays(network: Network) -> dict[str, Array]:
+    """The initial weights w0, w1, ..."""
+    return {f"w{i}": weight for i, weight in enumerate(initial_weights(network))}
+
+
 def task_arrays(task: Task, digits: tuple[Array, Array], images: int) -> dict[str, Array]:
     """Images, one-hot labels and initial weights (w0, w1, ...) for a task; `images` of them for an epoch.
 
@@ -137,10 +139,7 @@ def task_arrays(task: Task, digits: tuple[Array, Array], images: int) -> dict[st
         random = np.random.default_rng(0)
         x = random.random((count, *network.input_shape), np.float32)
         labels = random.integers(0, 10, count)
-    arrays: dict[str, Array] = {"x": x, "y": np.eye(10, dtype=np.float32)[labels]}
-    for i, weight in enumerate(initial_weights(network)):
-        arrays[f"w{i}"] = weight
-    return arrays
+    return {"x": x, "y": np.eye(10, dtype=np.float32)[labels], **weight_arrays(network)}
 
 
 def weights_of(arrays: dict[str, Array]) -> list[Array]:

@@ -25,7 +25,8 @@ from bench import figures, headline, limits, measure, oracle, pages  # noqa: E40
 from bench.__main__ import COMMANDS  # noqa: E402
 from bench.accuracy import same  # noqa: E402
 from bench.builds.speed import Timing  # noqa: E402
-from bench.cases import DIRECTIONS, cases, make_arrays  # noqa: E402
+from bench.cases import DIRECTIONS, RESULTS, cases, make_arrays  # noqa: E402
+from bench.contestants import channels_first, channels_last  # noqa: E402
 from bench.contestants import fastconv as ours  # noqa: E402
 from bench.layers import EXTRA, NETWORKS, Layer, parse_line, read_suite, suites  # noqa: E402
 from bench.oracle import error_in_eps, reference_and_bound  # noqa: E402
@@ -93,6 +94,20 @@ def test_agreement(line: str, dtype: str) -> None:
             spoilt[position] = wrong
             assert not error_in_eps(spoilt, reference, bound) <= oracle.TOLERANCE
         assert not error_in_eps(result[..., :-1], reference, bound) <= oracle.TOLERANCE
+
+
+@pytest.mark.parametrize("line", [*SMALL, "multiplier 2x7x9x5 -> 10 3x2 depthwise"])
+def test_layouts_of_other_libraries(line: str) -> None:
+    """Peers get (N,C,H,W) and (K,C/groups,R,S), and their results come back unchanged."""
+    for case in cases([parse_line(line, "some")], list(DIRECTIONS), "float32", "auto"):
+        layer, arrays = case.layer, make_arrays(case)
+        theirs = channels_first(case, arrays)
+        assert theirs["x"].shape == (layer.n, layer.c, layer.h, layer.w)
+        assert layer.pool or theirs["w"].shape == (layer.k, layer.c // layer.groups, layer.r, layer.s)
+        assert all(array.flags.c_contiguous for array in theirs.values())
+        name = RESULTS[case.direction]
+        if name in arrays:
+            np.testing.assert_array_equal(channels_last(case, theirs[name]), arrays[name])
 
 
 def test_ratios_and_means() -> None:

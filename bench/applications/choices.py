@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+Choice = Callable[[str, Any], Any]  # of a layer's name and its own choice, the one that it uses
 
 
 class Choices:
@@ -23,13 +25,12 @@ class Choices:
 
     def record(self, model: Any) -> None:
         """Record what the layers of a model choose, in each call from now on."""
-        self._made = {layer.name: [] for layer in model.layers if _chooses(layer)}
 
         def record(name: str, own: Any) -> Any:
-            self._made[name].append(own)
+            self._made.setdefault(name, []).append(own)
             return own
 
-        _choose_by(model, lambda name: lambda own: record(name, own))
+        _choose_by(model, record)
 
     def impose(self, model: Any) -> list[int]:
         """Make the layers of a model choose, call by call, what was recorded.
@@ -40,57 +41,45 @@ class Choices:
             Each call of a layer appends the number of its own choices that differ from the imposed ones.
         """
         others: list[int] = []
+        rest = {name: iter(made) for name, made in self._made.items()}
 
-        def impose(made: Iterator[Any], own: Any) -> Any:
-            imposed = next(made)
+        def impose(name: str, own: Any) -> Any:
+            imposed = next(rest[name])
             others.append(int(np.count_nonzero(own != imposed)))
             return imposed
 
-        def choice(name: str) -> Callable[[Any], Any]:
-            made = iter(self._made[name])
-            return lambda own: impose(made, own)
-
-        _choose_by(model, choice)
+        _choose_by(model, impose)
         return others
 
 
-def _is_relu(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu
-
-
-def _chooses(layer: Any) -> bool:
-    return _is_relu(layer) or isinstance(layer, keras.layers.MaxPooling2D)
-
-
-def _choose_by(model: Any, choice: Callable[[str], Callable[[Any], Any]]) -> None:
-    """Give each choosing layer a function that maps its own choice to the one it uses. The model runs eagerly."""
-    for layer in filter(_chooses, model.layers):
+def _choose_by(model: Any, choice: Choice) -> None:
+    """Let each ReLU and max pool use a choice. The model runs eagerly."""
+    for layer in model.layers:
         if isinstance(layer, keras.layers.MaxPooling2D):
-            layer.call = _pool(layer, choice(layer.name))
-        elif isinstance(layer, keras.layers.ReLU | keras.layers.Activation):
-            layer.call = _relu(getattr(layer, "max_value", None), choice(layer.name))
-        else:
-            layer.activation = _relu(None, choice(layer.name))
+            layer.call = _pool(layer, choice)
+        elif isinstance(layer, keras.layers.ReLU):
+            layer.call = _relu(layer.name, layer.max_value, choice)
+        elif getattr(layer, "activation", None) is keras.activations.relu:
+            name = "call" if isinstance(layer, keras.layers.Activation) else "activation"
+            setattr(layer, name, _relu(layer.name, None, choice))
 
 
-def _relu(largest: float | None, choice: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _relu(name: str, largest: float | None, choice: Choice) -> Callable[[Any], Any]:
+    limit = np.inf if largest is None else largest
+
     def relu(x: Any) -> Any:
         values = x.numpy()
-        own = np.where(values > 0, 1, 0)
-        if largest is not None:
-            own[values > largest] = 2
-        chosen = choice(own)
-        y = tf.where(chosen == 1, x, tf.zeros_like(x))
-        return y if largest is None else tf.where(chosen == 2, tf.fill(x.shape, tf.cast(largest, x.dtype)), y)
+        chosen = choice(name, np.where(values > limit, 2, np.where(values > 0, 1, 0)))
+        return tf.where(chosen == 1, x, tf.where(chosen == 2, tf.cast(limit, x.dtype), tf.zeros_like(x)))
 
     return relu
 
 
-def _pool(layer: Any, choice: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _pool(layer: Any, choice: Choice) -> Callable[[Any], Any]:
     window, strides, padding = (1, *layer.pool_size, 1), (1, *layer.strides, 1), layer.padding.upper()
 
     def pool(x: Any) -> Any:
         _, own = tf.nn.max_pool_with_argmax(x, window, strides, padding, include_batch_in_index=True)
-        return tf.gather(tf.reshape(x, [-1]), choice(own.numpy()))
+        return tf.gather(tf.reshape(x, [-1]), choice(layer.name, own.numpy()))
 
     return pool

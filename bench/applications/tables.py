@@ -1,49 +1,63 @@
-"""The tables of a run."""
+"""The tables of a run. Reading its results needs no TensorFlow."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from bench.table import Cell, Table, ratio_cell, time_cell
+from bench.table import Column, Table, ratio_cell, time_cell
 
 
-def _times(times: dict[str, Any]) -> list[Cell]:
-    return [time_cell(times["stock"]), time_cell(times["fastconv"]), ratio_cell(times["ratio"])]
+def _times(names: Iterable[str], of: str | None = None) -> list[Column]:
+    """Both times and their ratio, for each name, from the part `of` of a result."""
 
+    def columns(name: str) -> list[Column]:
+        def times(result: dict[str, Any]) -> dict[str, Any]:
+            found: dict[str, Any] = (result[of] if of else result)[name]
+            return found
 
-def _heads(names: Any) -> list[str]:
-    return [heading for name in names for heading in (f"{name}: stock", "fastconv", "ratio")]
+        return [
+            (f"{name}: stock", lambda result: time_cell(times(result)["stock"])),
+            ("fastconv", lambda result: time_cell(times(result)["fastconv"])),
+            ("ratio", lambda result: ratio_cell(times(result)["ratio"])),
+        ]
+
+    return [column for name in names for column in columns(name)]
 
 
 def times_table(report: dict[str, Any]) -> Table:
     means = report["geometric_means"]
-    table = Table("ms: median ±(IQR/median); stock / fastconv", ["network", "layers", *_heads(means)])
-    for result in report["results"]:
-        cells = [cell for times in result["tasks"].values() for cell in _times(times)]
-        table.add(result["network"], f"{result['layers_served']} of {result['layers_of_all']}", *cells)
+    columns: list[Column] = [
+        ("network", lambda result: result["network"]),
+        ("layers", lambda result: f"{result['layers_served']} of {result['layers_of_all']}"),
+        *_times(means, "tasks"),
+    ]
+    table = Table.of("ms: median ±(IQR/median); stock / fastconv", report["results"], columns)
     table.add("geometric mean", "", *(cell for mean in means.values() for cell in ("", "", ratio_cell(mean))))
     return table
 
 
 def check_table(report: dict[str, Any]) -> Table:
     """The largest errors of a tensor among outputs and gradients, and choices of ReLUs and max-pools."""
-    single = ["float32: stock", "fastconv", "times stock's, above 1e-5", "choices unlike float64's: stock", "fastconv"]
-    head = ["network", "difference in float64", *single]
-    table = Table("outputs and gradients: the largest errors of a tensor", head)
-    for result in report["results"]:
-        check = result["check"]
-        rounding = check["float32"]
-        errors = [f"{value:.1e}" for value in (check["float64_error"], rounding["theirs"], rounding["ours"])]
-        times = f"{rounding['times_stock']:.2f}" if rounding["times_stock"] else "none"
-        table.add(result["network"], *errors, times, *map(str, rounding["other_choices"]))
-    return table
+    checks = [{**result["check"], **result["check"]["float32"], **result} for result in report["results"]]
+    columns: list[Column] = [
+        ("network", lambda check: check["network"]),
+        ("difference in float64", lambda check: f"{check['float64_error']:.1e}"),
+        ("float32: stock", lambda check: f"{check['theirs']:.1e}"),
+        ("fastconv", lambda check: f"{check['ours']:.1e}"),
+        ("times stock's, above 1e-5", lambda check: f"{check['times_stock']:.2f}" if check["times_stock"] else "none"),
+        ("choices unlike float64's: stock", lambda check: check["other_choices"][0]),
+        ("fastconv", lambda check: check["other_choices"][1]),
+    ]
+    return Table.of("outputs and gradients: the largest errors of a tensor", checks, columns)
 
 
 def layers_table(result: dict[str, Any]) -> Table:
-    directions = ("forward", "with gradients")
-    head = ["layer", "kind", "shape", "times", *_heads(directions)]
-    table = Table(f"{result['network']}, layer by layer, ms; the least gain first", head, left=4)
-    for entry in result["layers"]:
-        cells = [cell for direction in directions for cell in _times(entry[direction])]
-        table.add(entry["layer"], entry["kind"], entry["shape"], str(entry["count"]), *cells)
-    return table
+    columns: list[Column] = [
+        ("layer", lambda entry: entry["layer"]),
+        ("kind", lambda entry: entry["kind"]),
+        ("shape", lambda entry: entry["shape"]),
+        ("times", lambda entry: entry["count"]),
+        *_times(("forward", "with gradients")),
+    ]
+    return Table.of(f"{result['network']}, layer by layer, ms; the least gain first", result["layers"], columns, left=4)

@@ -8,15 +8,18 @@ the library's version, and ``candidates(task, arrays)``: the ways in which its u
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bench.cases import RESULTS, Case
 from bench.oracle import Array
 
 CHECKED_STEPS = 3  # their losses are compared before anything is timed: the later ones depend on gradients and Adam
+INFERENCE_ONLY = "inference only"  # why a gradient is not measured
 
 
 class NotServed(Exception):
@@ -37,18 +40,47 @@ class Candidate:
     begin: Callable[[], Any] = lambda: None
 
 
-def fetched(label: str, run: Callable[[], Any], fetch: Callable[[Any], Array]) -> Candidate:
+def fetched(label: str, run: Callable[[], Any], fetch: Callable[[Any], Array] = np.asarray, **more: Any) -> Candidate:
     """A candidate whose result `fetch` turns into an array in our layout."""
-    return Candidate(label, lambda: fetch(run()), run)
+    return Candidate(label, lambda: fetch(run()), run, **more)
 
 
 def steps_candidate(
-    label: str, step: Callable[[Any, Any], Any], batches: list[tuple[Any, Any]], **more: Any
+    label: str,
+    step: Callable[[Any, Any], Any],
+    batches: list[tuple[Any, Any]],
+    penalty: Callable[[], float] = lambda: 0.0,
+    **more: Any,
 ) -> Candidate:
-    """A candidate for training steps. `step` returns the loss when all work is done."""
+    """A candidate for training steps. `step` returns the loss, less the `penalty` before it, when all work is done."""
 
     def check() -> Array:
-        return np.array([float(step(*batch)) for batch in batches[:CHECKED_STEPS]])
+        return np.array([penalty() + float(step(*batch)) for batch in batches[:CHECKED_STEPS]])
 
     rest: Iterator[tuple[Any, Any]] = itertools.cycle(batches[CHECKED_STEPS:] + batches[:CHECKED_STEPS])
     return Candidate(label, check, lambda: step(*next(rest)), **more)
+
+
+def threads() -> int:
+    """The threads of every contestant: its process may use as many CPUs."""
+    return len(os.sched_getaffinity(0))
+
+
+def nchw(x: Array) -> Array:
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def channels_first(case: Case, arrays: dict[str, Array]) -> dict[str, Array]:
+    """The arrays of a case, images as (N,C,H,W) and filters as (K,C/groups,R,S)."""
+    layer = case.layer
+    found = {name: nchw(array) for name, array in arrays.items() if name != "w"}
+    if "w" in arrays:
+        filters = arrays["w"].reshape(layer.r, layer.s, -1, layer.k)
+        found["w"] = np.ascontiguousarray(filters.transpose(3, 2, 0, 1))
+    return found
+
+
+def channels_last(case: Case, result: Array) -> Array:
+    """A result of a computation on `channels_first` arrays in our layout."""
+    order = (2, 3, 1, 0) if RESULTS[case.direction] == "w" else (0, 2, 3, 1)
+    return np.ascontiguousarray(result.transpose(order)).reshape(case.result_shape)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import fastconv
 import numpy as np
 
+from bench import contestants
 from bench.cases import Case
 from bench.contestants import Candidate, fetched
 from bench.oracle import Array
 from bench.tasks import Task
 
 FRAMEWORK = False
-_threads = 1
 
 
 def setup(threads: int) -> str:
-    global _threads
-    _threads = threads
     fastconv.set_num_threads(threads)
     return f"{fastconv.__version__} ({fastconv.show_config('dicts')['isa']})"
 
@@ -30,37 +29,26 @@ def candidates(task: Case | Task, arrays: dict[str, Array]) -> list[Candidate]:
 
     from bench.contestants import stock
 
-    stock.setup(_threads)
+    stock.setup(contestants.threads())
     return stock.network_candidates(task, arrays, fastconv.keras)
 
 
 def _layer(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
     layer = case.layer
-    if layer.pool:
-        window = (layer.r, layer.s), layer.stride, layer.pad
-        out = np.empty(case.result_shape, case.dtype)
-        if case.direction == "max-pool":
-            run = functools.partial(fastconv.max_pool2d, arrays["x"], *window, out=out)
-        else:
-            run = functools.partial(fastconv.max_pool2d_grad, arrays["x"], arrays["y"], arrays["dy"], *window, out=out)
-        return [fetched("out=", run, np.asarray)]
-    prefix = "depthwise_conv2d" if layer.depthwise else "conv2d"
-    suffix = {"forward": "", "input-gradient": "_backprop_input", "filter-gradient": "_backprop_filter"}
-    function = getattr(fastconv, prefix + suffix[case.direction])
-    positional = {
-        "forward": (arrays["x"], arrays["w"]),
-        "input-gradient": (layer.input_shape, arrays["w"], arrays["dy"]),
-        "filter-gradient": (arrays["x"], layer.filter_shape, arrays["dy"]),
+    x, w, y, dy = (arrays.get(name) for name in ("x", "w", "y", "dy"))
+    window = (layer.r, layer.s), layer.stride, layer.pad
+    positional: tuple[Any, ...]
+    name, positional = {
+        "forward": ("conv2d", (x, w)),
+        "input-gradient": ("conv2d_backprop_input", (layer.input_shape, w, dy)),
+        "filter-gradient": ("conv2d_backprop_filter", (x, layer.filter_shape, dy)),
+        "max-pool": ("max_pool2d", (x, *window)),
+        "max-pool-gradient": ("max_pool2d_grad", (x, y, dy, *window)),
     }[case.direction]
-    keywords: dict[str, object] = {"algorithm": case.algorithm}
-    if not layer.fresh:
-        keywords["out"] = np.empty(case.result_shape, case.dtype)
     # Only the keywords that a user would write: each costs time in a call of two microseconds.
-    if layer.stride > 1:
-        keywords["strides"] = layer.stride
-    if layer.pad:
-        keywords["padding"] = layer.pad
-    if case.algorithm == "auto":
-        del keywords["algorithm"]
-    run = functools.partial(function, *positional, **keywords)
-    return [fetched("fresh" if layer.fresh else "out=", run, np.asarray)]
+    keywords: dict[str, Any] = {} if layer.fresh else {"out": np.empty(case.result_shape, case.dtype)}
+    if not layer.pool:
+        given = {"strides": (layer.stride, 1), "padding": (layer.pad, 0), "algorithm": (case.algorithm, "auto")}
+        keywords.update({key: value for key, (value, default) in given.items() if value != default})
+    function = getattr(fastconv, "depthwise_" * layer.depthwise + name)
+    return [fetched("fresh" if layer.fresh else "out=", functools.partial(function, *positional, **keywords))]

@@ -7,7 +7,7 @@ import keras
 from bench.contestants import Candidate, NotServed
 from bench.contestants.stock import network_candidates, setup
 from bench.oracle import Array
-from bench.tasks import FLOORS, OTHER_TASK, Task, initial_weights
+from bench.tasks import FLOORS, OTHER_TASK, Task, weight_arrays
 
 __all__ = ["FRAMEWORK", "candidates", "setup"]
 
@@ -20,9 +20,6 @@ def candidates(task: Task, arrays: dict[str, Array]) -> list[Candidate]:
     network = FLOORS[task.network]
     height, width, _ = network.input_shape
     top, left = (arrays["x"].shape[1] - height) // 2, (arrays["x"].shape[2] - width) // 2
-    cropped: dict[str, Array] = {
-        "x": arrays["x"][:, top : top + height, left : left + width].copy(),
-        "y": arrays["y"],
-        **{f"w{i}": weight for i, weight in enumerate(initial_weights(network))},
-    }
-    return network_candidates(task, cropped, keras.layers, network)
+    cropped = arrays["x"][:, top : top + height, left : left + width].copy()
+    arrays = {"x": cropped, "y": arrays["y"], **weight_arrays(network)}
+    return network_candidates(task, arrays, keras.layers, network)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
-import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-FRAMEWORK = True
+from bench.contestants.tensorflow import FRAMEWORK, setup
+from bench.measure import duration
+
+__all__ = ["FRAMEWORK", "Server", "setup"]
+
 INPUT, FILTERS, MATRIX = (128, 13, 13, 6), (3, 3, 6, 16), 512  # the second convolution of LeNet
 WARM, CALLS = 10, 30
 PARALLEL = 4
-
-
-def setup(threads: int) -> str:
-    tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    return str(tf.__version__)
 
 
 def _op(whose: str) -> Any:
@@ -35,7 +34,7 @@ class Server:
     """The commands. A process has one setting of inter_op and one kind of op."""
 
     def __init__(self, module: ModuleType) -> None:
-        self._graphs: dict[str, Any] = {}
+        pass
 
     def start(self, whose: str, inter_op: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(inter_op)
@@ -66,28 +65,21 @@ class Server:
         def parallel(x: Any, filters: Any) -> Any:
             return [op(x, w) for w in filters]
 
-        self._graphs = {
+        self._parallel = functools.partial(parallel, x, filters)
+        self._seconds: dict[str, Callable[[], float]] = {
             "after": lambda: float(after(x, filters[0], a, b)[0]),
-            "beside": lambda: beside(x, filters[0], a, b),
-            "parallel": lambda: parallel(x, filters),
+            "beside": lambda: duration(lambda: beside(x, filters[0], a, b)),
         }
 
     def threads(self) -> int:
         """The threads of this process after ops have run side by side."""
         for _ in range(WARM):
-            self._graphs["parallel"]()
+            self._parallel()
         return len(os.listdir("/proc/self/task"))
 
     def sample(self) -> dict[str, float]:
         """Median seconds of a matmul after the op, and of the op and a matmul together."""
-        found = {}
-        for name in ("after", "beside"):
-            run, seconds = self._graphs[name], []
-            for i in range(WARM + CALLS):
-                start = time.perf_counter()
-                result = run()
-                duration = time.perf_counter() - start
-                if i >= WARM:
-                    seconds.append(result if name == "after" else duration)
-            found[name] = statistics.median(seconds)
-        return found
+        return {
+            name: statistics.median([seconds() for _ in range(WARM + CALLS)][WARM:])
+            for name, seconds in self._seconds.items()
+        }

@@ -4,47 +4,37 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import runpy
 from pathlib import Path
 from typing import Any
 
 import fastconv
 import numpy as np
 
-from bench.contestants import Candidate, NotServed, steps_candidate
+from bench import contestants
+from bench.contestants import Candidate, NotServed, fetched, steps_candidate
 from bench.oracle import Array
 from bench.tasks import OTHER_TASK, Task, batches_of, weights_of
 
 FRAMEWORK = False
-_THREADS = [1]
 
 
 def setup(threads: int) -> str:
     fastconv.set_num_threads(threads)
-    _THREADS[0] = threads
     return f"{np.__version__} with fastconv {fastconv.__version__}"
-
-
-def _example() -> Any:
-    path = Path(__file__).parents[2] / "examples" / "lenet_numpy.py"
-    spec = importlib.util.spec_from_file_location("lenet_numpy", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def candidates(task: Task, arrays: dict[str, Array]) -> list[Candidate]:
     if task.network != "lenet" or task.kind == "epoch":
         raise NotServed(OTHER_TASK)
-    example = _example()
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "lenet_numpy.py"))
     found = []
     for label, begin in _blas():
-        model = example.LeNet()
+        model = example["LeNet"]()
         for weight, value in zip(model.w.values(), weights_of(arrays), strict=True):
             weight[...] = value
         if task.kind == "predict":
-            forward = functools.partial(model.forward, arrays["x"])
-            found.append(Candidate(label, lambda forward=forward: forward().copy(), forward, begin=begin))
+            found.append(fetched(label, functools.partial(model.forward, arrays["x"]), np.copy, begin=begin))
         else:
             found.append(steps_candidate(label, model.step, batches_of(task, arrays), begin=begin))
     return found
@@ -57,5 +47,5 @@ def _blas() -> list[tuple[str, Any]]:
     import threadpoolctl
 
     control = threadpoolctl.ThreadpoolController()
-    counts = sorted({1, _THREADS[0]})
+    counts = sorted({1, contestants.threads()})
     return [(f"BLAS on {n}", functools.partial(control.limit, limits=n, user_api="blas")) for n in counts]

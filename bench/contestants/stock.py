@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from bench.cases import Case
-from bench.contestants import Candidate, steps_candidate
+from bench.contestants import Candidate, fetched, steps_candidate, tensorflow
 from bench.oracle import Array
 from bench.tasks import BETAS, EPSILON, NETWORKS, RATE, Conv, Network, Pool, Task, batches_of, weights_of
 
@@ -22,28 +22,24 @@ FRAMEWORK = True
 
 
 def setup(threads: int) -> str:
-    tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    return f"{tf.__version__}, Keras {keras.__version__}"
+    return f"{tensorflow.setup(threads, threads)}, Keras {keras.__version__}"
 
 
 def build(network: Network, source: Any) -> Any:
     """The network with the convolutions and pools of `source`."""
     layers: list[Any] = [keras.Input(network.input_shape)]
-    flat = False
-    for layer in network.layers:
-        if isinstance(layer, Conv):
-            padding, activation = "same" if layer.same else "valid", "relu" if layer.relu else None
-            layers.append(source.Conv2D(layer.filters, 3, padding=padding, activation=activation))
-        elif isinstance(layer, Pool):
+    for layer, shape in network.inputs():
+        if isinstance(layer, Pool):
             layers.append(source.MaxPooling2D(2))
+            continue
+        activation = "relu" if layer.relu else None
+        if isinstance(layer, Conv):
+            padding = "same" if layer.same else "valid"
+            layers.append(source.Conv2D(layer.filters, 3, padding=padding, activation=activation))
         else:
-            if not flat:
+            if len(shape) > 1:
                 layers.append(keras.layers.Flatten())
-                flat = True
             decay = keras.regularizers.L2(layer.decay) if layer.decay else None
-            activation = "relu" if layer.relu else None
             layers.append(keras.layers.Dense(layer.units, activation, kernel_regularizer=decay))
     return keras.Sequential(layers)
 
@@ -68,37 +64,31 @@ def _step(model: Any) -> Any:
     return step
 
 
-class _Clock(keras.callbacks.Callback):  # type: ignore[misc]
-    """The seconds of an epoch, as `fastconv lenet` prints them."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._began = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seconds = time.perf_counter() - self._began
-
-
 def _epoch(model: Any, x: Array, y: Array, batch: int) -> Candidate:
+    """An epoch of `fit`; its seconds are those that `fastconv lenet` prints."""
     model.compile(
         _adam(), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"], steps_per_execution=1
     )
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache().prefetch(2)
-    clock = _Clock()
+    times: list[float] = []
+
+    def clock(epoch: int, logs: Any) -> None:
+        times.append(time.perf_counter())
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=clock, on_epoch_end=clock)
 
     def fit() -> Any:
-        return model.fit(dataset, epochs=1, verbose=0, callbacks=[clock], shuffle=False)
+        return model.fit(dataset, epochs=1, verbose=0, callbacks=[callback], shuffle=False)
 
     def seconds() -> float:
         fit()
-        return clock.seconds
+        return times[-1] - times[-2]
 
-    return Candidate("fit", lambda: np.array(fit().history["loss"]), fit, seconds)
+    return fetched("fit", fit, lambda run: np.array(run.history["loss"]), seconds=seconds)
 
 
 def candidates(task: Case | Task, arrays: dict[str, Array]) -> list[Candidate]:
     if isinstance(task, Case):
-        from bench.contestants import tensorflow
-
         return tensorflow.candidates(task, arrays)
     return network_candidates(task, arrays, keras.layers)
 
@@ -113,7 +103,6 @@ def network_candidates(
     if task.kind == "epoch":
         return [_epoch(model, arrays["x"], arrays["y"], task.batch)]
     if task.kind == "predict":
-        predict = model.predict_on_batch
-        return [Candidate("predict_on_batch", lambda: predict(arrays["x"]), lambda: predict(arrays["x"]))]
+        return [fetched("predict_on_batch", lambda: model.predict_on_batch(arrays["x"]))]
     batches = [(tf.constant(x), tf.constant(y)) for x, y in batches_of(task, arrays)]
     return [steps_candidate("tf.function", _step(model), batches)]

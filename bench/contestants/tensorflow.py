@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -16,10 +15,10 @@ from bench.oracle import Array
 FRAMEWORK = True
 
 
-def setup(threads: int) -> str:
+def setup(threads: int, inter_op: int = 1) -> str:
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(inter_op)
     return str(tf.__version__)
 
 
@@ -32,47 +31,31 @@ def _padding(layer: Layer) -> dict[str, Any]:
     return {"padding": "EXPLICIT", "explicit_paddings": [0, 0, pad, pad, pad, pad, 0, 0]}
 
 
-def _op(case: Case, data: dict[str, Any]) -> tuple[Callable[..., Any], list[Any]]:
-    """The op of a case as a function of tensors, and the tensors."""
+def candidates(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
     layer = case.layer
-    raw = tf.raw_ops
-    common = {"strides": [1, layer.stride, layer.stride, 1], **_padding(layer)}
-    if layer.pool:
-        common["ksize"] = [1, layer.r, layer.s, 1]
-        if case.direction == "max-pool":
-            return lambda x: raw.MaxPool(input=x, **common), [data["x"]]
-        return (
-            lambda x, y, dy: raw.MaxPoolGrad(orig_input=x, orig_output=y, grad=dy, **common),
-            [data["x"], data["y"], data["dy"]],
-        )
-    operands = {
-        "forward": {"input": "x", "filter": "w"},
-        "input-gradient": {"filter": "w", "out_backprop": "dy"},
-        "filter-gradient": {"input": "x", "out_backprop": "dy"},
+    convolution = "DepthwiseConv2dNative" if layer.depthwise else "Conv2D"
+    window = {"ksize": [1, layer.r, layer.s, 1]}
+    name, operands, more = {
+        "forward": (convolution, {"input": "x", "filter": "w"}, {}),
+        "input-gradient": (
+            f"{convolution}BackpropInput",
+            {"filter": "w", "out_backprop": "dy"},
+            {"input_sizes": tf.constant(layer.input_shape)},
+        ),
+        "filter-gradient": (
+            f"{convolution}BackpropFilter",
+            {"input": "x", "out_backprop": "dy"},
+            {"filter_sizes": tf.constant(layer.filter_shape)},
+        ),
+        "max-pool": ("MaxPool", {"input": "x"}, window),
+        "max-pool-gradient": ("MaxPoolGrad", {"orig_input": "x", "orig_output": "y", "grad": "dy"}, window),
     }[case.direction]
-    sizes = {
-        "forward": {},
-        "input-gradient": {"input_sizes": tf.constant(layer.input_shape)},
-        "filter-gradient": {"filter_sizes": tf.constant(layer.filter_shape)},
-    }[case.direction]
-    suffix = {"forward": "", "input-gradient": "BackpropInput", "filter-gradient": "BackpropFilter"}[case.direction]
-    op = getattr(raw, ("DepthwiseConv2dNative" if layer.depthwise else "Conv2D") + suffix)
+    op, fixed = getattr(tf.raw_ops, name), {"strides": [1, layer.stride, layer.stride, 1], **_padding(layer), **more}
 
     def call(*tensors: Any) -> Any:
-        return op(**dict(zip(operands, tensors, strict=True)), **sizes, **common)
+        return op(**dict(zip(operands, tensors, strict=True)), **fixed)
 
-    return call, [data[name] for name in operands.values()]
-
-
-def candidates(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
-    call, tensors = _op(case, {key: tf.constant(array) for key, array in arrays.items()})
+    tensors = [tf.constant(arrays[name]) for name in operands.values()]
     graph = tf.function(call).get_concrete_function(*[tf.TensorSpec(t.shape, t.dtype) for t in tensors])
-
-    def fetch(result: Any) -> Array:
-        array: Array = result.numpy()
-        return array
-
-    return [
-        fetched("op", functools.partial(call, *tensors), fetch),
-        fetched("tf.function", functools.partial(graph, *tensors), fetch),
-    ]
+    calls = {"op": call, "tf.function": graph}
+    return [fetched(label, functools.partial(one, *tensors), lambda y: y.numpy()) for label, one in calls.items()]
