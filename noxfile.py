@@ -231,5 +231,7 @@ def contributing(session: nox.Session) -> None:
 @nox.session
 def nightly(session: nox.Session) -> None:
     """Run the sessions that take too long for each change: slow, mutate, contributing, tf216."""
+    if session.posargs:  # they mean something else in each session
+        session.error("nightly takes no options; run its sessions one by one")
     for name in ("slow", "mutate", "contributing", "tf216"):
         session.notify(name)

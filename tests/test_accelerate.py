@@ -379,6 +379,17 @@ def test_not_a_model(model: Any, hint: str) -> None:
             function(model)
 
 
+@pytest.mark.parametrize("argument", ["inplace", "verbose", "fuse"])
+def test_flags_that_are_not_booleans(argument: str) -> None:
+    model = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(3, 3)])
+    for wrong in ("yes", 2, None, 1.0, [True], np.array([True])):
+        with pytest.raises(TypeError, match=re.escape(f"{argument} must be True or False, got {wrong!r}")):
+            fk.accelerate(model, **{argument: wrong})
+    assert type(model.layers[0]) is layers.Conv2D
+    for right in (True, False, 1, 0, np.True_):  # Keras's own `verbose` is 0 or 1
+        fk.accelerate(model, **{argument: right})
+
+
 class NoConfig(keras.Model):
     def __init__(self, conv: Any) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import fastconv
 import pytest
 from processes import TIMEOUT
 
@@ -35,7 +36,17 @@ def run(arguments: list[str], folder: Path) -> str:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_python_block_of_the_readme_runs_alone(tmp_path: Path) -> None:
+    """Readers copy one of them. They run in one process, each with names of its own."""
+    examples = blocks(ROOT / "README.md", "python")
+    assert len(examples) == 3
+    script = tmp_path / "examples.py"
+    script.write_text(f"for example in {examples!r}:\n    exec(example, {{}})\n", encoding="utf-8")
+    run([str(script)], tmp_path)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
 def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
     examples = blocks(page, "python")
     assert examples
@@ -45,6 +56,22 @@ def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_pat
     script = tmp_path / "examples.py"
     script.write_text("\n".join(examples), encoding="utf-8")
     run(["-W", "error::SyntaxWarning", str(script)], tmp_path)
+
+
+def test_the_page_shows_what_explain_prints(tmp_path: Path) -> None:
+    """Numbers of tasks and bytes may depend on the CPU."""
+    if fastconv.show_config("dicts")["isa"] != "avx512":
+        pytest.skip("the page shows the output on a CPU with AVX-512")
+    (shown,) = blocks(ROOT / "docs" / "functions.md", "text")
+    call = next(
+        line
+        for block in blocks(ROOT / "docs" / "functions.md", "python")
+        for line in block.splitlines()
+        if "explain(" in line
+    )
+    printed = run(["-c", f"import fastconv\nfastconv.set_num_threads(2)\n{call}"], tmp_path)
+    changing = r"\d+(?= tasks| KB)"
+    assert re.sub(changing, "", printed).split() == re.sub(changing, "", shown).split()
 
 
 def test_the_numbers_of_the_edges_page_come_from_its_script(tmp_path: Path) -> None:

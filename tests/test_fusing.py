@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,6 +128,20 @@ def test_fusing(inplace: bool, tmp_path: Path) -> None:
         if not inplace:
             assert_same(snapshot(model), before)
             twin(model, fast)
+
+
+def test_the_table_shows_what_is_fused(capsys: pytest.CaptureFixture[str]) -> None:
+    stack = [layers.Conv2D(4, 3, name="conv"), layers.ReLU(name="relu"), layers.Conv2D(4, 3, name="other")]
+    stack += [layers.Activation("relu", name="also"), layers.BatchNormalization(), layers.ReLU(name="alone")]
+    model = keras.Sequential([layers.Input((16, 16, 3)), *stack], name="net")
+    fast = fk.accelerate(model, verbose=True, fuse=True)
+    for rows in (capsys.readouterr().out, fk.accelerate(fast, verbose=True, fuse=True) and capsys.readouterr().out):
+        assert re.search(r"relu +│ ReLU +│ fused into conv +│\n", rows), rows
+        assert re.search(r"also +│ Activation +│ fused into other +│\n", rows), rows
+        assert "alone" not in rows
+        assert rows.splitlines()[-1] == "net: 2 of 3 ReLU layers are fused into a convolution"
+    fk.accelerate(model, verbose=True)
+    assert "fused" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_float16"])

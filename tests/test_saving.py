@@ -123,6 +123,8 @@ def test_the_error_of_a_litert_export_names_restore(way: str, fuse: bool, tmp_pa
 
     if way == "Keras" and "litert" not in str(keras.Model.export.__doc__):
         pytest.skip("this Keras does not export to LiteRT itself")
+    if way in ("the model", "a function") and tf.__version__.startswith("2.16."):
+        pytest.skip("TensorFlow 2.16 aborts the process ('Failed to infer result type'), also for Keras's own layers")
     with pytest.raises(Exception, match="custom ops") as raised:
         convert(model)
     for op in ("FastconvConv2D", "FastconvMaxPool2D"):

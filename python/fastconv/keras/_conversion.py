@@ -14,7 +14,7 @@ from fastconv._console import print_table
 from fastconv.keras._classes import change_class, stock_class
 from fastconv.keras._copying import copy_model
 from fastconv.keras._fused import FUSED
-from fastconv.keras._fusible import fusible
+from fastconv.keras._fusible import fusible, is_relu_layer
 from fastconv.keras._keras_internals import compile_arguments, flatten_layers, keeps_compile_arguments
 from fastconv.keras._serving import OnCPU, why_stock
 
@@ -25,8 +25,9 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
     if not inplace:
         model = copy_model(model, "use accelerate(model, inplace=True), which makes no copy")
     fates = _fates(model)
-    for relu, convs in fusible(model).items() if fuse else ():
-        fates[relu] = FUSED[type(relu)], f"computed by {' and '.join(conv.name for conv in convs)}"
+    fused = fusible(model) if fuse else {}
+    for relu, convs in fused.items():
+        fates[relu] = FUSED.get(type(relu)), f"fused into {' and '.join(conv.name for conv in convs)}"
     for layer, (ours, _) in fates.items():
         if ours:
             change_class(layer, ours)
@@ -35,6 +36,9 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
         _changed_in_place.add(model)
     if verbose:
         _print_report(model, fates)
+        if fuse:
+            count = sum(map(is_relu_layer, fates))
+            print(f"{model.name}: {len(fused)} of {count} ReLU layers are fused into a convolution")
     return model
 
 

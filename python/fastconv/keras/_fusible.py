@@ -9,13 +9,14 @@ from typing import Any
 import keras
 
 from fastconv.keras import convolutional
+from fastconv.keras._classes import stock_class
 from fastconv.keras._fused import FUSED, is_relu
 from fastconv.keras._keras_internals import flatten_layers, graph_calls, operation_of, runs_its_graph
 from fastconv.keras._serving import why_stock
 
 
 def fusible(model: Any) -> dict[Any, list[Any]]:
-    """ReLU layers and the convolutions right before them.
+    """ReLU layers, fused already or not, and the convolutions right before them.
 
     The output of a convolution can always be used, whatever is fused. But if it is used elsewhere, the convolution runs
     twice. A ReLU layer is therefore left out if, in some graph, another consumer takes its input, too.
@@ -24,7 +25,7 @@ def fusible(model: Any) -> dict[Any, list[Any]]:
     shared = set()
     for part in flatten_layers(model):
         for conv, relu, is_private in _edges(part):
-            if not (_is_linear(conv) and _is_relu(relu) and conv.compute_dtype == relu.compute_dtype):
+            if not (_is_linear(conv) and is_relu_layer(relu) and conv.compute_dtype == relu.compute_dtype):
                 continue
             if not is_private:
                 shared.add(relu)
@@ -57,5 +58,6 @@ def _is_linear(layer: Any) -> bool:
     )
 
 
-def _is_relu(layer: Any) -> bool:
-    return type(layer) in FUSED and is_relu(layer)
+def is_relu_layer(layer: Any) -> bool:
+    """Whether it is a ReLU of a class that can be fused."""
+    return stock_class(type(layer)) in FUSED and is_relu(layer)

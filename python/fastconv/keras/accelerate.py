@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse: bool = False) -> Any:
@@ -19,7 +20,8 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
         Whether to change the layers of `model` itself instead of making a copy. Some models cannot be copied, because
         their config is incomplete. Many subclassed models are of this kind.
     verbose : bool
-        Whether to print a table of the layers, with the result for each layer and the reason.
+        Whether to print a table of the layers, with the result for each layer and the reason. With ``fuse=True``, it
+        also shows which layers are fused.
     fuse : bool
         Whether a `Conv2D` without activation also computes a ``ReLU()`` or ``Activation("relu")`` right after it. This
         happens in graphs (`predict`, `fit`, ``tf.function``). Both layers stay in the model with their own outputs.
@@ -33,7 +35,7 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     Raises
     ------
     TypeError
-        If `model` is not a Keras model.
+        If `model` is not a Keras model, or another argument is neither True nor False.
     ValueError
         If `model` cannot be copied.
     ImportError
@@ -58,6 +60,8 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     into convolutions, because that would be right for inference only.
     """
     _check_model(model)
+    for name, value in (("inplace", inplace), ("verbose", verbose), ("fuse", fuse)):
+        _check_flag(name, value)
     from fastconv.keras import _conversion  # here, as it needs private names of Keras
 
     return _conversion.accelerate(model, inplace, verbose, fuse)
@@ -95,3 +99,9 @@ def _check_model(model: Any) -> None:
     if not isinstance(model, keras.Model):
         hint = "; put the layer into a keras.Sequential" if isinstance(model, keras.Layer) else ""
         raise TypeError(f"model must be a keras.Model, got {type(model).__name__}{hint}")
+
+
+def _check_flag(name: str, value: Any) -> None:
+    # Keras's own `verbose` is 0 or 1.
+    if not (isinstance(value, (bool, int, np.bool_)) and value in (0, 1)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")

@@ -148,6 +148,11 @@ def _write(options: argparse.Namespace, model: Any, split: Split, result: Result
     stock = build("keras", options.seed)
     stock.set_weights(model.get_weights())
     compile_model(stock, options.learning_rate)
+    # Keras warns when it loads the file of a compiled model whose optimizer has no state.
+    for optimizer in (model.optimizer, stock.optimizer):
+        optimizer.build(stock.trainable_variables)  # does nothing after a training
+    for trained, variable in zip(model.optimizer.variables, stock.optimizer.variables, strict=True):
+        variable.assign(trained)
     metrics = {
         "test_accuracy": result.test_accuracy,
         "test_loss": result.test_loss,
