@@ -48,8 +48,9 @@ def hard_sigmoid(x: np.ndarray, alpha: float = 1 / 6, beta: float = 0.5) -> np.n
 
 
 # The exact function, and the error that the documentation states, in ulp of the exact result.
-CURVES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+CURVES: dict[Activation, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "elu": (lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x), 1.5),
+    ("elu", 2.0): (lambda x: np.where(x < 0, 2 * np.expm1(np.minimum(x, 0)), x), 1.5),
     "gelu": (gelu, 5),
     "gelu_tanh": (gelu_tanh, 3),
     "silu": (lambda x: x / (1 + np.exp(-x)), 3),
@@ -64,7 +65,6 @@ LINES: dict[Activation, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.n
     ("clip", -1, 2.5): (lambda x: np.clip(x, -1, 2.5), np.zeros_like, 0),
     "leaky_relu": (lambda x: np.where(x < 0, x * 0.2, x), abs, 1),
     ("leaky_relu", 0.25): (lambda x: np.where(x < 0, x * 0.25, x), np.zeros_like, 0),
-    ("elu", 2.0): (lambda x: 2 * CURVES["elu"][0](np.minimum(x, 0)) + np.maximum(x, 0), abs, 1.5),
     "hard_sigmoid": (hard_sigmoid, lambda x: abs(x) / 6 + 0.5, 1),
     ("hard_sigmoid", 0.25, 0.5): (lambda x: hard_sigmoid(x, 0.25, 0.5), lambda x: abs(x) / 4 + 0.5, 0.5),
     "hard_swish": (lambda x: x * hard_sigmoid(x), lambda x: abs(x) * (abs(x) / 6 + 0.5), 2),

@@ -121,8 +121,8 @@ def conv2d(
     ("clip", low, high)      x, at least low and at most high                             0
     ======================== ============================================================ ==========================
 
-    NaN stays NaN. At minus infinity, "gelu", "gelu_tanh", "silu" and "hard_swish" are NaN, which is the product of minus
-    infinity and 0, as in TensorFlow. Results below the smallest normal number may be 0.
+    NaN stays NaN. At minus infinity, "gelu", "gelu_tanh", "silu" and "hard_swish" are NaN, as in TensorFlow: they are
+    the product of minus infinity and 0. Results below the smallest normal number may be 0.
 
     Examples
     --------
