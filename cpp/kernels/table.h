@@ -126,6 +126,17 @@ struct ColumnSums {
     T* sums;
 };
 
+/// Rows of output pixels: y = activation(y + residual). `residual` is laid out as y, or null.
+template <class T>
+struct FinishRows {
+    T* y;
+    const T* residual;
+    ptrdiff_t y_row, y_step;
+    int64_t rows, pixels, channels;
+    T alpha, beta; // the activation's parameters
+};
+constexpr int activation_kernels = 13;
+
 /// Rows of pooling windows of one shape: window i of row r holds x[r*x_row + i*x_step + offsets[t] + c] for the taps t.
 template <class T>
 struct PoolRow {
@@ -263,6 +274,7 @@ struct KernelsOf {
     bool (*winograd_taps[2])(const WinogradOutput<T>&);
     /// to[c*to_row + r] = from[r*from_row + c].
     void (*transpose)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns);
+    void (*finish_rows[activation_kernels])(const FinishRows<T>&); // indexed by Activation (fastconv/types.h)
     void (*column_sums)(const ColumnSums<T>&);
     void (*pooled_patches)(const PooledPatches<T>&);
     void (*pooled_products)(const PooledProducts<T>&);

@@ -54,18 +54,21 @@ void read_array(Call& call, std::size_t index, py::handle value, Arrays& arrays,
 void read_inputs(Call& call, PyObject* const* values, Arrays& arrays, Buffers& buffers, Objects& alive) {
     const std::vector<Input>& inputs = call.operation->inputs;
     for (std::size_t i = 0; i < inputs.size(); ++i)
-        if (inputs[i].kind != InputKind::sizes && inputs[i].kind != InputKind::optional_tensor)
+        if (!is_sizes(inputs[i].kind) && !is_optional(inputs[i].kind))
             read_array(call, i, values[i], arrays, buffers, alive);
     call.dtype = arrays.dtype();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
-        if (inputs[i].kind == InputKind::sizes) call.inputs[i].dims = shape(inputs[i].name, values[i]);
-        if (inputs[i].kind != InputKind::optional_tensor) continue;
-        call.inputs[i].given = !py::handle(values[i]).is_none();
-        if (!call.inputs[i].given) continue;
+        // An optional tensor counts as left out until it has been read.
+        call.inputs[i].given = !is_optional(inputs[i].kind) ||
+                               (inputs[i].kind == InputKind::optional_sizes && !py::handle(values[i]).is_none());
+        if (is_sizes(inputs[i].kind) && call.inputs[i].given) call.inputs[i].dims = shape(inputs[i].name, values[i]);
+    }
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        if (inputs[i].kind != InputKind::optional_tensor || py::handle(values[i]).is_none()) continue;
         try {
             read_array(call, i, values[i], arrays, buffers, alive);
+            call.inputs[i].given = true;
         } catch (...) {
-            call.inputs[i].given = false;
             call.inputs[i].refused = true;
             call.operation->infer(call);
             throw;
@@ -194,7 +197,7 @@ PyObject* geometry(PyObject* self, PyObject* const* values, Py_ssize_t count) {
         const AttributeSet& set = operation_of(self).attributes;
         check_count("a geometry", count, set.size());
         Attributes attributes;
-        read_attributes(set, PositionalAttributes(set, values), attributes);
+        read_attributes(set, PositionalAttributes(set, values), attributes, true);
         return py::cast(Encode(attributes));
     });
 }
@@ -237,6 +240,7 @@ py::list describe_table() {
         py::dict entry;
         entry["name"] = operation.name;
         entry["inputs"] = describe_items(operation.inputs);
+        entry["graph_inputs"] = operation.graph_inputs();
         entry["attributes"] = attributes;
         entry["geometries"] = geometries;
         entry["outputs"] = describe_items(operation.outputs);

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <initializer_list>
+#include <optional>
 
 namespace fastconv {
 
@@ -21,11 +22,12 @@ enum class Attribute : std::uint8_t {
     dilations,
     algorithm,
     activation,
+    output_padding, // not in graphs: they know the shape of the output
     depthwise,
     include_batch_in_index,
     input_gradient,
 };
-constexpr std::size_t attribute_count = 13;
+constexpr std::size_t attribute_count = 14;
 
 FASTCONV_API const char* name_of(Attribute attribute);
 
@@ -65,21 +67,28 @@ constexpr AttributeSet pooled_convolution_attributes =
 struct Attributes {
     ConvArguments convolution;
     PoolArguments pooling;
-    Activation activation = Activation::linear;
+    ActivationFunction activation;
+    std::optional<Pair> output_padding;
     bool include_batch_in_index = false;
     bool input_gradient = true; // whether the gradient of the input is wanted
 };
 
-/// Reads the attributes of a set. If two values are wrong, the first in this order is refused. `source` gives the
-/// values that came in at the front end:
+/// Two numbers, each at least 0, from one or two.
+FASTCONV_API Pair parse_output_padding(const Dims& numbers);
+
+/// Reads the attributes of a set. If two values are wrong, the first in this order is refused. With `graph`, the
+/// attributes are for a graph, which holds few activations; fused pooling has few, too. `source` gives the values that
+/// came in at the front end:
 ///
 ///     std::string_view word(Attribute)
 ///     Pair pair(Attribute, DataFormat)
 ///     Padding padding(Attribute, DataFormat)
+///     Dims numbers(Attribute)
+///     ActivationFunction activation(bool graph_only)
 ///     bool boolean(Attribute, bool otherwise)
 ///     bool given(Attribute)   // asked only for attributes that every front end may leave out
 template <class Source>
-void read_attributes(const AttributeSet& set, const Source& source, Attributes& result) {
+void read_attributes(const AttributeSet& set, const Source& source, Attributes& result, bool graph = false) {
     ConvArguments& convolution = result.convolution;
     PoolArguments& pooling = result.pooling;
     if (set.has(Attribute::algorithm)) convolution.algorithm = source.word(Attribute::algorithm);
@@ -99,7 +108,9 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
     read_pooling(Attribute::ksize, Attribute::strides, Attribute::padding);
     read_pooling(Attribute::pool_size, Attribute::pool_strides, Attribute::pool_padding);
     if (set.has(Attribute::activation) && source.given(Attribute::activation))
-        result.activation = parse_activation(source.word(Attribute::activation));
+        result.activation = source.activation(graph || set.has(Attribute::pool_size));
+    if (set.has(Attribute::output_padding) && source.given(Attribute::output_padding))
+        result.output_padding = parse_output_padding(source.numbers(Attribute::output_padding));
     const auto read_boolean = [&](Attribute attribute, bool& value) {
         if (set.has(attribute)) value = source.boolean(attribute, value);
     };
