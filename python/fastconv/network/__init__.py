@@ -1,0 +1,1 @@
+"""Frozen networks, which need only NumPy to run."""
