@@ -133,7 +133,8 @@ struct PoolRow {
     ptrdiff_t x_row, x_step;
     const ptrdiff_t* offsets;
     int64_t taps;
-    T* y; // the output; in gradients, the gradient of the input, laid out as x
+    int64_t counted; // by a mean: the taps, and those in the padding if it includes them
+    T* y;            // the output; in gradients, the gradient of the input, laid out as x
     ptrdiff_t y_row, y_step;
     const T* grad; // gradients only
     ptrdiff_t grad_row, grad_step;
