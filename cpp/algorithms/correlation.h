@@ -59,11 +59,19 @@ struct Operands {
     const T* filters;      // not in filter gradients
     const T* out_backprop; // in filter gradients only
     const T* bias;
-    bool relu;
+    bool relu; // applied by the kernel, in registers
+    // The rest of the epilogue, for values that a task has stored: activation(value + residual). The residual has the
+    // output's layout, or is null. If it is given, ReLU is here.
+    Activation activation;
+    T alpha, beta; // the activation's parameters
+    const T* residual;
     T* output;
     PackCache* cache;                   // of packed filters that are kept, else null
     const std::vector<ImageTile>* only; // the tiles to compute; null for the whole output
     const GradientBlock* block;         // the part of a filter gradient to compute, as a dense output; null for all
+
+    /// Whether something remains to be done with stored values.
+    bool finishes() const { return residual != nullptr || activation != Activation::linear; }
 };
 
 /// The forms in which algorithms pack filters. Part of the key, so that one form is never taken for another.

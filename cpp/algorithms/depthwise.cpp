@@ -3,6 +3,7 @@
 #include "algorithms/depthwise.h"
 
 #include "algorithms/depthwise_runs.h"
+#include "algorithms/epilogue.h"
 #include "core/isa.h"
 #include "core/threads/parallel_for.h"
 
@@ -66,6 +67,7 @@ void compute_rows(const DepthwiseDecisions& plan, const Operands<T>& operands, s
         row.sliding_rows = row.sliding && a.stride_h == 1 && a.dilation_h == 1 && i1 - i0 == 3 && plan.may_slide_down;
         kernels<T>().depthwise_row(row);
     }
+    finish_tile(g, operands, n, 0, {y, rows, 0, a.q}, c0, channels);
 }
 
 template <class T>

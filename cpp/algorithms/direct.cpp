@@ -4,6 +4,7 @@
 // decide the order of a sum. Tiles of pixels and blocks of filters change no bit, so they may depend on anything.
 #include "algorithms/direct.h"
 
+#include "algorithms/epilogue.h"
 #include "algorithms/filter_blocks.h"
 #include "algorithms/tiled_correlation.h"
 #include "core/isa.h"
@@ -63,25 +64,16 @@ void compute_tile(const DirectDecisions& plan, const Operands<T>& operands, cons
                 row.y = output + (tile.y0 + y) * g.out_row + tile.x0 * g.out_pixel + k0;
                 kernels<T>().conv_row[vectors - 1](row);
             }
+            if (last_block) finish_tile(g, operands, task.image, task.group, tile, k0, row.channels);
         }
     }
-}
-
-template <class T>
-void fill_with_zeros(const Correlation& g, T* to) {
-    const Windows& a = g.windows;
-    const std::int64_t channels = g.groups * g.k;
-    parallel_for(g.n * a.p, static_cast<double>(g.n * a.p * a.q * channels), [&](std::int64_t task) {
-        T* row = to + g.output_start + task / a.p * g.out_image + task % a.p * g.out_row;
-        for (std::int64_t x = 0; x < a.q; ++x) std::fill_n(row + x * g.out_pixel, channels, T{});
-    });
 }
 
 template <class T>
 void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const DirectDecisions&>(decisions);
     const Correlation& g = plan.g;
-    if (g.window() == 0) return fill_with_zeros(g, operands.output);
+    if (g.window() == 0) return write_empty_sums(g, operands);
     const Packed<T> packed(operands.cache, plan.key, packed_filter_size(g, plan.blocks) * g.groups,
                            [&](T* to) { pack_filters(g, plan.blocks, operands.filters, to); });
     for_each_tile<T>(g, plan.tiles, operands.only, [&](const TileTask& task, T* copy, std::ptrdiff_t* segments) {

@@ -5,6 +5,7 @@
 // bits as those of `direct`, so the choice between the two may depend on the threads and the batch.
 #include "algorithms/direct.h"
 
+#include "algorithms/epilogue.h"
 #include "algorithms/filter_blocks.h"
 #include "core/isa.h"
 #include "core/threads/parallel_for.h"
@@ -57,6 +58,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
                 row.x = input + n * g.image + h * a.stride_h * a.w * g.pixel;
                 row.y = output + n * g.out_image + h * g.out_row;
                 kernels<T>().conv_row[vectors - 1](row);
+                if (last) finish_tile(g, operands, n, 0, {h, 1, 0, a.q}, k0, row.channels);
             }
         }
     });

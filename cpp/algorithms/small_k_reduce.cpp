@@ -1,6 +1,7 @@
 // The direct algorithm for few filters (a small K). Vectors run along the values of a window and are then reduced.
 #include "algorithms/direct.h"
 
+#include "algorithms/epilogue.h"
 #include "algorithms/filter_blocks.h"
 #include "algorithms/tiled_correlation.h"
 #include "core/isa.h"
@@ -90,6 +91,7 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
         row.y = output + (tile.y0 + y) * g.out_row + tile.x0 * g.out_pixel;
         kernels<T>().small_k_reduce_row(row);
     }
+    finish_tile(g, operands, task.image, task.group, tile, 0, g.k);
 }
 
 template <class T>

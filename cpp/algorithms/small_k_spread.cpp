@@ -1,6 +1,7 @@
 // The direct algorithm for few filters (a small K). Vectors run along the flattened (pixel, filter) axis of a row.
 #include "algorithms/direct.h"
 
+#include "algorithms/epilogue.h"
 #include "algorithms/small_k_planar.h"
 #include "core/isa.h"
 #include "core/threads/parallel_for.h"
@@ -68,6 +69,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         rows.filter_count = g.k;
         rows.relu = g.finish && operands.relu;
         kernels<T>().small_k_spread_rows(rows);
+        finish_tile(g, operands, n, 0, {y0, count, 0, a.q}, 0, g.k);
     });
 }
 

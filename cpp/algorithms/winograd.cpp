@@ -9,6 +9,7 @@
 #include "algorithms/winograd.h"
 
 #include "algorithms/algorithms.h"
+#include "algorithms/epilogue.h"
 #include "algorithms/winograd_filters.h"
 #include "core/environment.h"
 #include "core/threads/parallel_for.h"
@@ -132,6 +133,7 @@ void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, 
         // Several tasks may write this byte, because they compute filters of one tile. All of them write 0.
         if (!kernels<T>().winograd_output[d.form.index](tile))
             __atomic_store_n(&finite[static_cast<std::size_t>(t)], static_cast<unsigned char>(0), __ATOMIC_RELAXED);
+        finish_tile(g, operands, d.grid.n(t), 0, {y, tile.rows, x, tile.columns}, k0, tile.channels);
     }
 }
 

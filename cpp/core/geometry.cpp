@@ -291,16 +291,6 @@ DataFormat parse_data_format(std::string_view text) {
     fail("data_format must be 'NHWC' or 'NCHW', got '", text, "'");
 }
 
-Activation parse_activation(std::string_view text) {
-    if (text == "linear") {
-        return Activation::linear;
-    }
-    if (text == "relu") {
-        return Activation::relu;
-    }
-    fail("activation must be None, 'linear' or 'relu', got '", text, "'");
-}
-
 Padding parse_padding(std::string_view text, const char* name) {
     const std::string word = upper(text);
     Padding padding;

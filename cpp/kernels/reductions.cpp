@@ -1,4 +1,5 @@
-// Reductions of rows and of columns, and normalisation of rows by their mean and variance.
+// Reductions of rows and of columns, normalisation of rows by their mean and variance, exponentials for softmax, and
+// interpolation of pixels.
 //
 // Vectorised along rows. A reduction of columns keeps four vectors of results in registers, a reduction of a row four
 // partial results. Ceiling: memory bandwidth, since a vector takes one load and one operation.
@@ -6,7 +7,7 @@
 // Arguments: at least one row and one column. Nothing needs to be aligned.
 //
 // Rounding: a sum is a sum of blocks, each of at most 32 additions in a chain, so that its error grows slowly.
-#include "kernels/simd.h"
+#include "kernels/elementary_functions.h"
 #include "kernels/table.h"
 
 namespace fastconv {
@@ -116,6 +117,14 @@ void normalize_rows(const NormalizedRows<T>& a) {
     }
 }
 
+template <class T>
+void exp_row(const T* x, T shift, T* y, int64_t count) {
+    for (int64_t i = 0; i < count; i += width<T>) {
+        const Vec<T> power = exp_shifted<T>(load_some(x + i, count - i) - shift, Vec<T>{}, Index<T>{});
+        store_some(y + i, power, count - i);
+    }
+}
+
 // ---- Bilinear interpolation --------------------------------------------------------------------------------------
 
 template <class V, class T>
@@ -154,6 +163,7 @@ void add_functions(KernelsOf<T>& table) {
     table.fold_row[2] = fold_row<T, Reduction::maximum>;
     table.fold_row[3] = fold_row<T, Reduction::minimum>;
     table.normalize_rows = normalize_rows<T>;
+    table.exp_row = exp_row<T>;
     table.interpolate_row = interpolate_row<T>;
 }
 

@@ -126,6 +126,17 @@ struct ColumnSums {
     T* sums;
 };
 
+/// Rows of output pixels: y = activation(y + residual). `residual` is laid out as y, or null.
+template <class T>
+struct FinishRows {
+    T* y;
+    const T* residual;
+    ptrdiff_t y_row, y_step;
+    int64_t rows, pixels, channels;
+    T alpha, beta; // the activation's parameters
+};
+constexpr int activation_kernels = 13;
+
 /// Rows of pooling windows of one shape: window i of row r holds x[r*x_row + i*x_step + offsets[t] + c] for the taps t.
 template <class T>
 struct PoolRow {
@@ -298,6 +309,7 @@ struct KernelsOf {
     bool (*winograd_taps[2])(const WinogradOutput<T>&);
     /// to[c*to_row + r] = from[r*from_row + c].
     void (*transpose)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns);
+    void (*finish_rows[activation_kernels])(const FinishRows<T>&); // indexed by Activation (fastconv/types.h)
     void (*column_sums)(const ColumnSums<T>&);
     void (*pooled_patches)(const PooledPatches<T>&);
     void (*pooled_products)(const PooledProducts<T>&);
@@ -317,6 +329,7 @@ struct KernelsOf {
     void (*fold_columns[4])(const T* x, ptrdiff_t row, int64_t rows, int64_t columns, T* y);
     T (*fold_row[4])(const T* x, int64_t count);
     void (*normalize_rows)(const NormalizedRows<T>&);
+    void (*exp_row)(const T* x, T shift, T* y, int64_t count); // y = exp(x - shift); y may be x
     void (*interpolate_row)(const InterpolatedRow<T>&);
 };
 

@@ -187,7 +187,7 @@ Padding AttributeReader::padding(const char* name) const {
     return explicit_padding(pads[0], pads[1], pads[2], pads[3], name);
 }
 
-ActivationCall AttributeReader::activation() const {
+ActivationFunction AttributeReader::activation() const {
     constexpr const char *name = "activation", *expected = "a list of a name and numbers";
     const Json& json = value(name);
     const Json::List* list = as_list(json);
@@ -200,7 +200,7 @@ ActivationCall AttributeReader::activation() const {
         if (!number) refuse(name, json, expected);
         parameters.push_back(*number);
     }
-    return parse_activation(*word, parameters);
+    return make_activation(*word, parameters, false);
 }
 
 } // namespace fastconv::network

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "fastconv/network.h"
-#include "network/activation.h"
 
 #include <array>
 #include <optional>
@@ -33,7 +32,7 @@ class AttributeReader {
     /// The index of a word among the choices of the specification.
     std::size_t word(const char* name) const;
     Padding padding(const char* name) const;
-    ActivationCall activation() const;
+    ActivationFunction activation() const;
 
   private:
     std::size_t index(std::string_view name) const;

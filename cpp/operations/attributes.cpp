@@ -1,7 +1,9 @@
 #include "fastconv/attributes.h"
 
 #include "algorithms/algorithms.h"
+#include "core/errors.h"
 
+#include <algorithm>
 #include <string>
 
 namespace fastconv {
@@ -41,10 +43,23 @@ Padding decode_padding(std::int64_t mode, const std::int64_t* pads) {
 } // namespace
 
 const char* name_of(Attribute attribute) {
-    static constexpr const char* names[attribute_count] = {
-        "ksize",          "pool_size", "pool_strides",      "pool_padding", "strides",   "padding",
-        "data_format",    "dilations", "algorithm",         "activation",   "depthwise", "include_batch_in_index",
-        "input_gradient", "ceil_mode", "count_include_pad", "output_size"};
+    static constexpr const char* names[attribute_count] = {"ksize",
+                                                           "pool_size",
+                                                           "pool_strides",
+                                                           "pool_padding",
+                                                           "strides",
+                                                           "padding",
+                                                           "data_format",
+                                                           "dilations",
+                                                           "algorithm",
+                                                           "activation",
+                                                           "output_padding",
+                                                           "depthwise",
+                                                           "include_batch_in_index",
+                                                           "input_gradient",
+                                                           "ceil_mode",
+                                                           "count_include_pad",
+                                                           "output_size"};
     return names[static_cast<std::size_t>(attribute)];
 }
 
@@ -53,12 +68,20 @@ void refuse_beside_output_size(Attribute attribute) {
                           " must not be given beside output_size, from which the windows follow");
 }
 
+Pair parse_output_padding(const Dims& numbers) {
+    if (numbers.empty() || numbers.size() > 2)
+        fail("output_padding must be 1 or 2 integers, (height, width), got ", numbers.size());
+    const Pair pair{numbers.front(), numbers.back()};
+    if (pair[0] < 0 || pair[1] < 0) fail("output_padding must not be negative, got ", std::min(pair[0], pair[1]));
+    return pair;
+}
+
 Dims encode_convolution(const Attributes& attributes) {
     const ConvArguments& a = attributes.convolution;
     return {0,
             static_cast<std::int64_t>(a.format),
             a.depthwise ? 1 : 0,
-            static_cast<std::int64_t>(attributes.activation),
+            static_cast<std::int64_t>(attributes.activation.kind),
             algorithm_index(a.algorithm),
             static_cast<std::int64_t>(a.padding.mode),
             a.strides[0],
@@ -96,13 +119,13 @@ Dims encode_pooling(const Attributes& attributes) {
 
 void decode_convolution(const Dims& code, Attributes& attributes) {
     const std::vector<std::string>& algorithms = algorithm_names();
-    check_code(
-        code, convolution_code_size,
-        {data_format_count, 2, activation_count, static_cast<std::int64_t>(algorithms.size()), padding_mode_count});
+    check_code(code, convolution_code_size,
+               {data_format_count, 2, graph_activation_count, static_cast<std::int64_t>(algorithms.size()),
+                padding_mode_count});
     ConvArguments& a = attributes.convolution;
     a.format = static_cast<DataFormat>(code[1]);
     a.depthwise = code[2] != 0;
-    attributes.activation = static_cast<Activation>(code[3]);
+    attributes.activation = {static_cast<Activation>(code[3])};
     a.algorithm = algorithms[static_cast<std::size_t>(code[4])];
     a.strides = {code[6], code[7]};
     a.dilations = {code[8], code[9]};

@@ -35,8 +35,8 @@ void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, cons
         PoolProblem windows = pool;
         images.n = windows.n = count;
         const Scratch<std::byte> between(count * conv_bytes);
-        conv2d(images, static_cast<const std::byte*>(input) + first * input_bytes, filters, bias, activation,
-               between.get());
+        conv2d(images, static_cast<const std::byte*>(input) + first * input_bytes, filters,
+               {bias, {activation}, nullptr}, between.get());
         std::byte* to = static_cast<std::byte*>(output) + first * pooled * size;
         if (taps != nullptr)
             max_pool2d_with_taps(windows, between.get(), to, taps + first * pooled);

@@ -2,6 +2,7 @@
 #include "fastconv/convolution.h"
 
 #include "algorithms/algorithms.h"
+#include "algorithms/epilogue.h"
 #include "core/environment.h"
 #include "core/for_type.h"
 #include "core/geometry.h"
@@ -77,10 +78,32 @@ struct Images {
 };
 
 template <class T>
+void set_epilogue(const Epilogue& epilogue, Operands<T>& operands) {
+    const ActivationFunction& activation = epilogue.activation;
+    operands.bias = static_cast<const T*>(epilogue.bias);
+    operands.residual = static_cast<const T*>(epilogue.residual);
+    operands.relu = activation.kind == Activation::relu && operands.residual == nullptr;
+    if (operands.relu) return;
+    operands.activation = activation.kind;
+    operands.alpha = static_cast<T>(activation.alpha);
+    operands.beta = static_cast<T>(activation.beta);
+}
+
+/// The input gradient of a convolution without filters: the epilogue of sums that are 0.
+template <class T>
+void run_without_filters(const ConvProblem& o, Operands<T> operands) {
+    const std::int64_t image = o.h * o.w * o.c, channel = o.format == DataFormat::nhwc ? 1 : o.h * o.w;
+    for (std::int64_t i = 0; i < o.n * image; ++i)
+        operands.output[i] = operands.bias ? operands.bias[i / channel % o.c] : T{};
+    if (operands.relu) operands.activation = Activation::relu;
+    finish_values(operands, 0, o.n * image);
+}
+
+template <class T>
 void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
     if (o.n == 0) return;
     if (o.k == 0) { // no filters
-        if (direction == Direction::input_gradient) std::fill_n(operands.output, o.n * o.h * o.w * o.c, T{});
+        if (direction == Direction::input_gradient) run_without_filters(o, operands);
         return;
     }
     if (o.format == DataFormat::nhwc) return run(o, direction, operands, kept);
@@ -93,8 +116,13 @@ void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>
         Operands<T> nhwc = operands;
         nhwc.input = x.get();
         nhwc.output = y.get();
+        if (operands.residual != nullptr) { // it is in NCHW, so it waits until the output is
+            nhwc.residual = nullptr;
+            nhwc.activation = Activation::linear;
+        }
         run(part, direction, nhwc, kept);
         transpose_images(part.n, to.pixels, to.channels, y.get(), operands.output + n * to.values());
+        if (operands.residual != nullptr) finish_values(operands, n * to.values(), part.n * to.values());
     });
 }
 
@@ -116,15 +144,14 @@ void run_filter_gradient(const ConvProblem& o, const Operands<T>& operands, Kept
     run(problem, Direction::filter_gradient, nhwc, kept);
 }
 
-void forward(const ConvProblem& problem, const void* input, const void* filters, PackCache* cache, const void* bias,
-             Activation activation, void* output, KeptPlan* kept) {
+void forward(const ConvProblem& problem, const void* input, const void* filters, PackCache* cache,
+             const Epilogue& epilogue, void* output, KeptPlan* kept) {
     for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
         Operands<T> operands{};
         operands.input = static_cast<const T*>(input);
         operands.filters = static_cast<const T*>(filters);
-        operands.bias = static_cast<const T*>(bias);
-        operands.relu = activation == Activation::relu;
+        set_epilogue(epilogue, operands);
         operands.output = static_cast<T*>(output);
         operands.cache = cache;
         run_any_layout(problem, Direction::forward, operands, kept);
@@ -132,12 +159,13 @@ void forward(const ConvProblem& problem, const void* input, const void* filters,
 }
 
 void input_gradient(const ConvProblem& problem, const void* filters, PackCache* cache, const void* out_backprop,
-                    void* input_backprop, KeptPlan* kept) {
+                    const Epilogue& epilogue, void* input_backprop, KeptPlan* kept) {
     for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
         Operands<T> operands{};
         operands.input = static_cast<const T*>(out_backprop);
         operands.filters = static_cast<const T*>(filters);
+        set_epilogue(epilogue, operands);
         operands.output = static_cast<T*>(input_backprop);
         operands.cache = cache;
         run_any_layout(problem, Direction::input_gradient, operands, kept);
@@ -160,25 +188,34 @@ ConvProblem make_conv_problem(DataType dtype, const Dims& input, const Dims& fil
     return problem;
 }
 
-void conv2d(const ConvProblem& problem, const void* input, const void* filters, const void* bias, Activation activation,
-            void* output, const PlanHolder* holder) {
-    forward(problem, input, filters, nullptr, bias, activation, output, kept_by(holder));
+void conv2d(const ConvProblem& problem, const void* input, const void* filters, const Epilogue& epilogue, void* output,
+            const PlanHolder* holder) {
+    forward(problem, input, filters, nullptr, epilogue, output, kept_by(holder));
 }
 
-void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters, const void* bias,
-            Activation activation, void* output) {
-    forward(problem, input, filters.data(), filters.cache(), bias, activation, output, &filters.cache()->forward);
+void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters, const Epilogue& epilogue,
+            void* output) {
+    forward(problem, input, filters.data(), filters.cache(), epilogue, output, &filters.cache()->forward);
+}
+
+void conv2d_transpose(const ConvProblem& problem, const void* input, const void* filters, const Epilogue& epilogue,
+                      void* output, const PlanHolder* holder) {
+    input_gradient(problem, filters, nullptr, input, epilogue, output, kept_by(holder));
+}
+
+void conv2d_transpose(const ConvProblem& problem, const void* input, const PackedFilters& filters,
+                      const Epilogue& epilogue, void* output) {
+    input_gradient(problem, filters.data(), filters.cache(), input, epilogue, output, &filters.cache()->input_gradient);
 }
 
 void conv2d_backprop_input(const ConvProblem& problem, const void* filters, const void* out_backprop,
                            void* input_backprop, const PlanHolder* holder) {
-    input_gradient(problem, filters, nullptr, out_backprop, input_backprop, kept_by(holder));
+    conv2d_transpose(problem, out_backprop, filters, {}, input_backprop, holder);
 }
 
 void conv2d_backprop_input(const ConvProblem& problem, const PackedFilters& filters, const void* out_backprop,
                            void* input_backprop) {
-    input_gradient(problem, filters.data(), filters.cache(), out_backprop, input_backprop,
-                   &filters.cache()->input_gradient);
+    conv2d_transpose(problem, out_backprop, filters, {}, input_backprop);
 }
 
 void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,

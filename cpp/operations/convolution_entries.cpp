@@ -2,6 +2,8 @@
 #include "fastconv/elementwise.h"
 #include "operations/entries.h"
 
+#include <algorithm>
+
 namespace fastconv {
 namespace {
 
@@ -16,16 +18,17 @@ void infer_conv2d(Call& call) {
         return;
     }
     resolve_convolution(call, {0, 1});
-    check_bias(call, 2);
     call.outputs[0].dims = call.convolution.output_dims();
+    check_epilogue(call, 2, call.convolution.k, call.outputs[0].dims);
 }
 
 void run_conv2d(const Call& call, const Buffers& buffers) {
-    const void *input = buffers.inputs[0], *filters = buffers.inputs[1], *bias = buffers.inputs[2];
+    const void *input = buffers.inputs[0], *filters = buffers.inputs[1];
+    const Epilogue epilogue = epilogue_of(call, buffers, 2);
     if (buffers.packed != nullptr)
-        conv2d(call.convolution, input, *buffers.packed, bias, call.attributes.activation, buffers.outputs[0]);
+        conv2d(call.convolution, input, *buffers.packed, epilogue, buffers.outputs[0]);
     else
-        conv2d(call.convolution, input, filters, bias, call.attributes.activation, buffers.outputs[0], buffers.holder);
+        conv2d(call.convolution, input, filters, epilogue, buffers.outputs[0], buffers.holder);
 }
 
 // ---- The gradient of the input, and the transposed convolution that is the same -----------------------------------
@@ -64,29 +67,38 @@ void infer_input_gradient(Call& call, std::size_t sizes_index, std::size_t gradi
         return;
     }
     resolve_convolution(call, {sizes_index, 1}, whole_input_sizes(call, sizes_index, gradient_index));
+    if (!sizes.given) { // output_padding may add rows and columns that the gradient does not reach
+        const std::size_t height = call.convolution.format == DataFormat::nhwc ? 1 : 2;
+        call.convolution.p = std::min(call.convolution.p, call.inputs[gradient_index].dims[height]);
+        call.convolution.q = std::min(call.convolution.q, call.inputs[gradient_index].dims[height + 1]);
+    }
     check_input(call, gradient_index, call.convolution.output_dims(), why);
     call.outputs[0].dims = call.convolution.input_dims();
 }
 
 void infer_backprop_input(Call& call) { infer_input_gradient(call, 0, 2, kConvOutput); }
 
-void run_input_gradient(const Call& call, const Buffers& buffers, const void* filters, const void* out_backprop) {
+void run_backprop_input(const Call& call, const Buffers& buffers) {
+    const void* const out_backprop = buffers.inputs[2];
     if (buffers.packed != nullptr)
         conv2d_backprop_input(call.convolution, *buffers.packed, out_backprop, buffers.outputs[0]);
     else
-        conv2d_backprop_input(call.convolution, filters, out_backprop, buffers.outputs[0], buffers.holder);
-}
-
-void run_backprop_input(const Call& call, const Buffers& buffers) {
-    run_input_gradient(call, buffers, buffers.inputs[1], buffers.inputs[2]);
+        conv2d_backprop_input(call.convolution, buffers.inputs[1], out_backprop, buffers.outputs[0], buffers.holder);
 }
 
 void infer_transpose(Call& call) {
+    set_transposed_sizes(call, 0, 2);
     infer_input_gradient(call, 2, 0, "what a convolution of output_shape with these filters gives");
+    if (call.complete()) check_epilogue(call, 3, call.convolution.c, call.outputs[0].dims);
 }
 
 void run_transpose(const Call& call, const Buffers& buffers) {
-    run_input_gradient(call, buffers, buffers.inputs[1], buffers.inputs[0]);
+    const Epilogue epilogue = epilogue_of(call, buffers, 3);
+    if (buffers.packed != nullptr)
+        conv2d_transpose(call.convolution, buffers.inputs[0], *buffers.packed, epilogue, buffers.outputs[0]);
+    else
+        conv2d_transpose(call.convolution, buffers.inputs[0], buffers.inputs[1], epilogue, buffers.outputs[0],
+                         buffers.holder);
 }
 
 // ---- The gradient of the filters -----------------------------------------------------------------------------------
@@ -151,9 +163,11 @@ void run_relu_bias_grad(const Call& call, const Buffers& buffers) {
 
 std::vector<Operation> convolution_entries() {
     const Input filters{"filters", InputKind::filters}, bias{"bias", InputKind::optional_tensor};
+    const Input late_bias{"bias", InputKind::optional_tensor, false};
+    const Input residual{"residual", InputKind::optional_tensor, false};
     return {
         {"conv2d",
-         {{"input"}, filters, bias},
+         {{"input"}, filters, bias, residual},
          Geometry::convolution,
          convolution_attributes | AttributeSet{Attribute::activation},
          {{"output"}},
@@ -167,9 +181,9 @@ std::vector<Operation> convolution_entries() {
          infer_backprop_input,
          run_backprop_input},
         {"conv2d_transpose",
-         {{"input"}, filters, {"output_shape", InputKind::sizes}},
+         {{"input"}, filters, {"output_shape", InputKind::optional_sizes}, late_bias, residual},
          Geometry::convolution,
-         convolution_attributes,
+         convolution_attributes | AttributeSet{Attribute::activation, Attribute::output_padding},
          {{"output"}},
          infer_transpose,
          run_transpose},

@@ -91,8 +91,15 @@ void check_input(const Call& call, std::size_t index, const Dims& expected, cons
     check_dims(call.operation->inputs[index].name, call.inputs[index].dims, expected, why);
 }
 
-void check_bias(const Call& call, std::size_t index) {
-    if (call.inputs[index].given) check_input(call, index, {call.convolution.k}, "one number for each output channel");
+void check_epilogue(const Call& call, std::size_t bias_index, std::int64_t channels, const Dims& output) {
+    if (call.inputs[bias_index].given) check_input(call, bias_index, {channels}, "one number for each output channel");
+    const std::size_t residual = bias_index + 1;
+    if (residual < call.operation->inputs.size() && call.inputs[residual].given)
+        check_input(call, residual, output, "that of the output");
+}
+
+Epilogue epilogue_of(const Call& call, const Buffers& buffers, std::size_t bias_index) {
+    return {buffers.inputs[bias_index], call.attributes.activation, buffers.inputs[bias_index + 1]};
 }
 
 Dims taps_dims(const PoolProblem& pooling) { return {pooling.n, pooling.p, pooling.q, pooling.c}; }

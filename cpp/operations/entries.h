@@ -29,7 +29,11 @@ void resolve_pooling_of_convolution(Call& call);
 void check_rank(const Call& call, std::size_t index, ArrayKind kind);
 /// Throws unless this input of the call has the expected shape.
 void check_input(const Call& call, std::size_t index, const Dims& expected, const char* why);
-void check_bias(const Call& call, std::size_t index);
+/// Throws unless the optional inputs of an epilogue, the bias and the residual after it, have the right shapes.
+void check_epilogue(const Call& call, std::size_t bias_index, std::int64_t channels, const Dims& output);
+Epilogue epilogue_of(const Call& call, const Buffers& buffers, std::size_t bias_index);
+/// For a transposed convolution with output_padding instead of output_shape: sets the sizes of the output.
+void set_transposed_sizes(Call& call, std::size_t input_index, std::size_t sizes_index);
 
 /// (N, P, Q, C), in every data format.
 Dims taps_dims(const PoolProblem& pooling);

@@ -13,7 +13,7 @@ void infer_conv2d_max_pool2d(Call& call) {
     }
     resolve_convolution(call, {0, 1});
     resolve_pooling_of_convolution(call);
-    check_bias(call, 2);
+    check_epilogue(call, 2, call.convolution.k, {});
     call.outputs[0].dims = call.pooling.output_dims();
     call.outputs[1].dims = taps_dims(call.pooling);
 }
@@ -21,7 +21,7 @@ void infer_conv2d_max_pool2d(Call& call) {
 void run_conv2d_max_pool2d(const Call& call, const Buffers& buffers) {
     const void *input = buffers.inputs[0], *filters = buffers.inputs[1], *bias = buffers.inputs[2];
     const auto compute = [&](const PackedFilters& packed) {
-        conv2d_max_pool2d(call.convolution, call.pooling, input, packed, bias, call.attributes.activation,
+        conv2d_max_pool2d(call.convolution, call.pooling, input, packed, bias, call.attributes.activation.kind,
                           buffers.outputs[0], static_cast<std::uint8_t*>(buffers.outputs[1]));
     };
     if (buffers.packed != nullptr)
@@ -33,7 +33,7 @@ void run_conv2d_max_pool2d(const Call& call, const Buffers& buffers) {
 /// The pooled output is needed to mask the gradient of the ReLU.
 void check_output_of_relu(const Call& call) {
     const Shape& output = call.inputs[4];
-    if (call.attributes.activation == Activation::relu && !output.given && !output.refused)
+    if (call.attributes.activation.kind == Activation::relu && !output.given && !output.refused)
         throw InvalidArgument("activation 'relu' needs output, the pooled output of conv2d_max_pool2d; "
                               "pass it as output=pooled");
 }
@@ -74,7 +74,7 @@ void infer_all_gradients(Call& call) {
 
 void run_backprop(const Call& call, const Buffers& buffers, void* d_input, void* d_filters, void* d_bias) {
     const auto& [input, filters, taps, grad, output] = buffers.inputs;
-    const bool relu = call.attributes.activation == Activation::relu;
+    const bool relu = call.attributes.activation.kind == Activation::relu;
     conv2d_max_pool2d_backprop(call.convolution, call.pooling, input, filters, static_cast<const std::uint8_t*>(taps),
                                grad, relu ? output : nullptr, d_input, d_filters, d_bias);
 }

@@ -29,6 +29,12 @@ void Operation::run(const Call& call, const Buffers& buffers) const {
     compute(call, buffers);
 }
 
+std::size_t Operation::graph_inputs() const {
+    std::size_t count = 0;
+    while (count < inputs.size() && inputs[count].in_graphs) ++count;
+    return count;
+}
+
 const std::vector<Operation>& operations() {
     return g_operations.get([] {
         std::vector<Operation> table;
@@ -49,7 +55,7 @@ const Operation* find_operation(std::string_view name) {
 }
 
 const char* name_of(InputKind kind) {
-    static constexpr const char* names[] = {"tensor", "filters", "optional tensor", "sizes", "bytes"};
+    static constexpr const char* names[] = {"tensor", "filters", "optional tensor", "sizes", "bytes", "optional sizes"};
     return names[static_cast<std::size_t>(kind)];
 }
 

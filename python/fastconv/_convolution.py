@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastconv import _core
 from fastconv._core import PackedFilters
-from fastconv._types import Float, Ints, Padding
+from fastconv._types import Activation, Float, Ints, Padding
 
 
 def conv2d(
@@ -20,16 +20,17 @@ def conv2d(
     dilations: Ints = 1,
     *,
     bias: npt.NDArray[Float] | None = None,
-    activation: str | None = None,
+    activation: Activation = None,
+    residual: npt.NDArray[Float] | None = None,
     algorithm: str = "auto",
     out: npt.NDArray[Float] | None = None,
 ) -> npt.NDArray[Float]:
-    """2-D convolution, with an optional bias and ReLU in the same pass over memory.
+    """2-D convolution, with an optional bias, residual and activation in the same pass over memory.
 
     Like all deep-learning libraries, this computes the cross-correlation: unlike in signal processing, the filters are
     not flipped. ::
 
-        output[n, p, q, k] = activation(bias[k] + sum over r, s, c of
+        output[n, p, q, k] = activation(residual[n, p, q, k] + bias[k] + sum over r, s, c of
             input[n, p*stride_h + r*dilation_h - top, q*stride_w + s*dilation_w - left, c] * filters[r, s, c, k])
 
     Parameters
@@ -58,8 +59,11 @@ def conv2d(
         Distance between neighbouring elements of a filter window, in the forms of `strides`.
     bias : ndarray of shape (K,), same dtype, optional
         One number for each output channel.
-    activation : {None, "linear", "relu"}, optional
-        Applied last. None means "linear".
+    activation : None, str or tuple, optional
+        Applied last. One of the names in the notes, or a tuple of a name and its numbers, such as
+        ``("leaky_relu", 0.2)``. None means "linear".
+    residual : ndarray of the result's shape, same dtype, optional
+        Added before the activation, as at the end of a residual block.
     algorithm : {"auto", "direct", "winograd", "depthwise"}, optional
         "auto" chooses the algorithm; `explain` reports the choice. "direct" sums the products one by one and supports
         every convolution. "winograd" needs fewer multiplications and has slightly larger rounding errors (Lavin and
@@ -97,6 +101,27 @@ def conv2d(
     at most 90 eps times that sum. With "winograd", it is at most 64 eps times the largest such sum in the output's tile
     of 4x4.
 
+    The activations of x, with their default numbers, and their rounding errors in units in the last place of the exact
+    result (float32, float64):
+
+    ======================= ================================================================= ==============
+    "linear"                x                                                                 none
+    "relu", "relu6"         x from 0 on; at most 6                                            none
+    ("leaky_relu", 0.2)     x, if negative times 0.2                                          0.5, 0.5
+    ("elu", 1.0)            x, if negative (exp(x) - 1) times 1.0                             BOUND_elu
+    "gelu"                  x times the distribution function of the normal distribution      BOUND_gelu
+    "gelu_tanh"             x*(1 + tanh(sqrt(2/pi)*(x + 0.044715*x**3)))/2                    BOUND_gelu_tanh
+    "silu"                  x*sigmoid(x); also called swish                                   BOUND_silu
+    "sigmoid"               1/(1 + exp(-x))                                                   BOUND_sigmoid
+    ("hard_sigmoid", a, b)  a*x + b, clipped to 0 ... 1; 1/6 and 0.5, as in Keras 3           1 of a*|x| + b
+    "hard_swish"            x*hard_sigmoid(x) with 1/6 and 0.5; also called hard_silu         1.5 of |x|*(|x|/6 + 0.5)
+    "tanh"                  tanh(x)                                                           BOUND_tanh
+    ("clip", low, high)     x, at least low and at most high                                  none
+    ======================= ================================================================= ==============
+
+    NaN stays NaN. At minus infinity, "gelu", "gelu_tanh", "silu" and "hard_swish" are NaN, which is the product of minus
+    infinity and 0, as in TensorFlow. Results below the smallest normal number may be 0.
+
     Examples
     --------
     >>> import numpy as np
@@ -109,7 +134,7 @@ def conv2d(
     array([4., 6., 6.], dtype=float32)
     """
     return _core.conv2d(
-        input, filters, bias, strides, padding, data_format, dilations, algorithm, activation, False, out
+        input, filters, bias, residual, strides, padding, data_format, dilations, algorithm, activation, False, out
     )
 
 
@@ -274,12 +299,16 @@ def bias_gradient(
 def conv2d_transpose(
     input: npt.NDArray[Float],
     filters: npt.NDArray[Float] | PackedFilters,
-    output_shape: Ints,
+    output_shape: Ints | None,
     strides: Ints,
     padding: Padding = "SAME",
     data_format: str = "NHWC",
     dilations: Ints = 1,
     *,
+    output_padding: Ints | None = None,
+    bias: npt.NDArray[Float] | None = None,
+    activation: Activation = None,
+    residual: npt.NDArray[Float] | None = None,
     algorithm: str = "auto",
     out: npt.NDArray[Float] | None = None,
 ) -> npt.NDArray[Float]:
@@ -291,14 +320,24 @@ def conv2d_transpose(
         (N, in_channels, P, Q) with ``data_format="NCHW"``.
     filters : ndarray of shape (R, S, out_channels, in_channels), same dtype
         An array or `PackedFilters`. Output channels come before input channels, unlike in `conv2d`.
-    output_shape : two or four ints
+    output_shape : two or four ints, or None
         The height and width of the result, or its whole shape in the order of `data_format`. A strided convolution
         gives the same output size for several input sizes, so the size of the result must be stated. A transposed
-        convolution with groups needs all four numbers.
+        convolution with groups needs all four numbers. None with `output_padding`.
     strides, data_format, dilations, algorithm
         Those of the convolution that is transposed. See `conv2d`.
     padding : optional
         That of the convolution that is transposed, in the forms of `conv2d`. "SAME" by default.
+    output_padding : int or pair, optional
+        States the size of the result in place of `output_shape`, as in PyTorch and Keras. The size is
+        ``(size - 1)*stride + (kernel - 1)*dilation + 1 - padding + output_padding``, where "SAME" stands for a padding
+        of half the window on both sides. It must be smaller than the stride or the dilation.
+    bias : ndarray of shape (out_channels,), same dtype, optional
+        One number for each output channel.
+    activation : None, str or tuple, optional
+        Applied last. See `conv2d`.
+    residual : ndarray of the result's shape, same dtype, optional
+        Added before the activation.
     out : ndarray of the result's shape and dtype, optional
         Array for the result. It must be C-contiguous and writable, and must not overlap another argument.
 
@@ -314,7 +353,8 @@ def conv2d_transpose(
 
     Notes
     -----
-    Equivalent to ``tf.nn.conv2d_transpose``.
+    Equivalent to ``tf.nn.conv2d_transpose``. With `output_padding`, equivalent to
+    ``torch.nn.functional.conv_transpose2d``.
 
     Examples
     --------
@@ -323,10 +363,13 @@ def conv2d_transpose(
     >>> maps = np.ones((1, 5, 5, 16), np.float32)
     >>> fastconv.conv2d_transpose(maps, np.ones((3, 3, 6, 16), np.float32), (10, 10), strides=2).shape
     (1, 10, 10, 6)
+    >>> fastconv.conv2d_transpose(maps, np.ones((3, 3, 6, 16), np.float32), None, 2, 1, output_padding=1).shape
+    (1, 10, 10, 6)
     """
     return _core.conv2d_transpose(
-        input, filters, output_shape, strides, padding, data_format, dilations, algorithm, False, out
-    )
+        input, filters, output_shape, bias, residual, strides, padding, data_format, dilations, algorithm, activation,
+        output_padding, False, out,
+    )  # fmt: skip
 
 
 def conv_output_size(

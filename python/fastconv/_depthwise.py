@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from fastconv import _core
 from fastconv._core import PackedFilters
-from fastconv._types import Float, Ints, Padding
+from fastconv._types import Activation, Float, Ints, Padding
 
 
 def depthwise_conv2d(
@@ -18,7 +18,8 @@ def depthwise_conv2d(
     dilations: Ints = 1,
     *,
     bias: npt.NDArray[Float] | None = None,
-    activation: str | None = None,
+    activation: Activation = None,
+    residual: npt.NDArray[Float] | None = None,
     algorithm: str = "auto",
     out: npt.NDArray[Float] | None = None,
 ) -> npt.NDArray[Float]:
@@ -36,6 +37,8 @@ def depthwise_conv2d(
         See `conv2d`.
     bias : ndarray of shape (C*M,), same dtype, optional
         One number for each output channel.
+    residual : ndarray of the result's shape, same dtype, optional
+        Added before the activation.
     out : ndarray of the result's shape and dtype, optional
         Array for the result. It must be C-contiguous and writable, and must not overlap another argument.
 
@@ -62,7 +65,7 @@ def depthwise_conv2d(
     (1, 6, 6, 6)
     """
     return _core.conv2d(
-        input, filters, bias, strides, padding, data_format, dilations, algorithm, activation, True, out
+        input, filters, bias, residual, strides, padding, data_format, dilations, algorithm, activation, True, out
     )
 
 

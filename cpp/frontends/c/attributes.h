@@ -25,13 +25,16 @@ class NamedAttributes {
     std::string_view word(Attribute attribute) const;
     Pair pair(Attribute attribute, DataFormat format) const;
     Padding padding(Attribute attribute, DataFormat format) const;
+    /// The numbers of an attribute that is given.
+    Dims numbers(Attribute attribute) const;
+    ActivationFunction activation(bool graph_only) const {
+        return parse_activation(word(Attribute::activation), graph_only);
+    }
     bool boolean(Attribute attribute, bool otherwise) const;
     Pair output_size(Attribute attribute) const { return parse_output_size(name_of(attribute), numbers(attribute)); }
 
   private:
     const fastconv_attribute* value(Attribute attribute) const { return values_[static_cast<std::size_t>(attribute)]; }
-    /// The numbers of an attribute that is given.
-    Dims numbers(Attribute attribute) const;
 
     std::array<const fastconv_attribute*, attribute_count> values_{}; // null if not given
 };

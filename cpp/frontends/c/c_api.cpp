@@ -87,6 +87,13 @@ void check_count(const Operation& operation, const char* what, const void* tenso
     if (tensors == nullptr) fail(what, " must not be null");
 }
 
+/// Optional inputs after all others may be left out of the array.
+std::size_t fewest_inputs(const Operation& operation) {
+    std::size_t count = operation.inputs.size();
+    while (count > 0 && is_optional(operation.inputs[count - 1].kind)) --count;
+    return count;
+}
+
 void read_sizes(const char* name, const fastconv_tensor& tensor, Dims& dims) {
     check_dtype(name, tensor.dtype, FASTCONV_INT64);
     if (tensor.rank != 1 || tensor.dims[0] > FASTCONV_MAX_RANK)
@@ -97,14 +104,15 @@ void read_sizes(const char* name, const fastconv_tensor& tensor, Dims& dims) {
 }
 
 void read_input(Call& call, std::size_t i, const fastconv_tensor& tensor, int& dtype) {
-    const auto& [name, kind] = call.operation->inputs[i];
+    const char* const name = call.operation->inputs[i].name;
+    const InputKind kind = call.operation->inputs[i].kind;
     Shape& shape = call.inputs[i];
-    if (kind == InputKind::optional_tensor && tensor.dtype == FASTCONV_NONE) {
+    if (is_optional(kind) && tensor.dtype == FASTCONV_NONE) {
         shape.given = false;
         return;
     }
     check_structure(name, tensor);
-    if (kind == InputKind::sizes) return read_sizes(name, tensor, shape.dims);
+    if (is_sizes(kind)) return read_sizes(name, tensor, shape.dims);
     shape.dims = dims_of(tensor);
     if (kind == InputKind::bytes) return check_dtype(name, tensor.dtype, FASTCONV_UINT8);
     if (tensor.dtype != FASTCONV_FLOAT32 && tensor.dtype != FASTCONV_FLOAT64)
@@ -123,12 +131,19 @@ int output_dtype(const Call& call, const Output& output) {
 /// Reads the call into `call`, which must have been made for the operation, and infers it.
 void read_call(const Given& given, Call& call) {
     const Operation& operation = *call.operation;
-    check_count(operation, "inputs", given.inputs, given.input_count, operation.inputs.size());
+    const std::size_t most = operation.inputs.size();
+    check_count(operation, "inputs", given.inputs, given.input_count,
+                std::clamp(given.input_count, fewest_inputs(operation), most));
     check_count(operation, "outputs", given.outputs, given.output_count, operation.outputs.size());
     const NamedAttributes attributes(operation, given.attributes, given.attribute_count);
     read_attributes(operation.attributes, attributes, call.attributes);
     int dtype = FASTCONV_NONE;
-    for (std::size_t i = 0; i < operation.inputs.size(); ++i) read_input(call, i, given.inputs[i], dtype);
+    for (std::size_t i = 0; i < most; ++i) {
+        if (i < given.input_count)
+            read_input(call, i, given.inputs[i], dtype);
+        else
+            call.inputs[i].given = false;
+    }
     call.dtype = dtype == FASTCONV_FLOAT64 ? DataType::float64 : DataType::float32;
     operation.infer(call);
 }
@@ -170,7 +185,7 @@ void run(const Given& given, Call& call) {
     Buffers buffers;
     for (std::size_t i = 0; i < given.input_count; ++i) {
         const Input& input = call.operation->inputs[i];
-        if (!call.inputs[i].given || input.kind == InputKind::sizes) continue;
+        if (!call.inputs[i].given || is_sizes(input.kind)) continue;
         check_memory(input.name, given.inputs[i]);
         buffers.inputs[i] = given.inputs[i].data;
     }

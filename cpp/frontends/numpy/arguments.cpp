@@ -22,8 +22,6 @@ const char* choices(Attribute attribute) {
     switch (attribute) {
     case Attribute::algorithm:
         return "the name of an algorithm or 'auto'";
-    case Attribute::activation:
-        return "None, 'linear' or 'relu'";
     default:
         return "'NHWC' or 'NCHW'";
     }
@@ -115,6 +113,24 @@ Pair read_pair(const char* name, py::handle value, DataFormat format) {
         if (overflow == 0 && number >= 1) return {number, number};
     }
     return parse_pair(name, integers(name, value), format);
+}
+
+ActivationFunction read_activation(py::handle value, bool graph_only) {
+    if (PyUnicode_Check(value.ptr())) return make_activation(text_of(value), {}, graph_only);
+    const std::vector<py::object> parts =
+        PyTuple_Check(value.ptr()) || PyList_Check(value.ptr()) ? items(value) : std::vector<py::object>{};
+    if (parts.empty() || !PyUnicode_Check(parts[0].ptr()))
+        fail<py::type_error>("activation must be ", activation_choices(graph_only), ", got ", describe(value));
+    std::vector<double> numbers;
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+        const double number = is_bool(parts[i]) ? -1 : PyFloat_AsDouble(parts[i].ptr());
+        if (is_bool(parts[i]) || PyErr_Occurred() != nullptr) {
+            PyErr_Clear();
+            fail<py::type_error>("activation: expected a number after the name, got ", describe(parts[i]));
+        }
+        numbers.push_back(number);
+    }
+    return make_activation(text_of(parts[0]), numbers, graph_only);
 }
 
 Padding read_padding(const char* name, py::handle value, DataFormat format) {

@@ -35,6 +35,7 @@ Dims shape(const char* name, py::handle value);
 /// A view of the object's own memory.
 std::string_view text_of(py::handle value);
 Pair read_pair(const char* name, py::handle value, DataFormat format);
+ActivationFunction read_activation(py::handle value, bool graph_only);
 Padding read_padding(const char* name, py::handle value, DataFormat format);
 /// An int or a pair, in which None keeps the input's size.
 Pair read_output_size(const char* name, py::handle value);
@@ -51,6 +52,10 @@ class PositionalAttributes {
     }
     Padding padding(Attribute attribute, DataFormat format) const {
         return read_padding(name_of(attribute), value(attribute), format);
+    }
+    Dims numbers(Attribute attribute) const { return integers(name_of(attribute), value(attribute)); }
+    ActivationFunction activation(bool graph_only) const {
+        return read_activation(value(Attribute::activation), graph_only);
     }
     bool boolean(Attribute attribute, bool) const { return fastconv::boolean(name_of(attribute), value(attribute)); }
     Pair output_size(Attribute attribute) const { return read_output_size(name_of(attribute), value(attribute)); }

@@ -51,14 +51,13 @@ void read_array(Call& call, std::size_t index, py::handle value, Arrays& arrays,
 void read_inputs(Call& call, PyObject* const* values, Arrays& arrays, Buffers& buffers, Objects& alive) {
     const std::vector<Input>& inputs = call.operation->inputs;
     for (std::size_t i = 0; i < inputs.size(); ++i)
-        if (inputs[i].kind != InputKind::sizes && inputs[i].kind != InputKind::optional_tensor)
+        if (!is_sizes(inputs[i].kind) && !is_optional(inputs[i].kind))
             read_array(call, i, values[i], arrays, buffers, alive);
     call.dtype = arrays.dtype();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
-        if (inputs[i].kind == InputKind::sizes) call.inputs[i].dims = shape(inputs[i].name, values[i]);
-        if (inputs[i].kind != InputKind::optional_tensor) continue;
-        call.inputs[i].given = !py::handle(values[i]).is_none();
-        if (!call.inputs[i].given) continue;
+        call.inputs[i].given = !is_optional(inputs[i].kind) || !py::handle(values[i]).is_none();
+        if (is_sizes(inputs[i].kind) && call.inputs[i].given) call.inputs[i].dims = shape(inputs[i].name, values[i]);
+        if (inputs[i].kind != InputKind::optional_tensor || !call.inputs[i].given) continue;
         try {
             read_array(call, i, values[i], arrays, buffers, alive);
         } catch (...) {
@@ -146,7 +145,7 @@ PyObject* geometry(PyObject* self, PyObject* const* values, Py_ssize_t count) {
         const AttributeSet& set = operation_of(self).attributes;
         check_count("a geometry", count, set.size());
         Attributes attributes;
-        read_attributes(set, PositionalAttributes(set, values), attributes);
+        read_attributes(set, PositionalAttributes(set, values), attributes, true);
         return py::cast(Encode(attributes));
     });
 }
@@ -189,6 +188,7 @@ py::list describe_table() {
         py::dict entry;
         entry["name"] = operation.name;
         entry["inputs"] = describe_items(operation.inputs);
+        entry["graph_inputs"] = operation.graph_inputs();
         entry["attributes"] = attributes;
         entry["geometries"] = geometries;
         entry["outputs"] = describe_items(operation.outputs);

@@ -82,6 +82,12 @@ inline void take_lent(Dims& dims) {
     if ((dims.size() == 5 || dims.size() == 3) && dims[0] == 0) dims.erase(dims.begin());
 }
 
+/// Marks the inputs that an op does not have.
+inline void leave_out_others(Call& call) {
+    for (std::size_t i = call.operation->graph_inputs(); i < call.operation->inputs.size(); ++i)
+        call.inputs[i].given = false;
+}
+
 /// Whether a tensor of this shape stands for an optional input that is left out. No real input has this rank.
 inline bool is_left_out(const Dims& dims) { return dims.size() == 2 && dims[0] == 0 && dims[1] == 0; }
 
@@ -107,7 +113,7 @@ using CodeSizes = std::array<std::size_t, 2>;
 /// come after the operation's own inputs.
 template <class Read>
 void for_each_geometry(const Operation& operation, Read&& read) {
-    std::size_t index = operation.inputs.size();
+    std::size_t index = operation.graph_inputs();
     if (operation.geometry != Geometry::pooling)
         read(index++, CodeSizes{convolution_code_size, convolution_code_size}, decode_convolution);
     if (operation.geometry != Geometry::convolution)

@@ -93,11 +93,12 @@ using Tensors = std::array<Tensor, most_inputs>;
 
 void read_inputs(const Context& context, Call& call, Tensors& tensors) {
     const std::vector<Input>& inputs = call.operation->inputs;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
+    leave_out_others(call);
+    for (std::size_t i = 0; i < call.operation->graph_inputs(); ++i) {
         tensors[i] = context.input(i);
         Shape& shape = call.inputs[i];
         shape.dims = tensors[i].dims();
-        if (inputs[i].kind == InputKind::sizes)
+        if (is_sizes(inputs[i].kind))
             take_lent(shape.dims);
         else if (inputs[i].kind == InputKind::optional_tensor)
             shape.given = !is_left_out(shape.dims);
@@ -142,7 +143,7 @@ void run(const Context& context, const Kernel& kernel) {
         buffers.outputs[i] = outputs[i].data();
     }
     for (std::size_t i = 0; i < operation.inputs.size(); ++i)
-        if (operation.inputs[i].kind != InputKind::sizes && call.inputs[i].given) buffers.inputs[i] = inputs[i].data();
+        if (!is_sizes(operation.inputs[i].kind) && call.inputs[i].given) buffers.inputs[i] = inputs[i].data();
     const std::size_t filters = filters_index(operation);
     if (filters < operation.inputs.size())
         buffers.packed = kernel.packed(call.dtype, call.inputs[filters].dims, buffers.inputs[filters]);

@@ -29,6 +29,7 @@ std::string op_name(const Operation& operation) {
 std::string described(const Input& input) {
     switch (input.kind) {
     case InputKind::sizes:
+    case InputKind::optional_sizes:
         return "like: U";
     case InputKind::bytes:
         return std::string(input.name) + ": uint8";
@@ -49,14 +50,15 @@ void register_op(std::size_t index, const Status& status) {
     const std::string name = op_name(operation);
     TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(name.c_str());
     TF_OpDefinitionBuilderAddAttr(op, "T: {float, double}");
-    const auto lends = [](const Input& input) { return input.kind == InputKind::sizes; };
+    const auto lends = [](const Input& input) { return is_sizes(input.kind); };
     if (std::any_of(operation.inputs.begin(), operation.inputs.end(), lends))
         TF_OpDefinitionBuilderAddAttr(op, "U: {uint8, float, double}");
     if (filters_index(operation) < operation.inputs.size())
         TF_OpDefinitionBuilderAddAttr(op, (std::string(kConstantFilters) + ": bool = false").c_str());
     if (operation.check != nullptr)
         TF_OpDefinitionBuilderAddAttr(op, (std::string(kCheckInputs) + ": bool = true").c_str());
-    for (const Input& input : operation.inputs) TF_OpDefinitionBuilderAddInput(op, described(input).c_str());
+    for (std::size_t i = 0; i < operation.graph_inputs(); ++i)
+        TF_OpDefinitionBuilderAddInput(op, described(operation.inputs[i]).c_str());
     TF_OpDefinitionBuilderAddInput(op, "geometry: uint8");
     if (operation.geometry == Geometry::both) TF_OpDefinitionBuilderAddInput(op, "pool_geometry: uint8");
     for (const Output& output : operation.outputs) TF_OpDefinitionBuilderAddOutput(op, described(output).c_str());

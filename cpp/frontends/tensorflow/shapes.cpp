@@ -51,9 +51,10 @@ struct Context {
 
 void read_inputs(const Context& context, Call& call) {
     const std::vector<Input>& inputs = call.operation->inputs;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
+    leave_out_others(call);
+    for (std::size_t i = 0; i < call.operation->graph_inputs(); ++i) {
         Shape& shape = call.inputs[i] = context.input(i);
-        if (inputs[i].kind == InputKind::sizes) take_lent(shape.dims);
+        if (is_sizes(inputs[i].kind)) take_lent(shape.dims);
         if (inputs[i].kind == InputKind::optional_tensor) shape.given = !is_left_out(shape.dims);
     }
     for_each_geometry(*call.operation, [&](std::size_t i, const CodeSizes& sizes, auto decode) {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <initializer_list>
+#include <optional>
 
 namespace fastconv {
 
@@ -21,6 +22,7 @@ enum class Attribute : std::uint8_t {
     dilations,
     algorithm,
     activation,
+    output_padding, // not in graphs: they know the shape of the output
     depthwise,
     include_batch_in_index,
     input_gradient,
@@ -28,7 +30,7 @@ enum class Attribute : std::uint8_t {
     count_include_pad,
     output_size, // of an adaptive pooling; takes the place of the other attributes of a window
 };
-constexpr std::size_t attribute_count = 16;
+constexpr std::size_t attribute_count = 17;
 
 FASTCONV_API const char* name_of(Attribute attribute);
 /// Throws: the windows of an adaptive pooling follow from `output_size`.
@@ -71,22 +73,29 @@ constexpr AttributeSet pooled_convolution_attributes =
 struct Attributes {
     ConvArguments convolution;
     PoolArguments pooling;
-    Activation activation = Activation::linear;
+    ActivationFunction activation;
+    std::optional<Pair> output_padding;
     bool include_batch_in_index = false;
     bool input_gradient = true; // whether the gradient of the input is wanted
 };
 
-/// Reads the attributes of a set. If two values are wrong, the first in this order is refused. `source` gives the
-/// values that came in at the front end:
+/// Two numbers, each at least 0, from one or two.
+FASTCONV_API Pair parse_output_padding(const Dims& numbers);
+
+/// Reads the attributes of a set. If two values are wrong, the first in this order is refused. With `graph`, the
+/// attributes are for a graph, which holds few activations; fused pooling has few, too. `source` gives the values that
+/// came in at the front end:
 ///
 ///     std::string_view word(Attribute)
 ///     Pair pair(Attribute, DataFormat)
 ///     Padding padding(Attribute, DataFormat)
+///     Dims numbers(Attribute)
+///     ActivationFunction activation(bool graph_only)
 ///     bool boolean(Attribute, bool otherwise)
 ///     Pair output_size(Attribute)
 ///     bool given(Attribute)   // asked only for attributes that every front end may leave out
 template <class Source>
-void read_attributes(const AttributeSet& set, const Source& source, Attributes& result) {
+void read_attributes(const AttributeSet& set, const Source& source, Attributes& result, bool graph = false) {
     ConvArguments& convolution = result.convolution;
     PoolArguments& pooling = result.pooling;
     if (set.has(Attribute::algorithm)) convolution.algorithm = source.word(Attribute::algorithm);
@@ -120,7 +129,9 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
     }
     read_pooling(Attribute::pool_size, Attribute::pool_strides, Attribute::pool_padding);
     if (set.has(Attribute::activation) && source.given(Attribute::activation))
-        result.activation = parse_activation(source.word(Attribute::activation));
+        result.activation = source.activation(graph || set.has(Attribute::pool_size));
+    if (set.has(Attribute::output_padding) && source.given(Attribute::output_padding))
+        result.output_padding = parse_output_padding(source.numbers(Attribute::output_padding));
     read_boolean(Attribute::depthwise, convolution.depthwise);
     read_boolean(Attribute::include_batch_in_index, result.include_batch_in_index);
     read_boolean(Attribute::input_gradient, result.input_gradient);

@@ -63,11 +63,21 @@ class FASTCONV_API PlanHolder {
     std::unique_ptr<KeptPlan> kept_;
 };
 
-// Pointers are to dense buffers of the problem's data type. `bias` (K values) and `holder` may be null.
-FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const void* filters, const void* bias,
-                         Activation activation, void* output, const PlanHolder* holder = nullptr);
+/// What follows the sums of a convolution: output = activation(sum + bias + residual).
+struct Epilogue {
+    const void* bias = nullptr; // one value for each output channel, or null
+    ActivationFunction activation;
+    const void* residual = nullptr; // of the output's shape, or null
+};
+
+// Pointers are to dense buffers of the problem's data type. `holder` may be null.
+FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const void* filters, const Epilogue& epilogue,
+                         void* output, const PlanHolder* holder = nullptr);
 FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const void* filters, const void* out_backprop,
                                         void* input_backprop, const PlanHolder* holder = nullptr);
+/// The input gradient with an epilogue. `input` has the shape of the problem's output, and `output` that of its input.
+FASTCONV_API void conv2d_transpose(const ConvProblem& problem, const void* input, const void* filters,
+                                   const Epilogue& epilogue, void* output, const PlanHolder* holder = nullptr);
 FASTCONV_API void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,
                                          void* filter_backprop, const PlanHolder* holder = nullptr);
 
@@ -99,8 +109,10 @@ class FASTCONV_API PackedFilters {
     const void* data_;
     std::unique_ptr<PackCache> cache_;
 };
-FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters, const void* bias,
-                         Activation activation, void* output);
+FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters,
+                         const Epilogue& epilogue, void* output);
+FASTCONV_API void conv2d_transpose(const ConvProblem& problem, const void* input, const PackedFilters& filters,
+                                   const Epilogue& epilogue, void* output);
 FASTCONV_API void conv2d_backprop_input(const ConvProblem& problem, const PackedFilters& filters,
                                         const void* out_backprop, void* input_backprop);
 

@@ -19,11 +19,17 @@ enum class InputKind : std::uint8_t {
     optional_tensor, // a tensor of the call's data type, or nothing
     sizes,           // a shape, given as numbers
     bytes,           // uint8
+    optional_sizes,  // sizes, or nothing
 };
+constexpr bool is_sizes(InputKind kind) { return kind == InputKind::sizes || kind == InputKind::optional_sizes; }
+constexpr bool is_optional(InputKind kind) {
+    return kind == InputKind::optional_tensor || kind == InputKind::optional_sizes;
+}
 
 struct Input {
     const char* name;
     InputKind kind = InputKind::tensor;
+    bool in_graphs = true; // false for an optional input without a gradient; comes after all others
 };
 
 enum class OutputKind : std::uint8_t { tensor, bytes, int64 };
@@ -96,6 +102,9 @@ struct Operation {
 
     /// Computes the outputs. All steps run in the floating-point state of the kernels; the caller's is restored.
     FASTCONV_API void run(const Call& call, const Buffers& buffers) const;
+
+    /// The first inputs, which a graph has.
+    FASTCONV_API std::size_t graph_inputs() const;
 };
 
 FASTCONV_API const std::vector<Operation>& operations();

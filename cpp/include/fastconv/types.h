@@ -24,9 +24,31 @@ class FASTCONV_API InvalidArgument : public std::invalid_argument {
 
 enum class DataType : std::uint8_t { float32, float64 };
 enum class DataFormat : std::uint8_t { nhwc, nchw };
-enum class Activation : std::uint8_t { linear, relu };
-// The number of enumerators. Saved graphs hold their values, which are checked when they are read.
-constexpr std::int64_t data_format_count = 2, activation_count = 2, padding_mode_count = 3;
+/// Saved graphs hold the first two, so new ones come last.
+enum class Activation : std::uint8_t {
+    linear,
+    relu,
+    relu6,
+    leaky_relu,
+    elu,
+    gelu,
+    gelu_tanh,
+    silu,
+    sigmoid,
+    hard_sigmoid,
+    hard_swish,
+    tanh,
+    clip,
+};
+// The number of enumerators. Saved graphs hold their values, which are checked when they are read. They hold only the
+// activations below graph_activation_count, because the others have no gradient.
+constexpr std::int64_t data_format_count = 2, activation_count = 13, graph_activation_count = 2, padding_mode_count = 3;
+
+/// An activation with its parameters, as make_activation sets them. ReLU6 is a clip at 0 and 6.
+struct ActivationFunction {
+    Activation kind = Activation::linear;
+    double alpha = 0, beta = 0;
+};
 
 using Dims = std::vector<std::int64_t>;
 using Pair = std::array<std::int64_t, 2>; // (height, width)
@@ -40,7 +62,14 @@ struct Padding {
 
 // Parsing. `name` is the caller's name of the argument, for error messages.
 FASTCONV_API DataFormat parse_data_format(std::string_view text); // "NHWC" | "NCHW"
-FASTCONV_API Activation parse_activation(std::string_view text);  // "linear" | "relu"
+/// An activation by its name. Parameters that are left out have their defaults: leaky_relu(0.2), elu(1),
+/// hard_sigmoid(1/6, 0.5). `clip` has none. With `graph_only`, only those that graphs may hold are accepted.
+FASTCONV_API ActivationFunction make_activation(std::string_view name, const std::vector<double>& parameters,
+                                                bool graph_only);
+/// A name, or a name with parameters, as "leaky_relu(0.2)" or "clip(0, 1)".
+FASTCONV_API ActivationFunction parse_activation(std::string_view text, bool graph_only);
+/// What `activation` may be, for error messages.
+FASTCONV_API std::string activation_choices(bool graph_only);
 /// "VALID" | "SAME", any case
 FASTCONV_API Padding parse_padding(std::string_view text, const char* name = "padding");
 /// Eight numbers in the order of the four dimensions, as TensorFlow's `explicit_paddings`.

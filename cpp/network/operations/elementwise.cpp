@@ -2,6 +2,7 @@
 #include "core/errors.h"
 #include "core/for_type.h"
 #include "core/isa.h"
+#include "network/activation.h"
 #include "network/broadcast.h"
 #include "network/chunks.h"
 #include "network/operations/entries.h"
@@ -14,7 +15,7 @@ namespace {
 // ---- Activations -------------------------------------------------------------------------------------------------
 
 Prepare bind_activate(const Binding& binding) {
-    const ActivationCall activation = binding.attributes.activation();
+    const ActivationFunction activation = binding.attributes.activation();
     return [activation, dtype = binding.dtype](const Shapes& inputs) {
         PreparedStep step;
         step.output = inputs[0];
@@ -38,7 +39,7 @@ Prepare bind_activate(const Binding& binding) {
 
 template <Arithmetic Which>
 Prepare bind_arithmetic(const Binding& binding) {
-    const ActivationCall activation = binding.attributes.activation();
+    const ActivationFunction activation = binding.attributes.activation();
     return [activation, dtype = binding.dtype](const Shapes& inputs) {
         const Broadcast broadcast(inputs[0], inputs[1]);
         PreparedStep step;
@@ -64,7 +65,7 @@ Prepare bind_arithmetic(const Binding& binding) {
 // ---- Scale and shift ---------------------------------------------------------------------------------------------
 
 Prepare bind_scale_shift(const Binding& binding) {
-    const ActivationCall activation = binding.attributes.activation();
+    const ActivationFunction activation = binding.attributes.activation();
     std::int64_t channels = -1;
     for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
         if (!binding.inputs[i].given) continue;

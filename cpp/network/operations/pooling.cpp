@@ -6,15 +6,10 @@
 namespace fastconv::network {
 namespace {
 
-template <bool Maximum>
-Prepare bind_pooling(const Binding& binding) {
-    const fastconv::Operation* operation = fastconv::find_operation(Maximum ? "max_pool2d" : "avg_pool2d");
-    const AttributeReader& from = binding.attributes;
-    Attributes attributes;
-    attributes.pooling.ksize = from.pair("ksize");
-    attributes.pooling.strides = from.optional_pair("strides").value_or(attributes.pooling.ksize);
-    attributes.pooling.padding = from.padding("padding");
-    return [operation, attributes, dtype = binding.dtype](const Shapes& inputs) {
+/// A step for pooling windows of any kind.
+Prepare prepare_pooling(const char* name, const Attributes& attributes, DataType dtype) {
+    const fastconv::Operation* operation = fastconv::find_operation(name);
+    return [operation, attributes, dtype](const Shapes& inputs) {
         auto call = std::make_shared<Call>(*operation);
         call->dtype = dtype;
         call->attributes = attributes;
@@ -34,16 +29,45 @@ Prepare bind_pooling(const Binding& binding) {
     };
 }
 
+template <bool Maximum>
+Prepare bind_pooling(const Binding& binding) {
+    const AttributeReader& from = binding.attributes;
+    Attributes attributes;
+    PoolArguments& pooling = attributes.pooling;
+    pooling.ksize = from.pair("ksize");
+    pooling.strides = from.optional_pair("strides").value_or(pooling.ksize);
+    pooling.padding = from.padding("padding");
+    pooling.dilations = from.pair("dilations");
+    pooling.ceil_mode = from.boolean("ceil_mode");
+    if (!Maximum) pooling.count_include_pad = from.boolean("count_include_pad");
+    return prepare_pooling(Maximum ? "max_pool2d" : "avg_pool2d", attributes, binding.dtype);
+}
+
+template <bool Maximum>
+Prepare bind_adaptive_pooling(const Binding& binding) {
+    Attributes attributes;
+    attributes.pooling.adaptive = true;
+    attributes.pooling.output_size = binding.attributes.pair("output_size");
+    return prepare_pooling(Maximum ? "max_pool2d" : "avg_pool2d", attributes, binding.dtype);
+}
+
 } // namespace
 
 std::vector<Operation> pooling_entries() {
     const std::vector<InputSpec> input{{"input"}};
-    const std::vector<AttributeSpec> windows{required("ksize", AttributeKind::pair),
+    const std::vector<AttributeSpec> maximum{required("ksize", AttributeKind::pair),
                                              {"strides", AttributeKind::optional_pair},
-                                             {"padding", AttributeKind::padding, false, json("VALID")}};
+                                             {"padding", AttributeKind::padding, false, json("VALID")},
+                                             {"dilations", AttributeKind::pair, false, json({1, 1})},
+                                             {"ceil_mode", AttributeKind::boolean, false, json(false)}};
+    std::vector<AttributeSpec> average = maximum;
+    average.push_back({"count_include_pad", AttributeKind::boolean, false, json(false)});
+    const std::vector<AttributeSpec> adaptive{required("output_size", AttributeKind::pair)};
     return {
-        {{"max_pool2d", input, windows}, bind_pooling<true>},
-        {{"avg_pool2d", input, windows}, bind_pooling<false>},
+        {{"max_pool2d", input, maximum}, bind_pooling<true>},
+        {{"avg_pool2d", input, average}, bind_pooling<false>},
+        {{"adaptive_max_pool2d", input, adaptive}, bind_adaptive_pooling<true>},
+        {{"adaptive_avg_pool2d", input, adaptive}, bind_adaptive_pooling<false>},
     };
 }
 

@@ -1,0 +1,30 @@
+// The end of a convolution that does not fit into registers: a residual, and activations other than ReLU. A task
+// applies it to the part of the output that it has just stored and that is still in its caches.
+#pragma once
+
+#include "algorithms/correlation.h"
+
+#include <cstdint>
+
+namespace fastconv {
+
+template <class T>
+void finish_stored_tile(const Correlation& g, const Operands<T>& operands, std::int64_t image, std::int64_t group,
+                        const Tile& tile, std::int64_t k0, std::int64_t channels);
+
+/// Finishes filters [k0, k0 + channels) of a group in a tile of the output. Call it when the sums are complete.
+template <class T>
+void finish_tile(const Correlation& g, const Operands<T>& operands, std::int64_t image, std::int64_t group,
+                 const Tile& tile, std::int64_t k0, std::int64_t channels) {
+    if (g.finish && operands.finishes()) finish_stored_tile(g, operands, image, group, tile, k0, channels);
+}
+
+/// Finishes `count` contiguous values of the output from `start` on, with all threads.
+template <class T>
+void finish_values(const Operands<T>& operands, std::int64_t start, std::int64_t count);
+
+/// The output of a correlation whose window is empty: the epilogue of sums that are 0.
+template <class T>
+void write_empty_sums(const Correlation& g, const Operands<T>& operands);
+
+} // namespace fastconv
