@@ -44,11 +44,14 @@ def guarded(values: np.ndarray, side: str, read_only: bool) -> np.ndarray:
 
 
 def run(call: problems.Call, side: str) -> None:
+    given = dict(call.arguments)
+    if call.name in ("conv2d", "depthwise_conv2d", "conv2d_transpose") and call.problem.forms % 2:
+        given |= {"residual": np.ones(call.result_shapes()[0][0], call.problem.dtype), "activation": "elu"}
     arguments: dict[str, Any] = {
         name: guarded(value, side, read_only=True)
         if isinstance(value, np.ndarray) and value.dtype in (call.problem.dtype, np.uint8)
         else value
-        for name, value in call.arguments.items()
+        for name, value in given.items()
     }
     shapes = call.result_shapes()
     out = tuple(guarded(np.full(shape, unwritten(dtype), dtype), side, read_only=False) for shape, dtype in shapes)

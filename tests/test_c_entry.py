@@ -220,7 +220,7 @@ WRONG: dict[str, tuple[list[Any], list[Any], Any, str]] = {
         [Tensor(1, 4, (ctypes.c_int64 * 8)(1, 6, 6, 2), X.ctypes.data + 2), W, None], [Y], {}, "aligned to 4 bytes",
     ),
     "overlap": ([X, random(1, 1, 2, 2), None], [X], {}, "output must not overlap input"),
-    "too few inputs": ([X, W], [Y], {}, "conv2d has 3 inputs, got 2"),
+    "too few inputs": ([X], [Y], {}, "conv2d has 2 inputs, got 1"),
     "too many outputs": ([X, W, None], [Y, Y], {}, "conv2d has 1 outputs, got 2"),
     "attribute": ([X, W, None], [Y], {"stride": 1}, "conv2d has no attribute 'stride'"),
     "attribute of another": ([X, W, None], [Y], {"ksize": 1}, "conv2d has no attribute 'ksize'"),

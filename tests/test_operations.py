@@ -13,7 +13,7 @@ import pytest
 from fastconv import _core
 
 TABLE: list[dict[str, Any]] = _core.operations()
-KINDS = {"tensor", "filters", "optional tensor", "sizes", "bytes", "int64"}
+KINDS = {"tensor", "filters", "optional tensor", "sizes", "optional sizes", "bytes", "int64"}
 
 
 def names(items: list[dict[str, str]]) -> list[str]:
@@ -72,7 +72,10 @@ def test_tensorflow(entry: dict[str, Any]) -> None:
 
         return [(a.name, a.type_attr or f"DT_{as_dtype(a.type).name.upper()}") for a in arguments]
 
-    expected = [("like" if i["kind"] == "sizes" else i["name"], types[i["kind"]]) for i in entry["inputs"]]
+    types["optional sizes"] = "U"
+    inputs = entry["inputs"][: entry["graph_inputs"]]
+    assert all(i["name"] in ("bias", "residual") for i in entry["inputs"][entry["graph_inputs"] :])
+    expected = [("like" if "sizes" in i["kind"] else i["name"], types[i["kind"]]) for i in inputs]
     geometries = ["geometry", "pool_geometry"][: len(entry["geometries"])]
     assert described(op.input_arg) == expected + [(name, "DT_UINT8") for name in geometries]
     assert described(op.output_arg) == [(o["name"], types[o["kind"]]) for o in entry["outputs"]]

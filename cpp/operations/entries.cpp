@@ -80,7 +80,7 @@ void resolve_pooling_of_convolution(Call& call) {
 
 void check_rank(const Call& call, std::size_t index, ArrayKind kind) {
     const Input& input = call.operation->inputs[index];
-    if (input.kind == InputKind::sizes || !call.inputs[index].known) return;
+    if (is_sizes(input.kind) || !call.inputs[index].known) return;
     const Attributes& attributes = call.attributes;
     const bool pooling = call.operation->geometry == Geometry::pooling;
     check_array_rank(input.name, call.inputs[index].dims, kind,

@@ -101,26 +101,28 @@ def conv2d(
     at most 90 eps times that sum. With "winograd", it is at most 64 eps times the largest such sum in the output's tile
     of 4x4.
 
-    The activations of x, with their default numbers, and their rounding errors in units in the last place of the exact
-    result (float32, float64):
+    The activations of x, with their default numbers, and the largest error of each, in units in the last place of the
+    exact result:
 
-    ======================= ================================================================= ==============
-    "linear"                x                                                                 none
-    "relu", "relu6"         x from 0 on; at most 6                                            none
-    ("leaky_relu", 0.2)     x, if negative times 0.2                                          0.5, 0.5
-    ("elu", 1.0)            x, if negative (exp(x) - 1) times 1.0                             BOUND_elu
-    "gelu"                  x times the distribution function of the normal distribution      BOUND_gelu
-    "gelu_tanh"             x*(1 + tanh(sqrt(2/pi)*(x + 0.044715*x**3)))/2                    BOUND_gelu_tanh
-    "silu"                  x*sigmoid(x); also called swish                                   BOUND_silu
-    "sigmoid"               1/(1 + exp(-x))                                                   BOUND_sigmoid
-    ("hard_sigmoid", a, b)  a*x + b, clipped to 0 ... 1; 1/6 and 0.5, as in Keras 3           1 of a*|x| + b
-    "hard_swish"            x*hard_sigmoid(x) with 1/6 and 0.5; also called hard_silu         1.5 of |x|*(|x|/6 + 0.5)
-    "tanh"                  tanh(x)                                                           BOUND_tanh
-    ("clip", low, high)     x, at least low and at most high                                  none
-    ======================= ================================================================= ==============
+    ======================== ============================================================ ==========================
+    activation               value                                                        error
+    ======================== ============================================================ ==========================
+    "linear"                 x                                                            0
+    "relu", "relu6"          x from 0 on; at most 6                                       0
+    ("leaky_relu", 0.2)      x, if negative times 0.2                                     0.5
+    ("elu", 1.0)             x, if negative (exp(x) - 1) times 1.0                        1.5
+    "gelu"                   x times the distribution function of the normal distribution 5
+    "gelu_tanh"              x*(1 + tanh(sqrt(2/pi)*(x + 0.044715*x**3)))/2               3
+    "silu"                   x*sigmoid(x), also called swish                              3
+    "sigmoid"                1/(1 + exp(-x))                                              3
+    ("hard_sigmoid", a, b)   a*x + b from 0 to 1; 1/6 and 0.5, as in Keras 3              1 ulp of abs(a*x) + b
+    "hard_swish"             x*hard_sigmoid(x), also called hard_silu                     2 ulp of x*(abs(x)/6 + 0.5)
+    "tanh"                   tanh(x)                                                      3
+    ("clip", low, high)      x, at least low and at most high                             0
+    ======================== ============================================================ ==========================
 
-    NaN stays NaN. At minus infinity, "gelu", "gelu_tanh", "silu" and "hard_swish" are NaN, which is the product of minus
-    infinity and 0, as in TensorFlow. Results below the smallest normal number may be 0.
+    NaN stays NaN. At minus infinity, "gelu", "gelu_tanh", "silu" and "hard_swish" are NaN, as in TensorFlow: they are
+    the product of minus infinity and 0. Results below the smallest normal number may be 0.
 
     Examples
     --------

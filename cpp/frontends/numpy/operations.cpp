@@ -55,13 +55,17 @@ void read_inputs(Call& call, PyObject* const* values, Arrays& arrays, Buffers& b
             read_array(call, i, values[i], arrays, buffers, alive);
     call.dtype = arrays.dtype();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
-        call.inputs[i].given = !is_optional(inputs[i].kind) || !py::handle(values[i]).is_none();
+        // An optional tensor counts as left out until it has been read.
+        call.inputs[i].given = !is_optional(inputs[i].kind) ||
+                               (inputs[i].kind == InputKind::optional_sizes && !py::handle(values[i]).is_none());
         if (is_sizes(inputs[i].kind) && call.inputs[i].given) call.inputs[i].dims = shape(inputs[i].name, values[i]);
-        if (inputs[i].kind != InputKind::optional_tensor || !call.inputs[i].given) continue;
+    }
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        if (inputs[i].kind != InputKind::optional_tensor || py::handle(values[i]).is_none()) continue;
         try {
             read_array(call, i, values[i], arrays, buffers, alive);
+            call.inputs[i].given = true;
         } catch (...) {
-            call.inputs[i].given = false;
             call.inputs[i].refused = true;
             call.operation->infer(call);
             throw;
