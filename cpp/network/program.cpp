@@ -69,14 +69,15 @@ Step make_step(const ProgramSource& source, std::size_t index) {
     }
 }
 
-/// The declared shapes, with this size of the batch. Empty if another size is unknown, too.
+/// The declared shapes, with this size of the batch. Empty if another size is unknown, too. (The only axis of a tensor
+/// is no batch.)
 Shapes with_batch(const ProgramSource& source, std::int64_t batch) {
     Shapes shapes;
     for (const NamedShape& input : source.inputs) {
         shapes.push_back(input.dims);
         for (std::size_t i = 0; i < input.dims.size(); ++i) {
             if (input.dims[i] != unknown_size) continue;
-            if (i > 0) return {};
+            if (i > 0 || input.dims.size() == 1) return {};
             shapes.back()[i] = batch;
         }
     }

@@ -106,7 +106,10 @@ class NetworkProgram {
         source.dtype = read_dtype(dtype);
         for (const auto& [name, shape] : inputs) {
             network::NamedShape input{name, {}};
-            for (const auto& size : shape) input.dims.push_back(size.value_or(unknown_size));
+            for (const auto& size : shape) {
+                if (size && *size < 0) fail<py::value_error>("input '", name, "' has a negative size, ", *size);
+                input.dims.push_back(size.value_or(unknown_size));
+            }
             source.inputs.push_back(std::move(input));
         }
         for (std::size_t i = 0; i < constants.size(); ++i) {

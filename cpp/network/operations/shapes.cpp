@@ -14,20 +14,26 @@ namespace {
 
 /// The shape that `wanted` stands for: 0 takes the input's size, -1 what is left.
 Dims resolve_shape(const Dims& input, const Dims& wanted, DataType dtype) {
-    Dims output = wanted;
+    Dims output = wanted, others = input; // others: the sizes that are not taken over; so an empty batch can be one
     std::size_t rest = wanted.size();
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         if (wanted[i] == 0) {
             if (i >= input.size())
                 fail("shape ", show(wanted), " copies size ", i, " of an input of shape ", show(input));
             output[i] = input[i];
+            others[i] = 1;
         } else if (wanted[i] == -1) {
-            output[rest = i] = 1;
+            rest = i;
         }
     }
-    const std::int64_t count = element_count(input, dtype), known = element_count(output, dtype);
-    if (rest < wanted.size()) output[rest] = known == 0 ? 0 : count / known;
-    if (element_count(output, dtype) != count)
+    if (rest < wanted.size()) {
+        std::int64_t known = 1;
+        for (const std::int64_t size : wanted)
+            if (size > 0 && __builtin_mul_overflow(known, size, &known))
+                fail("the sizes of shape ", show(wanted), " overflow 64 bits");
+        output[rest] = product(others, 0, others.size()) / known;
+    }
+    if (element_count(output, dtype) != element_count(input, dtype))
         fail("an input of shape ", show(input), " cannot have shape ", show(wanted));
     return output;
 }

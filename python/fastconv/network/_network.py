@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -68,9 +68,9 @@ class Network:
             )
         self._graph = graph
         self.dtype: np.dtype[Any] = np.dtype(graph.dtype)
+        self._program = _compile(graph)
         self.inputs = tuple(self._tensor(name, index) for name, index in graph.inputs)
         self.outputs = tuple(self._tensor(name, index) for name, index in graph.outputs)
-        self._program = _compile(graph)
         self._names = [tensor.name for tensor in self.inputs]
         self._single_input = len(self.inputs) == 1
         self._single_output = len(self.outputs) == 1
@@ -246,28 +246,30 @@ def _compile(graph: Graph) -> _core.NetworkProgram:
     dtype = np.dtype(graph.dtype)
     references: dict[int, int] = {}
     constants: list[Array] = []
-    for _, index in graph.inputs:
-        references[index] = len(references)
+
+    def define(index: int, reference: int, who: str) -> None:
+        if index in references or not 0 <= index < len(graph.values):
+            raise ValueError(f"{who} computes value {index}, which must be another one of {len(graph.values)} values")
+        references[index] = reference
+
+    def reference(index: int, who: str) -> int:
+        if index not in references:
+            raise ValueError(f"{who} reads value {index}, which no operation before it computes")
+        return references[index]
+
     for index, value in enumerate(graph.values):
         if value.array is not None:
             value.array = _owned(value.array, dtype)
             constants.append(value.array)
-            references[index] = -len(constants)
-
-    def reference(index: int | None, describe: Callable[[], str]) -> int | None:
-        if index is not None and index not in references:
-            raise ValueError(f"{describe()} reads value {index}, which no operation before it computes")
-        return None if index is None else references[index]
-
+            define(index, -len(constants), "a constant")
+    for count, (name, index) in enumerate(graph.inputs):
+        define(index, count, f"input {name!r}")
     steps = []
     for count, node in enumerate(graph.nodes, len(graph.inputs)):
-        inputs = [reference(index, lambda node=node: f"{node.operation} {node.name!r}") for index in node.inputs]  # type: ignore[misc]
-        if node.output in references or not 0 <= node.output < len(graph.values):
-            raise ValueError(
-                f"{node.operation} {node.name!r} computes value {node.output}, which cannot be computed twice"
-            )
-        references[node.output] = count
+        who = f"{node.operation} {node.name!r}"
+        inputs = [None if index is None else reference(index, who) for index in node.inputs]
+        define(node.output, count, who)
         steps.append((node.operation, inputs, node.attributes, node.name))
-    outputs = [(name, reference(index, lambda name=name: f"output {name!r}")) for name, index in graph.outputs]  # type: ignore[misc]
-    inputs_of = [(name, list(graph.values[index].shape)) for name, index in graph.inputs]
-    return _core.NetworkProgram(dtype, inputs_of, constants, steps, outputs)
+    outputs = [(name, reference(index, f"output {name!r}")) for name, index in graph.outputs]
+    shapes = [(name, list(graph.values[index].shape)) for name, index in graph.inputs]
+    return _core.NetworkProgram(dtype, shapes, constants, steps, outputs)
