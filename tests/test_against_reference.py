@@ -252,6 +252,7 @@ AWKWARD = {
     "pool, window larger than the input, no outputs": pooling((2, 3), 3, (4, 4), strides=(2, 2)),
     "pool, dilated": pooling((9, 11), 17, (3, 2), strides=(2, 1), padding=((2, 1), (0, 2)), dilations=(2, 3)),
     "pool, dilated without overlap": pooling((14, 15), 3, (2, 2), strides=(3, 3), dilations=(2, 2)),
+    "pool, dilated, sharing pixels": pooling((9, 11), 5, (2, 2), strides=(2, 2), dilations=(2, 2)),
     "pool, interleaved windows": pooling((9, 9), 6, (2, 2), strides=(1, 1), dilations=(3, 2)),
     "pool, dilated beyond the input": pooling(
         (3, 2), 3, (3, 3), dilations=(2, 2), padding=((2, 3), (2, 3)), ceil_mode=True

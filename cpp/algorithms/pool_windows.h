@@ -37,7 +37,10 @@ struct PoolAxis {
             return result;
         }
         result.start = i * stride - before;
-        valid_taps(result.start, dilation, window, size, result.first, result.last);
+        if (dilation == 1) // the common case, without divisions
+            valid_taps(result.start, 1, window, size, result.first, result.last);
+        else
+            valid_taps(result.start, dilation, window, size, result.first, result.last);
         result.counted = result.count();
         if (counts_padding) {
             std::int64_t first = 0, last = 0;
@@ -90,9 +93,12 @@ void each_rectangle(const PoolProblem& o, std::int64_t y0, std::int64_t y1, Body
             const bool inner = x == first && last > first;
             const AxisTaps beside = horizontal.taps(x);
             offsets.clear();
-            for (std::int64_t i = above.first; i < above.last; ++i)
-                for (std::int64_t j = beside.first; j < beside.last; ++j)
-                    offsets.push_back(((above.start + i * o.dilation_h) * o.w + beside.start + j * o.dilation_w) * o.c);
+            const std::int64_t step = o.dilation_w * o.c, taps = beside.count();
+            for (std::int64_t i = above.first; i < above.last; ++i) {
+                const std::int64_t line = (above.start + i * o.dilation_h) * o.w;
+                std::int64_t at = (line + beside.start + beside.first * o.dilation_w) * o.c;
+                for (std::int64_t j = 0; j < taps; ++j, at += step) offsets.push_back(at);
+            }
             PoolRow<T> row{};
             row.x_row = o.stride_h * o.w * o.c;
             row.x_step = o.stride_w * o.c;

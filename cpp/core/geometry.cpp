@@ -7,6 +7,7 @@
 #include "fastconv/pooling.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace fastconv {
 namespace {
@@ -222,7 +223,8 @@ bool misses_input(std::int64_t size, std::int64_t stride, std::int64_t dilation,
                   std::int64_t outputs) {
     if (dilation <= size) return false;
     // Windows that start in the padding. Their first tap below it depends on the start modulo the dilation.
-    const std::int64_t starts = std::min({outputs, before / stride + (before % stride != 0), dilation});
+    const std::int64_t period = dilation / std::gcd(dilation, stride);
+    const std::int64_t starts = std::min({outputs, before / stride + (before % stride != 0), period});
     for (std::int64_t i = 0; i < starts; ++i) {
         const std::int64_t above = (before - i * stride) % dilation;
         if (above != 0 && dilation - above >= size) return true;

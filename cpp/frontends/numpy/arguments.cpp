@@ -81,8 +81,9 @@ std::int64_t integer(const char* name, py::handle value) {
 }
 
 bool boolean(const char* name, py::handle value) {
+    if (PyBool_Check(value.ptr())) return value.ptr() == Py_True; // the usual case
     if (!is_bool(value)) fail<py::type_error>(name, " must be True or False, got ", describe(value));
-    return value.ptr() == Py_True || (value.ptr() != Py_False && value.cast<bool>());
+    return value.cast<bool>();
 }
 
 Dims integers(const char* name, py::handle value) {
