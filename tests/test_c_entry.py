@@ -134,6 +134,24 @@ def test_pooling() -> None:
         options = {"ksize": (3, 2), "strides": (1, 2, 1, 1), "padding": padding}
         (y,) = run("max_pool2d", [x], **options)
         np.testing.assert_array_equal(y, fastconv.max_pool2d(x, **options))
+    for options in (
+        {"dilations": (2, 1), "ceil_mode": 1},
+        {"dilations": 2, "padding": 1, "count_include_pad": 1, "ceil_mode": 1},
+    ):
+        (y,) = run("avg_pool2d", [x], ksize=2, **options)
+        named = {
+            name: bool(value) if value in (0, 1) and name != "padding" else value for name, value in options.items()
+        }
+        np.testing.assert_array_equal(y, fastconv.avg_pool2d(x, 2, **named))
+    for size, expected_size in ((3, 3), ((4, 3), (4, 3)), ((-1, 3), (None, 3))):
+        (y,) = run("max_pool2d", [x], output_size=size)
+        np.testing.assert_array_equal(y, fastconv.adaptive_max_pool2d(x, expected_size))
+    for beside in ({"ksize": 2}, {"strides": 1}, {"padding": "SAME"}, {"dilations": 1}, {"ceil_mode": 0}):
+        code, text, _ = call(LIBRARY.fastconv_run, "max_pool2d", [x], [x.copy()], {"output_size": 3, **beside})
+        assert (
+            code != OK
+            and text == f"{next(iter(beside))} must not be given beside output_size, from which the windows follow"
+        )
     output, argmax = run("max_pool2d_with_argmax", [x], 2, ksize=2, include_batch_in_index=1)
     expected = fastconv.max_pool2d_with_argmax(x, 2, include_batch_in_index=True)
     for ours, theirs in zip((output, argmax), expected, strict=True):

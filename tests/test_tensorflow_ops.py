@@ -74,6 +74,26 @@ def conv_cases(
     return cases
 
 
+def adaptive_cases(kind: str, x: np.ndarray, ksize: Any, **keywords: Any) -> dict[str, Case]:
+    keywords |= {"output_size": (3, 4)}
+    y = fastconv.adaptive_max_pool2d(x, **keywords)
+    dy = random(*y.shape, dtype=x.dtype)
+    return {
+        f"adaptive max-{kind}": ("adaptive_max_pool2d", keywords, {"input": x}),
+        f"adaptive max-{kind}, gradient": (
+            "adaptive_max_pool2d_grad",
+            keywords,
+            {"orig_input": x, "orig_output": y, "grad": dy},
+        ),
+        f"adaptive average-{kind}": ("adaptive_avg_pool2d", keywords, {"input": x}),
+        f"adaptive average-{kind}, gradient": (
+            "adaptive_avg_pool2d_grad",
+            {**keywords, "orig_input_shape": x.shape},
+            {"grad": dy},
+        ),
+    }
+
+
 def pool_cases(kind: str, shape: Sequence[int], dtype: str = "float32", **keywords: Any) -> dict[str, Case]:
     x = random(*shape, dtype=dtype)
     y = fastconv.max_pool2d(x, **keywords)
@@ -89,6 +109,7 @@ def pool_cases(kind: str, shape: Sequence[int], dtype: str = "float32", **keywor
         f"max-{kind}, gradient": ("max_pool2d_grad", keywords, {"orig_input": x, "orig_output": y, "grad": dy}),
         f"average-{kind}": ("avg_pool2d", keywords, {"input": x}),
         f"average-{kind}, gradient": ("avg_pool2d_grad", {**keywords, "orig_input_shape": tuple(shape)}, {"grad": dy}),
+        **(adaptive_cases(kind, x, **keywords) if set(keywords) <= {"ksize", "data_format"} else {}),
     }
 
 
@@ -115,6 +136,7 @@ CASES: dict[str, Case] = {
     **pool_cases("pool of no channels", (2, 8, 9, 0), ksize=2),
     **pool_cases("pool, overlapping", (2, 8, 9, 5), "float64", ksize=3, strides=2, padding="SAME"),
     **pool_cases("pool, NCHW", nchw((2, 8, 9, 5)), ksize=(3, 2), strides=1, padding=1, data_format="NCHW"),
+    **pool_cases("pool, dilated and rounded up", (2, 8, 9, 5), ksize=2, strides=3, dilations=(2, 1), ceil_mode=True),
     **pool_cases("pool, batch 0", (0, 8, 9, 5), ksize=2),
 }
 
@@ -413,6 +435,20 @@ DIFFERENTIABLE: dict[str, tuple[Function, Function | None, list[tf.Tensor]]] = {
         ),
         [f64(2, 3, 3, 4)],
     ),
+    "max_pool2d, options": (lambda x: fc.max_pool2d(x, 2, 2, dilations=(2, 1), ceil_mode=True), None, [x644]),
+    "max_pool2d_with_argmax, options": (
+        lambda x: fc.max_pool2d_with_argmax(x, 2, 2, dilations=(2, 1), ceil_mode=True)[0],
+        None,
+        [x644],
+    ),
+    "avg_pool2d, options": (
+        lambda x: fc.avg_pool2d(x, (2, 3), 2, 1, dilations=(2, 1), ceil_mode=True, count_include_pad=True),
+        None,
+        [x644],
+    ),
+    "adaptive_max_pool2d": (lambda x: fc.adaptive_max_pool2d(x, (4, 3)), None, [x644]),
+    "adaptive_avg_pool2d": (lambda x: fc.adaptive_avg_pool2d(x, (4, None)), None, [x644]),
+    "adaptive_avg_pool2d, NCHW": (lambda x: fc.adaptive_avg_pool2d(x, (4, 3), "NCHW"), None, [f64(2, 4, 6, 5)]),
 }
 every_gradient = pytest.mark.parametrize("name", DIFFERENTIABLE)
 
@@ -553,6 +589,8 @@ def traced(function: Callable[..., Any], *shapes: Sequence[int | None] | None) -
         (lambda x: fc.max_pool2d_with_argmax(x, 2)[1], [(None, 9, 8, 3)], [None, 4, 4, 3]),
         (lambda y: fc.avg_pool2d_grad([2, 8, 8, 3], y, 2), [None], [2, 8, 8, 3]),
         (lambda x, y: fc.max_pool2d_grad(x, y, y, 2), [(None, 8, None, 3), None], [None, 8, None, 3]),
+        (lambda x: fc.max_pool2d(x, 2, dilations=2, ceil_mode=True), [(None, 8, 7, 3)], [None, 4, 3, 3]),
+        (lambda x: fc.adaptive_avg_pool2d(x, (4, None)), [(None, None, 7, None)], [None, 4, 7, None]),
         (lambda w, y: fc.conv2d_backprop_input([2, 9, 8, 3], w, y), [None, None], [2, 9, 8, 3]),
         (lambda x, y: fc.conv2d_backprop_filter(x, [3, 3, 3, 5], y), [None, None], [3, 3, 3, 5]),
         (lambda y, w: fc.conv2d_transpose(y, w, [2, 9, 8, 3], 2), [None, None], [2, 9, 8, 3]),
@@ -816,7 +854,7 @@ def test_raw_ops_with_a_wrong_geometry() -> None:
         p, t = tf.ones((1, 3, 3, 2)), tf.zeros((1, 3, 3, 2), tf.uint8)
         ops = fc._ops
         conv = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
-        pool = [0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0]
+        pool = [0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
         calls = [
             (conv, lambda g: ops.fastconv_conv2d(input=x, filters=w, bias=b, geometry=g)),
             (conv, lambda g: ops.fastconv_conv2d_backprop_input(like=x, filters=w, out_backprop=y, geometry=g)),

@@ -4,15 +4,14 @@ The functions of this module take NumPy arrays of float32 or float64. All arrays
 the result is computed in this precision. Names and meaning follow ``tf.nn``. C-contiguous arrays are used in place.
 Others are copied once.
 
-`fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are imported on first access. Importing fastconv itself
-needs only NumPy.
+`fastconv.Network`, `fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are imported on first access. Importing
+fastconv itself needs only NumPy.
 """
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     import fastconv._core as _core
@@ -41,6 +40,10 @@ from fastconv._depthwise import (
 from fastconv._explain import Explanation, explain
 from fastconv._pooled_convolution import conv2d_max_pool2d, conv2d_max_pool2d_backprop
 from fastconv._pooling import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_grad,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_grad,
     avg_pool2d,
     avg_pool2d_grad,
     max_pool2d,
@@ -52,13 +55,19 @@ if TYPE_CHECKING:
     from fastconv import keras as keras
     from fastconv import lenet as lenet
     from fastconv import tensorflow as tensorflow
+    from fastconv.network import Network as Network
 
 __version__: str = _core.config()["version"]
 
 __all__ = [
     "Explanation",
+    "Network",
     "PackedFilters",
     "__version__",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_grad",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_grad",
     "avg_pool2d",
     "avg_pool2d_grad",
     "bias_gradient",
@@ -84,14 +93,17 @@ __all__ = [
 
 _threadpoolctl.register()
 
-_LAZY = ("keras", "lenet", "tensorflow")
+_LAZY = ("keras", "lenet", "network", "tensorflow")
+_OF_NETWORK = ("Network",)  # attributes of fastconv.network
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"fastconv.{name}")
+    if name in _OF_NETWORK:
+        return getattr(importlib.import_module("fastconv.network"), name)
     raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_OF_NETWORK})

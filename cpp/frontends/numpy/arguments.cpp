@@ -18,12 +18,6 @@ std::vector<py::object> items(py::handle sequence) {
     return result;
 }
 
-/// Bools have __index__, too (NumPy 1.26's with a warning), but they are not accepted as numbers.
-bool is_bool(py::handle value) {
-    const std::string_view type = Py_TYPE(value.ptr())->tp_name;
-    return PyBool_Check(value.ptr()) || type == "numpy.bool" || type == "numpy.bool_";
-}
-
 const char* choices(Attribute attribute) {
     switch (attribute) {
     case Attribute::algorithm:
@@ -54,6 +48,11 @@ Padding read_pads(const char* name, py::handle value, DataFormat format) {
 
 } // namespace
 
+bool is_bool(py::handle value) {
+    const std::string_view type = Py_TYPE(value.ptr())->tp_name;
+    return PyBool_Check(value.ptr()) || type == "numpy.bool" || type == "numpy.bool_";
+}
+
 std::string type_name(py::handle value) { return py::type::of(value).attr("__name__").cast<std::string>(); }
 
 std::string describe(py::handle value) {
@@ -82,8 +81,9 @@ std::int64_t integer(const char* name, py::handle value) {
 }
 
 bool boolean(const char* name, py::handle value) {
+    if (PyBool_Check(value.ptr())) return value.ptr() == Py_True; // the usual case
     if (!is_bool(value)) fail<py::type_error>(name, " must be True or False, got ", describe(value));
-    return value.ptr() == Py_True || (value.ptr() != Py_False && value.cast<bool>());
+    return value.cast<bool>();
 }
 
 Dims integers(const char* name, py::handle value) {
@@ -140,6 +140,19 @@ Padding read_padding(const char* name, py::handle value, DataFormat format) {
     if (is_sequence(value)) return read_pads(name, value, format);
     const std::int64_t p = integer(name, value);
     return explicit_padding(p, p, p, p, name);
+}
+
+Pair read_output_size(const char* name, py::handle value) {
+    const auto size = [&](py::handle item) {
+        if (item.is_none()) return kept_size;
+        const std::int64_t number = integer(name, item);
+        if (number < 0) fail<py::value_error>(name, " must not be negative, got ", number, "; None keeps the input's");
+        return number;
+    };
+    Dims sizes;
+    if (!is_sequence(value)) return parse_output_size(name, {size(value)});
+    for (const py::object& item : items(value)) sizes.push_back(size(item));
+    return parse_output_size(name, sizes);
 }
 
 std::string_view PositionalAttributes::word(Attribute attribute) const {

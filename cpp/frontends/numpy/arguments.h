@@ -24,6 +24,8 @@ std::string type_name(py::handle value);
 /// A wrong value for an error message: its repr, or its type if the repr is long or fails.
 std::string describe(py::handle value);
 
+/// Bools have __index__, too (NumPy 1.26's with a warning), but they are not accepted as numbers.
+bool is_bool(py::handle value);
 std::int64_t integer(const char* name, py::handle value);
 bool boolean(const char* name, py::handle value);
 /// An int, or a sequence of ints.
@@ -35,6 +37,8 @@ std::string_view text_of(py::handle value);
 Pair read_pair(const char* name, py::handle value, DataFormat format);
 ActivationFunction read_activation(py::handle value, bool graph_only);
 Padding read_padding(const char* name, py::handle value, DataFormat format);
+/// An int or a pair, in which None keeps the input's size.
+Pair read_output_size(const char* name, py::handle value);
 
 /// The positional attributes of a call, in the order of the enumeration. A source for read_attributes.
 class PositionalAttributes {
@@ -54,6 +58,7 @@ class PositionalAttributes {
         return read_activation(value(Attribute::activation), graph_only);
     }
     bool boolean(Attribute attribute, bool) const { return fastconv::boolean(name_of(attribute), value(attribute)); }
+    Pair output_size(Attribute attribute) const { return read_output_size(name_of(attribute), value(attribute)); }
 
   private:
     py::handle value(Attribute attribute) const { return values_[set_.position(attribute)]; }

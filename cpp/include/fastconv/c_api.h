@@ -1,11 +1,11 @@
 /* All operations of fastconv, for C and for any language that can call C.
  *
  * An operation has a name, inputs and outputs in a fixed order, and attributes by name. The documentation of the Python
- * functions explains them. input_gradient, include_batch_in_index and depthwise are the numbers 0 or 1. Every function
- * but fastconv_operation_name returns a fastconv_code. On an error it writes a message that says what is wrong. No
- * output is written before all arguments are validated. Optional inputs (bias, residual, output_shape, output) are left
- * out by the dtype FASTCONV_NONE, or by a smaller input_count if no other input follows. Any number of threads may call
- * at once. */
+ * functions explains them. input_gradient, include_batch_in_index, depthwise, ceil_mode and count_include_pad are the
+ * numbers 0 or 1. Every function but fastconv_operation_name returns a fastconv_code. On an error it writes a message
+ * that says what is wrong. No output is written before all arguments are validated. Optional inputs (bias, residual,
+ * output_shape, output) are left out by the dtype FASTCONV_NONE, or by a smaller input_count if no other input follows.
+ * Any number of threads may call at once. */
 #ifndef FASTCONV_C_API_H
 #define FASTCONV_C_API_H
 
@@ -48,10 +48,11 @@ typedef struct fastconv_tensor {
 /* The value is either a word ("SAME", "NCHW", "relu", "direct") in `text`, or `count` numbers in `numbers`. The other
  * pointer is null. strides, dilations, ksize, pool_size and pool_strides take 1, 2 (height, width) or 4 numbers (in
  * data_format order). padding and pool_padding take 1, 2, 4 (top, bottom, left, right) or 8 (four pairs in data_format
- * order). output_padding takes 1 or 2 numbers. activation is a name
- * ("silu") or a name with parameters ("leaky_relu(0.2)", "elu(1)", "hard_sigmoid(0.2, 0.5)", "clip(0, 6)"); parameters
- * other than clip's may be left out. An attribute that is left out has its default. ksize and pool_size have no
- * default. */
+ * order). output_padding takes 1 or 2 numbers. activation is a name ("silu") or a name with parameters
+ * ("leaky_relu(0.2)", "elu(1)", "hard_sigmoid(0.2, 0.5)", "clip(0, 6)"); parameters other than clip's may be left out.
+ * An attribute that is left out has its default. ksize and pool_size have no default. A pooling is adaptive if
+ * output_size is given, 1 or 2 numbers (height, width), instead of all other attributes of its window. There, -1 keeps
+ * the input's size. */
 typedef struct fastconv_attribute {
     const char* name;
     const char* text;

@@ -1,0 +1,561 @@
+"""What `fastconv.Network` promises: threads, shapes, memory, and clear errors for programs that cannot run."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import fastconv
+import network_reference
+import numpy as np
+import pytest
+from fastconv import _core
+from fastconv.network import Graph, Network, Node
+from processes import run_python
+
+RANDOM = np.random.default_rng(5)
+
+
+def random(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(dtype)
+
+
+def lenet(dtype: Any = np.float32, size: int | None = 28) -> Graph:
+    graph = Graph(np.dtype(dtype))
+
+    def weights(*shape: int) -> int:
+        return graph.constant(random(*shape) / np.sqrt(np.prod(shape[:-1])))
+
+    x = graph.input("images", (None, size, size, 1))
+    x = graph.add(
+        "conv2d", [x, weights(5, 5, 1, 6), weights(6), None], (), "conv1", padding="SAME", activation=["relu"]
+    )
+    x = graph.add("max_pool2d", [x], (), "pool1", ksize=[2, 2])
+    x = graph.add(
+        "conv2d_max_pool2d", [x, weights(5, 5, 6, 16), weights(16)], (), "conv2", activation=["relu"], pool_size=[2, 2]
+    )
+    if size is None:
+        x = graph.add("reduce", [x], (), "pool", method="mean", axes=[1, 2])
+    else:
+        x = graph.add("reshape", [x], (), "flatten", shape=[0, -1])
+    x = graph.add(
+        "dense", [x, weights(16 if size is None else 400, 84), weights(84), None], (), "dense1", activation=["relu"]
+    )
+    x = graph.add("dense", [x, weights(84, 10), None, None], (None, 10), "dense2")
+    graph.outputs.append(("scores", graph.add("softmax", [x], (None, 10), "softmax")))
+    return graph
+
+
+def branches(dtype: Any = np.float64) -> tuple[Graph, list[int]]:
+    """A graph with values of many sizes and lifetimes, and all of its values."""
+    graph = Graph(np.dtype(dtype))
+    x = graph.input("x", (None, 8, 8, 4))
+    live = [x]
+    rng = np.random.default_rng(3)
+    for i in range(40):
+        a, b = (live[int(rng.integers(max(0, len(live) - 6), len(live)))] for _ in range(2))
+        kind = i % 5
+        if kind == 0:
+            live.append(graph.add("add", [a, b], (), f"add{i}", activation=["relu"]))
+        elif kind == 1:
+            live.append(graph.add("activate", [a], (), f"tanh{i}", activation=["tanh"]))
+        elif kind == 2:
+            filters = graph.constant(rng.standard_normal((3, 3, 4, 4)) / 6)
+            live.append(graph.add("conv2d", [a, filters, None, b], (), f"conv{i}", padding="SAME"))
+        elif kind == 3:
+            both = graph.add("concatenate", [a, b], (), f"both{i}", axis=-1)
+            live.append(graph.add("slice", [both], (), f"half{i}", begin=[0, 0, 0, 2], end=[None, None, None, 6]))
+        else:
+            flat = graph.add("reshape", [a], (), f"flat{i}", shape=[0, -1])
+            flat = graph.add("scale_shift", [flat, None, graph.constant(rng.standard_normal(256))], (), f"shift{i}")
+            live.append(graph.add("reshape", [flat], (), f"image{i}", shape=[0, 8, 8, 4]))
+    return graph, live
+
+
+def expected(graph: Graph, *arrays: np.ndarray) -> list[np.ndarray]:
+    values = network_reference.run(graph, {name: a for (name, _), a in zip(graph.inputs, arrays, strict=True)})
+    return [values[index] for _, index in graph.outputs]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lenet_on_any_batch(dtype: Any) -> None:
+    graph = lenet(dtype)
+    network = Network(graph)
+    images = random(9, 28, 28, 1, dtype=dtype)
+    whole = network(images)
+    np.testing.assert_allclose(whole, expected(graph, images)[0], atol=1e-5 if dtype == np.float32 else 1e-14)
+    for batch in (0, 1, 2, 5):
+        part = network(images[:batch])
+        assert part.shape == (batch, 10) and part.dtype == dtype
+        np.testing.assert_array_equal(part, whole[:batch])
+    np.testing.assert_array_equal(network.predict(images, batch_size=4), whole)
+    np.testing.assert_array_equal(network.predict(images[:0]), whole[:0])
+
+
+def test_free_image_sizes() -> None:
+    graph = lenet(np.float64, None)
+    network = Network(graph)
+    for height, width in ((28, 28), (33, 17), (64, 28)):
+        images = random(2, height, width, 1, dtype=np.float64)
+        np.testing.assert_allclose(network(images), expected(graph, images)[0], atol=1e-14)
+
+
+def test_more_shapes_than_schedules_are_kept() -> None:
+    graph = lenet(np.float64, None)
+    network = Network(graph)
+    images = {size: random(1, size, size + 2, 1, dtype=np.float64) for size in range(20, 34)}
+    first = {size: network(array) for size, array in images.items()}
+    for size in (20, 33, 21, 20):
+        np.testing.assert_array_equal(network(images[size]), first[size])
+
+
+def test_several_inputs_and_outputs() -> None:
+    graph = Graph(np.dtype(np.float32))
+    a, b = graph.input("a", (None, 3)), graph.input("b", (None, 3))
+    graph.outputs += [("sum", graph.add("add", [a, b], ())), ("product", graph.add("multiply", [a, b], ()))]
+    network = Network(graph)
+    x, y = random(4, 3), random(4, 3)
+    outputs = network([x, y])
+    assert isinstance(outputs, list)
+    np.testing.assert_array_equal(outputs[0], x + y)
+    np.testing.assert_array_equal(outputs[1], x * y)
+    named = network({"b": y, "a": x})
+    assert list(named) == ["sum", "product"]
+    np.testing.assert_array_equal(named["product"], x * y)
+    np.testing.assert_array_equal(network.predict((x, y), batch_size=3)[0], x + y)
+    assert [tensor.name for tensor in network.inputs] == ["a", "b"] and network.inputs[0].shape == (None, 3)
+
+
+def test_outputs_that_no_step_writes() -> None:
+    """An input, a constant, reshapes of these, and one value under several names."""
+    graph = Graph(np.dtype(np.float32))
+    x = graph.input("x", (None, 6))
+    constant = graph.constant(np.arange(6))
+    total = graph.add("add", [x, constant], ())
+    for name, value in {
+        "x": x,
+        "constant": constant,
+        "x reshaped": graph.add("reshape", [x], (), shape=[-1]),
+        "constant reshaped": graph.add("reshape", [constant], (), shape=[2, 3]),
+        "total": total,
+        "total again": total,
+        "total reshaped": graph.add("reshape", [total], (), shape=[0, 2, 3]),
+    }.items():
+        graph.outputs.append((name, value))
+    array = random(2, 6)
+    outputs = Network(graph)({"x": array})
+    numbers = np.arange(6, dtype=np.float32)
+    for name, value in {
+        "x": array,
+        "constant": numbers,
+        "x reshaped": array.reshape(-1),
+        "constant reshaped": numbers.reshape(2, 3),
+        "total": array + numbers,
+        "total again": array + numbers,
+        "total reshaped": (array + numbers).reshape(2, 2, 3),
+    }.items():
+        np.testing.assert_array_equal(outputs[name], value, err_msg=name)
+    arrays = [array, *outputs.values()]
+    for i, one in enumerate(arrays):
+        assert all(not np.shares_memory(one, other) for other in arrays[:i])
+
+
+def test_reused_memory_changes_no_value() -> None:
+    """With all values as outputs, none shares memory with another. With one output, most do."""
+    graph, live = branches()
+    array = random(3, 8, 8, 4, dtype=np.float64)
+    reference = network_reference.run(graph, {"x": array})
+    for value in live[1:]:
+        graph.outputs[:] = [("y", value)]
+        np.testing.assert_allclose(Network(graph)(array), reference[value], rtol=1e-10, atol=1e-10)
+    graph.outputs[:] = [(str(value), value) for value in live]
+    for value, output in zip(live, Network(graph)(array if len(live) < 2 else [array]), strict=True):
+        np.testing.assert_allclose(output, reference[value], rtol=1e-10, atol=1e-10)
+
+
+def test_values_share_memory() -> None:
+    graph, live = branches()
+    graph.outputs[:] = [("y", live[-1])]
+    program = Network(graph)._program
+    value = 3 * 8 * 8 * 4 * 8
+    assert program.arena_bytes([[3, 8, 8, 4]]) < 12 * value
+    assert any(step["in_place"] for step in program.describe([[3, 8, 8, 4]]))
+
+
+def test_inputs_and_constants_are_not_overwritten() -> None:
+    graph = Graph(np.dtype(np.float32))
+    x = graph.input("x", (None, 50))
+    constant = graph.constant(random(50))
+    y = graph.add("activate", [x], (), activation=["relu"])
+    z = graph.add("activate", [constant], (), activation=["relu"])
+    graph.outputs.append(("y", graph.add("add", [y, z], ())))
+    network = Network(graph)
+    array, before = random(2, 50), graph.values[constant].array
+    assert before is not None
+    kept = array.copy(), before.copy()
+    first = network(array)
+    np.testing.assert_array_equal(network(array), first)
+    np.testing.assert_array_equal(array, kept[0])
+    np.testing.assert_array_equal(before, kept[1])
+
+
+def test_callers_cannot_change_constants() -> None:
+    filters = random(3, 3, 1, 2)
+    graph = Graph(np.dtype(np.float32))
+    x = graph.input("x", (None, 5, 5, 1))
+    graph.outputs.append(("y", graph.add("conv2d", [x, graph.constant(filters), None, None], ())))
+    network = Network(graph)
+    array = random(1, 5, 5, 1)
+    before = network(array)
+    filters[:] = 0
+    np.testing.assert_array_equal(network(array), before)
+
+
+def test_threads_at_once() -> None:
+    graph = lenet()
+    network = Network(graph)
+    batches = [random(n, 28, 28, 1) for n in (1, 2, 3, 1)]
+    alone = [network(images) for images in batches]
+    kept: list[list[np.ndarray]] = [[] for _ in batches]
+    failures: list[BaseException] = []
+
+    def call(i: int) -> None:
+        try:
+            for _ in range(60):
+                kept[i].append(network(batches[i]))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(len(batches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    for outputs, right in zip(kept, alone, strict=True):
+        for output in outputs:  # all outputs are kept, so one that shared memory with a later call would be wrong
+            np.testing.assert_array_equal(output, right)
+
+
+def test_same_bits_for_any_number_of_threads() -> None:
+    graph, live = branches(np.float32)
+    graph.outputs[:] = [(str(value), value) for value in live[1:]]
+    wide = graph.add("concatenate", live[-6:], (), axis=-1)
+    big = graph.add("resize", [wide], (), size=[100, 90], method="bilinear")
+    graph.outputs += [("big", big), ("mean", graph.add("reduce", [big], (), method="mean", axes=[1, 2]))]
+    graph.outputs.append(("softmax", graph.add("softmax", [big], (), axis=1)))
+    network = Network(graph)
+    array = random(5, 8, 8, 4)
+    results = []
+    for count in (1, 2, 4):
+        with fastconv.threads(count):
+            results.append(network([array]))
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_nan_passes_through() -> None:
+    graph = lenet(np.float64)
+    network = Network(graph)
+    images = random(3, 28, 28, 1, dtype=np.float64)
+    images[1, 14, 14, 0] = np.nan
+    outputs = network(images)
+    assert np.isnan(outputs[1]).all() and np.isfinite(outputs[[0, 2]]).all()
+    names = ["relu", "relu6", "elu", "leaky_relu", "gelu", "gelu_tanh", "silu", "sigmoid", "hard_swish", "tanh"]
+    for activation in [*([name] for name in names), ["clip", 0, 1], ["hard_sigmoid", 0.2, 0.5]]:
+        graph = Graph(np.dtype(np.float32))
+        x = graph.input("x", (None, 40))
+        graph.outputs.append(("y", graph.add("activate", [x], (), activation=activation)))
+        array = random(2, 40)
+        array[0, 3] = array[1, 39] = np.nan
+        np.testing.assert_array_equal(np.isnan(Network(graph)(array)), np.isnan(array), err_msg=str(activation))
+    for method in ("max", "min", "sum", "mean", "prod"):
+        for axes in ([0], [1]):
+            graph = Graph(np.dtype(np.float32))
+            x = graph.input("x", (None, 70))
+            graph.outputs.append(("y", graph.add("reduce", [x], (), method=method, axes=axes)))
+            array = random(50, 70)
+            array[40, 69] = np.nan
+            assert np.isnan(Network(graph)(array)).sum() == 1
+    for operation in ("maximum", "minimum"):
+        graph = Graph(np.dtype(np.float32))
+        a, b = graph.input("a", (None, 20)), graph.input("b", (None, 20))
+        graph.outputs.append(("y", graph.add(operation, [a, b], ())))
+        one, two = random(1, 20), random(1, 20)
+        one[0, 3] = two[0, 18] = np.nan
+        assert np.flatnonzero(np.isnan(Network(graph)([one, two]))).tolist() == [3, 18]
+
+
+def test_arrays_of_other_layouts() -> None:
+    network = Network(lenet())
+    images = random(4, 28, 28, 1)
+    right = network(images)
+    np.testing.assert_array_equal(network(np.asfortranarray(images)), right)
+    np.testing.assert_array_equal(network(np.repeat(images, 2, 0)[::2]), right)
+    images.flags.writeable = False
+    np.testing.assert_array_equal(network([images]), right)
+    pixels = (np.arange(4 * 28 * 28) % 256).astype(np.uint8).reshape(4, 28, 28, 1)
+    np.testing.assert_array_equal(network(pixels), network(pixels.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "words"),
+    [
+        (np.zeros((1, 28, 28, 1)), TypeError, ["images", "float32", "float64", "astype"]),
+        (np.zeros((1, 28, 28, 1), np.int64), TypeError, ["images", "int64", "astype(np.float32)"]),
+        (np.zeros((1, 28, 28, 1), ">f4"), TypeError, ["images", "byte order"]),
+        (np.zeros((28, 28, 1), np.float32), ValueError, ["images", "(None, 28, 28, 1)", "(28, 28, 1)", "images[None]"]),
+        (np.zeros((1, 28, 27, 1), np.float32), ValueError, ["images", "(1, 28, 27, 1)"]),
+        ([[1.0]], TypeError, ["images", "NumPy array"]),
+        (None, TypeError, ["images", "NoneType"]),
+        ([], TypeError, ["images"]),
+        ({"image": np.zeros((1, 28, 28, 1), np.float32)}, ValueError, ["images", "image"]),
+    ],
+)
+def test_wrong_inputs(images: Any, error: type[Exception], words: list[str]) -> None:
+    network = Network(lenet())
+    for call in (network, network.predict):
+        with pytest.raises(error) as raised:
+            call(images)
+        assert all(word in str(raised.value) for word in words), raised.value
+
+
+def test_wrong_batch_size() -> None:
+    network = Network(lenet())
+    with pytest.raises(ValueError, match="batch_size"):
+        network.predict(random(1, 28, 28, 1), batch_size=0)
+    with pytest.raises(TypeError, match="batch_size"):
+        network.predict(random(1, 28, 28, 1), batch_size=2.0)  # type: ignore[arg-type]
+
+
+def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    Network(lenet()).predict(random(5, 28, 28, 1), batch_size=2, progress=True)
+    assert capsys.readouterr().err.split("\r")[1:] == ["2/5", "4/5", "5/5\n"]
+
+
+# ---- Programs that cannot run ----------------------------------------------------------------------------------------
+
+SHAPE = [None, 6, 6, 2]
+RELU = {"activation": ["relu"]}
+FILTERS = np.ones((3, 3, 2, 4), np.float32)
+HUGE = 2**40
+
+
+def program(step: Any, constants: Any = (FILTERS,), shape: Any = SHAPE, outputs: Any = (("y", 1),)) -> Any:
+    return _core.NetworkProgram(np.dtype(np.float32), [("x", shape)], list(constants), [step], list(outputs))
+
+
+def step(operation: str, inputs: list[int | None], **attributes: Any) -> Any:
+    return (operation, inputs, attributes, "here")
+
+
+def conv(**attributes: Any) -> Any:
+    return step("conv2d", [0, -1, None, None], **attributes)
+
+
+BAD: list[tuple[Any, list[str]]] = [
+    (step("conv3d", [0]), ["conv3d", "no operation"]),
+    (step("activate", [1], **RELU), ["no value 1"]),
+    (step("activate", [-2], **RELU), ["no value -2"]),
+    (step("activate", [2**62], **RELU), ["no value"]),
+    (step("activate", [None], **RELU), ["input", "missing"]),
+    (step("activate", [], **RELU), ["1 input"]),
+    (step("activate", [0, 0], **RELU), ["1 input", "2"]),
+    (step("concatenate", [], axis=0), ["1 or more"]),
+    (step("activate", [0]), ["activation", "missing"]),
+    (step("activate", [0], activation=["swish"]), ["activation", "swish"]),
+    (step("activate", [0], activation="relu"), ["activation", "list"]),
+    (step("activate", [0], activation=["clip", 2, 1]), ["clip"]),
+    (step("activate", [0], activation=["relu", 1]), ["relu"]),
+    (step("activate", [0], activation=["leaky_relu", float("nan")]), ["leaky_relu"]),
+    (step("activate", [0], activation=["leaky_relu", "1"]), ["activation"]),
+    (conv(stride=[1, 1]), ["stride", "strides"]),
+    (conv(strides=1), ["strides", "1"]),
+    (conv(strides=[0, 1]), ["strides", "0"]),
+    (conv(strides=[1, 1.5]), ["strides"]),
+    (conv(strides=[True, 1]), ["strides"]),
+    (conv(dilations=[HUGE, HUGE]), ["window"]),
+    (conv(padding="FULL"), ["padding", "FULL"]),
+    (conv(padding=[1, 1]), ["padding"]),
+    (conv(padding=[1, 1, 1, -1]), ["padding", "-1"]),
+    (conv(padding=[HUGE**2 // 2**20] * 4), ["overflow"]),
+    (step("conv2d", [0, 0, None, None]), ["filters", "constant"]),
+    (step("conv2d", [0, None, None, None]), ["filters", "missing"]),
+    (step("conv2d", [0, -1, -1, None]), ["bias"]),
+    (step("conv2d", [0, -1, None, 0]), ["residual"]),
+    (step("dense", [0, -1, None, None]), ["filters", "2 dimensions"]),
+    (step("conv2d_transpose", [0, -1, None, None], groups=0), ["groups"]),
+    (step("conv2d_transpose", [0, -1, None, None], output_padding=[-1, 0]), ["output_padding"]),
+    (step("conv2d_max_pool2d", [0, -1, None], pool_size=[2, 2], activation=["tanh"]), ["activation"]),
+    (step("max_pool2d", [0], ksize=[7, 7], padding=[7, 0, 0, 0]), ["padding"]),
+    (step("max_pool2d", [0], ksize=[8, 8], ceil_mode=1), ["ceil_mode"]),
+    (step("adaptive_avg_pool2d", [0], output_size=[0, 1]), ["output_size"]),
+    (step("scale_shift", [0, -1, None]), ["scale", "1 dimension"]),
+    (step("add", [0, -1]), ["broadcast"]),
+    (step("concatenate", [0, -1], axis=3), ["differ"]),
+    (step("concatenate", [0], axis=4), ["axis 4"]),
+    (step("pad", [0], paddings=[[0, 0]] * 3), ["paddings", "4"]),
+    (step("pad", [0], paddings=[[0, -1]] * 4), ["paddings"]),
+    (step("pad", [0], paddings=[[HUGE, HUGE]] * 4), ["overflow"]),
+    (step("pad", [0], paddings=[[2**63 - 1, 0], [0, 0], [0, 0], [0, 0]]), ["overflow"]),
+    (step("pad", [0], paddings=[[0, 0]] * 4, mode="wrap"), ["mode", "constant"]),
+    (step("resize", [0]), ["size", "scales"]),
+    (step("resize", [0], size=[1, 1], scales=[1, 1]), ["size", "scales"]),
+    (step("resize", [0], size=[HUGE, 1]), ["at most"]),
+    (step("resize", [0], scales=["inf", 1]), ["scales"]),
+    (step("resize", [0], scales=[float("nan"), 1]), ["scales"]),
+    (step("resize", [0], scales=[1e300, 1]), ["at most"]),
+    (step("reshape", [0], shape=[-1, -1]), ["shape"]),
+    (step("reshape", [0], shape=[-2]), ["shape"]),
+    (step("reshape", [0], shape=[0, 5]), ["shape"]),
+    (step("reshape", [0], shape=[HUGE, HUGE]), ["overflow"]),
+    (step("reshape", [0], shape=[1] * 8 + [0, -1]), ["shape"]),
+    (step("reshape", [0], shape=[1] * 8 + [-1]), ["dimensions"]),
+    (step("transpose", [0], perm=[0, 1, 2]), ["perm"]),
+    (step("transpose", [0], perm=[0, 1, 1, 2]), ["perm"]),
+    (step("slice", [0], begin=[0] * 4, end=[1] * 3), ["begin"]),
+    (step("slice", [0], begin=[0] * 4, end=[1] * 4, strides=[0] * 4), ["strides"]),
+    (step("softmax", [0], axis=-5), ["axis -5"]),
+    (step("reduce", [0], method="median", axes=[0]), ["method", "mean"]),
+    (step("reduce", [0], method="sum", axes=[1, -3]), ["axes", "once"]),
+    (step("layer_normalization", [0, -1, None]), ["scale"]),
+    (step("layer_normalization", [0, None, None], epsilon=-1), ["epsilon"]),
+]
+
+
+@pytest.mark.parametrize(("bad", "words"), BAD, ids=[f"{i}-{bad[0]}" for i, (bad, _) in enumerate(BAD)])
+def test_bad_steps(bad: Any, words: list[str]) -> None:
+    with pytest.raises(ValueError) as raised:
+        program(bad)
+    text = str(raised.value)
+    assert "step 0" in text and bad[0] in text and all(word in text for word in words), text
+
+
+def test_bad_programs() -> None:
+    good = step("activate", [0], **RELU)
+    program(good)
+    for arguments, words in (
+        ({"outputs": [("y", 2)]}, ["output 'y'", "no value 2"]),
+        ({"outputs": [("y", -2)]}, ["no value -2"]),
+        ({"shape": [None, -1]}, ["input 'x'", "negative"]),
+        ({"shape": [-5]}, ["input 'x'", "negative"]),
+        ({"shape": [1] * 9}, ["input 'x'", "9 dimensions"]),
+    ):
+        with pytest.raises(ValueError) as raised:
+            program(good, **arguments) and program(good, **arguments).run([np.zeros((1, 1), np.float32)])
+        assert all(word in str(raised.value) for word in words), raised.value
+    with pytest.raises(TypeError, match="constant 0"):
+        program(good, constants=[np.zeros(3)])
+    with pytest.raises(TypeError):
+        program(step("activate", [0], activation=np.zeros(3)))
+    deep: Any = ["relu"]
+    for _ in range(100):
+        deep = [deep]
+    with pytest.raises(ValueError, match="activation"):
+        program(step("activate", [0], activation=deep))
+    with pytest.raises(ValueError, match="overflow"):
+        program(good, shape=[HUGE, HUGE, HUGE])
+
+
+def test_inputs_of_huge_shapes() -> None:
+    """A broadcast view has a huge shape and no memory."""
+    network = Network(lenet(np.float32, None))
+    view = np.broadcast_to(np.float32(0), (1, 2**30, 2**30, 1))
+    with pytest.raises((ValueError, MemoryError)):
+        network(view)
+
+
+def test_bad_graphs() -> None:
+    graph = lenet()
+    graph.nodes.append(Node("activate", [10**6], RELU, 0, "late"))
+    with pytest.raises(ValueError, match="'late' reads value 1000000"):
+        Network(graph)
+    graph.nodes[-1] = Node("activate", [0], RELU, 0, "again")
+    with pytest.raises(ValueError, match="computes value 0"):
+        Network(graph)
+    graph.nodes.pop()
+    graph.outputs.append(("lost", 10**6))
+    with pytest.raises(ValueError, match="output 'lost'"):
+        Network(graph)
+    with pytest.raises(TypeError, match="graph must be a Graph"):
+        Network("model.onnx")  # type: ignore[arg-type]
+
+
+def test_a_step_that_refuses_a_batch_of_one() -> None:
+    graph = Graph(np.dtype(np.float32))
+    x = graph.input("x", (None, 3))
+    graph.outputs.append(("y", graph.add("reshape", [x], (), "pairs", shape=[-1, 6])))
+    network = Network(graph)
+    assert network(random(4, 3)).shape == (2, 6)
+    with pytest.raises(ValueError, match="step 0, reshape 'pairs'"):
+        network(random(3, 3))
+
+
+# ---- Reports ---------------------------------------------------------------------------------------------------------
+
+
+def test_table() -> None:
+    network = Network(lenet())
+    text = str(network)
+    lines = text.splitlines()
+    assert lines[0].split() == ["operation", "name", "fused", "output", "algorithm", "MFLOPs", "parameters"]
+    assert lines[2].split()[:3] == ["conv2d", "conv1", "relu"] and "N x 10" in lines[-2]
+    assert "direct" in lines[2] and lines[2].split()[-2:] == ["0.24", "156"]
+    parameters = 5 * 5 * 6 + 6 + 5 * 5 * 6 * 16 + 16 + 400 * 84 + 84 + 84 * 10
+    assert lines[-1] == f"{parameters:,} parameters of float32"
+    assert "images (None, 28, 28, 1) -> scores (None, 10)" in repr(network)
+    assert "dense2" in str(Network(lenet(size=None)))
+
+
+def test_profile() -> None:
+    profile = Network(lenet()).profile(random(2, 28, 28, 1), repeats=2)
+    assert [step.name for step in profile.steps] == [
+        "conv1",
+        "pool1",
+        "conv2",
+        "flatten",
+        "dense1",
+        "dense2",
+        "softmax",
+    ]
+    assert profile.steps[0].shape == (2, 28, 28, 6) and profile.steps[0].operations == 2 * 2 * 28 * 28 * 6 * 25
+    assert 0 < profile.seconds < 10 and all(step.seconds > 0 for step in profile.steps if step.operation != "reshape")
+    assert "us in all" in str(profile)
+
+
+# ---- Processes -------------------------------------------------------------------------------------------------------
+
+
+def test_network_in_a_forked_child() -> None:
+    """Other threads of the parent are inside calls when it forks."""
+    code = """
+import os, threading
+import numpy as np
+import test_network
+network = test_network.Network(test_network.lenet())
+images = test_network.random(2, 28, 28, 1)
+right = network(images)
+stop = threading.Event()
+def work():
+    n = 1
+    while not stop.is_set():
+        network(np.repeat(images, n % 12 + 1, 0)); n += 1
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads: thread.start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(network(images), right) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads: thread.join()
+print("done")
+"""
+    assert "done" in run_python(code, folder=Path(__file__).parent)
+
+
+def test_importing_fastconv_does_not_import_networks() -> None:
+    code = "import sys, fastconv; print('fastconv.network' in sys.modules); fastconv.Network; print(fastconv.Network)"
+    assert run_python(code).split("\n")[:2] == ["False", "<class 'fastconv.Network'>"]
