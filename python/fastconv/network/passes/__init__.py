@@ -8,10 +8,20 @@ from fastconv.network._graph import Graph
 from fastconv.network.passes.affine import constants_to_affine, fold_after, fold_before, join_affine
 from fastconv.network.passes.epilogues import fuse_activations, fuse_residuals
 from fastconv.network.passes.padding import merge_padding
+from fastconv.network.passes.patterns import gates_to_activations
 from fastconv.network.passes.unused import remove_unused
 
 # Residuals come last. A convolution with a residual takes no factor and no bias any more.
-_PASSES = (remove_unused, constants_to_affine, join_affine, fold_after, fold_before, merge_padding, fuse_activations)
+_PASSES = (
+    remove_unused,
+    gates_to_activations,
+    constants_to_affine,
+    join_affine,
+    fold_after,
+    fold_before,
+    merge_padding,
+    fuse_activations,
+)
 
 
 def simplify(graph: Graph) -> None:
