@@ -48,12 +48,14 @@ std::int64_t PackCache::count() const noexcept {
     return nodes;
 }
 
-PackedFilters::PackedFilters(DataType dtype, const Dims& dims, const void* filters)
-    : dtype_(dtype), dims_(dims), cache_(std::make_unique<PackCache>()) {
+PackedFilters::PackedFilters(DataType dtype, const Dims& dims, const void* filters, Memory memory)
+    : dtype_(dtype), dims_(dims), data_(filters), cache_(std::make_unique<PackCache>()) {
+    if (memory == Memory::borrowed) return;
     auto bytes = static_cast<std::size_t>(size_of(dtype));
     for (const std::int64_t d : dims) bytes *= static_cast<std::size_t>(d);
-    values_.reset(take_memory(bytes));
-    if (bytes > 0) std::memcpy(values_.get(), filters, bytes); // without filters, there may be no memory
+    copy_.reset(take_memory(bytes));
+    data_ = copy_.get();
+    if (bytes > 0) std::memcpy(copy_.get(), filters, bytes); // without filters, there may be no memory
 }
 
 PackedFilters::~PackedFilters() = default;

@@ -234,6 +234,17 @@ struct WinogradOutput {
     bool relu, accumulate;
 };
 
+enum class Arithmetic : uint8_t { add, subtract, multiply, divide, maximum, minimum };
+
+/// y[r*columns + i] = a[r*a_row + i*a_step] and b[r*b_row + i*b_step], combined. The steps are 0 or 1.
+template <class T>
+struct ArithmeticRows {
+    const T *a, *b;
+    ptrdiff_t a_row, b_row, a_step, b_step;
+    T* y;
+    int64_t rows, columns; // columns: at least 1
+};
+
 template <class T>
 struct KernelsOf {
     int64_t width;       // elements of a vector
@@ -275,6 +286,9 @@ struct KernelsOf {
     void (*max_grad_row)(const PoolRow<T>&);
     void (*avg_row)(const PoolRow<T>&);
     void (*avg_grad_row)(const PoolRow<T>&);
+    void (*arithmetic[6])(const ArithmeticRows<T>&); // in the order of Arithmetic
+    /// y[r*columns + c] = x[r*columns + c] * scale[c] + shift[c]. Scale and shift may be null.
+    void (*scale_shift)(const T* x, const T* scale, const T* shift, T* y, int64_t rows, int64_t columns);
 };
 
 struct KernelTable {

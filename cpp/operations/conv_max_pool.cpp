@@ -37,8 +37,11 @@ void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, cons
         const Scratch<std::byte> between(count * conv_bytes);
         conv2d(images, static_cast<const std::byte*>(input) + first * input_bytes, filters, bias, activation,
                between.get());
-        max_pool2d_with_taps(windows, between.get(), static_cast<std::byte*>(output) + first * pooled * size,
-                             taps + first * pooled);
+        std::byte* to = static_cast<std::byte*>(output) + first * pooled * size;
+        if (taps != nullptr)
+            max_pool2d_with_taps(windows, between.get(), to, taps + first * pooled);
+        else
+            max_pool2d(windows, between.get(), to, nullptr, false);
     };
     if (conv_bytes <= kTaskBytes && window * problem.k * size <= kFilterBytes && problem.n > 1) {
         const std::int64_t at_once = std::clamp<std::int64_t>(problem.n / kTasks, 1, kTaskBytes / conv_bytes);

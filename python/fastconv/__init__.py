@@ -4,15 +4,14 @@ The functions of this module take NumPy arrays of float32 or float64. All arrays
 the result is computed in this precision. Names and meaning follow ``tf.nn``. C-contiguous arrays are used in place.
 Others are copied once.
 
-`fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are imported on first access. Importing fastconv itself
-needs only NumPy.
+`fastconv.Network`, `fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are imported on first access. Importing
+fastconv itself needs only NumPy.
 """
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     import fastconv._core as _core
@@ -52,11 +51,13 @@ if TYPE_CHECKING:
     from fastconv import keras as keras
     from fastconv import lenet as lenet
     from fastconv import tensorflow as tensorflow
+    from fastconv.network import Network as Network
 
 __version__: str = _core.config()["version"]
 
 __all__ = [
     "Explanation",
+    "Network",
     "PackedFilters",
     "__version__",
     "avg_pool2d",
@@ -84,14 +85,17 @@ __all__ = [
 
 _threadpoolctl.register()
 
-_LAZY = ("keras", "lenet", "tensorflow")
+_LAZY = ("keras", "lenet", "network", "tensorflow")
+_OF_NETWORK = ("Network",)  # attributes of fastconv.network
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"fastconv.{name}")
+    if name in _OF_NETWORK:
+        return getattr(importlib.import_module("fastconv.network"), name)
     raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_OF_NETWORK})

@@ -18,12 +18,6 @@ std::vector<py::object> items(py::handle sequence) {
     return result;
 }
 
-/// Bools have __index__, too (NumPy 1.26's with a warning), but they are not accepted as numbers.
-bool is_bool(py::handle value) {
-    const std::string_view type = Py_TYPE(value.ptr())->tp_name;
-    return PyBool_Check(value.ptr()) || type == "numpy.bool" || type == "numpy.bool_";
-}
-
 const char* choices(Attribute attribute) {
     switch (attribute) {
     case Attribute::algorithm:
@@ -55,6 +49,11 @@ Padding read_pads(const char* name, py::handle value, DataFormat format) {
 }
 
 } // namespace
+
+bool is_bool(py::handle value) {
+    const std::string_view type = Py_TYPE(value.ptr())->tp_name;
+    return PyBool_Check(value.ptr()) || type == "numpy.bool" || type == "numpy.bool_";
+}
 
 std::string type_name(py::handle value) { return py::type::of(value).attr("__name__").cast<std::string>(); }
 

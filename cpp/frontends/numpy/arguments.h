@@ -24,6 +24,8 @@ std::string type_name(py::handle value);
 /// A wrong value for an error message: its repr, or its type if the repr is long or fails.
 std::string describe(py::handle value);
 
+/// Bools have __index__, too (NumPy 1.26's with a warning), but they are not accepted as numbers.
+bool is_bool(py::handle value);
 std::int64_t integer(const char* name, py::handle value);
 bool boolean(const char* name, py::handle value);
 /// An int, or a sequence of ints.

@@ -58,8 +58,22 @@ py::dtype output_dtype(OutputKind kind, DataType type) {
     case OutputKind::int64:
         return py::dtype::of<std::int64_t>();
     default:
-        return type == DataType::float32 ? py::dtype::of<float>() : py::dtype::of<double>();
+        return dtype_of(type);
     }
+}
+
+/// The type of a floating-point array. Throws if it has another type or byte order; then `wanted` says what would do.
+DataType float_type(const char* name, const py::array& array, const char* wanted) {
+    const py::dtype dtype = array.dtype();
+    const bool is_float32 = dtype.num() == py::dtype::num_of<float>();
+    if (!is_float32 && dtype.num() != py::dtype::num_of<double>())
+        fail<py::type_error>(name, " must be ", wanted, ", got ", name_of(dtype), "; cast it with ", name,
+                             ".astype(np.", wanted[5] == '6' ? "float64" : "float32", ")");
+    const DataType type = is_float32 ? DataType::float32 : DataType::float64;
+    if (dtype.byteorder() != '=')
+        fail<py::type_error>(name, " must have the machine's byte order, got dtype ", name_of(dtype), "; cast it with ",
+                             name, ".astype(np.", fastconv::name_of(type), ")");
+    return type;
 }
 
 } // namespace
@@ -69,20 +83,24 @@ void prepare_arrays() {
     py::dtype::of<float>(); // pybind11 looks up NumPy's functions
 }
 
+py::dtype dtype_of(DataType type) {
+    return type == DataType::float32 ? py::dtype::of<float>() : py::dtype::of<double>();
+}
+
+py::array typed_input(const char* name, py::handle value, DataType type, const char* whose) {
+    const py::array array = check_array(name, value, fastconv::name_of(type));
+    if (float_type(name, array, fastconv::name_of(type)) != type)
+        fail<py::type_error>(name, " must be ", fastconv::name_of(type), ", the dtype of ", whose, ", got ",
+                             name_of(array.dtype()), "; cast it with ", name, ".astype(np.", fastconv::name_of(type),
+                             ")");
+    return dense(array);
+}
+
 Dims dims_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 
 py::array Arrays::input(const char* name, py::handle value) {
     const py::array array = check_array(name, value, "float32 or float64");
-    const py::dtype dtype = array.dtype();
-    const bool is_float32 = dtype.num() == py::dtype::num_of<float>();
-    if (!is_float32 && dtype.num() != py::dtype::num_of<double>())
-        fail<py::type_error>(name, " must be float32 or float64, got ", name_of(dtype), "; cast it with ", name,
-                             ".astype(np.float32)");
-    const DataType type = is_float32 ? DataType::float32 : DataType::float64;
-    if (dtype.byteorder() != '=')
-        fail<py::type_error>(name, " must have the machine's byte order, got dtype ", name_of(dtype), "; cast it with ",
-                             name, ".astype(np.", fastconv::name_of(type), ")");
-    expect(name, type);
+    expect(name, float_type(name, array, "float32 or float64"));
     keep(name, array);
     return dense(array);
 }

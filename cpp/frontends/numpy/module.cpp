@@ -4,6 +4,7 @@
 // and sizes. TypeError means an argument of the wrong kind, and ValueError a wrong value of the right kind.
 #include "arrays.h"
 #include "fastconv/threads.h"
+#include "network.h"
 #include "operations.h"
 
 #include <pybind11/stl.h>
@@ -128,14 +129,11 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     packed.attr("__module__") = "fastconv";
     packed.def(py::init(&pack_filters), py::arg("filters"))
         .def_property_readonly("shape", [](const PackedFilters& self) { return py::tuple(py::cast(self.dims())); })
-        .def_property_readonly("dtype",
-                               [](const PackedFilters& self) {
-                                   return self.dtype() == DataType::float32 ? py::dtype::of<float>()
-                                                                            : py::dtype::of<double>();
-                               })
+        .def_property_readonly("dtype", [](const PackedFilters& self) { return dtype_of(self.dtype()); })
         .def("_forms", &PackedFilters::forms);
     add_operations(module);
     add_geometries(module);
+    add_network(module);
     module.def("explain", explain_call);
     module.def("conv_output_size", output_size);
     module.def("conv2d_max_pool2d_backprop_serves", serves_max_pool_backprop);

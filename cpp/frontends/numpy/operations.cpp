@@ -1,13 +1,10 @@
 #include "operations.h"
 #include "arrays.h"
+#include "calls.h"
 
 #include <pybind11/stl.h>
 
-#include <cxxabi.h>
-#include <unistd.h>
-
 #include <deque>
-#include <new>
 
 namespace fastconv {
 namespace {
@@ -91,30 +88,6 @@ void make_outputs(const Call& call, py::handle out, Arrays& arrays, Buffers& buf
     }
 }
 
-/// Releases Python's lock for a block. When Python ends, a daemon thread does not get the lock back. Python before 3.14
-/// unwinds the thread's stack instead. That would run destructors of Python objects without the lock, and it ends the
-/// process at a `noexcept` function. Here the thread waits for the end of the process, as in Python 3.14.
-class ReleasedLock {
-  public:
-    ReleasedLock() : state_(PyEval_SaveThread()) {}
-    ~ReleasedLock() {
-#ifdef __GLIBCXX__
-        try {
-            PyEval_RestoreThread(state_);
-        } catch (const abi::__forced_unwind&) {
-            for (;;) pause();
-        }
-#else
-        PyEval_RestoreThread(state_);
-#endif
-    }
-    ReleasedLock(const ReleasedLock&) = delete;
-    ReleasedLock& operator=(const ReleasedLock&) = delete;
-
-  private:
-    PyThreadState* state_;
-};
-
 py::object run_operation(const Operation& operation, PyObject* const* values) {
     PyObject* const* attributes = values + operation.inputs.size();
     const py::handle out = attributes[operation.attributes.size()];
@@ -148,27 +121,6 @@ py::object run_operation(const Operation& operation, PyObject* const* values) {
 
 // ---- Functions of Python -------------------------------------------------------------------------------------------
 // Python calls them through its vectorcall protocol. pybind11's own dispatch costs a small call a third of its time.
-
-/// Returns body()'s object, or sets Python's error.
-template <class Body>
-PyObject* guarded(Body&& body) noexcept {
-    try {
-        return body().release().ptr();
-    } catch (py::error_already_set& error) {
-        error.restore();
-    } catch (const py::builtin_exception& error) {
-        error.set_error();
-    } catch (const std::bad_alloc& error) {
-        PyErr_SetString(PyExc_MemoryError, error.what());
-    } catch (const std::invalid_argument& error) {
-        PyErr_SetString(PyExc_ValueError, error.what());
-    } catch (const std::exception& error) {
-        PyErr_SetString(PyExc_RuntimeError, error.what());
-    } catch (...) {
-        PyErr_SetString(PyExc_RuntimeError, "fastconv: unknown error");
-    }
-    return nullptr;
-}
 
 void check_count(const char* name, Py_ssize_t count, std::size_t expected) {
     if (count != static_cast<Py_ssize_t>(expected))

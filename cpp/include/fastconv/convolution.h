@@ -75,14 +75,17 @@ FASTCONV_API void conv2d_backprop_filter(const ConvProblem& problem, const void*
 /// so the packed forms stay valid. Any number of threads may use it at once.
 class FASTCONV_API PackedFilters {
   public:
-    PackedFilters(DataType dtype, const Dims& dims, const void* filters);
+    /// Borrowed memory is not copied. It must outlive the object and never change.
+    enum class Memory : std::uint8_t { copied, borrowed };
+
+    PackedFilters(DataType dtype, const Dims& dims, const void* filters, Memory memory = Memory::copied);
     ~PackedFilters();
     PackedFilters(const PackedFilters&) = delete;
     PackedFilters& operator=(const PackedFilters&) = delete;
 
     DataType dtype() const { return dtype_; }
     const Dims& dims() const { return dims_; }
-    const void* data() const { return values_.get(); }
+    const void* data() const { return data_; }
     PackCache* cache() const { return cache_.get(); }
     std::int64_t forms() const; // number of packed forms so far
 
@@ -92,7 +95,8 @@ class FASTCONV_API PackedFilters {
     };
     DataType dtype_;
     Dims dims_;
-    std::unique_ptr<void, Free> values_;
+    std::unique_ptr<void, Free> copy_; // null if the memory is borrowed
+    const void* data_;
     std::unique_ptr<PackCache> cache_;
 };
 FASTCONV_API void conv2d(const ConvProblem& problem, const void* input, const PackedFilters& filters, const void* bias,

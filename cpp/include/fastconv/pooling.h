@@ -55,7 +55,7 @@ FASTCONV_API void check_tap_numbers(const char* name, const PoolProblem& problem
 FASTCONV_API void avg_pool2d(const PoolProblem& problem, const void* input, void* output);
 FASTCONV_API void avg_pool2d_grad(const PoolProblem& problem, const void* grad, void* input_grad);
 
-/// Computes conv2d and then max_pool2d_with_taps of its output, a few images at a time.
+/// Computes conv2d and then max_pool2d_with_taps of its output, a few images at a time. `taps` may be null.
 FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                     const PackedFilters& filters, const void* bias, Activation activation, void* output,
                                     std::uint8_t* taps);

@@ -1,1 +1,9 @@
 """Frozen networks, which need only NumPy to run."""
+
+from fastconv.network._graph import Graph, Node, Value
+from fastconv.network._network import Network, Tensor
+from fastconv.network._report import Profile, StepProfile
+
+__all__ = ["Graph", "Network", "Node", "Profile", "StepProfile", "Tensor", "Value"]
+
+Network.__module__ = "fastconv"  # its public place

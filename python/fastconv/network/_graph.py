@@ -98,11 +98,15 @@ class Graph:
         operation: str,
         inputs: Sequence[int | None],
         shape: Sequence[int | None],
+        /,
         name: str = "",
         /,
         **attributes: Any,
     ) -> int:
-        """Append a node whose output has this shape. Returns the index of the output."""
+        """Append a node whose output has this shape. Returns the index of the output.
+
+        The first arguments are positional, because an attribute may be called ``shape``.
+        """
         output = self.value(shape)
         self.nodes.append(Node(operation, list(inputs), attributes, output, name))
         return output

@@ -1,0 +1,11 @@
+// Programs of frozen networks as a class of Python.
+#pragma once
+
+#include "arguments.h"
+
+namespace fastconv {
+
+/// Adds NetworkProgram and network_operations().
+void add_network(py::module_& module);
+
+} // namespace fastconv

@@ -1,0 +1,70 @@
+// The loops over two tensors that are broadcast to one shape, by NumPy's rule.
+#pragma once
+
+#include "network/chunks.h"
+#include "network/operation.h"
+
+#include <array>
+
+namespace fastconv::network {
+
+class Broadcast {
+  public:
+    /// Throws unless the shapes can be broadcast.
+    Broadcast(const Dims& a, const Dims& b);
+
+    const Dims& output() const { return output_; }
+
+    /// Rows of the output that are neighbours in memory. Offsets and distances are in elements. A distance is 0 where a
+    /// tensor is broadcast.
+    struct Part {
+        std::int64_t a, b, y;
+        std::int64_t a_row, b_row, a_step, b_step;
+        std::int64_t rows, columns;
+    };
+
+    /// Calls body(part) for parts that make up the output, on all threads.
+    template <class Body>
+    void each_part(const Body& body) const {
+        if (total_ == 0) return;
+        const Axis &column = axes_[0], &row = axes_[1];
+        const std::int64_t pieces = ceil_div(column.size, kChunk),
+                           rows_at_once = std::max<std::int64_t>(1, kChunk / column.size);
+        const std::int64_t blocks = ceil_div(row.size, rows_at_once), inner = pieces * blocks;
+        const std::int64_t outer = total_ / (column.size * row.size);
+        parallel_for(outer * inner, kElementCost * static_cast<double>(total_), [&](std::int64_t task) {
+            const std::int64_t piece = task % pieces, block = task / pieces % blocks;
+            const std::int64_t first_row = block * rows_at_once, first = piece * kChunk;
+            Part part = outer_part(task / inner);
+            part.a += first_row * row.a + first * column.a;
+            part.b += first_row * row.b + first * column.b;
+            part.y += first_row * column.size + first;
+            part.rows = std::min(rows_at_once, row.size - first_row);
+            part.columns = std::min(kChunk, column.size - first);
+            body(part);
+        });
+    }
+
+  private:
+    struct Axis {
+        std::int64_t size = 1, a = 0, b = 0; // and the distances of neighbours in the two tensors
+    };
+    /// The start of an index along the outer axes.
+    Part outer_part(std::int64_t index) const;
+
+    Dims output_;
+    std::int64_t total_ = 1;
+    std::array<Axis, most_dimensions + 1> axes_; // innermost first; neighbours that both tensors step through are one
+    std::size_t count_ = 0;
+};
+
+/// Calls body(first row, rows) for blocks of rows, on all threads.
+template <class Body>
+void for_each_row_block(std::int64_t rows, std::int64_t columns, const Body& body) {
+    if (rows == 0 || columns == 0) return;
+    const std::int64_t at_once = std::max<std::int64_t>(1, kChunk / columns);
+    parallel_for(ceil_div(rows, at_once), kElementCost * static_cast<double>(rows * columns),
+                 [&](std::int64_t task) { body(task * at_once, std::min(at_once, rows - task * at_once)); });
+}
+
+} // namespace fastconv::network

@@ -1,0 +1,25 @@
+// Cuts elementwise work into tasks.
+#pragma once
+
+#include "core/numbers.h"
+#include "core/threads/parallel_for.h"
+
+#include <algorithm>
+
+namespace fastconv::network {
+
+/// The elements of a task. Those of two operands and of the result stay in L1, so that an activation finds them there.
+inline constexpr std::int64_t kChunk = 2048;
+/// Operations that an element counts as in the cost of parallel_for. Memory decides, not arithmetic.
+inline constexpr double kElementCost = 4;
+
+/// Calls body(first, size) for each chunk of `count` elements, on all threads.
+template <class Body>
+void for_each_chunk(std::int64_t count, const Body& body) {
+    parallel_for(ceil_div(count, kChunk), kElementCost * static_cast<double>(count), [&](std::int64_t task) {
+        const std::int64_t first = task * kChunk;
+        body(first, std::min(kChunk, count - first));
+    });
+}
+
+} // namespace fastconv::network

@@ -1,0 +1,62 @@
+// What an operation of a network is: its inputs, its attributes, and a function that binds it to a step of a program.
+//
+// Work is done as early as possible. Binding reads the attributes and takes the constants, once for a program.
+// Preparing validates shapes and makes problems, once for the shapes of the inputs. Running computes.
+#pragma once
+
+#include "network/attribute_reader.h"
+
+#include <functional>
+
+namespace fastconv::network {
+
+/// A step for inputs of certain shapes.
+struct PreparedStep {
+    Dims output;
+    /// Pointers in the order of the step's inputs; null for those that are left out.
+    std::function<void(const void* const* inputs, void* output)> run;
+    /// The output is input 0 in another shape. `run` is never called.
+    bool only_reshapes = false;
+    /// Bit i: the output may overwrite input i, which has the same size.
+    std::uint32_t may_overwrite = 0;
+    double operations = 0;
+    std::function<std::string()> algorithm; // may be empty
+};
+
+/// The shapes of a step's inputs. That of an input that is left out is empty.
+using Shapes = std::vector<Dims>;
+using Prepare = std::function<PreparedStep(const Shapes& inputs)>;
+
+struct BoundInput {
+    bool given = true;
+    const Constant* constant = nullptr; // null unless it is one
+};
+
+/// A step of a program, when an operation is bound to it.
+struct Binding {
+    DataType dtype;
+    std::vector<BoundInput> inputs;
+    AttributeReader attributes;
+};
+
+struct Operation : OperationSpec {
+    Prepare (*bind)(const Binding& binding);
+};
+
+const std::vector<Operation>& operations();
+/// Null if no operation has this name.
+const Operation* find_operation(std::string_view name);
+
+constexpr std::size_t most_dimensions = 8;
+
+// ---- What operations share ----------------------------------------------------------------------------------------
+
+/// The number of elements. Throws if the tensor has 2^63 bytes or more.
+std::int64_t element_count(const Dims& dims, DataType dtype);
+/// The product of dims[first], ..., dims[last - 1].
+std::int64_t product(const Dims& dims, std::size_t first, std::size_t last);
+/// Turns a negative axis, which counts from the end, into an index. Throws if there is no such axis.
+std::size_t normal_axis(std::int64_t axis, std::size_t rank);
+void check_rank_at_least(const char* name, const Dims& dims, std::size_t rank);
+
+} // namespace fastconv::network

@@ -1,0 +1,24 @@
+// The entries of the table of operations by topic, in the table's order.
+#pragma once
+
+#include "network/operation.h"
+
+namespace fastconv::network {
+
+std::vector<Operation> convolution_entries();
+std::vector<Operation> pooling_entries();
+std::vector<Operation> elementwise_entries();
+std::vector<Operation> shape_entries();
+std::vector<Operation> softmax_entries();
+
+// ---- Specifications that several entries have ---------------------------------------------------------------------
+
+Json json(std::int64_t number);
+Json json(double number);
+Json json(bool value);
+Json json(const char* text);
+Json json(std::initializer_list<std::int64_t> numbers);
+AttributeSpec required(const char* name, AttributeKind kind);
+AttributeSpec activation_spec();
+
+} // namespace fastconv::network

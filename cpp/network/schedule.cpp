@@ -1,0 +1,206 @@
+#include "network/schedule.h"
+
+#include "core/errors.h"
+#include "core/numbers.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace fastconv::network {
+namespace {
+
+constexpr std::size_t kLine = 64;                                     // buffers start at cache lines
+constexpr std::size_t kEnd = std::numeric_limits<std::size_t>::max(); // after the last step
+constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+
+/// Memory for a value, or for several if each overwrites the one before it.
+struct Buffer {
+    std::size_t bytes, first, last; // the steps that write it first and read it last
+    std::size_t output = kNone;     // the output of the program that it is
+    std::size_t offset = 0;         // in the arena, otherwise
+};
+
+class Planner {
+  public:
+    Planner(const ProgramSource& source, const std::vector<Step>& steps, const Shapes& inputs)
+        : source_(source), steps_(steps), inputs_(inputs.size()), shapes_(inputs) {}
+
+    void prepare_steps(std::vector<ScheduledStep>& scheduled);
+    void find_last_uses();
+    void make_buffers(std::vector<ScheduledStep>& scheduled);
+    void assign_outputs(Shapes& outputs, std::vector<OutputCopy>& copies);
+    std::size_t place_buffers();
+    Place place(Reference reference) const;
+
+  private:
+    const Dims& shape(Reference reference) const {
+        static const Dims none;
+        if (reference == left_out) return none;
+        if (reference < 0) return source_.constants[static_cast<std::size_t>(-1 - reference)].dims;
+        return shapes_[static_cast<std::size_t>(reference)];
+    }
+    std::size_t bytes(Reference reference) const {
+        return static_cast<std::size_t>(element_count(shape(reference), source_.dtype) * size_of(source_.dtype));
+    }
+    /// The value whose memory this one shares, because steps only reshape it.
+    Reference root(Reference reference) const {
+        return reference < 0 ? reference : roots_[static_cast<std::size_t>(reference)];
+    }
+    bool is_computed(Reference root) const { return root >= static_cast<Reference>(inputs_); }
+    Reference output_of(std::size_t step) const { return static_cast<Reference>(inputs_ + step); }
+    std::size_t input_to_overwrite(std::size_t step, const PreparedStep& prepared) const;
+
+    const ProgramSource& source_;
+    const std::vector<Step>& steps_;
+    const std::size_t inputs_;
+    Shapes shapes_;                      // of all values
+    std::vector<Reference> roots_;       // of all values
+    std::vector<std::size_t> last_uses_; // of all roots
+    std::vector<std::size_t> buffer_of_; // of all computed roots
+    std::vector<Buffer> buffers_;
+};
+
+void Planner::prepare_steps(std::vector<ScheduledStep>& scheduled) {
+    roots_.resize(inputs_);
+    std::iota(roots_.begin(), roots_.end(), Reference{0});
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        const Step& step = steps_[i];
+        Shapes inputs;
+        for (const Reference input : step.inputs) inputs.push_back(shape(input));
+        try {
+            scheduled.push_back({step.prepare(inputs), {}, {}});
+            const Dims& output = scheduled.back().prepared.output;
+            element_count(output, source_.dtype); // throws if it is too large
+            if (output.size() > most_dimensions) fail("the output has ", output.size(), " dimensions, more than 8");
+        } catch (const InvalidArgument& error) {
+            fail(place_of(i, step.operation->name, step.name), error.what());
+        }
+        const PreparedStep& prepared = scheduled.back().prepared;
+        shapes_.push_back(prepared.output);
+        roots_.push_back(prepared.only_reshapes ? root(step.inputs[0]) : output_of(i));
+    }
+}
+
+void Planner::find_last_uses() {
+    last_uses_.assign(shapes_.size(), 0);
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        last_uses_[inputs_ + i] = i; // it is written, even if nothing reads it
+        for (const Reference input : steps_[i].inputs)
+            if (root(input) >= 0) last_uses_[static_cast<std::size_t>(root(input))] = i;
+    }
+    for (const NamedReference& output : source_.outputs)
+        if (root(output.value) >= 0) last_uses_[static_cast<std::size_t>(root(output.value))] = kEnd;
+}
+
+/// The input whose memory the step's output takes over. kNone if there is none.
+std::size_t Planner::input_to_overwrite(std::size_t step, const PreparedStep& prepared) const {
+    const std::vector<Reference>& inputs = steps_[step].inputs;
+    for (std::size_t i = 0; i < inputs.size() && i < 32; ++i) {
+        if ((prepared.may_overwrite >> i & 1) == 0 || inputs[i] == left_out) continue;
+        const Reference value = root(inputs[i]);
+        if (!is_computed(value) || last_uses_[static_cast<std::size_t>(value)] != step) continue;
+        if (bytes(inputs[i]) != bytes(output_of(step))) continue;
+        // Another input in the same memory may be read after it was overwritten.
+        const auto shares = [&](Reference other) { return root(other) == value; };
+        if (std::count_if(inputs.begin(), inputs.end(), shares) == 1) return i;
+    }
+    return kNone;
+}
+
+void Planner::make_buffers(std::vector<ScheduledStep>& scheduled) {
+    buffer_of_.assign(shapes_.size(), kNone);
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        const PreparedStep& prepared = scheduled[i].prepared;
+        if (prepared.only_reshapes) continue;
+        const std::size_t value = inputs_ + i, last = last_uses_[value], input = input_to_overwrite(i, prepared);
+        if (input == kNone) {
+            buffer_of_[value] = buffers_.size();
+            buffers_.push_back({bytes(output_of(i)), i, last});
+            continue;
+        }
+        const std::size_t buffer = buffer_of_[static_cast<std::size_t>(root(steps_[i].inputs[input]))];
+        buffer_of_[value] = buffer;
+        buffers_[buffer].last = last;
+        scheduled[i].in_place = true;
+    }
+}
+
+void Planner::assign_outputs(Shapes& outputs, std::vector<OutputCopy>& copies) {
+    std::vector<std::size_t> copied;
+    for (std::size_t i = 0; i < source_.outputs.size(); ++i) {
+        const Reference value = source_.outputs[i].value, memory = root(value);
+        outputs.push_back(shape(value));
+        if (is_computed(memory)) {
+            Buffer& buffer = buffers_[buffer_of_[static_cast<std::size_t>(memory)]];
+            if (buffer.output == kNone) {
+                buffer.output = i;
+                continue;
+            }
+        }
+        copied.push_back(i);
+    }
+    for (const std::size_t i : copied) {
+        const Reference value = source_.outputs[i].value;
+        copies.push_back({place(value), i, bytes(value)});
+    }
+}
+
+/// Gives each buffer the lowest offset at which it meets no other that is needed at the same time, the largest first.
+/// Returns the size of the arena.
+std::size_t Planner::place_buffers() {
+    std::vector<Buffer*> order, placed;
+    for (Buffer& buffer : buffers_)
+        if (buffer.output == kNone && buffer.bytes > 0) order.push_back(&buffer);
+    std::stable_sort(order.begin(), order.end(), [](const Buffer* a, const Buffer* b) { return a->bytes > b->bytes; });
+    std::size_t arena = 0;
+    for (Buffer* buffer : order) {
+        std::size_t offset = 0;
+        for (const Buffer* other : placed) { // in the order of their offsets
+            if (other->last < buffer->first || buffer->last < other->first) continue;
+            if (offset + buffer->bytes <= other->offset) break;
+            offset = std::max(offset, (other->offset + other->bytes + kLine - 1) / kLine * kLine);
+        }
+        if (buffer->bytes > kEnd / 2 - offset) fail("the values of the network do not fit in memory");
+        buffer->offset = offset;
+        arena = std::max(arena, offset + buffer->bytes);
+        const auto lower = [](const Buffer* a, const Buffer* b) { return a->offset < b->offset; };
+        placed.insert(std::upper_bound(placed.begin(), placed.end(), buffer, lower), buffer);
+    }
+    return arena;
+}
+
+Place Planner::place(Reference reference) const {
+    if (reference == left_out) return {};
+    const Reference memory = root(reference);
+    if (memory < 0) return {Place::Base::constant, 0, source_.constants[static_cast<std::size_t>(-1 - memory)].data};
+    if (!is_computed(memory)) return {Place::Base::input, static_cast<std::size_t>(memory)};
+    const Buffer& buffer = buffers_[buffer_of_[static_cast<std::size_t>(memory)]];
+    if (buffer.output != kNone) return {Place::Base::output, buffer.output};
+    return {Place::Base::arena, buffer.offset};
+}
+
+} // namespace
+
+Schedule::Schedule(const ProgramSource& source, const std::vector<Step>& program_steps, const Shapes& inputs) {
+    Planner planner(source, program_steps, inputs);
+    planner.prepare_steps(steps);
+    planner.find_last_uses();
+    planner.make_buffers(steps);
+    planner.assign_outputs(outputs, copies);
+    arena_bytes = planner.place_buffers();
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        most_inputs = std::max(most_inputs, program_steps[i].inputs.size());
+        for (const Reference input : program_steps[i].inputs) steps[i].inputs.push_back(planner.place(input));
+        if (!steps[i].prepared.only_reshapes)
+            steps[i].output = planner.place(static_cast<Reference>(inputs.size() + i));
+    }
+}
+
+std::string place_of(std::size_t step, std::string_view operation, std::string_view name) {
+    std::string text = "step " + std::to_string(step) + ", " + std::string(operation);
+    if (!name.empty()) text += " '" + std::string(name) + "'";
+    return text + ": ";
+}
+
+} // namespace fastconv::network

@@ -1,0 +1,57 @@
+// A program for inputs of certain shapes: its prepared steps, and where each value is in memory.
+//
+// Values between inputs and outputs share one block of memory, the arena. Two values may have the same place if no step
+// needs both. A value that a step only reshapes stays where it is, and elementwise steps overwrite an input that nobody
+// needs any more.
+#pragma once
+
+#include "network/arena_pool.h"
+#include "network/operation.h"
+
+namespace fastconv::network {
+
+struct Step {
+    std::string name;
+    const Operation* operation;
+    std::vector<Reference> inputs;
+    Prepare prepare;
+};
+
+struct Place {
+    enum class Base : std::uint8_t { none, arena, input, output, constant };
+    Base base = Base::none;
+    std::size_t at = 0;             // offset in the arena, or index of the input or output
+    const void* constant = nullptr; // its memory
+};
+
+struct ScheduledStep {
+    PreparedStep prepared;
+    std::vector<Place> inputs;
+    Place output;
+    bool in_place = false;
+};
+
+/// An output that no step writes: an input or a constant of the program, or an output for the second time.
+struct OutputCopy {
+    Place from;
+    std::size_t output;
+    std::size_t bytes;
+};
+
+class Schedule {
+  public:
+    /// Throws InvalidArgument, with the step's name, if a step does not take its inputs.
+    Schedule(const ProgramSource& source, const std::vector<Step>& steps, const Shapes& inputs);
+
+    std::vector<ScheduledStep> steps;
+    std::vector<OutputCopy> copies;
+    Shapes outputs;
+    std::size_t most_inputs = 0; // of a step
+    std::size_t arena_bytes = 0;
+    mutable ArenaPool arenas;
+};
+
+/// "step 3, conv2d 'block1_conv1': ", for error messages.
+std::string place_of(std::size_t step, std::string_view operation, std::string_view name);
+
+} // namespace fastconv::network

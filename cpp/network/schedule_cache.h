@@ -1,0 +1,28 @@
+// The last few schedules of a program.
+#pragma once
+
+#include "network/schedule.h"
+
+namespace fastconv::network {
+
+/// A small table with a lock, which is held only while shapes are compared. A forked child may inherit a locked lock
+/// that no thread will unlock. It therefore starts with a new table.
+class ScheduleCache {
+  public:
+    ScheduleCache() = default;
+    ~ScheduleCache();
+    ScheduleCache(const ScheduleCache&) = delete;
+    ScheduleCache& operator=(const ScheduleCache&) = delete;
+
+    /// Null if there is none.
+    std::shared_ptr<const Schedule> find(const Shapes& inputs);
+    void keep(const Shapes& inputs, std::shared_ptr<const Schedule> schedule);
+
+  private:
+    struct Table;
+    Table& table();
+
+    std::atomic<Table*> table_{nullptr};
+};
+
+} // namespace fastconv::network

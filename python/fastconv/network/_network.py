@@ -1,0 +1,273 @@
+"""Runs a frozen network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+import fastconv._core as _core
+from fastconv.network._graph import Graph, Shape
+from fastconv.network._report import Profile, StepProfile, table
+
+Array: TypeAlias = npt.NDArray[Any]
+Arrays: TypeAlias = Array | Sequence[Array] | Mapping[str, Array]
+
+
+class Tensor(NamedTuple):
+    """An input or output of a network.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int or None
+        None stands for a size that each call chooses, such as the batch size.
+    dtype : numpy.dtype
+    """
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[Any]
+
+
+class Network:
+    """A frozen network, which needs only NumPy to run.
+
+    `fastconv.keras.freeze`, `fastconv.onnx.load` and `fastconv.load` make networks. Several threads may call one at the
+    same time.
+
+    Parameters
+    ----------
+    graph : Graph
+        The operations and constants. The network takes over its constants: they become read-only.
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of Tensor
+        Name, shape and dtype of each.
+    dtype : numpy.dtype
+        float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        If the graph is no program that can run: an unknown operation or attribute, or shapes that do not fit. The
+        message names the step.
+
+    Notes
+    -----
+    ``print(network)`` shows a table of the steps.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        if not isinstance(graph, Graph):
+            raise TypeError(
+                f"graph must be a Graph, got {type(graph).__name__}; fastconv.keras.freeze makes a network of a model"
+            )
+        self._graph = graph
+        self.dtype: np.dtype[Any] = np.dtype(graph.dtype)
+        self.inputs = tuple(self._tensor(name, index) for name, index in graph.inputs)
+        self.outputs = tuple(self._tensor(name, index) for name, index in graph.outputs)
+        self._program = _compile(graph)
+        self._names = [tensor.name for tensor in self.inputs]
+        self._single_input = len(self.inputs) == 1
+        self._single_output = len(self.outputs) == 1
+
+    def _tensor(self, name: str, index: int) -> Tensor:
+        return Tensor(name, self._graph.values[index].shape, self.dtype)
+
+    def __call__(self, images: Arrays) -> Any:
+        """Run the network.
+
+        Parameters
+        ----------
+        images : ndarray, or sequence or mapping of ndarrays
+            The inputs. Several are passed as a list in the order of `inputs`, or by name. They must have the dtype of
+            the network; arrays of uint8 are converted. C-contiguous arrays are used in place.
+
+        Returns
+        -------
+        ndarray, or list or dict of ndarrays
+            The output. Several are a list in the order of `outputs`, or a dict by name if `images` is a mapping. The
+            arrays are new and belong to the caller.
+
+        Raises
+        ------
+        TypeError
+            If an input is no array or has another dtype.
+        ValueError
+            If the number of inputs or a shape is wrong.
+        """
+        outputs = self._program.run(self._arrays(images))
+        if isinstance(images, Mapping):
+            return dict(zip((tensor.name for tensor in self.outputs), outputs, strict=True))
+        return outputs[0] if self._single_output else outputs
+
+    def predict(self, images: Arrays, batch_size: int = 32, progress: bool = False) -> Any:
+        """Run the network in batches of limited size.
+
+        Parameters
+        ----------
+        images : ndarray, or sequence or mapping of ndarrays
+            As for a call of the network. The first dimension of each array is the batch.
+        batch_size : int, optional
+            The most images in a batch.
+        progress : bool, optional
+            Whether to report on standard error.
+
+        Returns
+        -------
+        ndarray, or list or dict of ndarrays
+            As for a call of the network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for a call of the network. ValueError also if the batches of the inputs or outputs differ in size.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
+            raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        arrays = self._arrays(images)
+        for array, tensor in zip(arrays, self.inputs, strict=False):
+            if np.ndim(array) == 0 or len(array) != len(arrays[0]):
+                raise ValueError(
+                    f"{tensor.name} must have as many images as {self.inputs[0].name}, {len(arrays[0])}, got shape "
+                    f"{np.shape(array)}"
+                )
+        count = len(arrays[0]) if arrays else 0
+        parts = []
+        for first in range(0, max(count, 1), int(batch_size)):
+            parts.append(self._program.run([array[first : first + batch_size] for array in arrays]))
+            if progress:
+                _report(min(first + batch_size, count), count)
+        outputs = [
+            self._join(part, tensor.name, count)
+            for part, tensor in zip(zip(*parts, strict=True), self.outputs, strict=True)
+        ]
+        if isinstance(images, Mapping):
+            return dict(zip((tensor.name for tensor in self.outputs), outputs, strict=True))
+        return outputs[0] if self._single_output else outputs
+
+    @staticmethod
+    def _join(parts: Sequence[Array], name: str, count: int) -> Array:
+        if len(parts) == 1:
+            return parts[0]
+        if sum(len(part) if part.ndim else 0 for part in parts) != count:
+            raise ValueError(f"output {name} does not have one row per image; call the network instead of predict")
+        return np.concatenate(parts)
+
+    def profile(self, images: Arrays, repeats: int = 10) -> Profile:
+        """Measure the time of each step.
+
+        Parameters
+        ----------
+        images : ndarray, or sequence or mapping of ndarrays
+            As for a call of the network.
+        repeats : int, optional
+            How often to run the network, after a first run that packs filters. The median of each step is reported.
+
+        Returns
+        -------
+        Profile
+            ``print`` shows it as a table.
+        """
+        arrays = self._arrays(images)
+        self._program.run(arrays)
+        runs = np.array([self._program.profile(arrays)[1] for _ in range(max(1, repeats))])
+        seconds = np.median(runs, axis=0)
+        steps = [
+            StepProfile(
+                name=node.name,
+                operation=node.operation,
+                fused=tuple(node.fused),
+                shape=found["shape"],
+                algorithm=found["algorithm"],
+                operations=found["operations"],
+                seconds=float(time),
+            )
+            for node, found, time in zip(
+                self._graph.nodes, self._program.describe([list(np.shape(a)) for a in arrays]), seconds, strict=True
+            )
+        ]
+        return Profile(steps, self.dtype)
+
+    def _arrays(self, images: Arrays) -> list[Any]:
+        """The inputs in their order. The compiled program checks dtypes and shapes."""
+        if isinstance(images, np.ndarray):
+            arrays: list[Any] = [images]
+        elif isinstance(images, Mapping):
+            if set(images) != set(self._names):
+                raise ValueError(f"images must have the keys {self._names}, got {sorted(map(str, images))}")
+            arrays = [images[name] for name in self._names]
+        elif self._single_input and not (isinstance(images, (list, tuple)) and len(images) == 1):
+            raise TypeError(f"{self._names[0]} must be a NumPy array of {self.dtype}, got {type(images).__name__}")
+        else:
+            arrays = list(images)
+        for i, array in enumerate(arrays):
+            if isinstance(array, np.ndarray) and array.dtype == np.uint8:
+                arrays[i] = array.astype(self.dtype)
+        return arrays
+
+    def __str__(self) -> str:
+        shapes: list[Sequence[int | None]] = [self._graph.values[node.output].shape for node in self._graph.nodes]
+        found: Sequence[dict[str, Any]] = [{"algorithm": "", "operations": None} for _ in shapes]
+        sizes = [[1 if axis == 0 else size for axis, size in enumerate(tensor.shape)] for tensor in self.inputs]
+        if all(size is not None for shape in sizes for size in shape):
+            found = self._program.describe(sizes)  # of one image
+        return table(self._graph, shapes, found)
+
+    def __repr__(self) -> str:
+        inputs, outputs = (
+            ", ".join(f"{tensor.name} {tensor.shape}" for tensor in tensors) for tensors in (self.inputs, self.outputs)
+        )
+        return f"<fastconv.Network of {self.dtype}: {inputs} -> {outputs}>"
+
+
+def _report(done: int, count: int) -> None:
+    import sys
+
+    print(f"\r{done}/{count}", end="\n" if done == count else "", file=sys.stderr, flush=True)
+
+
+def _owned(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The array itself if nobody else can change it, else a copy. Read-only, so that packed filters stay valid."""
+    if array.base is not None or array.flags.writeable or array.dtype != dtype or not array.flags.c_contiguous:
+        array = np.array(array, dtype, order="C", copy=True)
+        array.flags.writeable = False
+    return array
+
+
+def _compile(graph: Graph) -> _core.NetworkProgram:
+    """The program of a graph. References count inputs and outputs of steps; constants are negative."""
+    dtype = np.dtype(graph.dtype)
+    references: dict[int, int] = {}
+    constants: list[Array] = []
+    for _, index in graph.inputs:
+        references[index] = len(references)
+    for index, value in enumerate(graph.values):
+        if value.array is not None:
+            value.array = _owned(value.array, dtype)
+            constants.append(value.array)
+            references[index] = -len(constants)
+
+    def reference(index: int | None, describe: Callable[[], str]) -> int | None:
+        if index is not None and index not in references:
+            raise ValueError(f"{describe()} reads value {index}, which no operation before it computes")
+        return None if index is None else references[index]
+
+    steps = []
+    for count, node in enumerate(graph.nodes, len(graph.inputs)):
+        inputs = [reference(index, lambda node=node: f"{node.operation} {node.name!r}") for index in node.inputs]  # type: ignore[misc]
+        if node.output in references or not 0 <= node.output < len(graph.values):
+            raise ValueError(
+                f"{node.operation} {node.name!r} computes value {node.output}, which cannot be computed twice"
+            )
+        references[node.output] = count
+        steps.append((node.operation, inputs, node.attributes, node.name))
+    outputs = [(name, reference(index, lambda name=name: f"output {name!r}")) for name, index in graph.outputs]  # type: ignore[misc]
+    inputs_of = [(name, list(graph.values[index].shape)) for name, index in graph.inputs]
+    return _core.NetworkProgram(dtype, inputs_of, constants, steps, outputs)

@@ -1,0 +1,121 @@
+"""Tables that describe a network, and the times of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.network._graph import Graph, Node
+
+
+class StepProfile(NamedTuple):
+    """The time of one step.
+
+    Attributes
+    ----------
+    name : str
+        The layer or node that the step comes from.
+    operation : str
+    fused : tuple of str
+        Layers or nodes that the step also computes.
+    shape : tuple of int
+        The shape of the output.
+    algorithm : str
+        The algorithm of a convolution; empty for other operations.
+    operations : float
+        Number of additions and multiplications, by the definition of the operation.
+    seconds : float
+    """
+
+    name: str
+    operation: str
+    fused: tuple[str, ...]
+    shape: tuple[int, ...]
+    algorithm: str
+    operations: float
+    seconds: float
+
+
+class Profile:
+    """The times of the steps of a network.
+
+    Attributes
+    ----------
+    steps : list of StepProfile
+    seconds : float
+        The time of all steps together.
+    """
+
+    def __init__(self, steps: list[StepProfile], dtype: np.dtype[Any]) -> None:
+        self.steps = steps
+        self.dtype = dtype
+        self.seconds = sum(step.seconds for step in steps)
+
+    def __str__(self) -> str:
+        rows = [("operation", "name", "output", "algorithm", "us", "time", "GFLOP/s")]
+        for step in self.steps:
+            share = step.seconds / self.seconds if self.seconds else 0.0
+            speed = step.operations / step.seconds / 1e9 if step.seconds else 0.0
+            rows.append(
+                (
+                    step.operation,
+                    step.name,
+                    _shape(step.shape),
+                    step.algorithm,
+                    f"{step.seconds * 1e6:.1f}",
+                    f"{share:.1%}",
+                    f"{speed:.1f}",
+                )
+            )
+        return f"{_columns(rows)}\n{self.seconds * 1e6:.1f} us in all"
+
+
+def table(graph: Graph, shapes: Sequence[Sequence[int | None]], found: Sequence[dict[str, Any]]) -> str:
+    """The operations of a graph: what was fused, output shape, algorithm, work for one image, and parameters."""
+    rows = [("operation", "name", "fused", "output", "algorithm", "MFLOPs", "parameters")]
+    for node, shape, step in zip(graph.nodes, shapes, found, strict=True):
+        operations = step["operations"]
+        rows.append(
+            (
+                node.operation,
+                node.name,
+                ", ".join([*_activation(node), *node.fused]),
+                _shape(shape),
+                step["algorithm"],
+                "" if operations is None else f"{operations / 1e6:.2f}",
+                f"{_parameters(graph, node):,}",
+            )
+        )
+    total = sum(value.array.size for value in graph.values if value.array is not None)
+    return f"{_columns(rows)}\n{total:,} parameters of {np.dtype(graph.dtype)}"
+
+
+def _parameters(graph: Graph, node: Node) -> int:
+    arrays = [graph.values[index].array for index in node.inputs if index is not None]
+    return sum(array.size for array in arrays if array is not None)
+
+
+def _activation(node: Node) -> list[str]:
+    name, *parameters = node.attributes.get("activation", ["linear"])
+    if name == "linear":
+        return []
+    return [f"{name}({', '.join(map(str, parameters))})" if parameters else name]
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return " x ".join("N" if size is None else str(size) for size in shape)
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    numbers = {"us", "time", "GFLOP/s", "MFLOPs", "parameters"}
+    lines = [
+        "  ".join(
+            cell.rjust(width) if title in numbers else cell.ljust(width)
+            for cell, width, title in zip(row, widths, rows[0], strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
