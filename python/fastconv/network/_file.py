@@ -176,7 +176,9 @@ def _array(data: bytes, dtype: np.dtype[Any], name: str) -> npt.NDArray[Any]:
     if math.prod(shape) * dtype.itemsize != left:
         raise _Broken(f"its member {name!r} has {left} bytes of data, which is not an array of shape {shape}")
     array = np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
-    return np.array(array, dtype.newbyteorder("="))
+    array = np.array(array, dtype.newbyteorder("="))
+    array.flags.writeable = False  # so that the network need not copy it
+    return array
 
 
 def _add_node(graph: Graph, entry: Any) -> None:
@@ -200,7 +202,7 @@ def _is_integer(value: Any, least: int, most: int) -> bool:
 
 
 def _integer(entry: Any, key: str, least: int, most: int) -> int:
-    value = entry.get(key) if isinstance(entry, dict) else None
+    value: Any = entry.get(key) if isinstance(entry, dict) else None
     if not _is_integer(value, least, most):
         raise _Broken(f"its {key!r} must be an integer from {least} to {most}, got {_short(value)}")
     return int(value)

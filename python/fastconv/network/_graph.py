@@ -100,7 +100,6 @@ class Graph:
         shape: Sequence[int | None],
         /,
         name: str = "",
-        /,
         **attributes: Any,
     ) -> int:
         """Append a node whose output has this shape. Returns the index of the output.
