@@ -20,7 +20,7 @@ import numpy.typing as npt
 from fastconv.network._graph import Graph, Node, Shape
 
 FORMAT, VERSION = "fastconv.Network", 1
-_DTYPES = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 _MOST_VALUES = 1_000_000
 _MOST_RANK = 8
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal networks give equal files
