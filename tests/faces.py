@@ -30,7 +30,9 @@ DEPTHWISE = {
 }
 TABLE: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in _core.operations()}
 PUBLIC = sorted(TABLE.keys() - PRIVATE)
-FUNCTIONS = sorted({*PUBLIC, *DEPTHWISE.values()})
+# The adaptive functions are these operations with an output_size in place of a window.
+ADAPTIVE = {name: f"adaptive_{name}" for name in ("max_pool2d", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad")}
+FUNCTIONS = sorted({*PUBLIC, *DEPTHWISE.values(), *ADAPTIVE.values()})
 
 
 def random(*shape: int, dtype: Any = np.float32) -> np.ndarray:

@@ -20,9 +20,10 @@ from reference import Geometry, Pads, Pair, Sum
 CONV = ("conv2d", "conv2d_backprop_input", "conv2d_backprop_filter", "conv2d_transpose")
 DEPTHWISE = ("depthwise_conv2d", "depthwise_conv2d_backprop_input", "depthwise_conv2d_backprop_filter")
 POOL = ("max_pool2d", "max_pool2d_with_argmax", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad")
+ADAPTIVE = ("adaptive_max_pool2d", "adaptive_max_pool2d_grad", "adaptive_avg_pool2d", "adaptive_avg_pool2d_grad")
 BEHIND = ("conv2d_max_pool2d", "conv2d_max_pool2d_backprop")
-FUNCTIONS = CONV + DEPTHWISE + POOL + BEHIND
-KINDS = ("conv", "winograd", "depthwise", "pool", "behind")  # of random problems
+FUNCTIONS = CONV + DEPTHWISE + POOL + ADAPTIVE + BEHIND
+KINDS = ("conv", "winograd", "depthwise", "pool", "adaptive", "behind")  # of random problems
 
 # Bounds on the error of one element, in units of eps * sum(|x||w|). Winograd's algorithm spreads its rounding errors
 # over a tile, so its bound takes the largest sum nearby. Where "auto" chooses it, many channels average them out.
@@ -36,6 +37,8 @@ MOST_VALUES = 60_000
 
 def kind_of(name: str) -> str:
     """The kind of problem that a function is for."""
+    if name in ADAPTIVE:
+        return "adaptive"
     return "pool" if name in POOL else "depthwise" if name in DEPTHWISE else "behind" if name in BEHIND else "conv"
 
 
@@ -72,6 +75,9 @@ class Problem:
     values: str = "normal"
     forms: int = 0  # which of the equivalent ways to write strides, dilations and ksize
     behind: Pooling | None = None
+    ceil_mode: bool = False
+    count_include_pad: bool = False
+    adaptive: tuple[int | None, int | None] | None = None  # the output's size
 
     @property
     def pads(self) -> Pads:
@@ -84,8 +90,16 @@ class Problem:
         return Geometry(self.size, self.kernel, self.strides, self.pads, self.dilations)
 
     @property
+    def windows(self) -> reference.Windows:
+        """Of a pooling."""
+        if self.adaptive is None:
+            return self.geometry._replace(ceil_mode=self.ceil_mode, count_include_pad=self.count_include_pad)
+        height, width = (self.size[i] if (given := self.adaptive[i]) is None else given for i in range(2))
+        return reference.AdaptiveGeometry(self.size, (height, width))
+
+    @property
     def output(self) -> Pair:
-        return self.geometry.output
+        return self.windows.output if self.pool else self.geometry.output
 
     @property
     def pooling_geometry(self) -> Geometry:
@@ -160,7 +174,15 @@ class Problem:
             forms += [values[0], (values[0],)]
         return forms[self.forms % len(forms)]
 
+    def mean_arguments(self) -> dict[str, Any]:
+        """What an average pooling takes besides `window_arguments`."""
+        return {"count_include_pad": True} if self.count_include_pad else {}
+
     def window_arguments(self) -> dict[str, Any]:
+        if self.adaptive is not None:
+            size = list(self.adaptive) if self.forms % 2 else self.adaptive
+            same = self.adaptive[0] is not None and self.adaptive[0] == self.adaptive[1]
+            return {"output_size": self.adaptive[0] if same else size, "data_format": self.data_format}
         arguments: dict[str, Any] = {
             "strides": self.pair(self.strides),
             "padding": self.padding,
@@ -168,6 +190,10 @@ class Problem:
         }
         if self.pool:
             arguments["ksize"] = self.pair(self.kernel)
+            if self.dilations != (1, 1) or self.forms % 3 == 0:
+                arguments["dilations"] = self.pair(self.dilations)
+            if self.ceil_mode or self.forms % 5 == 0:
+                arguments["ceil_mode"] = self.ceil_mode
             if self.strides == self.kernel and self.forms % 2:
                 arguments["strides"] = None
         else:
@@ -294,11 +320,13 @@ def _conv_call(problem: Problem, name: str) -> Call:
     return Call(problem, name, arguments, expected)
 
 
-def _pool_call(problem: Problem, name: str) -> Call:
-    geometry = problem.geometry
+def _pool_call(problem: Problem, function: str) -> Call:
+    geometry, name = problem.windows, function.removeprefix("adaptive_")
     x = problem.array("input", problem.input_shape)
     grad = np.random.default_rng(problem.seed).standard_normal(problem.output_shape).astype(problem.dtype)
     arguments = problem.window_arguments()
+    if name.startswith("avg"):
+        arguments |= problem.mean_arguments()
     include_batch = name == "max_pool2d_with_argmax" and problem.forms % 3 == 0
     if name == "avg_pool2d_grad":
         arguments |= {
@@ -336,7 +364,7 @@ def _pool_call(problem: Problem, name: str) -> Call:
         exact = [(result, np.zeros(result.shape, result.dtype)) for result in results]
         return exact if name == "max_pool2d_with_argmax" else exact[:1]
 
-    return Call(problem, name, arguments, expected)
+    return Call(problem, function, arguments, expected)
 
 
 def _behind_call(problem: Problem, name: str) -> Call:
@@ -391,7 +419,8 @@ def call_of(problem: Problem, name: str) -> Call:
 
 def calls_of(problem: Problem) -> Iterator[Call]:
     """A call of every function that takes problems of this kind."""
-    for name in BEHIND if problem.behind else POOL if problem.pool else DEPTHWISE if problem.depthwise else CONV:
+    pools = POOL if problem.adaptive is None else ADAPTIVE
+    for name in BEHIND if problem.behind else pools if problem.pool else DEPTHWISE if problem.depthwise else CONV:
         yield call_of(problem, name)
 
 
@@ -448,6 +477,8 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
     if kind == "behind":
         problem = _random_problem(rng, seed, dtype, "conv")
         return problem and _random_pooling_behind(rng, problem)
+    if kind == "adaptive":
+        return _random_adaptive(rng, seed, dtype)
     pool = kind == "pool"
     data_format = _pick(rng, "NHWC", "NCHW")
     kernel = (_pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7), _pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7))
@@ -459,6 +490,8 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
     dilations = (1, 1)
     if kind in ("conv", "depthwise") and rng.random() < 0.4:
         dilations = (_pick(rng, 1, 2, 3, 4), _pick(rng, 1, 2, 3, 4))
+    if pool and rng.random() < 0.3:
+        dilations = (_pick(rng, 1, 2, 3), _pick(rng, 1, 2, 3))
     size = (int(rng.integers(1, 13)), int(rng.integers(1, 13)))
     if rng.random() < 0.2:
         size = (size[0], int(rng.integers(13, 41)))
@@ -471,7 +504,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
     elif style < 0.35:
         padding = _pick(rng, "SAME", "same")
     else:
-        most = [kernel[i] - 1 if pool else reference.extent(kernel[i], dilations[i]) + 1 for i in range(2)]
+        most = [reference.extent(kernel[i], dilations[i]) + (-1 if pool else 1) for i in range(2)]
         drawn = [int(rng.integers(0, most[i // 2] + 1)) for i in range(4)]
         if style < 0.5:
             drawn[1], drawn[3] = drawn[0], drawn[2]
@@ -508,13 +541,35 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
         depthwise=kind == "depthwise", pool=pool, bias=bool(rng.random() < 0.5), relu=bool(rng.random() < 0.3),
         algorithm="winograd" if kind == "winograd" else "auto" if pool else _pick(rng, "auto", "direct"),
         values=_pick(rng, "normal", "normal", "ties", "nan", "infinite") if pool else "normal",
-        forms=int(rng.integers(1000)),
+        forms=int(rng.integers(1000)), ceil_mode=pool and bool(rng.random() < 0.3),
+        count_include_pad=pool and bool(rng.random() < 0.3),
     )  # fmt: skip
-    if min(problem.output) < 0 or (pool and 0 in size and 0 not in problem.output):
+    if min(problem.output) < 0 or (pool and not every_window_meets_the_input(problem)):
         return None
     products = int(np.prod(problem.output_shape)) * int(np.prod(problem.filter_shape[:3] if not pool else kernel))
     values = max(int(np.prod(problem.input_shape)), int(np.prod(problem.output_shape)))
     return problem if products <= MOST_PRODUCTS and values <= MOST_VALUES else None
+
+
+def every_window_meets_the_input(problem: Problem) -> bool:
+    """Otherwise the pooling is refused."""
+    return bool(problem.windows._replace(count_include_pad=False).counted().all())  # type: ignore[call-arg]
+
+
+def _random_adaptive(rng: np.random.Generator, seed: tuple[int, ...], dtype: str) -> Problem | None:
+    size = (int(rng.integers(1, 13)), int(rng.integers(13, 30) if rng.random() < 0.1 else rng.integers(1, 13)))
+    output: list[int | None] = [None, None]
+    for i in range(2):
+        divisors = [d for d in range(1, size[i] + 1) if size[i] % d == 0]
+        output[i] = _pick(rng, None, 1, int(rng.choice(divisors)), *(int(rng.integers(1, 14)) for _ in range(5)))
+    if rng.random() < 0.1:
+        output[_pick(rng, 0, 1)] = 0
+    return Problem(
+        seed, dtype, _pick(rng, "NHWC", "NCHW"), _pick(rng, 0, 1, 1, 2, 2, 3, 5), size,
+        _pick(rng, 1, 1, 3, 3, 6, 6, 17, 17, 2, 4, 8, 16, 33, 65, 100), (1, 1), (1, 1), "VALID", pool=True,
+        values=_pick(rng, "normal", "normal", "ties", "nan", "infinite"), forms=int(rng.integers(1000)),
+        adaptive=(output[0], output[1]),
+    )  # fmt: skip
 
 
 def draw_problems(seed: int, dtype: str, kind: str) -> Iterator[Problem]:
@@ -554,6 +609,13 @@ def shares(problems: list[Problem]) -> dict[str, float]:
             lambda p: not p.empty and any(
                 (p.output[i] - 1) * p.strides[i] - p.pads[i][0] + extents(p)[i] < p.size[i] for i in range(2)
             )
+        ),
+        "rounded up": share(
+            lambda p: p.ceil_mode and p.output != dataclasses.replace(p, ceil_mode=False).output
+        ),
+        "padding counted": share(lambda p: p.count_include_pad and any(map(any, p.pads))),
+        "windows of several sizes": share(
+            lambda p: p.adaptive is not None and any(o and s % o for o, s in zip(p.output, p.size, strict=True))
         ),
         "many channels": share(lambda p: p.channels > 64 or p.filters > 64),
         "wide": share(lambda p: p.size[1] > 20),

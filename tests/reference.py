@@ -28,9 +28,15 @@ def extent(kernel: int, dilation: int) -> int:
     return (kernel - 1) * dilation + 1
 
 
-def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int = 1) -> int:
-    """May be negative."""
-    return (size + sum(pads) - extent(kernel, dilation)) // stride + 1
+def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int = 1, ceil_mode: bool = False) -> int:
+    """May be negative. With `ceil_mode`, the last window may reach beyond the padding, but it must not start there."""
+    room = size + sum(pads) - extent(kernel, dilation)
+    if not ceil_mode:
+        return room // stride + 1
+    outputs = -(-room // stride) + 1
+    while outputs > 0 and (outputs - 1) * stride - pads[0] >= size:
+        outputs -= 1
+    return outputs
 
 
 def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
@@ -65,14 +71,29 @@ class Geometry(NamedTuple):
     strides: Pair
     pads: Pads
     dilations: Pair
+    ceil_mode: bool = False
+    count_include_pad: bool = False
 
     @property
     def output(self) -> Pair:
         y, x = (
-            output_size(self.size[i], self.kernel[i], self.strides[i], self.pads[i], self.dilations[i])
+            output_size(self.size[i], self.kernel[i], self.strides[i], self.pads[i], self.dilations[i], self.ceil_mode)
             for i in range(2)
         )
         return y, x
+
+    def counted(self) -> np.ndarray:
+        """How many elements the mean of each window counts, of shape (P, Q, 1)."""
+        y, x = (
+            [sum(self._counts(axis, p, tap) for tap in range(self.kernel[axis])) for p in range(self.output[axis])]
+            for axis in range(2)
+        )
+        return np.multiply.outer(y, x).reshape(*self.output, 1).astype(np.float64)
+
+    def _counts(self, axis: int, window: int, tap: int) -> bool:
+        before, after = self.pads[axis] if self.count_include_pad else (0, 0)
+        position = window * self.strides[axis] + tap * self.dilations[axis] - self.pads[axis][0]
+        return -before <= position < self.size[axis] + after
 
     def taps(self) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
         """(i, j, input slices, output slices) of each tap: the input elements it meets, and their outputs."""
@@ -88,6 +109,31 @@ class Geometry(NamedTuple):
             return slice(0, 0), slice(0, 0)  # type: ignore[return-value]
         first, last = positions[0], positions[-1]
         return slice(first * stride + shift, last * stride + shift + 1, stride), slice(first, last + 1)  # type: ignore[return-value]
+
+
+class AdaptiveGeometry(NamedTuple):
+    """The windows of a pooling that follow from its output's size: window i covers i*H/P to (i+1)*H/P, rounded out."""
+
+    size: Pair
+    output: Pair
+
+    def _window(self, axis: int, i: int) -> range:
+        size, outputs = self.size[axis], self.output[axis]
+        return range(i * size // outputs, -(-(i + 1) * size // outputs))
+
+    def counted(self) -> np.ndarray:
+        y, x = ([len(self._window(axis, i)) for i in range(self.output[axis])] for axis in range(2))
+        return np.multiply.outer(y, x).reshape(*self.output, 1).astype(np.float64)
+
+    def taps(self) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
+        """As Geometry's, for one window after the other."""
+        for p, q in np.ndindex(self.output):
+            for i, h in enumerate(self._window(0, p)):
+                for j, w in enumerate(self._window(1, q)):
+                    yield i, j, (slice(h, h + 1), slice(w, w + 1)), (slice(p, p + 1), slice(q, q + 1))
+
+
+Windows = Geometry | AdaptiveGeometry  # of a pooling
 
 
 def _by_group(x: np.ndarray, groups: int) -> np.ndarray:
@@ -200,7 +246,7 @@ class Maximum(NamedTuple):
     argmax: np.ndarray  # (y*W + x)*C + c
 
 
-def max_pool2d(x: np.ndarray, geometry: Geometry) -> Maximum:
+def max_pool2d(x: np.ndarray, geometry: Windows) -> Maximum:
     """The first NaN of a window, or else the first maximum in row-major window order. Padding does not count."""
     height, width = geometry.size
     channels = x.shape[3]
@@ -228,7 +274,7 @@ def max_pool2d_taps(x: np.ndarray, geometry: Geometry) -> np.ndarray:
     return taps
 
 
-def max_pool2d_grad(x: np.ndarray, grad: np.ndarray, geometry: Geometry) -> Sum:
+def max_pool2d_grad(x: np.ndarray, grad: np.ndarray, geometry: Windows) -> Sum:
     argmax = max_pool2d(x, geometry).argmax
 
     def backward(grad: np.ndarray) -> np.ndarray:
@@ -240,29 +286,21 @@ def max_pool2d_grad(x: np.ndarray, grad: np.ndarray, geometry: Geometry) -> Sum:
     return Sum(backward(grad.astype(np.float64)), backward(np.abs(grad.astype(np.float64))))
 
 
-def _window_sizes(geometry: Geometry) -> np.ndarray:
-    """How many elements of the input each window holds."""
-    count = np.zeros((*geometry.output, 1))
-    for _, _, _, outputs in geometry.taps():
-        count[outputs[0], outputs[1]] += 1
-    return count
-
-
-def avg_pool2d(x: np.ndarray, geometry: Geometry) -> Sum:
-    """The mean over the elements inside the input."""
+def avg_pool2d(x: np.ndarray, geometry: Windows) -> Sum:
+    """The mean over the elements inside the input, or with `count_include_pad` also over those in the padding."""
 
     def forward(x: np.ndarray) -> np.ndarray:
         y = np.zeros((x.shape[0], *geometry.output, x.shape[3]))
         for _, _, inside, outputs in geometry.taps():
             y[:, outputs[0], outputs[1]] += x[:, inside[0], inside[1]]
-        return y / _window_sizes(geometry)
+        return y / geometry.counted()
 
     return Sum(forward(x.astype(np.float64)), forward(np.abs(x.astype(np.float64))))
 
 
-def avg_pool2d_grad(grad: np.ndarray, geometry: Geometry) -> Sum:
+def avg_pool2d_grad(grad: np.ndarray, geometry: Windows) -> Sum:
     def backward(grad: np.ndarray) -> np.ndarray:
-        share = grad / _window_sizes(geometry)
+        share = grad / geometry.counted()
         dx = np.zeros((grad.shape[0], *geometry.size, grad.shape[3]))
         for _, _, inside, outputs in geometry.taps():
             dx[:, inside[0], inside[1]] += share[:, outputs[0], outputs[1]]

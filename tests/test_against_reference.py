@@ -64,6 +64,10 @@ def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, co
         least |= {"stride larger than the window": 0.1, "uncovered last rows": 0.1}
     if kind in ("conv", "depthwise"):
         least |= {"grouped": 0.2, "dilated": 0.2}
+    if kind == "pool":
+        least |= {"dilated": 0.1, "rounded up": 0.05, "padding counted": 0.1}
+    if kind == "adaptive":
+        least = {"windows of several sizes": 0.4, "empty": 0.1, "no images": 0.02, "odd channels": 0.3, "wide": 0.02}
     if kind == "behind":
         least = {
             "asymmetric": 0.2, "empty": 0.1, "grouped": 0.05, "padded max pooling": 0.2,
@@ -72,7 +76,7 @@ def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, co
     few = {name: shares[name] for name, share in least.items() if shares[name] < share}
     assert not few, f"too few problems with these properties: {few}"
     assert {p.data_format for p in drawn} == {"NHWC", "NCHW"}
-    if kind != "pool":
+    if kind not in ("pool", "adaptive"):
         assert {(p.bias, p.relu) for p in drawn} == {(False, False), (False, True), (True, False), (True, True)}
 
 
@@ -149,6 +153,10 @@ def behind(window: Any, convolution: Problem, padding: Any = "VALID", strides: A
 
 def pooling(size: Any, channels: int, kernel: Any, **rest: Any) -> Problem:
     return conv(size, channels, kernel, 1, pool=True, **rest)
+
+
+def adaptive(size: Any, channels: int, output: Any, **rest: Any) -> Problem:
+    return pooling(size, channels, (1, 1), adaptive=output, **rest)
 
 
 AWKWARD = {
@@ -242,6 +250,33 @@ AWKWARD = {
     "pool, overlapping": pooling((9, 9), 17, (3, 3), strides=(2, 2), padding="SAME"),
     "pool, window larger than the input": pooling((2, 3), 3, (5, 5), padding="SAME"),
     "pool, window larger than the input, no outputs": pooling((2, 3), 3, (4, 4), strides=(2, 2)),
+    "pool, dilated": pooling((9, 11), 17, (3, 2), strides=(2, 1), padding=((2, 1), (0, 2)), dilations=(2, 3)),
+    "pool, dilated without overlap": pooling((14, 15), 3, (2, 2), strides=(3, 3), dilations=(2, 2)),
+    "pool, interleaved windows": pooling((9, 9), 6, (2, 2), strides=(1, 1), dilations=(3, 2)),
+    "pool, dilated beyond the input": pooling(
+        (3, 2), 3, (3, 3), dilations=(2, 2), padding=((2, 3), (2, 3)), ceil_mode=True
+    ),
+    "pool, rounded up": pooling((7, 9), 6, (2, 2), strides=(2, 2), ceil_mode=True),
+    "pool, rounded up, no window in the padding": pooling(
+        (3, 3), 4, (2, 2), strides=(5, 2), padding=((1, 1), (0, 1)), ceil_mode=True
+    ),
+    "pool, padding counted": pooling(
+        (7, 8), 17, (3, 3), strides=(2, 2), padding=((2, 1), (1, 2)), count_include_pad=True
+    ),
+    "pool, padding counted, rounded up": pooling(
+        (8, 7), 5, (3, 2), strides=(2, 3), padding=((1, 1), (1, 0)), ceil_mode=True, count_include_pad=True
+    ),
+    "pool, padding counted, dilated": pooling(
+        (8, 7), 5, (3, 2), strides=(2, 1), padding="SAME", dilations=(2, 3), count_include_pad=True
+    ),
+    "adaptive, whole image": adaptive((9, 7), 65, (1, 1)),
+    "adaptive, divisors": adaptive((8, 9), 6, (4, 3)),
+    "adaptive, one axis divides": adaptive((8, 9), 17, (4, 5)),
+    "adaptive, overlapping": adaptive((7, 11), 3, (4, 6)),
+    "adaptive, larger than the input": adaptive((3, 4), 5, (7, 9)),
+    "adaptive, input's height": adaptive((5, 6), 4, (None, 4)),
+    "adaptive, no outputs": adaptive((5, 6), 4, (0, 3)),
+    "adaptive, NaN": adaptive((9, 8), 67, (4, 5), values="nan"),
     "pool, whole image": pooling((9, 7), 65, (9, 7)),
     "pool, stride larger than the window": pooling((11, 13), 3, (2, 2), strides=(5, 4)),
     "pool, asymmetric padding": pooling((6, 7), 6, (3, 4), strides=(2, 1), padding=((0, 2), (3, 1))),
@@ -354,10 +389,10 @@ def geometries(draw: st.DrawFn, kind: str) -> Problem:
     pool = kind == "pool"
     small = st.integers(1, 5)
     kernel, strides = draw(st.tuples(small, small)), draw(st.tuples(small, small))
-    dilations = (1, 1) if pool else draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    dilations = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     size = draw(st.tuples(st.integers(1, 12), st.integers(1, 20)))
     data_format = draw(st.sampled_from(["NHWC", "NCHW"]))
-    most = [kernel[i] - 1 if pool else 6 for i in range(2)]
+    most = [reference.extent(kernel[i], dilations[i]) - 1 if pool else 6 for i in range(2)]
     pads = st.tuples(*(st.tuples(st.integers(0, m), st.integers(0, m)) for m in most))
     padding = draw(st.one_of(st.sampled_from(["VALID", "SAME"]), pads))
     groups = draw(st.integers(1, 4)) if kind == "conv" else 1
@@ -369,8 +404,9 @@ def geometries(draw: st.DrawFn, kind: str) -> Problem:
         draw(st.integers(0, 3)), size, channels, kernel, strides, padding, dilations, filters, groups,
         depthwise=kind == "depthwise", pool=pool, bias=draw(st.booleans()), relu=draw(st.booleans()),
         values=draw(st.sampled_from(["normal", "ties"])) if pool else "normal", forms=draw(st.integers(0, 20)),
+        ceil_mode=pool and draw(st.booleans()), count_include_pad=pool and draw(st.booleans()),
     )  # fmt: skip
-    assume(min(problem.output) >= 0)
+    assume(min(problem.output) >= 0 and (not pool or problems.every_window_meets_the_input(problem)))
     return problem
 
 
@@ -423,7 +459,7 @@ def test_linear_in_input_and_filters(data: st.DataObject) -> None:
 @given(data=st.data())
 def test_average_pool_gradient_is_adjoint(data: st.DataObject) -> None:
     problem = data.draw(geometries("pool"))
-    arguments = problem.window_arguments()
+    arguments = problem.window_arguments() | problem.mean_arguments()
     x = problem.to_format(problem.array("x", problem.input_shape).astype(np.float64))
     dy = problem.to_format(problem.array("dy", problem.output_shape).astype(np.float64))
     y = fastconv.avg_pool2d(x, **arguments)
@@ -488,11 +524,15 @@ def test_pool_gradients_by_finite_differences(seed: int) -> None:
         dx = fastconv.max_pool2d_grad(x, fastconv.max_pool2d(x, **arguments), dy, **arguments)
         numeric = finite_difference(lambda x: float((fastconv.max_pool2d(x, **arguments) * dy).sum()), x, 0.0625)  # noqa: B023
         np.testing.assert_allclose(dx, numeric, rtol=1e-9, atol=1e-9, err_msg=str(problem))
+        arguments |= problem.mean_arguments()
         dx = fastconv.avg_pool2d_grad(x.shape, dy, **arguments)
         numeric = finite_difference(lambda x: float((fastconv.avg_pool2d(x, **arguments) * dy).sum()), x, 0.5)  # noqa: B023
         np.testing.assert_allclose(dx, numeric, rtol=1e-9, atol=1e-9, err_msg=str(problem))
 
 
+WORDS = ("conv2d", "depthwise", "max", "avg", "adaptive")
+
+
 def test_every_function_has_a_kind() -> None:
-    computing = {name for name in fastconv.__all__ if name.split("_")[0] in ("conv2d", "depthwise", "max", "avg")}
+    computing = {name for name in fastconv.__all__ if name.split("_")[0] in WORDS}
     assert computing == set(FUNCTIONS)

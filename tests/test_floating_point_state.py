@@ -70,7 +70,7 @@ def calls(dtype: Any, tiny: bool) -> dict[str, Call]:
     pooled, taps = fastconv.max_pool2d(values(9, 14, 15, 8), 2), np.zeros((9, 7, 7, 8), np.uint8)
     fused_taps, fused_grad = np.ones((9, 6, 6, 12), np.uint8), factors(9, 6, 6, 12)
     few_taps, few_grad = np.ones((9, 12, 12, 6), np.uint8), factors(9, 12, 12, 6)
-    convolution, pooling = (1, "VALID", "NHWC", 1, "auto", False), (2, None, "VALID", "NHWC")
+    convolution, pooling = (1, "VALID", "NHWC", 1, "auto", False), (2, None, "VALID", "NHWC", 1, False, None)
     fused_arguments = (None, 2, None, "VALID", 1, "VALID", "NHWC", 1, "auto", None, False)
     filter_gradient = fastconv.conv2d_backprop_filter
     found: dict[str, Call] = {

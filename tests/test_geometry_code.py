@@ -15,6 +15,7 @@ HEADERS = Path(__file__).parents[1] / "cpp" / "include"
 PROGRAM = r"""
 #include "fastconv/attributes.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <limits>
 
@@ -40,12 +41,26 @@ int taken(const Dims& good, Decode decode) {
     return count;
 }
 
+/// A code of a graph that was saved before poolings had dilations. 0 if it is read with the defaults.
+int old_code() {
+    Attributes attributes;
+    PoolArguments& a = attributes.pooling;
+    decode_pooling({0, 1, 1, 2, 3, 4, 5, 6, 1, 2, 0, 3}, attributes);
+    const bool kept = a.format == DataFormat::nchw && attributes.include_batch_in_index && a.ksize == Pair{3, 4} &&
+                      a.strides == Pair{5, 6} && a.padding.bottom == 2 && a.padding.right == 3;
+    const bool defaults = a.dilations == Pair{1, 1} && !a.ceil_mode && !a.count_include_pad && !a.adaptive;
+    const Dims now = encode_pooling(attributes), old{0, 1, 1, 2, 3, 4, 5, 6, 1, 2, 0, 3};
+    const bool appended = std::equal(old.begin(), old.end(), now.begin());
+    if (!kept || !defaults || !appended) std::printf("an old code is read wrongly\n");
+    return kept && defaults && appended ? 0 : 1;
+}
+
 int main() {
     Attributes attributes;
     const Dims convolution = encode_convolution(attributes), pooling = encode_pooling(attributes);
     decode_convolution(convolution, attributes);
     decode_pooling(pooling, attributes);
-    return taken(convolution, decode_convolution) + taken(pooling, decode_pooling);
+    return taken(convolution, decode_convolution) + taken(pooling, decode_pooling) + old_code();
 }
 """
 

@@ -36,7 +36,9 @@ def test_guard_pages(isa: str, side: str, seed: int, count: int) -> None:
     lines = run.stdout.strip().splitlines()
     what = f"exit status {run.returncode} (negative: a signal) in {lines[-1:]}\n{run.stderr}"
     assert run.returncode == 0, what
-    functions_of_a_round = len(problems.CONV) * 2 + len(problems.DEPTHWISE + problems.POOL + problems.BEHIND)
+    functions_of_a_round = len(problems.CONV) * 2 + len(
+        problems.DEPTHWISE + problems.POOL + problems.ADAPTIVE + problems.BEHIND
+    )
     assert lines[-1] == f"{2 * few * functions_of_a_round} calls on {isa}"
 
 

@@ -57,6 +57,13 @@ def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays
         "max_pool2d_grad": (pool, {"orig_input": x, "orig_output": pooled, "grad": pooled}),
         "avg_pool2d": (pool, {"input": x}),
         "avg_pool2d_grad": ({**pool, "orig_input_shape": x.shape}, {"grad": pooled}),
+        "adaptive_max_pool2d": ({"output_size": (3, 3)}, {"input": x}),
+        "adaptive_max_pool2d_grad": (
+            {"output_size": (3, 3)},
+            {"orig_input": x, "orig_output": pooled, "grad": pooled},
+        ),
+        "adaptive_avg_pool2d": ({"output_size": (3, 3)}, {"input": x}),
+        "adaptive_avg_pool2d_grad": ({"output_size": (3, 3), "orig_input_shape": x.shape}, {"grad": pooled}),
         "conv2d_max_pool2d": (
             {**conv, **behind, "activation": "relu"},
             {"input": x, "filters": filters, "bias": random(6, dtype=dtype)},
@@ -309,6 +316,8 @@ def test_nchw_is_nhwc_transposed(name: str, dtype: Any) -> None:
     keywords: dict[str, Any] = {"data_format": "NCHW"}
     if "conv2d" in name:
         keywords |= {"strides": (1, 1, 2, 2), "padding": [[0, 0], [0, 0], [1, 1], [0, 1]]}
+    elif name.startswith("adaptive_"):
+        keywords["output_size"] = 3
     else:
         keywords |= {"ksize": (1, 1, 3, 2), "strides": (1, 1, 3, 4)}
     if "max_pool2d" in name and "conv2d" in name:
@@ -322,6 +331,7 @@ def test_nchw_is_nhwc_transposed(name: str, dtype: Any) -> None:
         "depthwise_conv2d_backprop_filter": {"filter_sizes": (3, 2, 4, 2)},
         "conv2d_transpose": {"output_shape": (2, 4, 9, 10)},
         "avg_pool2d_grad": {"orig_input_shape": (2, 4, 9, 10)},
+        "adaptive_avg_pool2d_grad": {"orig_input_shape": (2, 4, 9, 10)},
     }.get(name, {})
     images = {argument: to_nchw(array) if argument in IMAGES else array for argument, array in arrays.items()}
     result = getattr(fastconv, name)(**images, **keywords, **shape)

@@ -100,7 +100,7 @@ def test_operations_without_a_public_function(nchw: bool) -> None:
     np.testing.assert_array_equal(masked, np.where(y > 0, dy, 0))
     np.testing.assert_allclose(d_bias, masked.sum(axes), rtol=1e-4, atol=1e-4)
 
-    pooling = (2, None, "VALID", data_format)
+    pooling = (2, None, "VALID", data_format, 1, False, None)
     pooled, taps = _core.max_pool2d_with_taps(x, *pooling, None)
     assert taps.shape == (2, 3, 4, 3)
     np.testing.assert_array_equal(pooled, fastconv.max_pool2d(x, 2, data_format=data_format))
@@ -147,7 +147,7 @@ def test_a_convolution_and_its_max_pool_as_an_op(nchw: bool) -> None:
     x, w, b, data_format = random(2, 7, 8, 3), random(3, 3, 3, 4), random(4), "NCHW" if nchw else "NHWC"
     image = np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if nchw else x
     conv = fc._geometry(_core.conv_geometry(1, "VALID", data_format, 1, "auto", "relu", False))
-    pool = fc._geometry(_core.pool_geometry(2, None, "VALID", data_format, False))
+    pool = fc._geometry(_core.pool_geometry(2, None, "VALID", data_format, 1, False, False, None))
     expected = fastconv.conv2d_max_pool2d(image, w, 2, bias=b, activation="relu", data_format=data_format)
 
     def both(image: Any) -> Any:

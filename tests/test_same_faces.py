@@ -9,6 +9,7 @@ import fastconv
 import numpy as np
 import pytest
 from faces import (
+    ADAPTIVE,
     DEPTHWISE,
     FUNCTIONS,
     PRIVATE,
@@ -37,7 +38,11 @@ def test_every_operation_has_a_function_in_numpy() -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_numpy_has_the_names_of_the_table(name: str) -> None:
     entry = TABLE[name]
-    expected = {item["name"] for item in entry["inputs"]} | set(entry["attributes"]) - {"depthwise"}
+    inputs = {item["name"] for item in entry["inputs"]}
+    if name in ADAPTIVE:
+        assert "output_size" in entry["attributes"]
+        assert names(getattr(fastconv, ADAPTIVE[name])) == inputs | {"output_size", "data_format", "out"}
+    expected = inputs | set(entry["attributes"]) - {"depthwise", "output_size"}
     for function in (name, DEPTHWISE.get(name, name)):
         assert names(getattr(fastconv, function)) == expected | {"out"}
 

@@ -176,11 +176,11 @@ def test_average_pool(isa_worker: ProcessPoolExecutor, seed: int) -> None:
             continue
         rng = np.random.default_rng(problem.seed)
         problem = dataclasses.replace(problem, data_format="NHWC", padding=problem.pads, values="normal")
-        arguments = problem.window_arguments()
+        arguments = problem.window_arguments() | problem.mean_arguments()
         x = sprinkle(problem.array("x", problem.input_shape), rng, 5)
         (y,) = isa_worker.submit(compute, [("avg_pool2d", arguments | {"input": x})]).result()
-        exact = reference.avg_pool2d(x, problem.geometry).value
-        magnitude = reference.avg_pool2d(finite(x), problem.geometry).magnitude
+        exact = reference.avg_pool2d(x, problem.windows).value
+        magnitude = reference.avg_pool2d(finite(x), problem.windows).magnitude
         check(y, exact, exact, problems.tolerance_of(problem, magnitude), str(problem))
 
 

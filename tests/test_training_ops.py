@@ -162,7 +162,7 @@ def test_layers_keep_taps_only_in_training() -> None:
 
 def test_taps_that_name_no_pixel_of_the_window() -> None:
     """Raw ops with arbitrary taps access no memory outside the tensors."""
-    geometry = fc._geometry(fastconv._core.pool_geometry(2, None, "VALID", "NHWC", False))
+    geometry = fc._geometry(fastconv._core.pool_geometry(2, None, "VALID", "NHWC", 1, False, False, None))
     for c in (1, 3, 6, 16, 40):
         taps = np.random.default_rng(c).integers(0, 256, (2, 3, 3, c)).astype(np.uint8)
         dy, values = random(2, 3, 3, c), random(2, 6, 6, c)
@@ -178,7 +178,9 @@ def test_taps_that_name_no_pixel_of_the_window() -> None:
 
 @pytest.mark.parametrize("wrong", ["taps", "grad", "like", "window"])
 def test_wrong_shapes_of_taps(wrong: str) -> None:
-    geometry = fc._geometry(fastconv._core.pool_geometry(16 if wrong == "window" else 2, None, "SAME", "NHWC", False))
+    geometry = fc._geometry(
+        fastconv._core.pool_geometry(16 if wrong == "window" else 2, None, "SAME", "NHWC", 1, False, False, None)
+    )
     side = 1 if wrong == "window" else 3
     given = {"taps": tf.zeros((1, side, side, 2), tf.uint8), "grad": tf.ones((1, side, side, 2))}
     like = tf.zeros((1, 6, 6, 2))
@@ -233,7 +235,7 @@ for dtype, nchw, (shape, window, conv, pool) in itertools.product((np.float32, n
     geometry = core.conv_geometry(conv.get("strides", 1), conv.get("padding", "VALID"), more["data_format"],
                                   conv.get("dilations", 1), "auto", None, False)
     windows = core.pool_geometry(pool["ksize"], pool.get("strides"), pool.get("padding", "VALID"), more["data_format"],
-                                 False)
+                                 1, False, False, None)
     assert core.conv2d_max_pool2d_backprop_serves(geometry, list(x.shape), list(w.shape), dtype == np.float64)
     pooled, taps = fc._ops.fastconv_max_pool2d_with_taps(input=y, geometry=fc._geometry(windows))
     grad = rng.standard_normal(pooled.shape).astype(dtype)
@@ -284,10 +286,10 @@ for (shape, window, padding), dtype, where in itertools.product(layers, (np.floa
     y = fastconv.conv2d(x, w, padding=padding)
     geometry = core.conv_geometry(1, padding, "NHWC", 1, "auto", None, False)
     pooled, taps = fc._ops.fastconv_max_pool2d_with_taps(
-        input=y, geometry=fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", False)))
+        input=y, geometry=fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", 1, False, False, None)))
     grad = rng.standard_normal(pooled.shape).astype(dtype)
     given = dict(input=x, filters=w, taps=np.asarray(taps), grad=grad, output=np.zeros((0, 0), dtype))
-    pool_geometry = fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", False))
+    pool_geometry = fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", 1, False, False, None))
     for value, of in itertools.product(values, (x, grad, w)):
         kept, at = of.copy(), rng.integers(of.size)
         of.flat[at] = value
@@ -315,7 +317,7 @@ import fastconv
 import fastconv.tensorflow as fc
 
 core = fastconv._core
-pool_geometry = fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", False))
+pool_geometry = fc._geometry(core.pool_geometry(2, None, "VALID", "NHWC", 1, False, False, None))
 geometry = fc._geometry(core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
 layers = [((28, 28, 1), (3, 3, 1, 6)), ((13, 13, 6), (3, 3, 6, 16))]
 for (shape, window), images in itertools.product(layers, (8, 2048)):
@@ -426,7 +428,7 @@ def test_a_pool_of_another_data_format_is_not_fused() -> None:
     for ours, theirs in zip(tf.function(gradients)(x, w, b), gradients(x, w, b), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
-    windows = fc._geometry(fastconv._core.pool_geometry((2, 1), None, "VALID", "NCHW", False))
+    windows = fc._geometry(fastconv._core.pool_geometry((2, 1), None, "VALID", "NCHW", 1, False, False, None))
     taps, grad = tf.zeros((2, 200, 5, 1), tf.uint8), tf.zeros((2, 200, 5, 1))
     with pytest.raises(tf.errors.InvalidArgumentError, match="format"):
         fc._ops.fastconv_conv2d_max_pool2d_backprop(
@@ -436,7 +438,7 @@ def test_a_pool_of_another_data_format_is_not_fused() -> None:
 
 def test_max_pool_windows_of_more_than_255_pixels() -> None:
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
-    windows = fc._geometry(fastconv._core.pool_geometry(24, None, "VALID", "NHWC", False))
+    windows = fc._geometry(fastconv._core.pool_geometry(24, None, "VALID", "NHWC", 1, False, False, None))
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 255 pixels, got 24 x 24"):
         fc._ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(
             input=tf.zeros((1, 24, 24, 4)), filters=tf.zeros((1, 1, 4, 16)), taps=tf.zeros((1, 1, 1, 16), tf.uint8),
@@ -460,7 +462,7 @@ def test_wrong_shapes_for_gradients_of_a_convolution_and_its_max_pool(wrong: str
     }
     given[wrong] = given[wrong][:, :, :2]
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
-    windows = fc._geometry(fastconv._core.pool_geometry(2, None, "VALID", "NHWC", False))
+    windows = fc._geometry(fastconv._core.pool_geometry(2, None, "VALID", "NHWC", 1, False, False, None))
     with pytest.raises(tf.errors.InvalidArgumentError):
         fc._ops.fastconv_conv2d_max_pool2d_backprop(**given, geometry=geometry, pool_geometry=windows)
 

@@ -41,7 +41,7 @@ def conv_geometry(
 
 
 def pool_geometry(data_format: str, include_batch: bool = False) -> Any:
-    return fct._geometry(_core.pool_geometry(2, (2, 1), "SAME", data_format, include_batch))
+    return fct._geometry(_core.pool_geometry(2, (2, 1), "SAME", data_format, 1, include_batch, False, None))
 
 
 def convolution_cases(data_format: str) -> dict[str, Case]:

@@ -72,8 +72,21 @@ void check_taps(const PoolProblem& o, const char* ksize_name) {
                               ", because the place of a maximum is stored in one byte");
 }
 
+void check_plain_pooling(const PoolProblem& o) {
+    const auto reaches_beyond = [](std::int64_t outputs, std::int64_t stride, std::int64_t window,
+                                   std::int64_t padded) {
+        return outputs > 0 && (outputs - 1) * stride > padded - window;
+    };
+    if (o.adaptive || o.dilation_h != 1 || o.dilation_w != 1 ||
+        reaches_beyond(o.p, o.stride_h, o.r, o.h + o.pad_top + o.pad_bottom) ||
+        reaches_beyond(o.q, o.stride_w, o.s, o.w + o.pad_left + o.pad_right))
+        throw InvalidArgument("the max-pooling after a convolution must have no dilations, ceil_mode or output_size; "
+                              "compute the two one after the other");
+}
+
 void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool) {
     check_taps(pool, "pool_size");
+    check_plain_pooling(pool);
     if (pool.format != problem.format)
         throw InvalidArgument("convolution and max-pooling must have the same data format");
     check_dims("the input of the max-pooling", pool.input_dims(), problem.output_dims(),

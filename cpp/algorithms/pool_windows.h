@@ -2,6 +2,7 @@
 #pragma once
 
 #include "algorithms/windows.h"
+#include "core/numbers.h"
 #include "fastconv/pooling.h"
 #include "kernels/table.h"
 
@@ -15,8 +16,56 @@ namespace fastconv {
 template <class T>
 using PoolKernel = void (*)(const PoolRow<T>&);
 
-inline Windows windows_of(const PoolProblem& o) {
-    return {o.h, o.w, o.p, o.q, o.r, o.s, o.stride_h, o.stride_w, 1, 1, -o.pad_top, -o.pad_left};
+/// The taps of one window along one axis: those in [first, last) lie inside the input.
+struct AxisTaps {
+    std::int64_t start, first, last;
+    std::int64_t counted; // by a mean
+
+    std::int64_t count() const { return last - first; }
+};
+
+/// The windows of a pooling along one axis.
+struct PoolAxis {
+    std::int64_t size, outputs, window, stride, dilation, before, after;
+    bool adaptive, counts_padding;
+
+    AxisTaps taps(std::int64_t i) const {
+        AxisTaps result{};
+        if (adaptive) { // make_pool_problem has checked that the products fit in 64 bits
+            result.start = i * size / outputs;
+            result.last = result.counted = ceil_div((i + 1) * size, outputs) - result.start;
+            return result;
+        }
+        result.start = i * stride - before;
+        valid_taps(result.start, dilation, window, size, result.first, result.last);
+        result.counted = result.count();
+        if (counts_padding) {
+            std::int64_t first = 0, last = 0;
+            valid_taps(result.start + before, dilation, window, before + size + after, first, last);
+            result.counted = last - first;
+        }
+        return result;
+    }
+    bool has_all(const AxisTaps& taps) const { return !adaptive && taps.count() == window; }
+    std::int64_t extent() const { return (window - 1) * dilation + 1; }
+    /// Whether no two windows overlap. Windows that interleave their taps count as overlapping.
+    bool disjoint() const { return !adaptive && stride >= extent(); }
+    /// Whether the windows also cover every pixel up to the end of the last one.
+    bool gapless() const { return disjoint() && dilation == 1 && stride == window; }
+};
+
+inline PoolAxis rows_of(const PoolProblem& o) {
+    return {o.h, o.p, o.r, o.stride_h, o.dilation_h, o.pad_top, o.pad_bottom, o.adaptive, o.count_include_pad};
+}
+inline PoolAxis columns_of(const PoolProblem& o) {
+    return {o.w, o.q, o.s, o.stride_w, o.dilation_w, o.pad_left, o.pad_right, o.adaptive, o.count_include_pad};
+}
+
+/// The columns [first, last) of windows with all taps. Adaptive windows differ, so none are of this kind.
+inline void inner_columns(const PoolProblem& o, std::int64_t& first, std::int64_t& last) {
+    const Windows windows{o.h,        o.w,        o.p,          o.q,          o.r,        o.s,
+                          o.stride_h, o.stride_w, o.dilation_h, o.dilation_w, -o.pad_top, -o.pad_left};
+    if (!o.adaptive) inner_columns(windows, first, last);
 }
 
 /// Cuts output rows [y0, y1) into rectangles of windows with the same taps inside the input. Calls body(row, y, x) for
@@ -26,31 +75,30 @@ inline Windows windows_of(const PoolProblem& o) {
 /// body sets row.x (and row.y in a gradient) to this value, and everything else.
 template <class T, class Body>
 void each_rectangle(const PoolProblem& o, std::int64_t y0, std::int64_t y1, Body&& body) {
-    const Windows a = windows_of(o);
-    if (a.q == 0) return;             // otherwise the loop over rows would run for nothing
+    if (o.q == 0) return; // otherwise the loop over rows would run for nothing
+    const PoolAxis vertical = rows_of(o), horizontal = columns_of(o);
     std::int64_t first = 0, last = 0; // of the columns with all taps
-    inner_columns(a, first, last);
+    inner_columns(o, first, last);
     std::vector<std::ptrdiff_t> offsets;
-    offsets.reserve(static_cast<std::size_t>(std::min(a.r, a.h) * std::min(a.s, a.w))); // most taps inside
+    offsets.reserve(static_cast<std::size_t>(std::min(o.r, o.h) * std::min(o.s, o.w))); // most taps inside
     for (std::int64_t y = y0, rows = 1; y < y1; y += rows) {
-        std::int64_t i0 = 0, i1 = 0;
-        const std::int64_t top = a.base_h + y * a.stride_h;
-        valid_taps(top, 1, a.r, a.h, i0, i1);
-        const bool whole = i0 == 0 && i1 == a.r;
-        rows = whole ? std::clamp<std::int64_t>((a.h - a.r - top) / a.stride_h + 1, 1, y1 - y) : 1;
-        for (std::int64_t x = 0; x < a.q;) {
+        const AxisTaps above = vertical.taps(y);
+        rows = 1;
+        if (vertical.has_all(above))
+            rows = std::clamp<std::int64_t>((o.h - vertical.extent() - above.start) / o.stride_h + 1, 1, y1 - y);
+        for (std::int64_t x = 0; x < o.q;) {
             const bool inner = x == first && last > first;
-            const std::int64_t left = a.base_w + x * a.stride_w;
-            std::int64_t j0 = 0, j1 = 0;
-            valid_taps(left, 1, a.s, a.w, j0, j1);
+            const AxisTaps beside = horizontal.taps(x);
             offsets.clear();
-            for (std::int64_t i = i0; i < i1; ++i)
-                for (std::int64_t j = j0; j < j1; ++j) offsets.push_back(((top + i) * a.w + left + j) * o.c);
+            for (std::int64_t i = above.first; i < above.last; ++i)
+                for (std::int64_t j = beside.first; j < beside.last; ++j)
+                    offsets.push_back(((above.start + i * o.dilation_h) * o.w + beside.start + j * o.dilation_w) * o.c);
             PoolRow<T> row{};
-            row.x_row = a.stride_h * a.w * o.c;
-            row.x_step = a.stride_w * o.c;
+            row.x_row = o.stride_h * o.w * o.c;
+            row.x_step = o.stride_w * o.c;
             row.offsets = offsets.data();
             row.taps = static_cast<std::int64_t>(offsets.size());
+            row.counted = above.counted * beside.counted;
             row.rows = rows;
             row.pixels = inner ? last - first : 1;
             body(row, y, x);

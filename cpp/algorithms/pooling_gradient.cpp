@@ -25,7 +25,7 @@ struct Division {
 
 Division divide(const PoolProblem& o) {
     constexpr std::int64_t fewest_channels = 16;
-    const bool rows_overlap = o.stride_h < o.r;
+    const bool rows_overlap = !rows_of(o).disjoint();
     const std::int64_t wanted = 4 * threads_for_tasks();
     Division result;
     if (o.n < wanted && o.n > 0) {
@@ -43,7 +43,7 @@ Division divide(const PoolProblem& o) {
 template <class T>
 void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t y1, std::int64_t channels, T* to) {
     // Windows without overlaps and gaps overwrite every value up to the end of the last window. Other windows may add.
-    const bool gapless = o.stride_h == o.r && o.stride_w == o.s;
+    const bool gapless = rows_of(o).gapless() && columns_of(o).gapless();
     const std::int64_t covered = gapless ? std::clamp<std::int64_t>(y1 * o.r - o.pad_top, h0, h1) : h0;
     // Other windows may be huge, and their products overflow.
     const std::int64_t covered_columns = gapless ? std::clamp<std::int64_t>(o.q * o.s - o.pad_left, 0, o.w) : 0;
@@ -65,7 +65,7 @@ void gradient_nhwc(const PoolProblem& o, const T* input, const std::uint8_t* tap
     if (image == 0) return;                                                    // otherwise empty images would be tasks
     const double window = static_cast<double>(o.r) * static_cast<double>(o.s); // may be huge
     const double work = static_cast<double>(o.n * o.p * o.q * o.c) * window + static_cast<double>(o.n * image);
-    const bool disjoint = o.stride_h >= o.r && o.stride_w >= o.s;
+    const bool disjoint = rows_of(o).disjoint() && columns_of(o).disjoint();
     const Division tasks = divide(o);
     parallel_for(o.n * tasks.row_tiles * tasks.channel_blocks, work, [&](std::int64_t task) {
         const std::int64_t n = task / (tasks.row_tiles * tasks.channel_blocks);

@@ -91,13 +91,20 @@ struct SpatialNames {
     const char* output = "the output";
 };
 
-// Resolves the output size and padding of one spatial axis by TensorFlow's rule. With SAME, an odd row goes to the end.
-Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
-                  Padding::Mode mode, std::int64_t before, std::int64_t after, const SpatialNames& names = {}) {
+std::int64_t window_extent(const char* axis, std::int64_t kernel, std::int64_t dilation, const char* name) {
     std::int64_t extent = 0;
     if (__builtin_mul_overflow(kernel - 1, dilation, &extent) || __builtin_add_overflow(extent, 1, &extent)) {
-        fail(names.window, ": window ", kernel, " with dilation ", dilation, " along the ", axis, " overflows 64 bits");
+        fail(name, ": window ", kernel, " with dilation ", dilation, " along the ", axis, " overflows 64 bits");
     }
+    return extent;
+}
+
+// Resolves the output size and padding of one spatial axis by TensorFlow's rule. With SAME, an odd row goes to the end.
+// `ceil_mode` is PyTorch's: the last window starts inside the input or the padding before it. SAME rounds up anyway.
+Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
+                  Padding::Mode mode, std::int64_t before, std::int64_t after, const SpatialNames& names = {},
+                  bool ceil_mode = false) {
+    const std::int64_t extent = window_extent(axis, kernel, dilation, names.window);
     if (mode == Padding::Mode::same) {
         const std::int64_t output = size / stride + (size % stride != 0);
         std::int64_t total = 0;
@@ -117,10 +124,16 @@ Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std:
     if (__builtin_add_overflow(size, before, &padded) || __builtin_add_overflow(padded, after, &padded)) {
         fail(names.padding, ": ", before, " and ", after, " around ", axis, " ", size, " overflow 64 bits");
     }
-    // floor((padded - extent) / stride) + 1, with the floor of a negative number.
+    // floor((padded - extent) / stride) + 1, or the same with ceil. The division rounds to zero.
     const std::int64_t difference = padded - extent;
-    const std::int64_t steps =
-        difference >= 0 ? difference / stride : -(-difference / stride + (-difference % stride != 0));
+    std::int64_t steps = difference / stride;
+    if (difference % stride != 0) {
+        steps += ceil_mode ? (difference > 0 ? 1 : 0) : (difference < 0 ? -1 : 0);
+    }
+    if (ceil_mode) {
+        const std::int64_t starts = size + before;
+        steps = std::min(steps, starts / stride + (starts % stride != 0) - 1);
+    }
     if (steps + 1 < 0) {
         fail(names.output, " ", axis, " is negative: input ", axis, " ", size, " with padding (", before, ", ", after,
              ") is smaller than the window's ", extent, " (", kernel, " taps, dilation ", dilation,
@@ -155,11 +168,11 @@ void set_input(Problem& problem, const char* name, const Dims& dims) {
 
 template <class Problem>
 void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, const Padding& pad,
-                 const SpatialNames& names = {}) {
-    const Axis y =
-        resolve_axis("height", problem.h, problem.r, strides[0], dilations[0], pad.mode, pad.top, pad.bottom, names);
-    const Axis x =
-        resolve_axis("width", problem.w, problem.s, strides[1], dilations[1], pad.mode, pad.left, pad.right, names);
+                 const SpatialNames& names = {}, bool ceil_mode = false) {
+    const Axis y = resolve_axis("height", problem.h, problem.r, strides[0], dilations[0], pad.mode, pad.top, pad.bottom,
+                                names, ceil_mode);
+    const Axis x = resolve_axis("width", problem.w, problem.s, strides[1], dilations[1], pad.mode, pad.left, pad.right,
+                                names, ceil_mode);
     problem.p = y.output;
     problem.q = x.output;
     problem.pad_top = y.before;
@@ -189,6 +202,71 @@ void check_padded_image(const ConvProblem& o) {
         fail("padding: an image with its padding, ", rows, " x ", columns, " pixels of ", std::max(o.c, o.k),
              " channels, takes more than 2^52 bytes; use less padding or a smaller window");
     }
+}
+
+// Explicit padding that is as large as the window would give windows of padding alone.
+void check_pool_padding(const PoolArguments& arguments) {
+    const Padding& pad = arguments.padding;
+    if (pad.mode != Padding::Mode::explicit_pads) return;
+    const Pair& taps = arguments.ksize;
+    const std::int64_t rows = window_extent("height", taps[0], arguments.dilations[0], arguments.ksize_name);
+    const std::int64_t columns = window_extent("width", taps[1], arguments.dilations[1], arguments.ksize_name);
+    if (std::max(pad.top, pad.bottom) >= rows || std::max(pad.left, pad.right) >= columns) {
+        fail(arguments.padding_name, " must be smaller than the window ", show({rows, columns}), ", got ((", pad.top,
+             ", ", pad.bottom, "), (", pad.left, ", ", pad.right, "))");
+    }
+}
+
+// Whether a window of this axis has all its taps in the padding. Only a dilated window can step over the whole input.
+bool misses_input(std::int64_t size, std::int64_t stride, std::int64_t dilation, std::int64_t before,
+                  std::int64_t outputs) {
+    if (dilation <= size) return false;
+    // Windows that start in the padding. Their first tap below it depends on the start modulo the dilation.
+    const std::int64_t starts = std::min({outputs, before / stride + (before % stride != 0), dilation});
+    for (std::int64_t i = 0; i < starts; ++i) {
+        const std::int64_t above = (before - i * stride) % dilation;
+        if (above != 0 && dilation - above >= size) return true;
+    }
+    return false;
+}
+
+void check_windows_meet_input(const PoolProblem& o, const PoolArguments& arguments) {
+    if (o.p == 0 || o.q == 0) return;
+    if (o.h == 0 || o.w == 0) {
+        fail(arguments.input_name, " of shape ", show(o.input_dims()), " has no rows or columns, so all (", o.p, ", ",
+             o.q, ") windows would hold only padding; use no padding");
+    }
+    if (misses_input(o.h, o.stride_h, o.dilation_h, o.pad_top, o.p) ||
+        misses_input(o.w, o.stride_w, o.dilation_w, o.pad_left, o.q)) {
+        fail("dilations ", show({o.dilation_h, o.dilation_w}), " step over the whole ", arguments.input_name,
+             " of shape ", show(o.input_dims()),
+             ", so some windows would hold only padding; use smaller dilations or "
+             "less ",
+             arguments.padding_name);
+    }
+}
+
+// The output sizes of an adaptive pooling. If they divide the input's, its windows are those of an ordinary pooling.
+void set_adaptive(PoolProblem& problem, const Pair& output_size) {
+    const Pair sizes{problem.h, problem.w};
+    Pair outputs{}, windows{};
+    for (std::size_t axis = 0; axis < 2; ++axis) {
+        const std::int64_t size = sizes[axis], count = output_size[axis] == kept_size ? size : output_size[axis];
+        std::int64_t product = 0;
+        if (count < 0) fail("output_size must not be negative, got ", count);
+        if (__builtin_mul_overflow(count, size, &product) || __builtin_add_overflow(product, count, &product)) {
+            fail("output_size: ", count, " windows over ", size, " pixels overflow 64 bits; use a smaller output_size");
+        }
+        outputs[axis] = count;
+        const bool even = count == 0 || size % count == 0;
+        windows[axis] = std::max<std::int64_t>(1, even ? (count == 0 ? size : size / count) : size / count + 2);
+        if (!even) problem.adaptive = true;
+    }
+    problem.p = outputs[0];
+    problem.q = outputs[1];
+    problem.r = problem.stride_h = windows[0];
+    problem.s = problem.stride_w = windows[1];
+    check_size("output_size: the output", problem.output_dims(), problem.dtype, "use a smaller output_size");
 }
 
 } // namespace
@@ -278,6 +356,16 @@ Pair parse_pair(const char* name, const Dims& values, DataFormat format) {
     return pair;
 }
 
+Pair parse_output_size(const char* name, const Dims& values) {
+    constexpr std::int64_t most = std::int64_t{1} << 62; // TensorFlow's graphs hold a number more than this
+    if (values.size() != 1 && values.size() != 2) fail(name, " must be 1 or 2 integers, got ", values.size());
+    for (const std::int64_t v : values) {
+        if (v < kept_size) fail(name, " must not be negative, got ", v);
+        if (v > most) fail(name, " must be at most 2^62, got ", v);
+    }
+    return {values.front(), values.back()};
+}
+
 Dims ConvProblem::input_dims() const { return in_format(format, n, h, w, c); }
 Dims ConvProblem::output_dims() const { return in_format(format, n, p, q, k); }
 Dims ConvProblem::filter_dims() const { return depthwise ? Dims{r, s, c, k / c} : Dims{r, s, c / groups, k}; }
@@ -355,25 +443,39 @@ PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArgum
     PoolProblem problem;
     problem.dtype = dtype;
     problem.format = arguments.format;
+    if (arguments.adaptive) {
+        set_input(problem, arguments.input_name, input);
+        set_adaptive(problem, arguments.output_size);
+    } else {
+        check_positive(arguments.ksize_name, arguments.ksize);
+        check_positive(arguments.strides_name, arguments.strides);
+        check_positive("dilations", arguments.dilations);
+        check_pool_padding(arguments);
+        set_input(problem, arguments.input_name, input);
+        problem.r = arguments.ksize[0];
+        problem.s = arguments.ksize[1];
+        problem.dilation_h = problem.r > 1 ? arguments.dilations[0] : 1; // with one tap, the dilation is never used
+        problem.dilation_w = problem.s > 1 ? arguments.dilations[1] : 1;
+        problem.count_include_pad = arguments.count_include_pad;
+        set_spatial(problem, arguments.strides, {problem.dilation_h, problem.dilation_w}, arguments.padding,
+                    {arguments.ksize_name, arguments.padding_name, arguments.output_name}, arguments.ceil_mode);
+    }
+    check_windows_meet_input(problem, arguments);
+    return problem;
+}
+
+std::int64_t pool_output_size(std::int64_t size, const PoolArguments& arguments, bool height_axis) {
+    const std::size_t axis = height_axis ? 0 : 1;
+    if (arguments.adaptive) return arguments.output_size[axis] == kept_size ? size : arguments.output_size[axis];
+    const Padding& pad = arguments.padding;
     check_positive(arguments.ksize_name, arguments.ksize);
     check_positive(arguments.strides_name, arguments.strides);
-    const Padding& pad = arguments.padding;
-    if (pad.mode == Padding::Mode::explicit_pads &&
-        (std::max(pad.top, pad.bottom) >= arguments.ksize[0] || std::max(pad.left, pad.right) >= arguments.ksize[1])) {
-        fail(arguments.padding_name, " must be smaller than the window ",
-             show({arguments.ksize[0], arguments.ksize[1]}), ", got ((", pad.top, ", ", pad.bottom, "), (", pad.left,
-             ", ", pad.right, "))");
-    }
-    set_input(problem, arguments.input_name, input);
-    problem.r = arguments.ksize[0];
-    problem.s = arguments.ksize[1];
-    set_spatial(problem, arguments.strides, {1, 1}, pad,
-                {arguments.ksize_name, arguments.padding_name, arguments.output_name});
-    if ((problem.h == 0 || problem.w == 0) && problem.p > 0 && problem.q > 0) {
-        fail(arguments.input_name, " of shape ", show(input), " has no rows or columns, so all (", problem.p, ", ",
-             problem.q, ") windows would hold only padding; use no padding");
-    }
-    return problem;
+    check_positive("dilations", arguments.dilations);
+    const std::int64_t dilation = arguments.ksize[axis] > 1 ? arguments.dilations[axis] : 1;
+    return resolve_axis("size", size, arguments.ksize[axis], arguments.strides[axis], dilation, pad.mode,
+                        height_axis ? pad.top : pad.left, height_axis ? pad.bottom : pad.right,
+                        {arguments.ksize_name, arguments.padding_name, arguments.output_name}, arguments.ceil_mode)
+        .output;
 }
 
 std::int64_t conv_output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride, const Padding& padding,

@@ -133,18 +133,18 @@ struct AvgWindow {
             FASTCONV_UNROLL
             for (int p = 0; p < P; ++p) sum[p] += fetch<T, Part>(x + p * a.x_step + a.offsets[t], count);
         }
-        const Vec<T> taps = broadcast(static_cast<T>(a.taps));
+        const Vec<T> counted = broadcast(static_cast<T>(a.counted));
         FASTCONV_UNROLL
-        for (int p = 0; p < P; ++p) put<T, Part>(a.y + (i + p) * a.y_step + c, sum[p] / taps, count);
+        for (int p = 0; p < P; ++p) put<T, Part>(a.y + (i + p) * a.y_step + c, sum[p] / counted, count);
     }
 };
 
 template <class T, int P, bool Part>
 struct AvgGradWindow {
     static FASTCONV_INLINE void run(const PoolRow<T>& a, int64_t i, int64_t c, int64_t count) {
-        const Vec<T> taps = broadcast(static_cast<T>(a.taps));
+        const Vec<T> counted = broadcast(static_cast<T>(a.counted));
         for (int p = 0; p < P; ++p) {
-            const Vec<T> grad = fetch<T, Part>(a.grad + (i + p) * a.grad_step + c, count) / taps;
+            const Vec<T> grad = fetch<T, Part>(a.grad + (i + p) * a.grad_step + c, count) / counted;
             T* to = a.y + (i + p) * a.y_step + c;
             for (int64_t t = 0; t < a.taps; ++t) {
                 T* at = to + a.offsets[t];

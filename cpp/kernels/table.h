@@ -133,7 +133,8 @@ struct PoolRow {
     ptrdiff_t x_row, x_step;
     const ptrdiff_t* offsets;
     int64_t taps;
-    T* y; // the output; in gradients, the gradient of the input, laid out as x
+    int64_t counted; // by a mean: the taps, and those in the padding if it includes them
+    T* y;            // the output; in gradients, the gradient of the input, laid out as x
     ptrdiff_t y_row, y_step;
     const T* grad; // gradients only
     ptrdiff_t grad_row, grad_step;
@@ -245,6 +246,29 @@ struct ArithmeticRows {
     int64_t rows, columns; // columns: at least 1
 };
 
+enum class Reduction : uint8_t { sum, product, maximum, minimum };
+
+/// y = (x - mean)/sqrt(variance + epsilon) * scale + offset for each row. Scale and offset may be null.
+template <class T>
+struct NormalizedRows {
+    const T *x, *scale, *offset;
+    T* y;
+    int64_t rows, columns; // columns: at least 1
+    double epsilon;
+};
+
+/// A row of pixels between four others. Pixel i lies `weights[i]` of the way from left[i] to right[i], which are
+/// offsets in both rows, and `weight` of the way from the top to the bottom.
+template <class T>
+struct InterpolatedRow {
+    const T *top, *bottom;
+    T weight;
+    const ptrdiff_t *left, *right;
+    const T* weights;
+    T* y;
+    int64_t pixels, channels;
+};
+
 template <class T>
 struct KernelsOf {
     int64_t width;       // elements of a vector
@@ -289,6 +313,11 @@ struct KernelsOf {
     void (*arithmetic[6])(const ArithmeticRows<T>&); // in the order of Arithmetic
     /// y[r*columns + c] = x[r*columns + c] * scale[c] + shift[c]. Scale and shift may be null.
     void (*scale_shift)(const T* x, const T* scale, const T* shift, T* y, int64_t rows, int64_t columns);
+    // In the order of Reduction, of at least one value: y[c] over all x[r*row + c], and the result of one row.
+    void (*fold_columns[4])(const T* x, ptrdiff_t row, int64_t rows, int64_t columns, T* y);
+    T (*fold_row[4])(const T* x, int64_t count);
+    void (*normalize_rows)(const NormalizedRows<T>&);
+    void (*interpolate_row)(const InterpolatedRow<T>&);
 };
 
 struct KernelTable {

@@ -58,13 +58,4 @@ class Broadcast {
     std::size_t count_ = 0;
 };
 
-/// Calls body(first row, rows) for blocks of rows, on all threads.
-template <class Body>
-void for_each_row_block(std::int64_t rows, std::int64_t columns, const Body& body) {
-    if (rows == 0 || columns == 0) return;
-    const std::int64_t at_once = std::max<std::int64_t>(1, kChunk / columns);
-    parallel_for(ceil_div(rows, at_once), kElementCost * static_cast<double>(rows * columns),
-                 [&](std::int64_t task) { body(task * at_once, std::min(at_once, rows - task * at_once)); });
-}
-
 } // namespace fastconv::network

@@ -23,7 +23,10 @@ const std::vector<Operation>& operations() {
                  pooling_entries(),
                  elementwise_entries(),
                  shape_entries(),
+                 padding_entries(),
+                 resize_entries(),
                  softmax_entries(),
+                 reduction_entries(),
              })
             std::move(some.begin(), some.end(), std::back_inserter(table));
         return std::make_unique<const std::vector<Operation>>(std::move(table));

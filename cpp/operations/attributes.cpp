@@ -7,6 +7,10 @@
 namespace fastconv {
 namespace {
 
+[[noreturn]] void refuse_code() {
+    throw InvalidArgument("geometry is not a code of fastconv.tensorflow; call its functions instead of the op");
+}
+
 /// Throws unless the code has `size` numbers, the first of them 0 and none negative, and the next are below `limits`.
 void check_code(const Dims& code, std::size_t size, std::initializer_list<std::int64_t> limits) {
     bool good = code.size() == size && code[0] == 0;
@@ -16,8 +20,12 @@ void check_code(const Dims& code, std::size_t size, std::initializer_list<std::i
         ++i;
     }
     for (; good && i < code.size(); ++i) good = code[i] >= 0;
-    if (!good)
-        throw InvalidArgument("geometry is not a code of fastconv.tensorflow; call its functions instead of the op");
+    if (!good) refuse_code();
+}
+
+void check_flags(const std::int64_t* numbers, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i)
+        if (numbers[i] > 1) refuse_code();
 }
 
 Padding decode_padding(std::int64_t mode, const std::int64_t* pads) {
@@ -34,10 +42,15 @@ Padding decode_padding(std::int64_t mode, const std::int64_t* pads) {
 
 const char* name_of(Attribute attribute) {
     static constexpr const char* names[attribute_count] = {
-        "ksize",         "pool_size", "pool_strides", "pool_padding", "strides",   "padding",
-        "data_format",   "dilations", "algorithm",    "activation",   "depthwise", "include_batch_in_index",
-        "input_gradient"};
+        "ksize",          "pool_size", "pool_strides",      "pool_padding", "strides",   "padding",
+        "data_format",    "dilations", "algorithm",         "activation",   "depthwise", "include_batch_in_index",
+        "input_gradient", "ceil_mode", "count_include_pad", "output_size"};
     return names[static_cast<std::size_t>(attribute)];
+}
+
+void refuse_beside_output_size(Attribute attribute) {
+    throw InvalidArgument(std::string(name_of(attribute)) +
+                          " must not be given beside output_size, from which the windows follow");
 }
 
 Dims encode_convolution(const Attributes& attributes) {
@@ -71,7 +84,14 @@ Dims encode_pooling(const Attributes& attributes) {
             a.padding.top,
             a.padding.bottom,
             a.padding.left,
-            a.padding.right};
+            a.padding.right,
+            a.dilations[0],
+            a.dilations[1],
+            a.ceil_mode ? 1 : 0,
+            a.count_include_pad ? 1 : 0,
+            a.adaptive ? 1 : 0,
+            a.output_size[0] - kept_size, // so that no number is negative
+            a.output_size[1] - kept_size};
 }
 
 void decode_convolution(const Dims& code, Attributes& attributes) {
@@ -90,13 +110,21 @@ void decode_convolution(const Dims& code, Attributes& attributes) {
 }
 
 void decode_pooling(const Dims& code, Attributes& attributes) {
-    check_code(code, pooling_code_size, {data_format_count, 2, padding_mode_count});
+    const bool old = code.size() == first_pooling_code_size;
+    check_code(code, old ? first_pooling_code_size : pooling_code_size, {data_format_count, 2, padding_mode_count});
     PoolArguments& a = attributes.pooling;
     a.format = static_cast<DataFormat>(code[1]);
     attributes.include_batch_in_index = code[2] != 0;
     a.ksize = {code[4], code[5]};
     a.strides = {code[6], code[7]};
     a.padding = decode_padding(code[3], &code[8]);
+    if (old) return;
+    check_flags(&code[14], 3);
+    a.dilations = {code[12], code[13]};
+    a.ceil_mode = code[14] != 0;
+    a.count_include_pad = code[15] != 0;
+    a.adaptive = code[16] != 0;
+    a.output_size = {code[17] + kept_size, code[18] + kept_size};
 }
 
 } // namespace fastconv

@@ -75,6 +75,7 @@ void resolve_pooling_of_convolution(Call& call) {
     const PoolArguments arguments = named_pooling(call);
     call.pooling = make_pool_problem(call.dtype, call.convolution.output_dims(), arguments);
     check_taps(call.pooling, arguments.ksize_name);
+    check_plain_pooling(call.pooling);
 }
 
 void check_rank(const Call& call, std::size_t index, ArrayKind kind) {
@@ -138,9 +139,8 @@ Shape partial_pooling_output(const Call& call, const Shape& input) {
     Shape output = input;
     for (std::size_t axis = 0; axis < 2; ++axis) {
         const std::int64_t size = input.dims[height + axis];
-        if (size == unknown_size) continue;
-        output.dims[height + axis] =
-            conv_output_size(size, arguments.ksize[axis], arguments.strides[axis], arguments.padding, 1, axis == 0);
+        const bool known = size != unknown_size || (arguments.adaptive && arguments.output_size[axis] != kept_size);
+        if (known) output.dims[height + axis] = pool_output_size(size, arguments, axis == 0);
     }
     Shape one_image = input;
     if (one_image.dims[0] == unknown_size) one_image.dims[0] = 1;

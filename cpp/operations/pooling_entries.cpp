@@ -120,7 +120,13 @@ std::vector<Operation> pooling_entries() {
         pooling("avg_pool2d", {input}, {output}, infer_pooling, run_avg_pool2d),
         pooling("avg_pool2d_grad", {input_shape, grad}, {output}, infer_avg_pool2d_grad, run_avg_pool2d_grad),
     };
-    entries[1].attributes = pooling_attributes | AttributeSet{Attribute::include_batch_in_index};
+    for (Operation& entry : entries) {
+        const std::string_view name = entry.name;
+        if (name == "max_pool2d_with_argmax")
+            entry.attributes = pooling_attributes | AttributeSet{Attribute::include_batch_in_index};
+        if (name == "avg_pool2d" || name == "avg_pool2d_grad")
+            entry.attributes = pooling_attributes | AttributeSet{Attribute::count_include_pad};
+    }
     return entries;
 }
 

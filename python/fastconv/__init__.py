@@ -40,6 +40,10 @@ from fastconv._depthwise import (
 from fastconv._explain import Explanation, explain
 from fastconv._pooled_convolution import conv2d_max_pool2d, conv2d_max_pool2d_backprop
 from fastconv._pooling import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_grad,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_grad,
     avg_pool2d,
     avg_pool2d_grad,
     max_pool2d,
@@ -62,6 +66,10 @@ __all__ = [
     "Network",
     "PackedFilters",
     "__version__",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_grad",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_grad",
     "avg_pool2d",
     "avg_pool2d_grad",
     "bias_gradient",

@@ -6,7 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _core
-from fastconv._types import Float, Ints, Padding
+from fastconv._types import Float, Ints, OutputSize, Padding
+
+
+def given_size(output_size: OutputSize) -> OutputSize:
+    """`output_size`, which the core would take for left out if it is None."""
+    if output_size is None:
+        raise TypeError("output_size must be an int or a pair, got None; None in a pair keeps the input's size")
+    return output_size
 
 
 def max_pool2d(
@@ -16,6 +23,8 @@ def max_pool2d(
     padding: Padding = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Ints = 1,
+    ceil_mode: bool = False,
     out: npt.NDArray[Float] | None = None,
 ) -> npt.NDArray[Float]:
     """Maximum over windows of each channel.
@@ -30,9 +39,16 @@ def max_pool2d(
     strides : int, pair or four ints, optional
         Steps along height and width. `ksize` if not given.
     padding : optional
-        In the forms of `conv2d`. Explicit numbers must be smaller than the window. A padded pixel is never the maximum.
+        In the forms of `conv2d`. Explicit numbers must be smaller than the window with its dilations. A padded pixel is
+        never the maximum.
     data_format : {"NHWC", "NCHW"}, optional
         The order of the dimensions of `input` and the result.
+    dilations : int, pair or four ints, optional
+        Distance between the pixels of a window along height and width. 1 if they are neighbours.
+    ceil_mode : bool, optional
+        Whether the sizes of the output are rounded up instead of down. The last windows may then reach beyond the
+        padding, where there is nothing. A window that would start there is left out. No effect with "SAME", which
+        rounds up anyway.
     out : ndarray of the result's shape and dtype, optional
         Array for the result. It must be C-contiguous and writable, and must not overlap another argument.
 
@@ -44,11 +60,17 @@ def max_pool2d(
     Raises
     ------
     TypeError, ValueError
-        As for `conv2d`. ValueError also if explicit padding is not smaller than the window.
+        As for `conv2d`. ValueError also if explicit padding is not smaller than the window, or if a dilated window has
+        no pixel inside the input.
 
     Notes
     -----
-    Equivalent to ``tf.nn.max_pool2d``, except for windows with a NaN and windows larger than the input.
+    Equivalent to ``tf.nn.max_pool2d``, except for windows with a NaN and windows larger than the input. `dilations` and
+    `ceil_mode` have the meaning of ``torch.nn.functional.max_pool2d``.
+
+    See Also
+    --------
+    adaptive_max_pool2d : Windows that follow from the output's size.
 
     Examples
     --------
@@ -59,7 +81,7 @@ def max_pool2d(
     array([[ 5.,  7.],
            [13., 15.]], dtype=float32)
     """
-    return _core.max_pool2d(input, ksize, strides, padding, data_format, out)
+    return _core.max_pool2d(input, ksize, strides, padding, data_format, dilations, ceil_mode, None, out)
 
 
 def max_pool2d_with_argmax(
@@ -69,14 +91,16 @@ def max_pool2d_with_argmax(
     padding: Padding = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Ints = 1,
     include_batch_in_index: bool = False,
+    ceil_mode: bool = False,
     out: tuple[npt.NDArray[Float], npt.NDArray[np.int64]] | None = None,
 ) -> tuple[npt.NDArray[Float], npt.NDArray[np.int64]]:
     """Maximum over windows of each channel, and its position.
 
     Parameters
     ----------
-    input, ksize, strides, padding, data_format
+    input, ksize, strides, padding, data_format, dilations, ceil_mode
         See `max_pool2d`.
     include_batch_in_index : bool, optional
         Whether positions are counted from the start of the batch. By default, they are counted from the start of each
@@ -111,7 +135,9 @@ def max_pool2d_with_argmax(
     array([[ 5,  7],
            [13, 15]])
     """
-    return _core.max_pool2d_with_argmax(input, ksize, strides, padding, data_format, include_batch_in_index, out)
+    return _core.max_pool2d_with_argmax(
+        input, ksize, strides, padding, data_format, dilations, include_batch_in_index, ceil_mode, None, out
+    )
 
 
 def max_pool2d_grad(
@@ -123,6 +149,8 @@ def max_pool2d_grad(
     padding: Padding = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Ints = 1,
+    ceil_mode: bool = False,
     out: npt.NDArray[Float] | None = None,
 ) -> npt.NDArray[Float]:
     """Gradient of `max_pool2d` with respect to its input.
@@ -138,7 +166,7 @@ def max_pool2d_grad(
         The pooling's output. Only its shape and dtype are used; the maxima are found again in `orig_input`.
     grad : ndarray, the shape and dtype of `orig_output`
         Gradient with respect to the pooling's output.
-    ksize, strides, padding, data_format
+    ksize, strides, padding, data_format, dilations, ceil_mode
         As passed to `max_pool2d`.
     out : ndarray of the result's shape and dtype, optional
         Array for the result. It must be C-contiguous and writable, and must not overlap another argument.
@@ -167,7 +195,9 @@ def max_pool2d_grad(
     array([[0., 0., 0., 0.],
            [0., 1., 0., 1.]], dtype=float32)
     """
-    return _core.max_pool2d_grad(orig_input, orig_output, grad, ksize, strides, padding, data_format, out)
+    return _core.max_pool2d_grad(
+        orig_input, orig_output, grad, ksize, strides, padding, data_format, dilations, ceil_mode, None, out
+    )
 
 
 def avg_pool2d(
@@ -177,14 +207,20 @@ def avg_pool2d(
     padding: Padding = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Ints = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
     out: npt.NDArray[Float] | None = None,
 ) -> npt.NDArray[Float]:
-    """Mean over windows of each channel, without the padded pixels.
+    """Mean over windows of each channel, by default without the padded pixels.
 
     Parameters
     ----------
-    input, ksize, strides, padding, data_format, out
+    input, ksize, strides, padding, data_format, dilations, ceil_mode, out
         See `max_pool2d`.
+    count_include_pad : bool, optional
+        Whether the mean counts the padded pixels, as zeros. It never counts what `ceil_mode` reaches beyond the
+        padding.
 
     Returns
     -------
@@ -198,7 +234,12 @@ def avg_pool2d(
 
     Notes
     -----
-    Equivalent to ``tf.nn.avg_pool2d``.
+    Equivalent to ``tf.nn.avg_pool2d``. `ceil_mode` and `count_include_pad` have the meaning of
+    ``torch.nn.functional.avg_pool2d``, where the default is to count the padded pixels.
+
+    See Also
+    --------
+    adaptive_avg_pool2d : Windows that follow from the output's size.
 
     Examples
     --------
@@ -209,7 +250,9 @@ def avg_pool2d(
     array([[ 2.5,  4.5],
            [10.5, 12.5]], dtype=float32)
     """
-    return _core.avg_pool2d(input, ksize, strides, padding, data_format, out)
+    return _core.avg_pool2d(
+        input, ksize, strides, padding, data_format, dilations, ceil_mode, count_include_pad, None, out
+    )
 
 
 def avg_pool2d_grad(
@@ -220,6 +263,9 @@ def avg_pool2d_grad(
     padding: Padding = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Ints = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
     out: npt.NDArray[Float] | None = None,
 ) -> npt.NDArray[Float]:
     """Gradient of `avg_pool2d` with respect to its input.
@@ -230,7 +276,7 @@ def avg_pool2d_grad(
         The shape of the pooling's input, in the order of `data_format`.
     grad : ndarray of shape (N, P, Q, C), float32 or float64
         Gradient with respect to the pooling's output; (N, C, P, Q) with ``data_format="NCHW"``.
-    ksize, strides, padding, data_format
+    ksize, strides, padding, data_format, dilations, ceil_mode, count_include_pad
         As passed to `avg_pool2d`.
     out : ndarray of the result's shape and dtype, optional
         Array for the result. It must be C-contiguous and writable, and must not overlap another argument.
@@ -256,4 +302,176 @@ def avg_pool2d_grad(
     >>> fastconv.avg_pool2d_grad((1, 4, 4, 1), np.ones((1, 2, 2, 1), np.float32), 2)[0, 0, :, 0]
     array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
-    return _core.avg_pool2d_grad(orig_input_shape, grad, ksize, strides, padding, data_format, out)
+    return _core.avg_pool2d_grad(
+        orig_input_shape, grad, ksize, strides, padding, data_format, dilations, ceil_mode, count_include_pad, None, out
+    )
+
+
+def adaptive_max_pool2d(
+    input: npt.NDArray[Float],
+    output_size: OutputSize,
+    data_format: str = "NHWC",
+    *,
+    out: npt.NDArray[Float] | None = None,
+) -> npt.NDArray[Float]:
+    """Maximum over windows of each channel, with windows that follow from the output's size.
+
+    Parameters
+    ----------
+    input : ndarray of shape (N, H, W, C), float32 or float64
+        (N, C, H, W) with ``data_format="NCHW"``.
+    output_size : int or pair
+        Height and width of the output, (P, Q). None in a pair keeps that size of the input. Window i of P covers the
+        rows from ``floor(i*H/P)`` to ``ceil((i+1)*H/P) - 1``; columns likewise.
+    data_format, out
+        See `max_pool2d`.
+
+    Returns
+    -------
+    ndarray of shape (N, P, Q, C), the dtype of `input`
+        (N, C, P, Q) with ``data_format="NCHW"``; `out` if it was given. A window with a NaN gives NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `max_pool2d`.
+
+    Notes
+    -----
+    Equivalent to ``torch.nn.functional.adaptive_max_pool2d``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv
+    >>> x = np.arange(25, dtype=np.float32).reshape(1, 5, 5, 1)
+    >>> fastconv.adaptive_max_pool2d(x, (2, 3))[0, :, :, 0]
+    array([[11., 13., 14.],
+           [21., 23., 24.]], dtype=float32)
+    """
+    return _core.max_pool2d(input, None, None, None, data_format, None, None, given_size(output_size), out)
+
+
+def adaptive_max_pool2d_grad(
+    orig_input: npt.NDArray[Float],
+    orig_output: npt.NDArray[Float],
+    grad: npt.NDArray[Float],
+    output_size: OutputSize,
+    data_format: str = "NHWC",
+    *,
+    out: npt.NDArray[Float] | None = None,
+) -> npt.NDArray[Float]:
+    """Gradient of `adaptive_max_pool2d` with respect to its input.
+
+    Parameters
+    ----------
+    orig_input, orig_output, grad, out
+        See `max_pool2d_grad`.
+    output_size, data_format
+        As passed to `adaptive_max_pool2d`.
+
+    Returns
+    -------
+    ndarray, the shape and dtype of `orig_input`
+        `out` if it was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `max_pool2d_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv
+    >>> x = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    >>> y = fastconv.adaptive_max_pool2d(x, 2)
+    >>> fastconv.adaptive_max_pool2d_grad(x, y, np.ones_like(y), 2)[0, :, :, 0]
+    array([[0., 0., 0.],
+           [0., 1., 1.],
+           [0., 1., 1.]], dtype=float32)
+    """
+    return _core.max_pool2d_grad(
+        orig_input, orig_output, grad, None, None, None, data_format, None, None, given_size(output_size), out
+    )
+
+
+def adaptive_avg_pool2d(
+    input: npt.NDArray[Float],
+    output_size: OutputSize,
+    data_format: str = "NHWC",
+    *,
+    out: npt.NDArray[Float] | None = None,
+) -> npt.NDArray[Float]:
+    """Mean over windows of each channel, with windows that follow from the output's size.
+
+    Parameters
+    ----------
+    input, output_size, data_format, out
+        See `adaptive_max_pool2d`.
+
+    Returns
+    -------
+    ndarray of shape (N, P, Q, C), the dtype of `input`
+        (N, C, P, Q) with ``data_format="NCHW"``; `out` if it was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `max_pool2d`.
+
+    Notes
+    -----
+    Equivalent to ``torch.nn.functional.adaptive_avg_pool2d``. An `output_size` of 1 is the mean of the whole image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv
+    >>> x = np.arange(25, dtype=np.float32).reshape(1, 5, 5, 1)
+    >>> fastconv.adaptive_avg_pool2d(x, (2, 3))[0, :, :, 0]
+    array([[ 5.5,  7. ,  8.5],
+           [15.5, 17. , 18.5]], dtype=float32)
+    """
+    return _core.avg_pool2d(input, None, None, None, data_format, None, None, None, given_size(output_size), out)
+
+
+def adaptive_avg_pool2d_grad(
+    orig_input_shape: Ints,
+    grad: npt.NDArray[Float],
+    output_size: OutputSize,
+    data_format: str = "NHWC",
+    *,
+    out: npt.NDArray[Float] | None = None,
+) -> npt.NDArray[Float]:
+    """Gradient of `adaptive_avg_pool2d` with respect to its input.
+
+    Parameters
+    ----------
+    orig_input_shape, grad, out
+        See `avg_pool2d_grad`.
+    output_size, data_format
+        As passed to `adaptive_avg_pool2d`.
+
+    Returns
+    -------
+    ndarray of shape `orig_input_shape`, the dtype of `grad`
+        `out` if it was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `avg_pool2d_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv
+    >>> fastconv.adaptive_avg_pool2d_grad((1, 3, 3, 1), np.ones((1, 2, 2, 1), np.float32), 2)[0, :, :, 0]
+    array([[0.25, 0.5 , 0.25],
+           [0.5 , 1.  , 0.5 ],
+           [0.25, 0.5 , 0.25]], dtype=float32)
+    """
+    return _core.avg_pool2d_grad(
+        orig_input_shape, grad, None, None, None, data_format, None, None, None, given_size(output_size), out
+    )

@@ -10,4 +10,5 @@ import numpy.typing as npt
 
 Float = TypeVar("Float", bound=np.floating[Any])
 Ints: TypeAlias = SupportsIndex | Sequence[SupportsIndex] | npt.NDArray[np.integer[Any]]
+OutputSize: TypeAlias = SupportsIndex | Sequence[SupportsIndex | None] | npt.NDArray[np.integer[Any]]
 Padding: TypeAlias = str | Ints | Sequence[Sequence[SupportsIndex]]

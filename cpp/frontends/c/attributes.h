@@ -26,6 +26,7 @@ class NamedAttributes {
     Pair pair(Attribute attribute, DataFormat format) const;
     Padding padding(Attribute attribute, DataFormat format) const;
     bool boolean(Attribute attribute, bool otherwise) const;
+    Pair output_size(Attribute attribute) const { return parse_output_size(name_of(attribute), numbers(attribute)); }
 
   private:
     const fastconv_attribute* value(Attribute attribute) const { return values_[static_cast<std::size_t>(attribute)]; }

@@ -125,6 +125,19 @@ Padding read_padding(const char* name, py::handle value, DataFormat format) {
     return explicit_padding(p, p, p, p, name);
 }
 
+Pair read_output_size(const char* name, py::handle value) {
+    const auto size = [&](py::handle item) {
+        if (item.is_none()) return kept_size;
+        const std::int64_t number = integer(name, item);
+        if (number < 0) fail<py::value_error>(name, " must not be negative, got ", number, "; None keeps the input's");
+        return number;
+    };
+    Dims sizes;
+    if (!is_sequence(value)) return parse_output_size(name, {size(value)});
+    for (const py::object& item : items(value)) sizes.push_back(size(item));
+    return parse_output_size(name, sizes);
+}
+
 std::string_view PositionalAttributes::word(Attribute attribute) const {
     const py::handle text = value(attribute);
     if (!PyUnicode_Check(text.ptr()))

@@ -36,6 +36,8 @@ Dims shape(const char* name, py::handle value);
 std::string_view text_of(py::handle value);
 Pair read_pair(const char* name, py::handle value, DataFormat format);
 Padding read_padding(const char* name, py::handle value, DataFormat format);
+/// An int or a pair, in which None keeps the input's size.
+Pair read_output_size(const char* name, py::handle value);
 
 /// The positional attributes of a call, in the order of the enumeration. A source for read_attributes.
 class PositionalAttributes {
@@ -51,6 +53,7 @@ class PositionalAttributes {
         return read_padding(name_of(attribute), value(attribute), format);
     }
     bool boolean(Attribute attribute, bool) const { return fastconv::boolean(name_of(attribute), value(attribute)); }
+    Pair output_size(Attribute attribute) const { return read_output_size(name_of(attribute), value(attribute)); }
 
   private:
     py::handle value(Attribute attribute) const { return values_[set_.position(attribute)]; }

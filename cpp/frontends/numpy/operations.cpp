@@ -207,6 +207,7 @@ void add_operations(py::module_& module) {
 void add_geometries(py::module_& module) {
     add_function(module, "conv_geometry", geometry<encode_convolution>, *find_operation("conv2d"));
     add_function(module, "pool_geometry", geometry<encode_pooling>, *find_operation("max_pool2d_with_argmax"));
+    add_function(module, "avg_pool_geometry", geometry<encode_pooling>, *find_operation("avg_pool2d"));
 }
 
 } // namespace fastconv

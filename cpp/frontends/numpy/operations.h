@@ -8,7 +8,8 @@ namespace fastconv {
 /// Adds a function for each operation: (*inputs, *attributes, out). And operations(), the table itself.
 void add_operations(py::module_& module);
 
-/// Adds conv_geometry(*attributes of conv2d) and pool_geometry(*attributes of max_pool2d_with_argmax).
+/// Adds conv_geometry(*attributes of conv2d), pool_geometry(*attributes of max_pool2d_with_argmax) and
+/// avg_pool_geometry(*attributes of avg_pool2d).
 void add_geometries(py::module_& module);
 
 } // namespace fastconv

@@ -7,6 +7,7 @@
 #include "c_api.h"
 #include "fastconv/operations.h"
 
+#include <array>
 #include <cstddef>
 #include <exception>
 #include <new>
@@ -99,13 +100,18 @@ inline void from_op_taps(Call& call) {
     }
 }
 
-/// Calls read(index of the input, size of the code, its decoder) for each geometry of an op. Geometries come after the
-/// operation's own inputs.
+/// In the oldest graphs, and in new ones.
+using CodeSizes = std::array<std::size_t, 2>;
+
+/// Calls read(index of the input, sizes that the code may have, its decoder) for each geometry of an op. Geometries
+/// come after the operation's own inputs.
 template <class Read>
 void for_each_geometry(const Operation& operation, Read&& read) {
     std::size_t index = operation.inputs.size();
-    if (operation.geometry != Geometry::pooling) read(index++, convolution_code_size, decode_convolution);
-    if (operation.geometry != Geometry::convolution) read(index, pooling_code_size, decode_pooling);
+    if (operation.geometry != Geometry::pooling)
+        read(index++, CodeSizes{convolution_code_size, convolution_code_size}, decode_convolution);
+    if (operation.geometry != Geometry::convolution)
+        read(index, CodeSizes{first_pooling_code_size, pooling_code_size}, decode_pooling);
 }
 
 } // namespace fastconv::tf

@@ -104,7 +104,7 @@ void read_inputs(const Context& context, Call& call, Tensors& tensors) {
         else if (inputs[i].kind != InputKind::bytes)
             call.dtype = tensors[i].type() == kFloat ? DataType::float32 : DataType::float64;
     }
-    for_each_geometry(*call.operation, [&](std::size_t i, std::size_t, auto decode) {
+    for_each_geometry(*call.operation, [&](std::size_t i, const CodeSizes&, auto decode) {
         decode(context.input(i).dims(), call.attributes);
     });
     from_op_taps(call);

@@ -56,9 +56,10 @@ void read_inputs(const Context& context, Call& call) {
         if (inputs[i].kind == InputKind::sizes) take_lent(shape.dims);
         if (inputs[i].kind == InputKind::optional_tensor) shape.given = !is_left_out(shape.dims);
     }
-    for_each_geometry(*call.operation, [&](std::size_t i, std::size_t size, auto decode) {
+    for_each_geometry(*call.operation, [&](std::size_t i, const CodeSizes& sizes, auto decode) {
         const Shape code = context.input(i);
-        if (code.complete() && code.dims.size() == size)
+        const std::size_t size = code.dims.size();
+        if (code.complete() && (size == sizes[0] || size == sizes[1]))
             decode(code.dims, call.attributes);
         else
             call.attributes_known = false;

@@ -24,10 +24,15 @@ enum class Attribute : std::uint8_t {
     depthwise,
     include_batch_in_index,
     input_gradient,
+    ceil_mode,
+    count_include_pad,
+    output_size, // of an adaptive pooling; takes the place of the other attributes of a window
 };
-constexpr std::size_t attribute_count = 13;
+constexpr std::size_t attribute_count = 16;
 
 FASTCONV_API const char* name_of(Attribute attribute);
+/// Throws: the windows of an adaptive pooling follow from `output_size`.
+[[noreturn]] FASTCONV_API void refuse_beside_output_size(Attribute attribute);
 
 class AttributeSet {
   public:
@@ -54,8 +59,9 @@ class AttributeSet {
 
 constexpr AttributeSet convolution_attributes{Attribute::strides,   Attribute::padding,   Attribute::data_format,
                                               Attribute::dilations, Attribute::algorithm, Attribute::depthwise};
-constexpr AttributeSet pooling_attributes{Attribute::ksize, Attribute::strides, Attribute::padding,
-                                          Attribute::data_format};
+constexpr AttributeSet pooling_attributes{Attribute::ksize,       Attribute::strides,   Attribute::padding,
+                                          Attribute::data_format, Attribute::dilations, Attribute::ceil_mode,
+                                          Attribute::output_size};
 constexpr AttributeSet pooled_convolution_attributes =
     convolution_attributes |
     AttributeSet{Attribute::pool_size, Attribute::pool_strides, Attribute::pool_padding, Attribute::activation};
@@ -77,6 +83,7 @@ struct Attributes {
 ///     Pair pair(Attribute, DataFormat)
 ///     Padding padding(Attribute, DataFormat)
 ///     bool boolean(Attribute, bool otherwise)
+///     Pair output_size(Attribute)
 ///     bool given(Attribute)   // asked only for attributes that every front end may leave out
 template <class Source>
 void read_attributes(const AttributeSet& set, const Source& source, Attributes& result) {
@@ -85,7 +92,10 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
     if (set.has(Attribute::algorithm)) convolution.algorithm = source.word(Attribute::algorithm);
     const DataFormat format = parse_data_format(source.word(Attribute::data_format));
     convolution.format = pooling.format = format;
-    if (set.has(Attribute::dilations)) {
+    const auto read_boolean = [&](Attribute attribute, bool& value) {
+        if (set.has(attribute)) value = source.boolean(attribute, value);
+    };
+    if (set.has(Attribute::dilations) && !set.has(Attribute::ksize)) {
         convolution.strides = source.pair(Attribute::strides, format);
         convolution.dilations = source.pair(Attribute::dilations, format);
         convolution.padding = source.padding(Attribute::padding, format);
@@ -96,13 +106,21 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
         pooling.strides = source.given(strides) ? source.pair(strides, format) : pooling.ksize;
         pooling.padding = source.padding(padding, format);
     };
-    read_pooling(Attribute::ksize, Attribute::strides, Attribute::padding);
+    if (set.has(Attribute::output_size) && source.given(Attribute::output_size)) {
+        for (const Attribute other : {Attribute::ksize, Attribute::strides, Attribute::padding, Attribute::dilations,
+                                      Attribute::ceil_mode, Attribute::count_include_pad})
+            if (set.has(other) && source.given(other)) refuse_beside_output_size(other);
+        pooling.adaptive = true;
+        pooling.output_size = source.output_size(Attribute::output_size);
+    } else if (set.has(Attribute::output_size)) {
+        read_pooling(Attribute::ksize, Attribute::strides, Attribute::padding);
+        pooling.dilations = source.pair(Attribute::dilations, format);
+        read_boolean(Attribute::ceil_mode, pooling.ceil_mode);
+        read_boolean(Attribute::count_include_pad, pooling.count_include_pad);
+    }
     read_pooling(Attribute::pool_size, Attribute::pool_strides, Attribute::pool_padding);
     if (set.has(Attribute::activation) && source.given(Attribute::activation))
         result.activation = parse_activation(source.word(Attribute::activation));
-    const auto read_boolean = [&](Attribute attribute, bool& value) {
-        if (set.has(attribute)) value = source.boolean(attribute, value);
-    };
     read_boolean(Attribute::depthwise, convolution.depthwise);
     read_boolean(Attribute::include_batch_in_index, result.include_batch_in_index);
     read_boolean(Attribute::input_gradient, result.input_gradient);
@@ -113,7 +131,10 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
 // attributes, but it can read the shapes of inputs. Static shapes then also survive tf.while_loop and SavedModels.
 // Saved graphs hold these numbers, so their places and meanings must not change.
 
-constexpr std::size_t convolution_code_size = 14, pooling_code_size = 12;
+constexpr std::size_t convolution_code_size = 14, pooling_code_size = 19;
+/// Older graphs hold codes without dilations, ceil_mode, count_include_pad and output_size, which then have their
+/// defaults.
+constexpr std::size_t first_pooling_code_size = 12;
 
 FASTCONV_API Dims encode_convolution(const Attributes& attributes);
 FASTCONV_API Dims encode_pooling(const Attributes& attributes);

@@ -1,9 +1,10 @@
 /* All operations of fastconv, for C and for any language that can call C.
  *
  * An operation has a name, inputs and outputs in a fixed order, and attributes by name. The documentation of the Python
- * functions explains them. input_gradient, include_batch_in_index and depthwise are the numbers 0 or 1. Every function
- * but fastconv_operation_name returns a fastconv_code. On an error it writes a message that says what is wrong. No
- * output is written before all arguments are validated. Any number of threads may call at once. */
+ * functions explains them. input_gradient, include_batch_in_index, depthwise, ceil_mode and count_include_pad are the
+ * numbers 0 or 1. Every function but fastconv_operation_name returns a fastconv_code. On an error it writes a message
+ * that says what is wrong. No output is written before all arguments are validated. Any number of threads may call at
+ * once. */
 #ifndef FASTCONV_C_API_H
 #define FASTCONV_C_API_H
 
@@ -46,7 +47,9 @@ typedef struct fastconv_tensor {
 /* The value is either a word ("SAME", "NCHW", "relu", "direct") in `text`, or `count` numbers in `numbers`. The other
  * pointer is null. strides, dilations, ksize, pool_size and pool_strides take 1, 2 (height, width) or 4 numbers (in
  * data_format order). padding and pool_padding take 1, 2, 4 (top, bottom, left, right) or 8 (four pairs in data_format
- * order). An attribute that is left out has its default. ksize and pool_size have no default. */
+ * order). An attribute that is left out has its default. ksize and pool_size have no default. A pooling is adaptive if
+ * output_size is given, 1 or 2 numbers (height, width), instead of all other attributes of its window. There, -1 keeps
+ * the input's size. */
 typedef struct fastconv_attribute {
     const char* name;
     const char* text;

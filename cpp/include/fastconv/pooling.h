@@ -7,11 +7,22 @@
 
 namespace fastconv {
 
+constexpr std::int64_t kept_size = -1; // in the output size of an adaptive pooling: the input's
+
 struct PoolArguments {
     Pair ksize{1, 1};
     Pair strides{1, 1};
     Padding padding;
     DataFormat format = DataFormat::nhwc;
+    Pair dilations{1, 1};
+    /// Rounds the output's size up: the last window may reach beyond the padding, but not start there.
+    bool ceil_mode = false;
+    /// Average pooling: whether the mean counts padded pixels, as zeros. It never counts pixels beyond the padding.
+    bool count_include_pad = false;
+    /// Adaptive pooling: window i of P covers rows floor(i*H/P) to ceil((i+1)*H/P) - 1. Only the format and the output
+    /// size count then.
+    bool adaptive = false;
+    Pair output_size{kept_size, kept_size};
     // For error messages: the caller's names of the arguments, and of the output.
     const char* input_name = "input";
     const char* ksize_name = "ksize";
@@ -24,14 +35,19 @@ struct PoolProblem {
     DataType dtype = DataType::float32;
     DataFormat format = DataFormat::nhwc;
     std::int64_t n = 0, h = 0, w = 0, c = 0, r = 0, s = 0, p = 0, q = 0; // window (R,S), output (N,P,Q,C)
-    std::int64_t stride_h = 1, stride_w = 1;
+    std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
     std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
+    bool count_include_pad = false;
+    /// Whether windows differ in size or distance. (R,S) is then at least the largest window, and strides do not count.
+    bool adaptive = false;
 
     FASTCONV_API Dims input_dims() const;
     FASTCONV_API Dims output_dims() const;
 };
 
 FASTCONV_API PoolProblem make_pool_problem(DataType dtype, const Dims& input, const PoolArguments& arguments);
+/// One size of the output, from the input's size along this axis.
+FASTCONV_API std::int64_t pool_output_size(std::int64_t size, const PoolArguments& arguments, bool height_axis);
 
 /// `argmax` may be null. Otherwise it receives one int64 per output, laid out as the output: (y*W + x)*C + c of the
 /// maximum, or ((n*H + y)*W + x)*C + c with `include_batch`.

@@ -50,6 +50,8 @@ FASTCONV_API Padding explicit_padding(std::int64_t top, std::int64_t bottom, std
                                       const char* name = "padding");
 /// 1, 2 or 4 numbers, each at least 1. Four are in `format` order, and those of batch and channels must be 1.
 FASTCONV_API Pair parse_pair(const char* name, const Dims& values, DataFormat format);
+/// 1 or 2 numbers, each at least 0, or kept_size (pooling.h).
+FASTCONV_API Pair parse_output_size(const char* name, const Dims& values);
 
 /// Throws unless `dims` equals `expected`. `why` explains the expected shape.
 FASTCONV_API void check_dims(const char* name, const Dims& dims, const Dims& expected, const char* why);

@@ -9,7 +9,10 @@ std::vector<Operation> convolution_entries();
 std::vector<Operation> pooling_entries();
 std::vector<Operation> elementwise_entries();
 std::vector<Operation> shape_entries();
+std::vector<Operation> padding_entries();
+std::vector<Operation> resize_entries();
 std::vector<Operation> softmax_entries();
+std::vector<Operation> reduction_entries();
 
 // ---- Specifications that several entries have ---------------------------------------------------------------------
 

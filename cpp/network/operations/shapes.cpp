@@ -1,9 +1,16 @@
-// Operations that move values: reshape.
+// Operations that move values and change none: reshape, transpose, slice, concatenate.
 #include "core/errors.h"
+#include "core/numbers.h"
 #include "network/operations/entries.h"
+#include "network/strided_copy.h"
+
+#include <algorithm>
+#include <numeric>
 
 namespace fastconv::network {
 namespace {
+
+// ---- Reshape -----------------------------------------------------------------------------------------------------
 
 /// The shape that `wanted` stands for: 0 takes the input's size, -1 what is left.
 Dims resolve_shape(const Dims& input, const Dims& wanted, DataType dtype) {
@@ -41,11 +48,132 @@ Prepare bind_reshape(const Binding& binding) {
     };
 }
 
+// ---- Transpose ---------------------------------------------------------------------------------------------------
+
+Prepare bind_transpose(const Binding& binding) {
+    const Dims perm = binding.attributes.integers("perm");
+    Dims sorted = perm, axes(perm.size());
+    std::sort(sorted.begin(), sorted.end());
+    std::iota(axes.begin(), axes.end(), std::int64_t{0});
+    if (sorted != axes)
+        fail("perm must hold each of 0 ... ", static_cast<std::int64_t>(perm.size()) - 1, " once, got ", show(perm));
+    return [perm, dtype = binding.dtype](const Shapes& inputs) {
+        const Dims& dims = inputs[0];
+        if (dims.size() != perm.size())
+            fail("perm must have ", dims.size(), " numbers, one for each dimension of the input, got ", perm.size());
+        const Dims steps = dense_steps(dims);
+        Dims from;
+        PreparedStep step;
+        for (const std::int64_t axis : perm) {
+            step.output.push_back(dims[static_cast<std::size_t>(axis)]);
+            from.push_back(steps[static_cast<std::size_t>(axis)]);
+        }
+        const StridedCopy copy(step.output, from, dense_steps(step.output), dtype);
+        step.only_reshapes = copy.is_one_run(); // it moves axes of size 1 only
+        step.run = [copy](const void* const* inputs_of_step, void* output) { copy.run(inputs_of_step[0], output); };
+        return step;
+    };
+}
+
+// ---- Slice -------------------------------------------------------------------------------------------------------
+
+struct Range {
+    std::int64_t first, count;
+};
+
+/// The elements of Python's slice(begin, end, stride) of a sequence.
+Range slice_range(std::optional<std::int64_t> begin, std::optional<std::int64_t> end, std::int64_t stride,
+                  std::int64_t size) {
+    const std::int64_t low = stride > 0 ? 0 : -1, high = stride > 0 ? size : size - 1;
+    const auto limit = [&](std::optional<std::int64_t> at, std::int64_t otherwise) {
+        if (!at) return otherwise;
+        return std::clamp(*at < 0 ? *at + size : *at, low, high);
+    };
+    const std::int64_t first = limit(begin, stride > 0 ? low : high), last = limit(end, stride > 0 ? high : low);
+    const std::int64_t span = stride > 0 ? last - first : first - last;
+    if (span <= 0) return {0, 0};
+    // The most negative stride has no positive counterpart.
+    const std::int64_t distance = stride > 0 ? stride : -std::max(stride, -size - 1);
+    return {first, (span - 1) / distance + 1};
+}
+
+Prepare bind_slice(const Binding& binding) {
+    const auto begin = binding.attributes.optional_integers("begin"), end = binding.attributes.optional_integers("end");
+    Dims strides = binding.attributes.integers("strides");
+    if (strides.empty()) strides.assign(begin.size(), 1);
+    if (begin.size() != end.size() || begin.size() != strides.size())
+        fail("begin, end and strides must have the same number of values, got ", begin.size(), ", ", end.size(),
+             " and ", strides.size());
+    if (std::find(strides.begin(), strides.end(), 0) != strides.end())
+        fail("strides must not be 0, got ", show(strides));
+    return [=, dtype = binding.dtype](const Shapes& inputs) {
+        const Dims& dims = inputs[0];
+        if (dims.size() != begin.size())
+            fail("begin must have ", dims.size(), " numbers, one for each dimension of the input, got ", begin.size());
+        Dims from = dense_steps(dims);
+        std::int64_t offset = 0;
+        PreparedStep step;
+        for (std::size_t i = 0; i < dims.size(); ++i) {
+            const Range range = slice_range(begin[i], end[i], strides[i], dims[i]);
+            step.output.push_back(range.count);
+            offset += range.first * from[i];
+            if (range.count > 1) from[i] *= strides[i];
+        }
+        const StridedCopy copy(step.output, from, dense_steps(step.output), dtype);
+        step.run = [copy, offset = offset * size_of(dtype)](const void* const* inputs_of_step, void* output) {
+            copy.run(static_cast<const std::byte*>(inputs_of_step[0]) + offset, output);
+        };
+        return step;
+    };
+}
+
+// ---- Concatenate -------------------------------------------------------------------------------------------------
+
+Prepare bind_concatenate(const Binding& binding) {
+    const std::int64_t which = binding.attributes.integer("axis");
+    return [which, dtype = binding.dtype](const Shapes& inputs) {
+        const std::size_t axis = normal_axis(which, inputs[0].size());
+        PreparedStep step;
+        step.output = inputs[0];
+        for (std::size_t i = 1; i < inputs.size(); ++i) {
+            Dims same = inputs[i];
+            if (same.size() == inputs[0].size()) same[axis] = inputs[0][axis];
+            if (same != inputs[0])
+                fail("inputs ", show(inputs[0]), " and ", show(inputs[i]), " differ in an axis other than ", axis);
+            if (__builtin_add_overflow(step.output[axis], inputs[i][axis], &step.output[axis]))
+                fail("the size of axis ", axis, " overflows 64 bits");
+        }
+        element_count(step.output, dtype);
+        const Dims to = dense_steps(step.output);
+        std::vector<std::pair<StridedCopy, std::int64_t>> copies; // and the offsets of their results
+        std::int64_t offset = 0;
+        for (const Dims& dims : inputs) {
+            copies.emplace_back(StridedCopy(dims, dense_steps(dims), to, dtype), offset * size_of(dtype));
+            offset += dims[axis] * to[axis];
+        }
+        step.run = [copies](const void* const* from, void* output) {
+            for (std::size_t i = 0; i < copies.size(); ++i)
+                copies[i].first.run(from[i], static_cast<std::byte*>(output) + copies[i].second);
+        };
+        return step;
+    };
+}
+
 } // namespace
 
 std::vector<Operation> shape_entries() {
+    const std::vector<InputSpec> input{{"input"}};
     return {
-        {{"reshape", {{"input"}}, {required("shape", AttributeKind::integers)}}, bind_reshape},
+        {{"reshape", input, {required("shape", AttributeKind::integers)}}, bind_reshape},
+        {{"transpose", input, {required("perm", AttributeKind::integers)}}, bind_transpose},
+        {{"slice",
+          input,
+          {required("begin", AttributeKind::optional_integers),
+           required("end", AttributeKind::optional_integers),
+           {"strides", AttributeKind::integers, false, json(std::initializer_list<std::int64_t>{})}}},
+         bind_slice},
+        {{"concatenate", {{"inputs", InputKind::tensors}}, {required("axis", AttributeKind::integer)}},
+         bind_concatenate},
     };
 }
 

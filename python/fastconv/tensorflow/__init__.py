@@ -24,6 +24,10 @@ except ModuleNotFoundError as error:
 
 from fastconv.tensorflow import _geometry_code, _library, flops, gradients, vectorization
 from fastconv.tensorflow.functions import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_grad,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_grad,
     avg_pool2d,
     avg_pool2d_grad,
     bias_gradient,
@@ -41,6 +45,10 @@ from fastconv.tensorflow.functions import (
 from fastconv.tensorflow.pooled_convolution import conv2d_max_pool2d, conv2d_max_pool2d_backprop
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_grad",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_grad",
     "avg_pool2d",
     "avg_pool2d_grad",
     "bias_gradient",

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 import fastconv._core as _core
+from fastconv._pooling import given_size
 
 # Positions of numbers in a geometry.
 _DATA_FORMAT = 1
@@ -18,10 +19,13 @@ _CONV_ALGORITHM = 4
 _CONV_STRIDES = slice(6, 8)
 _POOL_BATCH_IN_ARGMAX = 2
 _POOL_HEIGHT, _POOL_WIDTH = 4, 5
+_POOL_OPTIONS = slice(12, None)  # which older graphs lack
+_POOL_ADAPTIVE = 16
 # Values of these numbers.
 _NCHW = 1
 _LINEAR, _RELU = 0, 1
 _AUTO = 0
+_NO_POOL_OPTIONS = [1, 1, 0, 0, 0, 0, 0]
 
 
 @cache
@@ -50,10 +54,34 @@ def conv_geometry(
 
 
 def pool_geometry(
-    ksize: Any, strides: Any, padding: Any, data_format: str, include_batch_in_index: bool = False
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str,
+    dilations: Any = 1,
+    ceil_mode: bool = False,
+    include_batch_in_index: bool = False,
 ) -> list[int]:
-    """The numbers of a pooling."""
-    return _core.pool_geometry(ksize, strides, padding, data_format, include_batch_in_index)
+    """The numbers of a max-pooling."""
+    return _core.pool_geometry(ksize, strides, padding, data_format, dilations, include_batch_in_index, ceil_mode, None)
+
+
+def avg_pool_geometry(
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str,
+    dilations: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> list[int]:
+    """The numbers of an average-pooling."""
+    return _core.avg_pool_geometry(ksize, strides, padding, data_format, dilations, ceil_mode, count_include_pad, None)
+
+
+def adaptive_pool_geometry(output_size: Any, data_format: str) -> list[int]:
+    """The numbers of an adaptive pooling."""
+    return _core.pool_geometry(None, None, None, data_format, None, False, None, given_size(output_size))
 
 
 def encode(numbers: Sequence[int]) -> tf.Tensor:
@@ -106,8 +134,18 @@ def with_batch_in_argmax(geometry: tf.Tensor, included: bool) -> tf.Tensor:
     return _with(geometry, _POOL_BATCH_IN_ARGMAX, int(included))
 
 
+def is_plain_pooling(geometry: tf.Tensor) -> bool:
+    """Whether a pooling has no dilations, ceil_mode or output_size, as one that is fused with a convolution."""
+    return decode(geometry)[_POOL_OPTIONS] in ([], _NO_POOL_OPTIONS)
+
+
+def is_adaptive(pooling: Sequence[int]) -> bool:
+    """Whether the windows of a pooling follow from its output's size, from the numbers of its geometry."""
+    return len(pooling) > _POOL_ADAPTIVE and pooling[_POOL_ADAPTIVE] == 1
+
+
 def window_elements(pooling: Sequence[int]) -> int:
-    """How many elements the window has, from the numbers of a pooling's geometry."""
+    """How many elements the window has, from the numbers of a pooling's geometry. It must not be adaptive."""
     return pooling[_POOL_HEIGHT] * pooling[_POOL_WIDTH]
 
 

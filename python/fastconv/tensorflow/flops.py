@@ -12,7 +12,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from fastconv.tensorflow._geometry_code import conv_strides, decode, encode, is_depthwise, is_nchw, window_elements
+from fastconv.tensorflow._geometry_code import (
+    conv_strides,
+    decode,
+    encode,
+    is_adaptive,
+    is_depthwise,
+    is_nchw,
+    window_elements,
+)
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import register_flops
 
@@ -92,20 +100,24 @@ def _bias_gradient_alone(op: Any) -> int:
 # ---- Pools ----------------------------------------------------------------------------------------------------------
 
 
-def _pool(pooled: tf.Tensor, geometry: tf.Tensor) -> int:
-    return window_elements(decode(geometry)) * _elements(_shape(pooled))
+def _pool(pooled: tf.Tensor, geometry: tf.Tensor, image: tf.Tensor | None = None) -> int:
+    """`image` is the input. Only an adaptive pooling needs it, whose windows share it."""
+    numbers = decode(geometry)
+    if image is not None and is_adaptive(numbers):
+        return max(_elements(_shape(image)), _elements(_shape(pooled)))
+    return window_elements(numbers) * _elements(_shape(pooled))
 
 
-def _max_pool_gradient(grad: tf.Tensor, geometry: tf.Tensor) -> int:
-    return _pool(grad, geometry) + _elements(_shape(grad))
+def _max_pool_gradient(grad: tf.Tensor, geometry: tf.Tensor, image: tf.Tensor | None = None) -> int:
+    return _pool(grad, geometry, image) + _elements(_shape(grad))
 
 
 def _pool2d(op: Any) -> int:
-    return _pool(op.outputs[0], op.inputs[-1])
+    return _pool(op.outputs[0], op.inputs[-1], op.inputs[0])
 
 
 def _max_pool2d_grad(op: Any) -> int:
-    return _max_pool_gradient(op.inputs[2], op.inputs[3])
+    return _max_pool_gradient(op.inputs[2], op.inputs[3], op.outputs[0])
 
 
 def _max_pool2d_scatter(op: Any) -> int:
@@ -114,7 +126,7 @@ def _max_pool2d_scatter(op: Any) -> int:
 
 
 def _avg_pool2d_grad(op: Any) -> int:
-    return 2 * _pool(op.inputs[1], op.inputs[2])
+    return 2 * _pool(op.inputs[1], op.inputs[2], op.outputs[0])
 
 
 # ---- A convolution and the max-pooling of its output ----------------------------------------------------------------

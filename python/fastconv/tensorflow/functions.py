@@ -8,7 +8,14 @@ from typing import Any
 import tensorflow as tf
 
 from fastconv.tensorflow._arguments import float_tensor, is_constant, left_out, lent_shape
-from fastconv.tensorflow._geometry_code import conv_geometry, encode, pool_geometry, window_elements
+from fastconv.tensorflow._geometry_code import (
+    adaptive_pool_geometry,
+    avg_pool_geometry,
+    conv_geometry,
+    encode,
+    pool_geometry,
+    window_elements,
+)
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import may_be_differentiated
 
@@ -43,6 +50,21 @@ def _backprop_filter(input: Any, filter_sizes: Any, out_backprop: Any, geometry:
     dy = float_tensor("out_backprop", out_backprop, ("input", input))
     return ops.fastconv_conv2d_backprop_filter(
         input=input, like=lent_shape("filter_sizes", filter_sizes), out_backprop=dy, geometry=encode(geometry)
+    )
+
+
+def _max_pool2d_grad(orig_input: Any, orig_output: Any, grad: Any, geometry: Sequence[int]) -> tf.Tensor:
+    x = float_tensor("orig_input", orig_input)
+    y = float_tensor("orig_output", orig_output, ("orig_input", x))
+    dy = float_tensor("grad", grad, ("orig_input", x))
+    return ops.fastconv_max_pool2d_grad(orig_input=x, orig_output=y, grad=dy, geometry=encode(geometry))
+
+
+def _avg_pool2d_grad(orig_input_shape: Any, grad: Any, geometry: Sequence[int]) -> tf.Tensor:
+    return ops.fastconv_avg_pool2d_grad(
+        like=lent_shape("orig_input_shape", orig_input_shape),
+        grad=float_tensor("grad", grad),
+        geometry=encode(geometry),
     )
 
 
@@ -234,6 +256,8 @@ def max_pool2d(
     padding: Any = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Any = 1,
+    ceil_mode: bool = False,
     name: str | None = None,
 ) -> tf.Tensor:
     """Maximum over windows of each channel. Equivalent to `fastconv.max_pool2d` and ``tf.nn.max_pool2d``.
@@ -241,7 +265,7 @@ def max_pool2d(
     `strides` is `ksize` if not given.
     """
     with tf.name_scope(name or "fastconv_max_pool2d"):
-        numbers = pool_geometry(ksize, strides, padding, data_format)
+        numbers = pool_geometry(ksize, strides, padding, data_format, dilations, ceil_mode)
         x, geometry = float_tensor("input", input), encode(numbers)
         if may_be_differentiated() and window_elements(numbers) <= _MOST_TAPS:
             return ops.fastconv_max_pool2d_with_taps(input=x, geometry=geometry).output
@@ -255,7 +279,9 @@ def max_pool2d_with_argmax(
     padding: Any = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Any = 1,
     include_batch_in_index: bool = False,
+    ceil_mode: bool = False,
     name: str | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Maximum over windows of each channel, and its position.
@@ -264,7 +290,7 @@ def max_pool2d_with_argmax(
     ``(y*W + x)*C + c`` as int64.
     """
     with tf.name_scope(name or "fastconv_max_pool2d_with_argmax"):
-        numbers = pool_geometry(ksize, strides, padding, data_format, include_batch_in_index)
+        numbers = pool_geometry(ksize, strides, padding, data_format, dilations, ceil_mode, include_batch_in_index)
         result = ops.fastconv_max_pool2d_with_argmax(input=float_tensor("input", input), geometry=encode(numbers))
         return result.output, result.argmax
 
@@ -278,15 +304,14 @@ def max_pool2d_grad(
     padding: Any = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Any = 1,
+    ceil_mode: bool = False,
     name: str | None = None,
 ) -> tf.Tensor:
     """Gradient of `max_pool2d` with respect to its input. Equivalent to `fastconv.max_pool2d_grad`."""
     with tf.name_scope(name or "fastconv_max_pool2d_grad"):
-        numbers = pool_geometry(ksize, strides, padding, data_format)
-        x = float_tensor("orig_input", orig_input)
-        y = float_tensor("orig_output", orig_output, ("orig_input", x))
-        dy = float_tensor("grad", grad, ("orig_input", x))
-        return ops.fastconv_max_pool2d_grad(orig_input=x, orig_output=y, grad=dy, geometry=encode(numbers))
+        numbers = pool_geometry(ksize, strides, padding, data_format, dilations, ceil_mode)
+        return _max_pool2d_grad(orig_input, orig_output, grad, numbers)
 
 
 def avg_pool2d(
@@ -296,14 +321,17 @@ def avg_pool2d(
     padding: Any = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Any = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
     name: str | None = None,
 ) -> tf.Tensor:
-    """Mean over windows of each channel, without the padded pixels.
+    """Mean over windows of each channel, by default without the padded pixels.
 
     Equivalent to `fastconv.avg_pool2d` and ``tf.nn.avg_pool2d``.
     """
     with tf.name_scope(name or "fastconv_avg_pool2d"):
-        numbers = pool_geometry(ksize, strides, padding, data_format)
+        numbers = avg_pool_geometry(ksize, strides, padding, data_format, dilations, ceil_mode, count_include_pad)
         return ops.fastconv_avg_pool2d(input=float_tensor("input", input), geometry=encode(numbers))
 
 
@@ -315,13 +343,57 @@ def avg_pool2d_grad(
     padding: Any = "VALID",
     data_format: str = "NHWC",
     *,
+    dilations: Any = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
     name: str | None = None,
 ) -> tf.Tensor:
     """Gradient of `avg_pool2d` with respect to its input. Equivalent to `fastconv.avg_pool2d_grad`."""
     with tf.name_scope(name or "fastconv_avg_pool2d_grad"):
-        numbers = pool_geometry(ksize, strides, padding, data_format)
-        return ops.fastconv_avg_pool2d_grad(
-            like=lent_shape("orig_input_shape", orig_input_shape),
-            grad=float_tensor("grad", grad),
-            geometry=encode(numbers),
-        )
+        numbers = avg_pool_geometry(ksize, strides, padding, data_format, dilations, ceil_mode, count_include_pad)
+        return _avg_pool2d_grad(orig_input_shape, grad, numbers)
+
+
+def adaptive_max_pool2d(
+    input: Any, output_size: Any, data_format: str = "NHWC", *, name: str | None = None
+) -> tf.Tensor:
+    """Maximum over windows that follow from the output's size. Equivalent to `fastconv.adaptive_max_pool2d`.
+
+    `output_size` is an int or a pair. None in a pair keeps the input's size.
+    """
+    with tf.name_scope(name or "fastconv_adaptive_max_pool2d"):
+        numbers = adaptive_pool_geometry(output_size, data_format)
+        return ops.fastconv_max_pool2d(input=float_tensor("input", input), geometry=encode(numbers))
+
+
+def adaptive_max_pool2d_grad(
+    orig_input: Any,
+    orig_output: Any,
+    grad: Any,
+    output_size: Any,
+    data_format: str = "NHWC",
+    *,
+    name: str | None = None,
+) -> tf.Tensor:
+    """Gradient of `adaptive_max_pool2d`. Equivalent to `fastconv.adaptive_max_pool2d_grad`."""
+    with tf.name_scope(name or "fastconv_adaptive_max_pool2d_grad"):
+        numbers = adaptive_pool_geometry(output_size, data_format)
+        return _max_pool2d_grad(orig_input, orig_output, grad, numbers)
+
+
+def adaptive_avg_pool2d(
+    input: Any, output_size: Any, data_format: str = "NHWC", *, name: str | None = None
+) -> tf.Tensor:
+    """Mean over windows that follow from the output's size. Equivalent to `fastconv.adaptive_avg_pool2d`."""
+    with tf.name_scope(name or "fastconv_adaptive_avg_pool2d"):
+        numbers = adaptive_pool_geometry(output_size, data_format)
+        return ops.fastconv_avg_pool2d(input=float_tensor("input", input), geometry=encode(numbers))
+
+
+def adaptive_avg_pool2d_grad(
+    orig_input_shape: Any, grad: Any, output_size: Any, data_format: str = "NHWC", *, name: str | None = None
+) -> tf.Tensor:
+    """Gradient of `adaptive_avg_pool2d`. Equivalent to `fastconv.adaptive_avg_pool2d_grad`."""
+    with tf.name_scope(name or "fastconv_adaptive_avg_pool2d_grad"):
+        numbers = adaptive_pool_geometry(output_size, data_format)
+        return _avg_pool2d_grad(orig_input_shape, grad, numbers)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import fastconv._core as _core
 from fastconv.tensorflow._arguments import left_out
-from fastconv.tensorflow._geometry_code import decode, is_nchw, without_relu
+from fastconv.tensorflow._geometry_code import decode, is_nchw, is_plain_pooling, without_relu
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped
 
@@ -31,7 +31,7 @@ def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
         return None
     input, filters, _, geometry = op.inputs
     _, taps, _, pool_geometry = dy.op.inputs
-    if is_nchw(pool_geometry) != is_nchw(geometry):
+    if is_nchw(pool_geometry) != is_nchw(geometry) or not is_plain_pooling(pool_geometry):
         return None
     if not (input.shape[1:].is_fully_defined() and filters.shape.is_fully_defined()):
         return None
