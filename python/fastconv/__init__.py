@@ -54,8 +54,10 @@ from fastconv._pooling import (
 if TYPE_CHECKING:
     from fastconv import keras as keras
     from fastconv import lenet as lenet
+    from fastconv import onnx as onnx
     from fastconv import tensorflow as tensorflow
     from fastconv.network import Network as Network
+    from fastconv.network import load as load
 
 __version__: str = _core.config()["version"]
 
@@ -83,6 +85,7 @@ __all__ = [
     "depthwise_conv2d_backprop_input",
     "explain",
     "get_num_threads",
+    "load",
     "max_pool2d",
     "max_pool2d_grad",
     "max_pool2d_with_argmax",
@@ -93,8 +96,8 @@ __all__ = [
 
 _threadpoolctl.register()
 
-_LAZY = ("keras", "lenet", "network", "tensorflow")
-_OF_NETWORK = ("Network",)  # attributes of fastconv.network
+_LAZY = ("keras", "lenet", "network", "onnx", "tensorflow")
+_OF_NETWORK = ("Network", "load")  # attributes of fastconv.network
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,7 @@ from fastconv.keras.convolutional import (
     SeparableConv1D,
     SeparableConv2D,
 )
+from fastconv.keras.freeze import freeze
 from fastconv.keras.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -121,5 +122,6 @@ __all__ = [
     "SeparableConvolution1D",
     "SeparableConvolution2D",
     "accelerate",
+    "freeze",
     "restore",
 ]

@@ -6,6 +6,7 @@ Keras can then break these two functions, but not the layers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -57,6 +58,18 @@ def is_made_from_tensors(model: Any) -> bool:
 def runs_its_graph(model: Any) -> bool:
     """Whether it is a functional model whose call only runs its graph."""
     return isinstance(model, Functional) and type(model).call is Functional.call
+
+
+def functional_form(model: Any) -> Any:
+    """The functional model that computes what `model` computes, or None if there is none."""
+    if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
+        return _private(model, "_functional")
+    return model if runs_its_graph(model) else None
+
+
+def run_graph(model: Any, inputs: Any, applier: Callable[[Any], Callable[..., Any]]) -> Any:
+    """Run a functional model. ``applier(operation)`` gives the function that stands for each operation."""
+    return _private(model, "_run_through_graph")(inputs, operation_fn=applier)
 
 
 def graph_calls(model: Any) -> list[tuple[Any, list[Any]]]:

@@ -76,10 +76,16 @@ class Graph:
         return len(self.values) - 1
 
     def constant(self, array: npt.ArrayLike) -> int:
-        """Add a constant in the dtype of the graph."""
-        elements = np.ascontiguousarray(array, self.dtype)
+        """Add a constant. It stays in float64 until `round_constants`, so that folding rounds only once."""
+        elements = np.asarray(array, np.float64, order="C")
         self.values.append(Value(elements.shape, elements))
         return len(self.values) - 1
+
+    def round_constants(self) -> None:
+        """Convert the constants to the dtype of the graph."""
+        for value in self.values:
+            if value.array is not None:
+                value.array = np.asarray(value.array, self.dtype, order="C")
 
     def input(self, name: str, shape: Sequence[int | None]) -> int:
         """Add an input of the network."""
@@ -103,6 +109,14 @@ class Graph:
         output = self.value(shape)
         self.nodes.append(Node(operation, list(inputs), attributes, output, name))
         return output
+
+    def array(self, index: int | None) -> npt.NDArray[Any] | None:
+        """The elements of a constant. None if it is no constant, or left out."""
+        return None if index is None else self.values[index].array
+
+    def producers(self) -> dict[int, Node]:
+        """For each value that a node computes, this node."""
+        return {node.output: node for node in self.nodes}
 
     def users(self) -> dict[int, list[Node]]:
         """For each value, the nodes that read it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastconv._core as _core
+from fastconv.network._file import write_graph
 from fastconv.network._graph import Graph, Shape
 from fastconv.network._report import Profile, StepProfile, table
 
@@ -159,6 +161,23 @@ class Network:
         if sum(len(part) if part.ndim else 0 for part in parts) != count:
             raise ValueError(f"output {name} does not have one row per image; call the network instead of predict")
         return np.concatenate(parts)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the network to a file, which `fastconv.load` reads.
+
+        Parameters
+        ----------
+        path : str or path
+            The file. A file that is there already is replaced at once when the new one is complete.
+
+        Raises
+        ------
+        TypeError
+            If `path` is no path.
+        OSError
+            If the file cannot be written. A file that was there stays as it is.
+        """
+        write_graph(self._graph, path)
 
     def profile(self, images: Arrays, repeats: int = 10) -> Profile:
         """Measure the time of each step.

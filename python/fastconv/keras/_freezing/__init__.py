@@ -1,0 +1,16 @@
+"""How each layer of Keras becomes operations of a frozen network. A file for each kind of layer."""
+
+from fastconv.keras._freezing import activations, convolutions, merging, normalization, operations, pooling, reshaping
+from fastconv.keras._freezing.registry import Unfreezable, converter_of
+
+__all__ = [
+    "Unfreezable",
+    "activations",
+    "converter_of",
+    "convolutions",
+    "merging",
+    "normalization",
+    "operations",
+    "pooling",
+    "reshaping",
+]

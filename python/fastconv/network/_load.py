@@ -1,0 +1,41 @@
+"""Loads frozen networks from files."""
+
+from __future__ import annotations
+
+import os
+
+from fastconv.network._file import read_graph
+from fastconv.network._network import Network
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """Load a frozen network that `Network.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    TypeError
+        If `path` is no path.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the file is no network, is damaged, or was written by a newer version.
+
+    Notes
+    -----
+    The file is a zip archive of JSON and ``.npy`` members. Files from strangers are safe to load: nothing in them is
+    executed or unpickled.
+    """
+    graph = read_graph(path)
+    try:
+        return Network(graph)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} is not a network that fastconv can load: {error}") from error

@@ -1,0 +1,12 @@
+"""Loads ONNX models as frozen networks. Needs the package ``onnx``."""
+
+from __future__ import annotations
+
+try:
+    import onnx as _onnx  # noqa: F401
+except ImportError as error:
+    raise ImportError(f"fastconv.onnx needs the package onnx ({error}): install it with 'pip install onnx'") from error
+
+from fastconv.onnx.load import load
+
+__all__ = ["load"]

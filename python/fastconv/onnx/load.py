@@ -1,0 +1,56 @@
+"""The function that loads an ONNX model."""
+
+from __future__ import annotations
+
+import os
+
+from fastconv.network import Network
+from fastconv.network.passes import simplify
+from fastconv.onnx._file import read_model
+from fastconv.onnx._importer import graph_of
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """Load an ONNX model as a frozen network. The network needs only NumPy to run.
+
+    Parameters
+    ----------
+    path : str or path
+        A ``.onnx`` file. Weights in other files are read only from the folder of this file.
+
+    Returns
+    -------
+    fastconv.Network
+        Computes in float32 or float64, whichever the model's inputs have. Inputs and outputs have the order of
+        dimensions that the model has, such as (N, C, H, W).
+
+    Raises
+    ------
+    TypeError
+        If `path` is no path.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the file is not an ONNX model, or if it contains nodes that cannot be converted. The message lists all of
+        them.
+
+    See Also
+    --------
+    fastconv.keras.freeze : Makes a network from a Keras model.
+
+    Notes
+    -----
+    The model's images are converted to NHWC once, at its inputs, and stay so through the network. Weights must be
+    initializers, and shapes must follow from the shapes of the inputs. Control flow and integer tensors are not
+    supported. PyTorch users export with ``torch.onnx.export``.
+
+    Examples
+    --------
+    >>> import fastconv.onnx
+    >>> net = fastconv.onnx.load("model.onnx")  # doctest: +SKIP
+    >>> net(images).shape  # doctest: +SKIP
+    (8, 1000)
+    """
+    graph = graph_of(read_model(path))
+    simplify(graph)
+    return Network(graph)
