@@ -44,10 +44,14 @@ def distance(ours: list[Any], theirs: list[Any]) -> float:
     return max(float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-300)) for a, b in zip(ours, theirs, strict=True))
 
 
+def _input(shape: tuple[int | None, ...]) -> Any:
+    return keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype)
+
+
 def unet(channels: int = 4, size: int | None = None) -> Any:
     """A small U-Net with free image sizes."""
     L = keras.layers
-    x = inputs = keras.Input((size, size, 3))
+    x = inputs = _input((size, size, 3))
     skips = []
     for level in range(3):
         x = L.Conv2D(channels << level, 3, padding="same", use_bias=False)(x)
@@ -65,7 +69,7 @@ def unet(channels: int = 4, size: int | None = None) -> Any:
 def super_resolution(factor: int = 3) -> Any:
     """A network that enlarges images by a depth-to-space step (Shi et al., 2016)."""
     L = keras.layers
-    inputs = keras.Input((12, 10, 1))
+    inputs = _input((12, 10, 1))
     x = L.Conv2D(16, 5, padding="same", activation="tanh")(inputs)
     x = L.Conv2D(8, 3, padding="same", activation="tanh")(x)
     x = L.Conv2D(factor * factor, 3, padding="same")(x)

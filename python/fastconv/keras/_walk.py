@@ -71,8 +71,7 @@ class _Walk:
             if convert is None:
                 return self._refuse(operation, "has no frozen form", arguments, keywords)
             keywords = {name: value for name, value in keywords.items() if value is not None}
-            if keywords.get("training") is False:
-                del keywords["training"]
+            keywords.pop("training", None)  # a call of the model with training=False replaces it
             try:
                 return convert(Builder(self.graph, operation.name), operation, *arguments, **keywords)
             except Unfreezable as reason:

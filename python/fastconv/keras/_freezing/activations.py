@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from fastconv.keras._freezing.registry import Unfreezable, converter_of, converts
 from fastconv.keras._freezing.tensors import Builder, Tensor, numbers
 
 _functions = keras.activations
+
+
+def _float32(slope: float) -> float:
+    """TensorFlow holds the slope of a leaky ReLU in float32."""
+    return float(np.float32(slope))
+
 
 # Activations that a frozen network computes in the kernel of the layer before.
 _NAMES: dict[Any, list[Any]] = {
@@ -17,7 +24,7 @@ _NAMES: dict[Any, list[Any]] = {
     _functions.linear: ["linear"],
     _functions.relu: ["relu"],
     _functions.relu6: ["relu6"],
-    _functions.leaky_relu: ["leaky_relu", 0.2],
+    _functions.leaky_relu: ["leaky_relu", _float32(0.2)],
     _functions.elu: ["elu", 1.0],
     _functions.gelu: ["gelu"],
     _functions.silu: ["silu"],
@@ -60,7 +67,7 @@ def _activation(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 def _relu(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     if layer.threshold:
         raise Unfreezable(f"its threshold is {layer.threshold}: only 0 has a frozen form")
-    most, slope = layer.max_value, float(layer.negative_slope or 0)
+    most, slope = layer.max_value, _float32(layer.negative_slope or 0)
     if slope:
         y = builder.add("activate", [x], x.shape, activation=["leaky_relu", slope])
         return y if most is None else builder.add("minimum", [y, numbers(most)], x.shape)
@@ -70,7 +77,7 @@ def _relu(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 
 @converts(keras.layers.LeakyReLU)
 def _leaky_relu(builder: Builder, layer: Any, x: Tensor) -> Tensor:
-    return builder.add("activate", [x], x.shape, activation=["leaky_relu", float(layer.negative_slope)])
+    return builder.add("activate", [x], x.shape, activation=["leaky_relu", _float32(layer.negative_slope)])
 
 
 @converts(keras.layers.ELU)

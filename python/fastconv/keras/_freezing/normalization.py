@@ -45,7 +45,8 @@ def _normalization(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 
 @converts(_layers.Rescaling)
 def _rescaling(builder: Builder, layer: Any, x: Tensor) -> Tensor:
-    scale, offset = numbers(layer.scale), numbers(layer.offset)
+    # Keras rounds the numbers to float32 first, also in a model of float64.
+    scale, offset = (numbers(keras.ops.cast(value, layer.compute_dtype)) for value in (layer.scale, layer.offset))
     if keras.config.image_data_format() == "channels_first" and scale.ndim:
         scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
     return _affine(builder, x, scale, offset)
@@ -100,6 +101,4 @@ def _layer_scale(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 )
 @converts_named("keras.src.applications", "StochasticDepth")
 def _training_only(builder: Builder, layer: Any, x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
-    if keywords.get("training"):
-        raise Unfreezable("it is called with training=True")
     return x

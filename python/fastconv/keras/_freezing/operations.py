@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from fastconv.keras._freezing import merging
 from fastconv.keras._freezing.registry import Unfreezable, converts_named
 from fastconv.keras._freezing.reshaping import cut
@@ -50,7 +52,7 @@ _register_activation("Tanh", lambda layer: ["tanh"])
 _register_activation("HardSigmoid", lambda layer: ["hard_sigmoid", 1 / 6, 0.5])
 _register_activation("HardSilu", lambda layer: ["hard_swish"])
 _register_activation("Elu", lambda layer: ["elu", float(layer.alpha)])
-_register_activation("LeakyRelu", lambda layer: ["leaky_relu", float(layer.negative_slope)])
+_register_activation("LeakyRelu", lambda layer: ["leaky_relu", float(np.float32(layer.negative_slope))])
 _register_activation("Gelu", lambda layer: ["gelu_tanh" if layer.approximate else "gelu"])
 _register_activation("Clip", lambda layer: ["clip", float(layer.x_min), float(layer.x_max)])
 

@@ -47,17 +47,17 @@ def _pairs(values: Any) -> list[list[int]]:
     return [list(pair) for pair in (values if isinstance(values[0], (tuple, list)) else [values])]
 
 
-def _spatial(layer: Any, rank: int) -> int:
-    """The first spatial dimension."""
-    return 2 if layer.data_format == "channels_first" and rank > 2 else 1
+def _data_format(layer: Any) -> str:
+    """One-dimensional layers without the argument have their channels last."""
+    return getattr(layer, "data_format", "channels_last")
 
 
 @converts(_layers.ZeroPadding1D, _layers.ZeroPadding2D)
 def _pad(builder: Builder, layer: Any, x: Tensor) -> Tensor:
-    x = builder.channels_last(x, layer.data_format)
+    x = builder.channels_last(x, _data_format(layer))
     pads = [[0, 0], *_pairs(layer.padding), [0, 0]]
     shape = [None if size is None else size + sum(pair) for size, pair in zip(x.shape, pads, strict=True)]
-    return builder.channels_back(builder.add("pad", [x], shape, paddings=pads), layer.data_format)
+    return builder.channels_back(builder.add("pad", [x], shape, paddings=pads), _data_format(layer))
 
 
 def cut(builder: Builder, x: Tensor, begin: Sequence[int | None], end: Sequence[int | None]) -> Tensor:
@@ -72,10 +72,10 @@ def cut(builder: Builder, x: Tensor, begin: Sequence[int | None], end: Sequence[
 
 @converts(_layers.Cropping1D, _layers.Cropping2D)
 def _crop(builder: Builder, layer: Any, x: Tensor) -> Tensor:
-    x = builder.channels_last(x, layer.data_format)
+    x = builder.channels_last(x, _data_format(layer))
     pairs = [[0, 0], *_pairs(layer.cropping), [0, 0]]
     y = cut(builder, x, [first for first, _ in pairs], [-last if last else None for _, last in pairs])
-    return builder.channels_back(y, layer.data_format)
+    return builder.channels_back(y, _data_format(layer))
 
 
 @converts(_layers.CenterCrop)
