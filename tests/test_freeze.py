@@ -301,7 +301,8 @@ def application(name: str) -> Any:
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NETWORKS])
 def test_application_in_float64(name: str) -> None:
-    check(application(name), 100 * images((2, NETWORKS[name], NETWORKS[name], 3)), tolerance=1e-9)
+    x = 100 * images((2, NETWORKS[name], NETWORKS[name], 3), "float32")  # the input of these models is float32
+    check(application(name), x.astype("float64"), tolerance=1e-9)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NETWORKS])
