@@ -70,7 +70,7 @@ def test_wrong_options(pool: Any) -> None:
         fastconv.avg_pool2d(X, 2, count_include_pad=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^padding must be smaller than the window \(3, 3\), got \(\(3, 3\)"):
         pool(X, 2, padding=3, dilations=2)
-    with pytest.raises(ValueError, match=r"^ksize: window 3 with dilation .* overflows"):
+    with pytest.raises(ValueError, match=r"^ksize: a window of 3 taps with dilation .* overflows"):
         pool(X, 3, dilations=2**62)
     with pytest.raises(ValueError, match=r"^the output height is negative: .*dilation 9"):
         pool(X, 2, 1, dilations=9)
@@ -90,7 +90,7 @@ def test_wrong_output_sizes(pool: Any) -> None:
             pool(X, kind)
     with pytest.raises(ValueError, match=r"^output_size: .*use a smaller output_size"):
         pool(X, 2**61)
-    with pytest.raises(ValueError, match=r"^output_size: the output: .*use a smaller output_size"):
+    with pytest.raises(ValueError, match=r"^output_size: the output .*use a smaller output_size"):
         pool(X, (2**57, 2**57))
     with pytest.raises(ValueError, match=r"^input of shape \(2, 0, 7, 3\) has no rows or columns"):
         pool(X[:, :0], 2)
