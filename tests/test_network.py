@@ -522,7 +522,10 @@ def test_profile() -> None:
     ]
     assert profile.steps[0].shape == (2, 28, 28, 6) and profile.steps[0].operations == 2 * 2 * 28 * 28 * 6 * 25
     assert 0 < profile.seconds < 10 and all(step.seconds > 0 for step in profile.steps if step.operation != "reshape")
-    assert "us in all" in str(profile)
+    assert profile.peak > 1e9
+    lines = str(profile).splitlines()
+    assert lines[0].split() == ["operation", "name", "output", "algorithm", "us", "time", "GFLOP/s", "of", "peak"]
+    assert "us in all" in lines[-1] and all("%" in line for line in lines[2:-1])
 
 
 # ---- Processes -------------------------------------------------------------------------------------------------------
