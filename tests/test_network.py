@@ -183,6 +183,46 @@ def test_values_share_memory() -> None:
     assert any(step["in_place"] for step in program.describe([[3, 8, 8, 4]]))
 
 
+@pytest.mark.parametrize("extra", ["", "late reader", "output", "other reader", "appended twice", "reshaped"])
+def test_growing_concatenations(extra: str) -> None:
+    """As in DenseNet: each layer reads all channels so far and appends some. They are written in place."""
+    graph = Graph(np.dtype(np.float64))
+    rng = np.random.default_rng(2)
+    x = graph.input("x", (None, 7, 6, 5))
+    whole, channels = graph.add("activate", [x], (), activation=["tanh"]), 5
+    parts = []
+    for i in range(6):
+        scale, shift = (graph.constant(rng.standard_normal(channels)) for _ in range(2))
+        read = graph.add("scale_shift", [whole, scale, shift], (), f"norm{i}", activation=["relu"])
+        filters = graph.constant(rng.standard_normal((3, 3, channels, 2 + i)) / channels)
+        new = graph.add("conv2d", [read, filters, None, None], (), f"conv{i}", padding="SAME")
+        whole, channels = graph.add("concatenate", [whole, new], (), f"join{i}", axis=-1), channels + 2 + i
+        parts.append(whole)
+    graph.outputs.append(("mean", graph.add("reduce", [whole], (), method="mean", axes=[1, 2])))
+    middle = parts[2]
+    if extra == "late reader":
+        total = graph.add("scale_shift", [middle, None, graph.constant(rng.standard_normal(14))], (), "late")
+        graph.outputs.append(("late", graph.add("activate", [total], (), activation=["silu"])))
+    elif extra == "output":
+        graph.outputs.append(("middle", middle))
+    elif extra == "other reader":
+        graph.outputs.append(("pooled", graph.add("max_pool2d", [middle], (), ksize=[2, 2])))
+    elif extra == "appended twice":
+        graph.outputs.append(("twice", graph.add("concatenate", [middle, parts[0], middle], (), axis=3)))
+    elif extra == "reshaped":
+        graph.outputs.append(("flat", graph.add("reshape", [middle], (), shape=[0, -1])))
+    network = Network(graph)
+    array = random(2, 7, 6, 5, dtype=np.float64)
+    for _ in range(2):  # the second call finds the values of the first in its memory
+        for output, right in zip(network({"x": array}).values(), expected(graph, array), strict=True):
+            np.testing.assert_allclose(output, right, rtol=1e-10, atol=1e-10)
+    steps = network._program.describe([[2, 7, 6, 5]])
+    in_place = [step["in_place"] for step, node in zip(steps, graph.nodes, strict=True) if node.name.startswith("join")]
+    # Other readers need a dense value.
+    copied = {"": [0], "late reader": [0], "appended twice": [0, 1, 3]}.get(extra, [0, 3])
+    assert [i for i, place in enumerate(in_place) if not place] == copied
+
+
 def test_inputs_and_constants_are_not_overwritten() -> None:
     graph = Graph(np.dtype(np.float32))
     x = graph.input("x", (None, 50))
