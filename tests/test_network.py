@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -338,6 +340,8 @@ def test_arrays_of_other_layouts() -> None:
     np.testing.assert_array_equal(network([images]), right)
     pixels = (np.arange(4 * 28 * 28) % 256).astype(np.uint8).reshape(4, 28, 28, 1)
     np.testing.assert_array_equal(network(pixels), network(pixels.astype(np.float32)))
+    np.testing.assert_array_equal(network.predict(pixels, batch_size=3), network(pixels))
+    assert network.profile(pixels, repeats=1).seconds > 0
 
 
 @pytest.mark.parametrize(
@@ -368,6 +372,28 @@ def test_wrong_batch_size() -> None:
         network.predict(random(1, 28, 28, 1), batch_size=0)
     with pytest.raises(TypeError, match="batch_size"):
         network.predict(random(1, 28, 28, 1), batch_size=2.0)  # type: ignore[arg-type]
+
+
+def test_copies() -> None:
+    """Other processes of multiprocessing get a network by pickle."""
+    network = Network(lenet())
+    images = random(2, 28, 28, 1)
+    for copied in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+        np.testing.assert_array_equal(copied(images), network(images))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 1), (64, 10), (100, 17), (400, 120), (1024, 40), (2048, 256)])
+def test_the_batch_changes_no_bit_of_a_dense_layer(inputs: int, outputs: int, dtype: Any) -> None:
+    graph = Graph(np.dtype(dtype))
+    x = graph.input("x", (None, inputs))
+    matrix, bias = graph.constant(random(inputs, outputs)), graph.constant(random(outputs))
+    graph.outputs.append(("y", graph.add("dense", [x, matrix, bias, None], (), activation=["relu"])))
+    network = Network(graph)
+    images = random(70, inputs, dtype=dtype)
+    whole = network(images)
+    for batch in (1, 2, 7, 33):
+        np.testing.assert_array_equal(network(images[:batch]), whole[:batch])
 
 
 def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
