@@ -268,6 +268,10 @@ def _compile(graph: Graph) -> _core.NetworkProgram:
             value.array = _owned(value.array, dtype)
             constants.append(value.array)
             define(index, -len(constants), "a constant")
+    for kind, tensors in (("inputs", graph.inputs), ("outputs", graph.outputs)):
+        names = [name for name, _ in tensors]
+        if len(set(names)) != len(names):
+            raise ValueError(f"the names of the {kind} must differ, got {names}")
     for count, (name, index) in enumerate(graph.inputs):
         define(index, count, f"input {name!r}")
     steps = []
