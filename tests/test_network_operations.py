@@ -231,7 +231,7 @@ def softmax(rng: Rng) -> Case:
 
 
 def reduce(rng: Rng) -> Case:
-    shape = pick(rng, [any_shape(rng, most=6), (2, 100, 70), (3, 400), (2, 9, 300)])
+    shape = pick(rng, [any_shape(rng, most=6), (2, 100, 70), (3, 400), (2, 9, 300), (2, 1700, 3)])
     axes = [int(a) for a in rng.permutation(len(shape))[: int(rng.integers(1, len(shape) + 1))]]
     axes = [a - len(shape) if rng.random() < 0.3 else a for a in axes]
     method = pick(rng, ["mean", "sum", "max", "min", "prod"])

@@ -10,11 +10,18 @@
 
 namespace fastconv::network {
 
+/// Pointers in the order of the step's inputs; null for those that are left out.
+using Run = std::function<void(const void* const* inputs, void* output)>;
+
 /// A step for inputs of certain shapes.
 struct PreparedStep {
     Dims output;
-    /// Pointers in the order of the step's inputs; null for those that are left out.
-    std::function<void(const void* const* inputs, void* output)> run;
+    Run run;
+    /// May be empty. Makes the `run` for an input 0 whose rows along the last axis start `row` elements apart.
+    std::function<Run(std::int64_t row)> reading_rows;
+    /// May be empty. Makes the `run` for an output whose rows start `row` elements apart. It leaves out inputs whose
+    /// pointer is null: they are in the output already. Only for concatenations along the last axis.
+    std::function<Run(std::int64_t row)> writing_rows;
     /// The output is input 0 in another shape. `run` is never called.
     bool only_reshapes = false;
     /// Bit i: the output may overwrite input i, which has the same size.

@@ -28,10 +28,12 @@ class Planner {
 
     void prepare_steps(std::vector<ScheduledStep>& scheduled);
     void find_last_uses();
+    void find_growing_values(const std::vector<ScheduledStep>& scheduled);
     void make_buffers(std::vector<ScheduledStep>& scheduled);
     void assign_outputs(Shapes& outputs, std::vector<OutputCopy>& copies);
     std::size_t place_buffers();
     Place place(Reference reference) const;
+    void set_rows(std::size_t step, ScheduledStep& scheduled) const;
 
   private:
     const Dims& shape(Reference reference) const {
@@ -50,14 +52,17 @@ class Planner {
     bool is_computed(Reference root) const { return root >= static_cast<Reference>(inputs_); }
     Reference output_of(std::size_t step) const { return static_cast<Reference>(inputs_ + step); }
     std::size_t input_to_overwrite(std::size_t step, const PreparedStep& prepared) const;
+    std::size_t growth_of(std::size_t step, const std::vector<ScheduledStep>& scheduled) const;
 
     const ProgramSource& source_;
     const std::vector<Step>& steps_;
     const std::size_t inputs_;
-    Shapes shapes_;                      // of all values
-    std::vector<Reference> roots_;       // of all values
-    std::vector<std::size_t> last_uses_; // of all roots
-    std::vector<std::size_t> buffer_of_; // of all computed roots
+    Shapes shapes_;                       // of all values
+    std::vector<Reference> roots_;        // of all values
+    std::vector<std::size_t> last_uses_;  // of all roots
+    std::vector<std::size_t> buffer_of_;  // of all computed roots
+    std::vector<std::size_t> grows_into_; // of all steps: the step whose output begins with this one's, or kNone
+    std::vector<std::size_t> whole_;      // of all steps: the last step that the output grows into; the step if none
     std::vector<Buffer> buffers_;
 };
 
@@ -93,6 +98,50 @@ void Planner::find_last_uses() {
         if (root(output.value) >= 0) last_uses_[static_cast<std::size_t>(root(output.value))] = kEnd;
 }
 
+/// The step that appends channels to this step's output, if that can be done in place: the step's output is then
+/// written to the first channels of the other's. All other readers must be able to read these. kNone if there is none.
+std::size_t Planner::growth_of(std::size_t step, const std::vector<ScheduledStep>& scheduled) const {
+    const Reference value = output_of(step);
+    if (!scheduled[step].prepared.writing_rows || last_uses_[static_cast<std::size_t>(value)] == kEnd) return kNone;
+    std::size_t growth = kNone;
+    for (std::size_t i = step + 1; i < steps_.size(); ++i) {
+        const std::vector<Reference>& inputs = steps_[i].inputs;
+        const auto reads = [&](Reference input) { return root(input) == value; };
+        const auto count = std::count_if(inputs.begin(), inputs.end(), reads);
+        if (count == 0) continue;
+        if (count > 1 || inputs[0] != value) return kNone;
+        if (scheduled[i].prepared.writing_rows) {
+            if (growth != kNone) return kNone;
+            growth = i;
+        } else if (!scheduled[i].prepared.reading_rows) {
+            return kNone;
+        }
+    }
+    return growth;
+}
+
+/// Networks such as DenseNet concatenate again and again to a growing value. Its parts are written in place.
+void Planner::find_growing_values(const std::vector<ScheduledStep>& scheduled) {
+    for (std::size_t i = 0; i < steps_.size(); ++i) grows_into_.push_back(growth_of(i, scheduled));
+    whole_.resize(steps_.size());
+    for (std::size_t i = steps_.size(); i-- > 0;) whole_[i] = grows_into_[i] == kNone ? i : whole_[grows_into_[i]];
+}
+
+/// Replaces `run` if the step reads or writes part of the channels of a growing value.
+void Planner::set_rows(std::size_t step, ScheduledStep& scheduled) const {
+    PreparedStep& prepared = scheduled.prepared;
+    const Reference input = steps_[step].inputs.empty() ? left_out : steps_[step].inputs[0];
+    const bool computed = input != left_out && root(input) == input && is_computed(input);
+    const std::size_t source = computed ? static_cast<std::size_t>(input) - inputs_ : kNone;
+    if (source != kNone && grows_into_[source] != kNone && prepared.reading_rows)
+        prepared.run = prepared.reading_rows(shape(output_of(whole_[source])).back());
+    if (prepared.writing_rows && (whole_[step] != step || (source != kNone && grows_into_[source] == step))) {
+        prepared.run = prepared.writing_rows(shape(output_of(whole_[step])).back());
+        scheduled.in_place = source != kNone && grows_into_[source] == step;
+        if (scheduled.in_place) scheduled.inputs[0] = {}; // it is there already
+    }
+}
+
 /// The input whose memory the step's output takes over. kNone if there is none.
 std::size_t Planner::input_to_overwrite(std::size_t step, const PreparedStep& prepared) const {
     const std::vector<Reference>& inputs = steps_[step].inputs;
@@ -101,6 +150,9 @@ std::size_t Planner::input_to_overwrite(std::size_t step, const PreparedStep& pr
         const Reference value = root(inputs[i]);
         if (!is_computed(value) || last_uses_[static_cast<std::size_t>(value)] != step) continue;
         if (bytes(inputs[i]) != bytes(output_of(step))) continue;
+        const std::size_t buffer = buffer_of_[static_cast<std::size_t>(value)];
+        const bool grows = grows_into_[static_cast<std::size_t>(value) - inputs_] != kNone;
+        if (grows || buffers_[buffer].last > step) continue; // it is part of a larger value, or has parts to be read
         // Another input in the same memory may be read after it was overwritten.
         const auto shares = [&](Reference other) { return root(other) == value; };
         if (std::count_if(inputs.begin(), inputs.end(), shares) == 1) return i;
@@ -114,6 +166,17 @@ void Planner::make_buffers(std::vector<ScheduledStep>& scheduled) {
         const PreparedStep& prepared = scheduled[i].prepared;
         if (prepared.only_reshapes) continue;
         const std::size_t value = inputs_ + i, last = last_uses_[value], input = input_to_overwrite(i, prepared);
+        if (whole_[i] != i || (buffer_of_[value] != kNone)) { // a growing value
+            if (buffer_of_[value] == kNone) {
+                std::size_t longest = 0;
+                for (std::size_t part = i; part != kNone; part = grows_into_[part]) {
+                    longest = std::max(longest, last_uses_[inputs_ + part]);
+                    buffer_of_[inputs_ + part] = buffers_.size();
+                }
+                buffers_.push_back({bytes(output_of(whole_[i])), i, longest});
+            }
+            continue;
+        }
         if (input == kNone) {
             buffer_of_[value] = buffers_.size();
             buffers_.push_back({bytes(output_of(i)), i, last});
@@ -186,12 +249,14 @@ Schedule::Schedule(const ProgramSource& source, const std::vector<Step>& program
     Planner planner(source, program_steps, inputs);
     planner.prepare_steps(steps);
     planner.find_last_uses();
+    planner.find_growing_values(steps);
     planner.make_buffers(steps);
     planner.assign_outputs(outputs, copies);
     arena_bytes = planner.place_buffers();
     for (std::size_t i = 0; i < steps.size(); ++i) {
         most_inputs = std::max(most_inputs, program_steps[i].inputs.size());
         for (const Reference input : program_steps[i].inputs) steps[i].inputs.push_back(planner.place(input));
+        planner.set_rows(i, steps[i]);
         if (!steps[i].prepared.only_reshapes)
             steps[i].output = planner.place(static_cast<Reference>(inputs.size() + i));
     }

@@ -64,8 +64,70 @@ Prepare bind_arithmetic(const Binding& binding) {
 
 // ---- Scale and shift ---------------------------------------------------------------------------------------------
 
+/// Scale and shift of few channels are repeated, so that a row is long enough for vectors.
+struct ScaleShift {
+    ActivationFunction activation;
+    DataType dtype;
+    std::int64_t columns;                // of a row
+    std::vector<std::byte> scale, shift; // empty if left out
+
+    template <class T>
+    void rows(const T* x, T* y, std::int64_t rows, std::int64_t of_columns) const {
+        const auto* scales = reinterpret_cast<const T*>(scale.empty() ? nullptr : scale.data());
+        const auto* shifts = reinterpret_cast<const T*>(shift.empty() ? nullptr : shift.data());
+        kernels<T>().scale_shift(x, scales, shifts, y, rows, of_columns);
+    }
+};
+
+constexpr std::int64_t kFewChannels = 64;
+
+std::vector<std::byte> repeated(const BoundInput& input, std::int64_t times, DataType dtype) {
+    std::vector<std::byte> values;
+    if (!input.given) return values;
+    const auto* from = static_cast<const std::byte*>(input.constant->data);
+    const std::int64_t bytes = element_count(input.constant->dims, dtype) * size_of(dtype);
+    for (std::int64_t i = 0; i < times; ++i) values.insert(values.end(), from, from + bytes);
+    return values;
+}
+
+Run dense_scale_shift(const std::shared_ptr<const ScaleShift>& step, std::int64_t count) {
+    return [step, count](const void* const* from, void* output) {
+        for_type(step->dtype, [&](auto t) {
+            using T = typename decltype(t)::type;
+            const T* x = static_cast<const T*>(from[0]);
+            T* y = static_cast<T*>(output);
+            const std::int64_t columns = step->columns, rows = columns == 0 ? 0 : count / columns;
+            for_each_row_block(rows, columns, [&](std::int64_t row, std::int64_t some) {
+                step->rows(x + row * columns, y + row * columns, some, columns);
+                activate(step->activation, step->dtype, y, row * columns, some * columns);
+            });
+            const std::int64_t done = rows * columns;
+            if (done == count) return;
+            step->rows(x + done, y + done, 1, count - done);
+            activate(step->activation, step->dtype, y, done, count - done);
+        });
+    };
+}
+
+/// Reads rows of channels that start `row` elements apart.
+Run scale_shift_of_rows(const std::shared_ptr<const ScaleShift>& step, std::int64_t count, std::int64_t channels,
+                        std::int64_t row) {
+    return [=](const void* const* from, void* output) {
+        for_type(step->dtype, [&](auto t) {
+            using T = typename decltype(t)::type;
+            const T* x = static_cast<const T*>(from[0]);
+            T* y = static_cast<T*>(output);
+            for_each_row_block(channels == 0 ? 0 : count / channels, channels,
+                               [&](std::int64_t first, std::int64_t some) {
+                                   for (std::int64_t r = first; r < first + some; ++r)
+                                       step->rows(x + r * row, y + r * channels, 1, channels);
+                                   activate(step->activation, step->dtype, y, first * channels, some * channels);
+                               });
+        });
+    };
+}
+
 Prepare bind_scale_shift(const Binding& binding) {
-    const ActivationFunction activation = binding.attributes.activation();
     std::int64_t channels = -1;
     for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
         if (!binding.inputs[i].given) continue;
@@ -75,30 +137,23 @@ Prepare bind_scale_shift(const Binding& binding) {
         if (channels >= 0) check_dims(name, dims, {channels}, "as many values as scale");
         channels = dims[0];
     }
-    return [activation, channels, dtype = binding.dtype](const Shapes& inputs) {
+    const std::int64_t times = channels > 0 ? std::max<std::int64_t>(1, kFewChannels / channels) : 1;
+    const auto bound = std::make_shared<const ScaleShift>(ScaleShift{
+        binding.attributes.activation(), binding.dtype, channels < 0 ? kChunk : channels * times,
+        repeated(binding.inputs[1], times, binding.dtype), repeated(binding.inputs[2], times, binding.dtype)});
+    return [bound, channels](const Shapes& inputs) {
         const Dims& dims = inputs[0];
         check_rank_at_least("input", dims, 1);
         if (channels >= 0 && dims.back() != channels)
             fail("input must have ", channels, " channels along its last axis, as many as scale and shift, got shape ",
                  show(dims));
-        const std::int64_t count = element_count(dims, dtype), columns = dims.back();
+        const std::int64_t count = element_count(dims, bound->dtype), last = dims.back();
         PreparedStep step;
         step.output = dims;
         step.may_overwrite = 1;
         step.operations = 2.0 * static_cast<double>(count);
-        step.run = [=](const void* const* from, void* output) {
-            if (count == 0) return;
-            for_type(dtype, [&](auto t) {
-                using T = typename decltype(t)::type;
-                const T *x = static_cast<const T*>(from[0]), *scale = static_cast<const T*>(from[1]),
-                        *shift = static_cast<const T*>(from[2]);
-                for_each_row_block(count / columns, columns, [&](std::int64_t row, std::int64_t rows) {
-                    kernels<T>().scale_shift(x + row * columns, scale, shift, static_cast<T*>(output) + row * columns,
-                                             rows, columns);
-                    activate(activation, dtype, output, row * columns, rows * columns);
-                });
-            });
-        };
+        step.run = dense_scale_shift(bound, count);
+        step.reading_rows = [=](std::int64_t row) { return scale_shift_of_rows(bound, count, last, row); };
         return step;
     };
 }

@@ -16,7 +16,7 @@ namespace fastconv::network {
 namespace {
 
 constexpr const char* kMethods[] = {"mean", "sum", "prod", "max", "min"};
-constexpr std::int64_t kColumns = 256; // that one task reduces
+constexpr std::int64_t kColumns = 256, kRows = 512; // the most that one task reduces; of few rows, all
 
 /// (outer, reduced, inner): every index of outer and inner is one result.
 struct ReduceProblem {
@@ -25,6 +25,19 @@ struct ReduceProblem {
     bool mean;
     std::shared_ptr<const StridedCopy> transpose; // null if the input has this order already
 };
+
+/// Reduces columns, each in one task.
+template <class T>
+void fold_middle(const ReduceProblem& p, const T* from, T* to) {
+    const std::int64_t pieces = ceil_div(p.inner, kColumns);
+    const double cost = kElementCost * static_cast<double>(p.outer * p.reduced * p.inner);
+    parallel_for(p.outer * pieces, cost, [&](std::int64_t task) {
+        const std::int64_t o = task / pieces, first = task % pieces * kColumns;
+        kernels<T>().fold_columns[static_cast<std::size_t>(p.method)](from + o * p.reduced * p.inner + first, p.inner,
+                                                                      p.reduced, std::min(kColumns, p.inner - first),
+                                                                      to + o * p.inner + first);
+    });
+}
 
 template <class T>
 void reduce(const ReduceProblem& p, const T* from, T* to) {
@@ -39,13 +52,17 @@ void reduce(const ReduceProblem& p, const T* from, T* to) {
             for (std::int64_t i = task * at_once; i < std::min(p.outer, (task + 1) * at_once); ++i)
                 to[i] = kernels<T>().fold_row[method](from + i * p.reduced, p.reduced);
         });
-    } else {
-        const std::int64_t pieces = ceil_div(p.inner, kColumns);
-        parallel_for(p.outer * pieces, cost, [&](std::int64_t task) {
-            const std::int64_t o = task / pieces, first = task % pieces * kColumns;
-            kernels<T>().fold_columns[method](from + o * p.reduced * p.inner + first, p.inner, p.reduced,
-                                              std::min(kColumns, p.inner - first), to + o * p.inner + first);
+    } else if (p.reduced > 2 * kRows) {
+        const std::int64_t blocks = ceil_div(p.reduced, kRows);
+        const Scratch<T> partial(p.outer * blocks * p.inner);
+        parallel_for(p.outer * blocks, cost, [&](std::int64_t task) {
+            const std::int64_t first = task % blocks * kRows, row = task / blocks * p.reduced + first;
+            kernels<T>().fold_columns[method](from + row * p.inner, p.inner, std::min(kRows, p.reduced - first),
+                                              p.inner, partial.get() + task * p.inner);
         });
+        fold_middle({p.outer, blocks, p.inner, p.method, false, nullptr}, partial.get(), to);
+    } else {
+        fold_middle(p, from, to);
     }
     if (p.mean && p.reduced > 0)
         for (std::int64_t i = 0; i < results; ++i) to[i] /= static_cast<T>(p.reduced);

@@ -135,6 +135,20 @@ Prepare bind_slice(const Binding& binding) {
 
 // ---- Concatenate -------------------------------------------------------------------------------------------------
 
+/// Copies inputs side by side into an output whose elements have these distances.
+Run concatenation(const Shapes& inputs, std::size_t axis, const Dims& to, DataType dtype) {
+    std::vector<std::pair<StridedCopy, std::int64_t>> copies; // and the offsets of their results
+    std::int64_t offset = 0;
+    for (const Dims& dims : inputs) {
+        copies.emplace_back(StridedCopy(dims, dense_steps(dims), to, dtype), offset * size_of(dtype));
+        offset += dims[axis] * to[axis];
+    }
+    return [copies](const void* const* from, void* output) {
+        for (std::size_t i = 0; i < copies.size(); ++i)
+            if (from[i] != nullptr) copies[i].first.run(from[i], static_cast<std::byte*>(output) + copies[i].second);
+    };
+}
+
 Prepare bind_concatenate(const Binding& binding) {
     const std::int64_t which = binding.attributes.integer("axis");
     return [which, dtype = binding.dtype](const Shapes& inputs) {
@@ -150,17 +164,14 @@ Prepare bind_concatenate(const Binding& binding) {
                 fail("the size of axis ", axis, " overflows 64 bits");
         }
         element_count(step.output, dtype);
-        const Dims to = dense_steps(step.output);
-        std::vector<std::pair<StridedCopy, std::int64_t>> copies; // and the offsets of their results
-        std::int64_t offset = 0;
-        for (const Dims& dims : inputs) {
-            copies.emplace_back(StridedCopy(dims, dense_steps(dims), to, dtype), offset * size_of(dtype));
-            offset += dims[axis] * to[axis];
+        step.run = concatenation(inputs, axis, dense_steps(step.output), dtype);
+        if (axis > 0 && axis + 1 == step.output.size()) {
+            step.writing_rows = [=, output = step.output](std::int64_t row) {
+                Dims rows = output;
+                rows.back() = row;
+                return concatenation(inputs, axis, dense_steps(rows), dtype);
+            };
         }
-        step.run = [copies](const void* const* from, void* output) {
-            for (std::size_t i = 0; i < copies.size(); ++i)
-                copies[i].first.run(from[i], static_cast<std::byte*>(output) + copies[i].second);
-        };
         return step;
     };
 }

@@ -102,7 +102,7 @@ class Network:
         ValueError
             If the number of inputs or a shape is wrong.
         """
-        outputs = self._program.run(self._arrays(images))
+        outputs = self._run(self._arrays(images))
         if isinstance(images, Mapping):
             return dict(zip((tensor.name for tensor in self.outputs), outputs, strict=True))
         return outputs[0] if self._single_output else outputs
@@ -143,7 +143,7 @@ class Network:
         count = len(arrays[0]) if arrays else 0
         parts = []
         for first in range(0, max(count, 1), int(batch_size)):
-            parts.append(self._program.run([array[first : first + batch_size] for array in arrays]))
+            parts.append(self._run([array[first : first + batch_size] for array in arrays]))
             if progress:
                 _report(min(first + batch_size, count), count)
         outputs = [
@@ -195,7 +195,7 @@ class Network:
             ``print`` shows it as a table.
         """
         arrays = self._arrays(images)
-        self._program.run(arrays)
+        self._run(arrays)  # packs filters, and converts the arrays of uint8 in the list
         runs = np.array([self._program.profile(arrays)[1] for _ in range(max(1, repeats))])
         seconds = np.median(runs, axis=0)
         steps = [
@@ -226,10 +226,16 @@ class Network:
             raise TypeError(f"{self._names[0]} must be a NumPy array of {self.dtype}, got {type(images).__name__}")
         else:
             arrays = list(images)
+        return arrays
+
+    def _run(self, arrays: list[Any]) -> list[Array]:
         for i, array in enumerate(arrays):
             if isinstance(array, np.ndarray) and array.dtype == np.uint8:
                 arrays[i] = array.astype(self.dtype)
-        return arrays
+        return self._program.run(arrays)
+
+    def __reduce__(self) -> tuple[type[Network], tuple[Graph]]:
+        return Network, (self._graph,)
 
     def __str__(self) -> str:
         shapes: list[Sequence[int | None]] = [self._graph.values[node.output].shape for node in self._graph.nodes]
@@ -281,6 +287,10 @@ def _compile(graph: Graph) -> _core.NetworkProgram:
             value.array = _owned(value.array, dtype)
             constants.append(value.array)
             define(index, -len(constants), "a constant")
+    for kind, tensors in (("inputs", graph.inputs), ("outputs", graph.outputs)):
+        names = [name for name, _ in tensors]
+        if len(set(names)) != len(names):
+            raise ValueError(f"the names of the {kind} must differ, got {names}")
     for count, (name, index) in enumerate(graph.inputs):
         define(index, count, f"input {name!r}")
     steps = []
