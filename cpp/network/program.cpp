@@ -3,6 +3,7 @@
 #include "core/errors.h"
 #include "core/numbers.h"
 #include "fastconv/operations.h"
+#include "fastconv/threads.h"
 #include "network/schedule_cache.h"
 
 #include <chrono>
@@ -153,6 +154,8 @@ const std::vector<Dims>& Program::output_dims(const Schedule& schedule) const { 
 void Program::run(const Schedule& schedule, const void* const* inputs, void* const* outputs,
                   std::vector<double>* seconds) const {
     const FloatingPointState state;
+    // Servers call from many threads, beside other work. OpenMP would give each caller threads of its own.
+    const PreferBackend pool(ThreadingBackend::pool);
     const Arena arena(schedule.arenas, schedule.arena_bytes);
     const auto pointer = [&](const Place& place) -> void* {
         switch (place.base) {
