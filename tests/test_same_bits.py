@@ -33,6 +33,11 @@ LARGE = [
     Problem((14,), "float32", "NHWC", 9, (28, 28), 1, (3, 3), (1, 1), "VALID", filters=6, pooling=HALVES),
     Problem((15,), "float64", "NHWC", 9, (13, 13), 6, (3, 3), (1, 1), "SAME", filters=16, bias=True, pooling=HALVES),
     Problem((16,), "float32", "NCHW", 3, (60, 60), 8, (5, 5), (1, 1), "SAME", filters=40, relu=True, pooling=HALVES),
+    Problem(
+        (17,), "float32", "NHWC", 2, (7, 7), 130, (3, 3), (1, 1), "SAME", filters=140, bias=True, algorithm="direct"
+    ),
+    Problem((18,), "float32", "NHWC", 1, (14, 14), 64, (3, 3), (1, 1), "SAME", filters=150, relu=True),
+    Problem((19,), "float32", "NHWC", 1, (14, 14), 700, (1, 1), (1, 1), "VALID", filters=150, bias=True),
 ]
 
 

@@ -1,7 +1,12 @@
 // The direct algorithm with all filters packed first.
 //
-// The outermost loop runs over blocks of input channels. They follow from the layer and the ISA only, because they
-// decide the order of a sum. Tiles of pixels and blocks of filters change no bit, so they may depend on anything.
+// A panel of filters is a block of channels times a block of filters. The loops, outermost first: groups of panels
+// whose input stays in L2, blocks of filters, panels of the group, pixels of the tile. So a panel stays in L1 or L2
+// while the pixels pass by. If it is small, the next one is prefetched in the meantime.
+//
+// The blocks of channels follow from the layer and the ISA only, because they decide the order of a sum: each block
+// adds its sum to the output. Tiles of pixels, groups and blocks of filters change no bit, so they may depend on
+// anything.
 #include "algorithms/direct.h"
 
 #include "algorithms/epilogue.h"
@@ -12,6 +17,8 @@
 namespace fastconv {
 namespace {
 
+constexpr std::int64_t kNextFilters = 32 << 10; // the next panel is prefetched if it has at most this many bytes
+
 struct DirectDecisions : Decisions {
     Correlation g;
     FilterBlocks blocks;
@@ -19,55 +26,124 @@ struct DirectDecisions : Decisions {
     PackKey key;
 };
 
-/// Computes one tile. `packed` is [group][channel block][filter block].
+/// One tile of the output and how to compute it.
 template <class T>
-void compute_tile(const DirectDecisions& plan, const Operands<T>& operands, const T* packed, const TileTask& task,
-                  T* copy, std::ptrdiff_t* segments) {
-    const Correlation& g = plan.g;
-    const Windows& a = g.windows;
-    const FilterBlocks& blocks = plan.blocks;
-    const Tile& tile = task.tile;
-    const std::int64_t padded = blocks.vectors * blocks.width;
-    const T* const input = operands.input + g.input_start + task.image * g.image + task.group * g.group_in;
-    T* const output = operands.output + g.output_start + task.image * g.out_image + task.group * g.out_group;
-    const T* const bias = g.finish && operands.bias ? operands.bias + g.bias_start + task.group * g.k : nullptr;
-    const bool rows_cross = a.crosses_rows(); // calls valid_taps only if needed: its division is slow for short rows
-    for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
-        const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
-        const bool last_block = cb == blocks.c_blocks - 1;
-        const TileSource<T> source(a, g.pixel, input + c0, tile, channels, copy);
-        // A window row is one run if its columns and channels are contiguous.
-        const bool whole_rows = source.layout.window_column == channels;
-        const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments);
-        ConvRow<T> row{};
-        row.x_step = source.layout.step;
-        row.segment_length = whole_rows ? a.s * channels : channels;
-        row.y_step = g.out_pixel;
-        row.pixels = tile.columns;
-        row.accumulate = g.accumulate || cb > 0;
-        row.relu = g.finish && operands.relu && last_block;
-        for (std::int64_t kb = task.first_block; kb < task.last_block; ++kb) {
-            const std::int64_t vectors = blocks.vectors_of(kb), lanes = vectors * blocks.width;
-            const std::int64_t k0 = blocks.first_vector(kb) * blocks.width;
-            const T* filters =
-                packed + task.group * g.window() * g.c * padded + g.window() * (c0 * padded + channels * k0);
-            row.channels = std::min(lanes, g.k - k0);
-            row.bias = bias && last_block ? bias + k0 : nullptr;
-            for (std::int64_t y = 0; y < tile.rows; ++y) {
-                // Rows of the filter that meet only padding at the top or bottom are skipped.
-                std::int64_t first = 0, last = a.r;
-                if (rows_cross) valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
-                row.x = source.x + y * source.layout.row;
-                row.segments = segments + first * per_row;
-                row.segment_count = (last - first) * per_row;
-                row.filters = filters + first * a.s * channels * lanes;
-                row.y = output + (tile.y0 + y) * g.out_row + tile.x0 * g.out_pixel + k0;
-                kernels<T>().conv_row[vectors - 1](row);
+class TileSum {
+  public:
+    /// `packed` is [group][filter block][channel block].
+    TileSum(const DirectDecisions& plan, const Operands<T>& operands, const T* packed, const TileTask& task, T* copy,
+            std::ptrdiff_t* segments)
+        : plan_(plan), operands_(operands), task_(task), copy_(copy), segments_(segments),
+          packed_(packed + task.group * packed_filter_size(plan.g, plan.blocks)),
+          input_(operands.input + plan.g.input_start + task.image * plan.g.image + task.group * plan.g.group_in),
+          output_(operands.output + plan.g.output_start + task.image * plan.g.out_image +
+                  task.group * plan.g.out_group + task.tile.y0 * plan.g.out_row + task.tile.x0 * plan.g.out_pixel) {}
+
+    void compute() {
+        const FilterBlocks& blocks = plan_.blocks;
+        for (std::int64_t first = 0; first < blocks.c_blocks; first += plan_.tiles.group) {
+            const std::int64_t last = std::min(blocks.c_blocks, first + plan_.tiles.group);
+            group_start_ = blocks.channel(first, plan_.g.c);
+            for (std::int64_t cb = first; copy_ != nullptr && cb < last; ++cb) fill_copy(cb);
+            for (std::int64_t kb = task_.first_block; kb < task_.last_block; ++kb) {
+                for (std::int64_t cb = first; cb < last; ++cb) {
+                    const bool same_filters = cb + 1 < last;
+                    const std::int64_t next_kb = same_filters ? kb : kb + 1;
+                    add_panel(cb, kb,
+                              next_kb < task_.last_block ? panel(same_filters ? cb + 1 : first, next_kb) : nullptr);
+                }
             }
-            if (last_block) finish_tile(g, operands, task.image, task.group, tile, k0, row.channels);
         }
     }
-}
+
+  private:
+    T* copy_of(std::int64_t cb) const { // each block of channels has a copy of its own
+        if (copy_ == nullptr) return nullptr;
+        const std::int64_t before = plan_.blocks.channel(cb, plan_.g.c) - group_start_;
+        return copy_ + padded_tile_size(plan_.g.windows, task_.tile.rows, task_.tile.columns, before);
+    }
+    void fill_copy(std::int64_t cb) const {
+        const Correlation& g = plan_.g;
+        fill_padded_tile(g.windows, task_.tile, input_ + plan_.blocks.channel(cb, g.c), g.pixel,
+                         plan_.blocks.channels_of(cb, g.c), copy_of(cb));
+    }
+    const T* panel(std::int64_t cb, std::int64_t kb) const {
+        return packed_ + plan_.blocks.panel_start(plan_.g, cb, kb);
+    }
+
+    /// Adds the products of a block of channels to the sums of a block of filters.
+    void add_panel(std::int64_t cb, std::int64_t kb, const T* next) const {
+        const Correlation& g = plan_.g;
+        const Windows& a = g.windows;
+        const FilterBlocks& blocks = plan_.blocks;
+        const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
+        const std::int64_t k0 = blocks.first_vector(kb) * blocks.width, lanes = blocks.vectors_of(kb) * blocks.width;
+        const bool last_block = cb == blocks.c_blocks - 1; // after it comes what the sum is finished with
+        const TileSource<T> source(a, g.pixel, input_ + c0, task_.tile, channels, copy_of(cb));
+        // A window row is one run if its columns and channels are contiguous.
+        const bool whole_rows = source.layout.window_column == channels;
+        const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments_);
+        ConvRow<T> row{};
+        row.x_step = source.layout.step;
+        row.row_step = source.layout.row;
+        row.segment_length = whole_rows ? a.s * channels : channels;
+        row.y_step = g.out_pixel;
+        row.channels = std::min(lanes, g.k - k0);
+        row.next_filters =
+            g.window() * channels * lanes <= kNextFilters / static_cast<std::int64_t>(sizeof(T)) ? next : nullptr;
+        row.prefetch_x = kb == task_.first_block && has_short_runs<T>(g, channels);
+        row.prefetch_y = g.window() == 1 && cb == 0;
+        row.accumulate = g.accumulate || cb > 0;
+        row.relu = g.finish && operands_.relu && last_block;
+        if (g.finish && operands_.bias && last_block) row.bias = operands_.bias + g.bias_start + task_.group * g.k + k0;
+        for_each_run([&](std::int64_t y, std::int64_t rows, std::int64_t first, std::int64_t last) {
+            row.x = source.x + y * source.layout.row;
+            row.segments = segments_ + first * per_row;
+            row.segment_count = (last - first) * per_row;
+            row.filters = panel(cb, kb) + first * a.s * channels * lanes;
+            row.y = output_ + y * g.out_row + k0;
+            row.pixels = rows * task_.tile.columns;
+            row.row_pixels = rows > 1 ? task_.tile.columns : 0;
+            kernels<T>().conv_row[blocks.vectors_of(kb) - 1](row);
+        });
+        if (last_block) finish_tile(g, operands_, task_.image, task_.group, task_.tile, k0, row.channels);
+    }
+
+    /// Calls body(y, rows, first, last) for each run of output rows that have the same valid window rows [first, last).
+    /// Window rows that meet only padding at the top or bottom are skipped. A run has several rows if they are
+    /// contiguous in the output.
+    template <class Body>
+    void for_each_run(const Body& body) const {
+        const Windows& a = plan_.g.windows;
+        const Tile& tile = task_.tile;
+        const bool rows_cross = a.crosses_rows(); // calls valid_taps only if needed: its division is slow
+        const bool contiguous = tile.columns == a.q && plan_.g.out_row == a.q * plan_.g.out_pixel;
+        if (contiguous && !rows_cross) return body(0, tile.rows, 0, a.r);
+        std::int64_t start = 0, first = 0, last = a.r;
+        for (std::int64_t y = 0; y < tile.rows; ++y) {
+            std::int64_t next_first = 0, next_last = a.r;
+            if (rows_cross)
+                valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, next_first, next_last);
+            if (y > start && !(contiguous && next_first == first && next_last == last)) {
+                body(start, y - start, first, last);
+                start = y;
+            }
+            first = next_first;
+            last = next_last;
+        }
+        body(start, tile.rows - start, first, last);
+    }
+
+    const DirectDecisions& plan_;
+    const Operands<T>& operands_;
+    const TileTask& task_;
+    T* const copy_;
+    std::ptrdiff_t* const segments_;
+    const T* const packed_;
+    const T* const input_; // of the image
+    T* const output_;      // of the tile
+    std::int64_t group_start_ = 0;
+};
 
 template <class T>
 void run(const Decisions& decisions, const Operands<T>& operands) {
@@ -77,7 +153,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const Packed<T> packed(operands.cache, plan.key, packed_filter_size(g, plan.blocks) * g.groups,
                            [&](T* to) { pack_filters(g, plan.blocks, operands.filters, to); });
     for_each_tile<T>(g, plan.tiles, operands.only, [&](const TileTask& task, T* copy, std::ptrdiff_t* segments) {
-        compute_tile(plan, operands, packed.get(), task, copy, segments);
+        TileSum<T>(plan, operands, packed.get(), task, copy, segments).compute();
     });
 }
 
@@ -92,8 +168,10 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     if (plan_halves(request, packed, blocks.k_blocks > 1, plan)) return;
     const KernelsOf<T>& kernel = kernels<T>();
     decisions->key = pack_key(g, PackForm::direct, {blocks.k_blocks, blocks.c_blocks, 0, 0});
-    decisions->tiles = plan_tiles(g, blocks.k_blocks, blocks.widest_channels(g.c), request.threads, size);
     const std::int64_t vectors = ceil_div(blocks.vectors, blocks.k_blocks);
+    decisions->tiles =
+        plan_tiles(g, {blocks.c_blocks, blocks.widest_channels(g.c), blocks.k_blocks, vectors * kernel.width},
+                   request.threads, size);
     PlanSummary& summary = decisions->summary;
     summary.kernel = "conv_row";
     summary.tile_pixels = std::min(g.windows.q, kernel.conv_row_pixels[vectors - 1]);

@@ -132,6 +132,7 @@ void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientT
     const ConvProblem& o = d.o;
     const Windows& a = d.a;
     const T* const input = operands.input + n * o.h * o.w * o.c + task.group * d.c + task.c0;
+    if (copy != nullptr) fill_padded_tile(a, tile, input, o.c, task.channels, copy);
     const TileSource<T> source(a, o.c, input, tile, task.channels, copy);
     std::ptrdiff_t* offset = task.offsets;
     for (std::int64_t i = 0; i < o.r; ++i)

@@ -51,6 +51,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
             row.bias = g.finish && operands.bias && last ? operands.bias + g.bias_start + k0 : nullptr;
             row.accumulate = g.accumulate || cb > 0;
             row.relu = g.finish && operands.relu && last;
+            row.prefetch_x = has_short_runs<T>(g, row.segment_length);
             const T* const input = operands.input + g.input_start + c0 + (a.base_h * a.w + a.base_w) * g.pixel;
             T* const output = operands.output + g.output_start + k0;
             for (std::int64_t y = 0; y < g.n * a.p; ++y) {

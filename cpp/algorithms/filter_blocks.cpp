@@ -55,15 +55,13 @@ void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T
 
 template <class T>
 void pack_filters(const Correlation& g, const FilterBlocks& blocks, const T* filters, T* to) {
-    const std::int64_t padded = blocks.vectors * blocks.width, group_size = packed_filter_size(g, blocks);
+    const std::int64_t group_size = packed_filter_size(g, blocks);
     parallel_for(g.groups * blocks.c_blocks * blocks.k_blocks, static_cast<double>(g.groups * group_size),
                  [&](std::int64_t task) {
-                     const std::int64_t kb = task % blocks.k_blocks, cb = task / blocks.k_blocks % blocks.c_blocks;
-                     const std::int64_t group = task / blocks.k_blocks / blocks.c_blocks;
-                     const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
-                     const std::int64_t k0 = blocks.first_vector(kb) * blocks.width;
+                     const std::int64_t cb = task % blocks.c_blocks, kb = task / blocks.c_blocks % blocks.k_blocks;
+                     const std::int64_t group = task / blocks.c_blocks / blocks.k_blocks;
                      pack_filter_block(g, blocks, filters, group, cb, kb,
-                                       to + group * group_size + g.window() * (c0 * padded + channels * k0));
+                                       to + group * group_size + blocks.panel_start(g, cb, kb));
                  });
 }
 

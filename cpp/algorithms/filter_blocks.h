@@ -21,7 +21,17 @@ struct FilterBlocks {
     std::int64_t channel(std::int64_t b, std::int64_t c) const { return part_start(b, c_blocks, c); }
     std::int64_t channels_of(std::int64_t b, std::int64_t c) const { return channel(b + 1, c) - channel(b, c); }
     std::int64_t widest_channels(std::int64_t c) const { return ceil_div(c, c_blocks); }
+    /// Where the panel of a block of channels and a block of filters starts in the packed filters of a group.
+    std::int64_t panel_start(const Correlation& g, std::int64_t cb, std::int64_t kb) const {
+        return g.window() * width * (first_vector(kb) * g.c + vectors_of(kb) * channel(cb, g.c));
+    }
 };
+
+/// Whether windows are single runs of `length` values that are too short for the hardware prefetcher.
+template <class T>
+bool has_short_runs(const Correlation& g, std::int64_t length) {
+    return g.window() == 1 && length * static_cast<std::int64_t>(sizeof(T)) <= 2048;
+}
 
 template <class T>
 FilterBlocks choose_filter_blocks(const Correlation& g);
@@ -34,7 +44,7 @@ template <class T>
 void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T* filters, std::int64_t group,
                        std::int64_t cb, std::int64_t kb, T* to);
 
-/// Packs all blocks, [group][channel block][filter block].
+/// Packs all blocks, [group][filter block][channel block].
 template <class T>
 void pack_filters(const Correlation& g, const FilterBlocks& blocks, const T* filters, T* to);
 

@@ -66,6 +66,7 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
     const Tile& tile = task.tile;
     const T* const input = operands.input + g.input_start + task.image * g.image + task.group * g.group_in;
     T* const output = operands.output + g.output_start + task.image * g.out_image + task.group * g.out_group;
+    if (copy != nullptr) fill_padded_tile(a, tile, input, g.pixel, g.c, copy);
     const TileSource<T> source(a, g.pixel, input, tile, g.c, copy);
     const bool whole_rows = runs.whole_rows && source.layout.window_column == g.c;
     const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments);
@@ -128,7 +129,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const std::int64_t packed = g.k * runs.of_window(g.windows) * g.groups;
     if (plan_halves(request, packed, false, plan)) return;
     decisions->key = pack_key(g, PackForm::small_k_reduce, {runs.length, runs.whole_rows, 0, 0});
-    decisions->tiles = plan_tiles(g, 1, g.c, request.threads, size);
+    decisions->tiles = plan_tiles(g, {1, g.c, 1, g.k}, request.threads, size);
     PlanSummary& summary = decisions->summary;
     summary.kernel = "small_k_reduce_row";
     summary.tile_pixels = 1;

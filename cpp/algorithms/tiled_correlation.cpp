@@ -1,55 +1,133 @@
 #include "algorithms/tiled_correlation.h"
 
+#include "algorithms/filter_blocks.h"
+
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kTileBytes = 192 << 10; // the input of a tile: it stays in L2 with a block of filters
+constexpr std::int64_t kTileBytes = 208 << 10; // the input of a tile: it stays in L2 with its output
 static_assert(kMostCopyBytes == 8 * kTileBytes);
+// A tile of this many pixels uses a panel of filters often enough, and its output stays in L2, too.
+constexpr std::int64_t kTilePixels = 96;
+constexpr double kLeastTileWork = 1 << 21; // multiplications of a tile: less would be spent on starting its task
 
-Tiling choose_tiling(const Correlation& g, const TilePlan& plan, std::int64_t threads, std::int64_t size) {
-    const Windows& a = g.windows;
-    const auto bytes = [&](std::int64_t rows, std::int64_t columns) { // as a double: strides may be huge
-        const double values = plan.copy_all
-                                  ? static_cast<double>(padded_tile_size(a, rows, columns, plan.widest_channels))
-                                  : static_cast<double>(rows * columns * g.c) * static_cast<double>(a.stride_h) *
-                                        static_cast<double>(a.stride_w);
-        return values * static_cast<double>(size);
-    };
-    Tiling tiling{};
-    tiling.columns = a.q;
-    while (tiling.columns > 24 && bytes(1, tiling.columns) > kTileBytes) tiling.columns = ceil_div(tiling.columns, 2);
-    while (tiling.columns > 1 && bytes(1, tiling.columns) > 8 * kTileBytes)
-        tiling.columns = ceil_div(tiling.columns, 2);
-    if (tiling.columns < a.q && tiling.columns > 24) tiling.columns = tiling.columns / 24 * 24; // whole register tiles
-    tiling.column_tiles = ceil_div(a.q, tiling.columns);
-    // Make enough tasks to give each thread an even share. But a task must not be so small that it reads filters from
-    // L2 for a few pixels only.
-    const std::int64_t wanted = 4 * threads;
-    tiling.rows = 1;
-    const auto tasks = [&](std::int64_t rows) { return g.n * g.groups * tiling.column_tiles * ceil_div(a.p, rows); };
-    while (tiling.rows < a.p && bytes(2 * tiling.rows, tiling.columns) <= kTileBytes &&
-           (tasks(2 * tiling.rows) >= wanted || tiling.rows * tiling.columns < 48))
-        tiling.rows = std::min(a.p, 2 * tiling.rows);
-    tiling.row_tiles = ceil_div(a.p, tiling.rows);
-    tiling.rows = ceil_div(a.p, tiling.row_tiles);
-    tiling.row_tiles = ceil_div(a.p, tiling.rows);
-    tiling.k_parts = std::clamp<std::int64_t>(ceil_div(wanted, tasks(tiling.rows)), 1, plan.k_blocks);
-    return tiling;
-}
+class Planner {
+  public:
+    Planner(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size)
+        : g_(g), panels_(panels), size_(size), threads_(threads), wanted_(threads > 1 ? 4 * threads : 1) {}
+
+    TilePlan plan() {
+        const Windows& a = g_.windows;
+        plan_.k_blocks = panels_.k_blocks;
+        // Copying costs little compared with the multiplications. In short rows, tiles of border pixels would cost
+        // more.
+        plan_.copy_all = a.crosses_columns() && a.q < 48;
+        plan_.copy_borders = a.crosses_columns() && !plan_.copy_all;
+        set_group(std::clamp<std::int64_t>(kSumLength / (g_.window() * panels_.channels), 1, panels_.count));
+        choose_columns();
+        choose_rows();
+        choose_group();
+        choose_filter_parts();
+        return plan_;
+    }
+
+  private:
+    /// The bytes of the input of a tile that are used at a time. A double, because strides may be huge.
+    double bytes(std::int64_t rows, std::int64_t columns) const {
+        const Windows& a = g_.windows;
+        double values = static_cast<double>(rows * columns * plan_.widest_channels);
+        if (plan_.copy_all)
+            values = static_cast<double>(padded_tile_size(a, rows, columns, plan_.widest_channels));
+        else if (g_.window() > 1)
+            values *= static_cast<double>(a.stride_h) * static_cast<double>(a.stride_w);
+        return values * static_cast<double>(size_);
+    }
+    void set_group(std::int64_t panels) {
+        plan_.group = panels;
+        plan_.widest_channels = std::min(g_.c, panels * panels_.channels);
+    }
+    std::int64_t tasks(std::int64_t rows) const {
+        return g_.n * g_.groups * plan_.tiling.column_tiles * ceil_div(g_.windows.p, rows);
+    }
+
+    /// The pixels of a tile of a long row.
+    std::int64_t long_row_columns() const {
+        const std::int64_t q = g_.windows.q;
+        const double work = static_cast<double>(g_.window() * g_.c) * static_cast<double>(g_.k);
+        const auto least = static_cast<std::int64_t>(std::min(kLeastTileWork / work, 1e6));
+        // Prefers all channels of fewer pixels: parts of pixels that are far apart share few sets of L2.
+        const std::int64_t enough = std::clamp(kTileBytes / (g_.c * size_), kTilePixels / 2, kTilePixels);
+        const std::int64_t pixels = std::max<std::int64_t>(enough, std::min(least, q / wanted_));
+        std::int64_t tiles = std::max<std::int64_t>(1, (q + pixels / 2) / pixels);
+        // If there are too few filters, the pixels must be enough for all threads.
+        while (q >= 48 * tiles && 2 * g_.n * g_.groups * tiles * most_parts() < wanted_) tiles *= 2;
+        // Each thread gets as many, if that makes them little smaller.
+        const std::int64_t even = ceil_div(tiles, threads_) * threads_;
+        if (4 * even <= 5 * tiles) tiles = even;
+        return tiles == 1 ? q : std::max<std::int64_t>(1, (q / tiles + 6) / 12) * 12; // whole register tiles
+    }
+
+    void choose_columns() {
+        const Windows& a = g_.windows;
+        Tiling& tiling = plan_.tiling;
+        tiling.columns = a.p == 1 && !plan_.copy_all ? long_row_columns() : a.q;
+        while (tiling.columns > 24 && bytes(1, tiling.columns) > kTileBytes)
+            tiling.columns = ceil_div(tiling.columns, 2);
+        while (tiling.columns > 1 && bytes(1, tiling.columns) > 8 * kTileBytes)
+            tiling.columns = ceil_div(tiling.columns, 2);
+        // A short rest is not worth a tile of its own.
+        const std::int64_t rest = plan_.copy_all || plan_.copy_borders ? tiling.columns - 1 : tiling.columns / 2;
+        tiling.column_tiles = std::max<std::int64_t>(1, (a.q + rest) / tiling.columns);
+    }
+
+    /// Makes enough tasks to give each thread an even share. But a task must not be so small that it reads filters
+    /// from L2 for a few pixels only. Filters that outweigh the pixels are cut instead of the pixels.
+    void choose_rows() {
+        const Windows& a = g_.windows;
+        Tiling& tiling = plan_.tiling;
+        const bool cut_filters = g_.window() * g_.k > a.p * a.q;
+        const std::int64_t parts = cut_filters ? most_parts() : 1;
+        tiling.rows = 1;
+        while (tiling.rows < a.p && bytes(2 * tiling.rows, tiling.columns) <= kTileBytes &&
+               (tasks(2 * tiling.rows) * parts >= wanted_ || tiling.rows * tiling.columns < 48))
+            tiling.rows = std::min(a.p, 2 * tiling.rows);
+        tiling.row_tiles = ceil_div(a.p, tiling.rows);
+        tiling.rows = ceil_div(a.p, tiling.row_tiles);
+        tiling.row_tiles = ceil_div(a.p, tiling.rows);
+    }
+
+    /// Takes as many panels at a time as their input fits, because the output is written again for each group.
+    void choose_group() {
+        while (plan_.group < panels_.count) {
+            const std::int64_t before = plan_.group;
+            set_group(before + 1);
+            if (bytes(plan_.tiling.rows, plan_.tiling.columns) <= kTileBytes) continue;
+            return set_group(before);
+        }
+    }
+
+    /// A task has at least 32 filters, if there are as many: it reads its pixels for all of them.
+    std::int64_t most_parts() const {
+        return std::clamp<std::int64_t>(panels_.k_blocks * panels_.filters / 32, 1, panels_.k_blocks);
+    }
+    void choose_filter_parts() {
+        Tiling& tiling = plan_.tiling;
+        const std::int64_t output = tiling.rows * tiling.columns * g_.k * size_;
+        const std::int64_t fitting = plan_.group < panels_.count ? ceil_div(output, kTileBytes) : 1;
+        tiling.k_parts =
+            std::clamp<std::int64_t>(std::max(ceil_div(wanted_, tasks(tiling.rows)), fitting), 1, most_parts());
+    }
+
+    const Correlation& g_;
+    const FilterPanels panels_;
+    const std::int64_t size_, threads_, wanted_;
+    TilePlan plan_{};
+};
 
 } // namespace
 
-TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest_channels, std::int64_t threads,
-                    std::int64_t size) {
-    const Windows& a = g.windows;
-    TilePlan plan{};
-    plan.k_blocks = k_blocks;
-    plan.widest_channels = widest_channels;
-    // Copying costs little compared with the multiplications. In short rows, tiles of border pixels would cost more.
-    plan.copy_all = a.crosses_columns() && a.q < 48;
-    plan.copy_borders = a.crosses_columns() && !plan.copy_all;
-    plan.tiling = choose_tiling(g, plan, threads, size);
-    return plan;
+TilePlan plan_tiles(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size) {
+    return Planner(g, panels, threads, size).plan();
 }
 
 std::int64_t TilePlan::thread_bytes(const Correlation& g, std::int64_t size) const {

@@ -11,33 +11,40 @@
 
 namespace fastconv {
 
-/// How the output is cut into tasks: tiles of rows x columns, and parts of the filter blocks.
+/// How the output is cut into tasks: tiles of rows x columns, and parts of the filter blocks. The last column of tiles
+/// has what is left, which may be more or fewer than `columns`.
 struct Tiling {
     std::int64_t rows, columns, row_tiles, column_tiles, k_parts;
 
     std::int64_t tiles() const { return row_tiles * column_tiles; }
     Tile tile(std::int64_t at, const Windows& a) const {
         const std::int64_t y0 = at / column_tiles * rows, x0 = at % column_tiles * columns;
-        return {y0, std::min(rows, a.p - y0), x0, std::min(columns, a.q - x0)};
+        const bool last = (at + 1) % column_tiles == 0;
+        return {y0, std::min(rows, a.p - y0), x0, last ? a.q - x0 : columns};
     }
 };
 
 struct TilePlan {
     Tiling tiling;
-    bool copy_all,
-        copy_borders; // whether all tiles read padded copies of the input, or only those at the left and right
-    std::int64_t k_blocks, widest_channels; // blocks of filters; most channels that are copied at once
+    // Whether all tiles read padded copies of the input, or only those at the left and right.
+    bool copy_all, copy_borders;
+    std::int64_t k_blocks;               // blocks of filters
+    std::int64_t group, widest_channels; // panels whose input is used at a time, and the most channels of such a group
 
     std::int64_t tasks(const Correlation& g) const { return g.n * g.groups * tiling.tiles() * tiling.k_parts; }
     /// The scratch memory of a task.
     std::int64_t thread_bytes(const Correlation& g, std::int64_t size) const;
 };
 
-TilePlan plan_tiles(const Correlation& g, std::int64_t k_blocks, std::int64_t widest_channels, std::int64_t threads,
-                    std::int64_t size);
+/// The panels of packed filters: `count` blocks of channels, of at most `channels`, times k_blocks blocks of filters.
+struct FilterPanels {
+    std::int64_t count, channels, k_blocks, filters;
+};
+
+TilePlan plan_tiles(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size);
 
 /// The most bytes of a copied tile.
-constexpr std::int64_t kMostCopyBytes = 8 * (192 << 10);
+constexpr std::int64_t kMostCopyBytes = 8 * (208 << 10);
 
 /// One task: a tile of one group of one image, with filter blocks [first_block, last_block).
 struct TileTask {
@@ -52,11 +59,11 @@ struct TileSource {
     const T* x;
     PaddedTileLayout layout;
 
-    /// `input` is the image's first channel to read. Pixels are `pixel` apart. `copy` is memory for a copy, or null.
-    TileSource(const Windows& a, std::int64_t pixel, const T* input, const Tile& tile, std::int64_t channels, T* copy) {
+    /// `input` is the image's first channel to read. Pixels are `pixel` apart. `copy` is the filled copy, or null.
+    TileSource(const Windows& a, std::int64_t pixel, const T* input, const Tile& tile, std::int64_t channels,
+               const T* copy) {
         if (copy != nullptr) {
             layout = padded_tile_layout(a, tile.columns, channels);
-            fill_padded_tile(a, tile, input, pixel, channels, copy);
             x = copy;
         } else {
             const std::int64_t line = a.w * pixel;

@@ -5,7 +5,7 @@
 // takes a block of tiles through all of them. If tiles are few and filters many, this would read the transformed
 // filters (4 times as large as the filters) from memory for a few products each. Then the filters are streamed: a task
 // transforms a part of them into L2, multiplies it with many tiles, and never stores it. The sums over channels resume
-// from part to part.
+// from part to part. Streamed filters that are kept are put in the order of their transformation once.
 #include "algorithms/winograd.h"
 
 #include "algorithms/algorithms.h"
@@ -88,10 +88,11 @@ void choose_chunk(WinogradDecisions& d) {
     d.block = ceil_div(d.chunk, std::min(d.chunk, std::max(ceil_div(d.chunk, most), enough)));
 }
 
-/// Multiplies `tiles` tiles of points at `in` with a part of the transformed filters, [point][c][lanes].
+/// Multiplies `tiles` tiles of points at `in` with a part of the transformed filters, planes of [c][lanes].
 template <class T>
 void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int64_t tiles, const T* filters,
               std::int64_t channels, std::int64_t lanes, T* out, std::int64_t out_plane, bool resume) {
+    const std::int64_t filter_plane = WinogradFilters::plane<T>(channels, lanes);
     const KernelsOf<T>& kernel = kernels<T>();
     const std::ptrdiff_t start = 0;
     ConvRow<T> row{};
@@ -105,7 +106,7 @@ void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int
     row.resume = resume;
     for (std::int64_t point = 0; point < kPoints; ++point) {
         row.x = in + point * in_plane;
-        row.filters = filters + point * channels * lanes;
+        row.filters = filters + point * filter_plane;
         row.y = out + point * out_plane;
         kernel.conv_row[lanes / kernel.width - 1](row);
     }
@@ -141,13 +142,13 @@ template <class T>
 void run_stored(const WinogradDecisions& d, const Operands<T>& operands, std::vector<unsigned char>& finite) {
     const Correlation& g = d.g;
     const WinogradFilters& f = d.filters;
-    const Packed<T> filters(operands.cache, d.key, f.total(g.c), [&](T* to) {
+    const Packed<T> filters(operands.cache, d.key, f.total<T>(g.c), [&](T* to) {
         constexpr std::int64_t strip = 16; // channels of one task
         const std::int64_t strips = ceil_div(g.c, strip);
         parallel_for(f.k_blocks * strips, static_cast<double>(kPoints * g.c * g.k), [&](std::int64_t task) {
             const std::int64_t kb = task / strips, c0 = task % strips * strip, lanes = f.lanes(kb);
             transform_filters(g, d.form, operands.filters, c0, std::min(g.c, c0 + strip), f.first(kb), lanes,
-                              to + kPoints * g.c * f.first(kb) + c0 * lanes, g.c * lanes);
+                              to + f.block_start<T>(kb, g.c) + c0 * lanes, f.plane<T>(g.c, lanes));
         });
     });
     const std::int64_t block = d.block;
@@ -161,11 +162,41 @@ void run_stored(const WinogradDecisions& d, const Operands<T>& operands, std::ve
                          in.get(), in_plane);
         for (std::int64_t kb = 0; kb < f.k_blocks; ++kb) {
             const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
-            multiply(in.get(), in_plane, g.c, last - first, filters.get() + kPoints * g.c * k0, g.c, lanes, out.get(),
-                     out_plane, false);
+            multiply(in.get(), in_plane, g.c, last - first, filters.get() + f.block_start<T>(kb, g.c), g.c, lanes,
+                     out.get(), out_plane, false);
             transform_outputs(d, operands, first, last, k0, lanes, out.get(), out_plane, finite);
         }
     });
+}
+
+/// Filters that are kept, in the order in which they are transformed: [filter block][channel][tap][lane]. In the
+/// caller's order, a tap is a run of one or few cache lines, far from the next.
+template <class T>
+void order_filters(const WinogradDecisions& d, const T* filters, T* to) {
+    const Correlation& g = d.g;
+    const WinogradFilters& f = d.filters;
+    parallel_for(f.k_blocks, static_cast<double>(g.window() * g.c * g.k), [&](std::int64_t kb) {
+        const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb), valid = std::min(g.k - k0, lanes);
+        T* tap = to + g.window() * g.c * k0;
+        for (std::int64_t at = 0; at < g.c * g.window(); ++at, tap += lanes) {
+            const std::int64_t c = at / g.window(), i = at % g.window() / g.windows.s, j = at % g.windows.s;
+            const T* from = filters + g.filters_start + c * g.f_c + i * g.f_i + j * g.f_j + k0 * g.f_k;
+            for (std::int64_t lane = 0; lane < lanes; ++lane) tap[lane] = lane < valid ? from[lane * g.f_k] : T{};
+        }
+    });
+}
+
+/// Describes a block of ordered filters.
+Correlation ordered_block(const WinogradDecisions& d, std::int64_t kb) {
+    Correlation g = d.g;
+    const std::int64_t k0 = d.filters.first(kb), lanes = d.filters.lanes(kb);
+    g.k = k0 + lanes;
+    g.filters_start = g.window() * g.c * k0 - k0;
+    g.f_k = 1;
+    g.f_j = lanes;
+    g.f_i = g.windows.s * lanes;
+    g.f_c = g.window() * lanes;
+    return g;
 }
 
 template <class T>
@@ -178,6 +209,10 @@ void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::
         return kPoints * (chunk * f.part(part, g.c) + part * plane_padding<T>);
     };
     const Scratch<T> in(in_offset(f.c_parts));
+    const bool ordered = operands.cache != nullptr;
+    const Packed<T> order(operands.cache, d.key, ordered ? g.window() * g.c * f.vectors * f.width : 0,
+                          [&](T* to) { return ordered ? order_filters(d, operands.filters, to) : void(); });
+    const T* const filters_from = ordered ? order.get() : operands.filters;
     for (std::int64_t start = 0; start < d.tiles; start += chunk) {
         const std::int64_t count = std::min(chunk, d.tiles - start), tile_blocks = ceil_div(count, block);
         constexpr std::int64_t at_once = 4; // tiles of one task
@@ -195,11 +230,12 @@ void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::
             const std::int64_t kb = task / tile_blocks, first = task % tile_blocks * block;
             const std::int64_t last = std::min(count, first + block);
             const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
-            const Scratch<T> filters(kPoints * ceil_div(g.c, f.c_parts) * lanes), out(kPoints * out_plane);
+            const Scratch<T> filters(kPoints * f.plane<T>(ceil_div(g.c, f.c_parts), lanes)), out(kPoints * out_plane);
+            const Correlation source = ordered ? ordered_block(d, kb) : g;
             for (std::int64_t part = 0; part < f.c_parts; ++part) {
                 const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
-                transform_filters(g, d.form, operands.filters, c0, c0 + channels, k0, lanes, filters.get(),
-                                  channels * lanes);
+                transform_filters(source, d.form, filters_from, c0, c0 + channels, k0, lanes, filters.get(),
+                                  f.plane<T>(channels, lanes));
                 multiply(in.get() + in_offset(part) + first * channels, chunk * channels + plane_padding<T>, channels,
                          last - first, filters.get(), channels, lanes, out.get(), out_plane, part > 0);
             }
@@ -265,12 +301,12 @@ void plan(const Request& request, ConvPlan<T>& plan) {
         return plan_cheapest(zeros, plan);
     }
     const WinogradFilters f = choose_winograd_filters<T>(g, request.filters_stay);
-    if (f.stored && f.k_blocks > 1 && f.total(g.c) * value_bytes<T> > kFilterBytes)
+    if (f.stored && f.k_blocks > 1 && f.total<T>(g.c) * value_bytes<T> > kFilterBytes)
         return plan_filter_halves(request, f.first(f.k_blocks / 2), plan);
     auto decisions = std::make_unique<WinogradDecisions>(request);
     WinogradDecisions& d = *decisions;
     d.filters = f;
-    d.key = pack_key(g, PackForm::winograd, {f.k_blocks, 0, 0, 0});
+    d.key = pack_key(g, f.stored ? PackForm::winograd : PackForm::winograd_ordered, {f.k_blocks, 0, 0, 0});
     PlanSummary& summary = d.summary;
     summary.kernel = d.form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
     summary.tile_filters = f.widest_filters;
@@ -278,14 +314,14 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     if (f.stored) {
         d.block = choose_block<T>(d.tiles, g.c, g.k, request.threads);
         summary.tasks = ceil_div(d.tiles, d.block);
-        summary.shared_bytes = f.total(g.c) * value_bytes<T> + d.tiles;
+        summary.shared_bytes = f.total<T>(g.c) * value_bytes<T> + d.tiles;
         summary.thread_bytes = kPoints * (d.block * (g.c + f.widest_filters) + 2 * plane_padding<T>)*value_bytes<T>;
     } else {
         choose_chunk<T>(d);
         summary.tasks = ceil_div(d.chunk, d.block) * f.k_blocks;
         summary.shared_bytes = kPoints * (d.chunk * g.c + f.c_parts * plane_padding<T>)*value_bytes<T> + d.tiles;
         summary.thread_bytes =
-            kPoints * (d.block + ceil_div(g.c, f.c_parts) + 1) * (f.widest_filters + plane_padding<T>)*value_bytes<T>;
+            kPoints * (d.block + ceil_div(g.c, f.c_parts) + 2) * (f.widest_filters + plane_padding<T>)*value_bytes<T>;
     }
     summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[f.widest_filters / f.width - 1]);
     plan.add(winograd<T>(), std::move(decisions));

@@ -15,8 +15,22 @@ struct WinogradFilters {
     std::int64_t first(std::int64_t b) const { return part_start(b, k_blocks, vectors) * width; }
     std::int64_t lanes(std::int64_t b) const { return first(b + 1) - first(b); }
     std::int64_t part(std::int64_t p, std::int64_t c) const { return part_start(p, c_parts, c); }
+    /// Transformed filters of one block are 36 planes, each [c][lane], with padding: a transform writes to all planes
+    /// in turn, and the sizes are often powers of two.
+    template <class T>
+    static std::int64_t plane(std::int64_t c, std::int64_t lanes) {
+        return c * lanes + plane_padding<T>;
+    }
+    /// Where the planes of block b start in the transformed filters of all blocks.
+    template <class T>
+    std::int64_t block_start(std::int64_t b, std::int64_t c) const {
+        return kPoints * (c * first(b) + b * plane_padding<T>);
+    }
     /// The number of values of all transformed filters.
-    std::int64_t total(std::int64_t c) const { return kPoints * c * vectors * width; }
+    template <class T>
+    std::int64_t total(std::int64_t c) const {
+        return block_start<T>(k_blocks, c);
+    }
 };
 
 template <class T>

@@ -1,4 +1,4 @@
-// Direct convolution of a row of output pixels. With rotated filters, it computes the input gradient.
+// Direct convolution of a run of output pixels. With rotated filters, it computes the input gradient.
 //
 // Vectorised over filters (the output channels). A tile of P pixels x KV vectors of filters sits in registers while the
 // loop runs over the whole window. Per window element, KV loads of packed filters and P broadcasts of x feed P*KV FMAs.
@@ -6,7 +6,10 @@
 // of 6x4, 8x3, 12x2 and 14x1. With 16 registers it is 12 + 2 + 1, for 6x2 and 12x1.
 //
 // Ceiling: the FMA peak, at two loads and two FMAs a cycle. A tile of 6x4 takes 10 loads for 24 FMAs. A tile of 14x1
-// takes 15 loads for 14 FMAs, so its ceiling is 14/15 of the peak.
+// takes 15 loads for 14 FMAs, so its ceiling is 14/15 of the peak. That holds while the filters of a tile come from L1
+// or L2 and all tiles are full. Runs of pixels may therefore cover several rows: a tile that crosses from one row to
+// the next takes a pointer for each of its pixels (an indirection), at most 12, which with the filters' pointer and a
+// counter fill the general registers.
 //
 // Arguments: filters packed and zero-padded as ConvRow says, with one instance of the kernel per KV. Nothing needs to
 // be aligned.
@@ -66,10 +69,29 @@ FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, T* y, int64_t last, Vec<T>
     }
 }
 
+/// Prefetches `bytes` bytes into L2.
+FASTCONV_INLINE void prefetch(const void* from, ptrdiff_t bytes) {
+    for (ptrdiff_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at, 0, 2);
+}
+
+/// Prefetches what a tile writes, because stores that miss the caches wait for each other.
 template <class T, int KV, int P>
-FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
+FASTCONV_INLINE void prefetch_output(const ConvRow<T>& a, const T* y) {
+    constexpr int line = 64 / static_cast<int>(sizeof(T));
+    FASTCONV_UNROLL
+    for (int p = 0; p < P; ++p) {
+        FASTCONV_UNROLL
+        for (int k = 0; k < KV * width<T>; k += line) __builtin_prefetch(y + p * a.y_step + k, 1, 3);
+        __builtin_prefetch(y + p * a.y_step + a.channels - 1, 1, 3); // y may be in the middle of a line
+    }
+}
+
+/// Across: the tile crosses rows of x. The window of pixel p is at windows[p]. Otherwise it is at *windows + p*x_step.
+template <bool Across, class T, int KV, int P>
+FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T* y) {
     const int64_t last = a.channels - (KV - 1) * width<T>;
     const bool part = has_masks || last < width<T>;
+    if (a.prefetch_y) prefetch_output<T, KV, P>(a, y);
     Vec<T> sum[P][KV];
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -80,25 +102,22 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
         const auto from_y = [](Vec<T>, Vec<T> value) { return value; };
         part ? with_output<true>(a, y, last, sum, from_y) : with_output<false>(a, y, last, sum, from_y);
     }
+    const T* x[Across ? P : 1];
+    FASTCONV_UNROLL
+    for (int p = 0; p < (Across ? P : 1); ++p) x[p] = windows[p];
     const ptrdiff_t step = a.x_step;
     const T* filters = a.filters;
-    if (a.segment_count == 1 && a.segment_length == step && step * static_cast<ptrdiff_t>(sizeof(T)) <= 2048) {
-        // 1x1 windows: the P runs of a tile are too short for the hardware prefetcher. Prefetch those of the next tile.
-        const char* next = reinterpret_cast<const char*>(x + P * step);
-        for (ptrdiff_t at = 0; at < P * step * static_cast<ptrdiff_t>(sizeof(T)); at += 64)
-            __builtin_prefetch(next + at, 0, 2);
-    }
     for (int64_t i = 0; i < a.segment_count; ++i) {
-        const T* run = x + a.segments[i];
-        const T* end = run + a.segment_length;
-        for (; run != end; ++run) {
+        ptrdiff_t at = a.segments[i];
+        const ptrdiff_t end = at + a.segment_length;
+        for (; at != end; ++at) {
             Vec<T> filter[KV];
             FASTCONV_UNROLL
             for (int j = 0; j < KV; ++j) filter[j] = load(filters + j * width<T>);
             filters += KV * width<T>;
             FASTCONV_UNROLL
             for (int p = 0; p < P; ++p) {
-                const Vec<T> value = broadcast(run[p * step]);
+                const Vec<T> value = broadcast(Across ? x[Across ? p : 0][at] : x[0][at + p * step]);
                 FASTCONV_UNROLL
                 for (int j = 0; j < KV; ++j) sum[p][j] += value * filter[j];
             }
@@ -107,13 +126,57 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* x, T* y) {
     part ? finish_tile<true>(a, y, last, sum) : finish_tile<false>(a, y, last, sum);
 }
 
+/// Prefetches what comes after pixels [first, first + pixels): the windows of as many pixels from `next` on, and their
+/// share of the next filters.
+template <class T, int KV>
+FASTCONV_INLINE void prefetch_next(const ConvRow<T>& a, const T* next, int64_t first, int64_t pixels) {
+    constexpr auto size = static_cast<ptrdiff_t>(sizeof(T));
+    if (a.prefetch_x) { // the runs are too short for the hardware prefetcher
+        if (a.x_step == a.segment_length)
+            prefetch(next, pixels * a.x_step * size);
+        else
+            for (int64_t p = 0; p < pixels; ++p) prefetch(next + p * a.x_step, a.segment_length * size);
+    }
+    if (a.next_filters) {
+        const ptrdiff_t bytes = a.segment_count * a.segment_length * KV * width<T> * size;
+        const ptrdiff_t share = (bytes + a.pixels - 1) / a.pixels;
+        prefetch(reinterpret_cast<const char*>(a.next_filters) + first * share, pixels * share);
+    }
+}
+
+template <class T, int KV>
+void conv_rows(const ConvRow<T>& a) {
+    constexpr int most = max_broadcasts<KV> < 12 ? max_broadcasts<KV> : 12; // more pointers do not fit in registers
+    const T* x = a.x;
+    int64_t column = 0;
+    each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
+        T* y = a.y + first * a.y_step;
+        const T* windows[most];
+        const bool across = column + pixels > a.row_pixels;
+        for (int64_t p = 0; p < pixels; ++p) {
+            windows[p] = x;
+            x += a.x_step;
+            if (++column < a.row_pixels) continue;
+            x += a.row_step - a.row_pixels * a.x_step;
+            column = 0;
+        }
+        prefetch_next<T, KV>(a, x, first, pixels);
+        if (across)
+            dispatch<most>(pixels, [&](auto p) { conv_tile<true, T, KV, p>(a, windows, y); });
+        else
+            dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, windows, y); });
+    });
+}
+
 template <class T, int KV>
 void conv_row(const ConvRow<T>& a) {
+    if (a.row_pixels != 0) return conv_rows<T, KV>(a);
     constexpr int most = max_broadcasts<KV>;
     each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
         const T* x = a.x + first * a.x_step;
         T* y = a.y + first * a.y_step;
-        dispatch<most>(pixels, [&](auto p) { conv_tile<T, KV, p>(a, x, y); });
+        prefetch_next<T, KV>(a, x + pixels * a.x_step, first, pixels);
+        dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, &x, y); });
     });
 }
 

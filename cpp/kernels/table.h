@@ -9,21 +9,26 @@
 
 namespace fastconv {
 
-/// A row of output pixels. For each pixel i,
-/// y[i][k] (+)= sum over segments and their elements e of x[i*x_step + segment + e] * filters[..][k].
+/// A run of output pixels. For each pixel i,
+/// y[i][k] (+)= sum over segments and their elements e of x[window(i) + segment + e] * filters[..][k].
+/// window(i) = i*x_step. If row_pixels is not 0, the run covers several rows: window(i) = i/row_pixels*row_step +
+/// i%row_pixels*x_step.
 template <class T>
 struct ConvRow {
     const T* x;
-    ptrdiff_t x_step;          // elements between the windows of neighbouring pixels
+    ptrdiff_t x_step, row_step; // elements between the windows of neighbouring pixels, and of rows
+    int64_t row_pixels;
     const ptrdiff_t* segments; // offsets of a window's contiguous runs
     int64_t segment_count, segment_length;
-    const T* filters; // [segment][element][vectors * width], zero-padded
-    const T* bias;    // `channels` values or null; added to the finished sum, before ReLU
+    const T* filters;      // [segment][element][vectors * width], zero-padded
+    const T* next_filters; // the filters of the next call, to be prefetched in the meantime, or null
+    const T* bias;         // `channels` values or null; added to the finished sum, before ReLU
     T* y;
     ptrdiff_t y_step;
-    int64_t pixels, channels; // (vectors - 1) * width < channels <= vectors * width
-    bool accumulate, relu;    // accumulate: the finished sum is added to y
-    bool resume;              // the sum starts from y, as if one call had run over both windows
+    int64_t pixels, channels;    // (vectors - 1) * width < channels <= vectors * width
+    bool accumulate, relu;       // accumulate: the finished sum is added to y
+    bool resume;                 // the sum starts from y, as if one call had run over both windows
+    bool prefetch_x, prefetch_y; // they are not in L2 yet; prefetch_x is for 1x1 windows
 };
 
 /// As ConvRow, for few filters: `filters` is [filter][segment][element], each segment zero-padded to whole vectors.
