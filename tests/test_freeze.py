@@ -274,6 +274,13 @@ def test_unet_of_any_size(size: tuple[int, int]) -> None:
     check(unet(), images((2, *size, 3)))
 
 
+def test_names_of_inputs_and_outputs() -> None:
+    a, b = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    net = fastconv.keras.freeze(keras.Model([a, b], [L.Add(name="sum")([a, b]), L.Dense(2, name="scores")(a)]))
+    assert [tensor.name for tensor in net.inputs] == ["left", "right"]
+    assert [tensor.name for tensor in net.outputs] == ["sum", "scores"]
+
+
 def test_super_resolution() -> None:
     check(super_resolution(), images((2, 12, 10, 1)))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.keras._freezing import Unfreezable, converter_of
 from fastconv.keras._freezing.tensors import Builder, Tensor
-from fastconv.keras._keras_internals import flatten_layers, functional_form, run_graph
+from fastconv.keras._keras_internals import flatten_layers, functional_form, operation_of, run_graph
 from fastconv.network._graph import Graph
 
 
@@ -25,7 +25,11 @@ def graph_of(model: Any) -> Graph:
             else ("computes in its own call(): write it as a functional or sequential model")
         )
         raise ValueError(f"model {model.name!r} ({type(model).__name__}) cannot be frozen, because it {kind}")
-    inputs = [Tensor(walk.graph.input(x.name, x.shape), tuple(x.shape)) for x in functional.inputs]
+    names = _unique([operation_of(x).name for x in functional.inputs])
+    inputs = [
+        Tensor(walk.graph.input(name, x.shape), tuple(x.shape))
+        for name, x in zip(names, functional.inputs, strict=True)
+    ]
     outputs = keras.tree.flatten(walk.run(functional, inputs))
     if walk.problems:
         lines = "".join(f"\n- {problem}" for problem in walk.problems)
