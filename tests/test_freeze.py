@@ -279,6 +279,10 @@ def test_names_of_inputs_and_outputs() -> None:
     net = fastconv.keras.freeze(keras.Model([a, b], [L.Add(name="sum")([a, b]), L.Dense(2, name="scores")(a)]))
     assert [tensor.name for tensor in net.inputs] == ["left", "right"]
     assert [tensor.name for tensor in net.outputs] == ["sum", "scores"]
+    net = fastconv.keras.freeze(keras.Model({"left": a, "right": b}, {"z": L.Add()([a, b]), "y": L.Subtract()([a, b])}))
+    ones = np.ones((1, 4))
+    result = net({"left": ones, "right": 3 * ones})
+    assert result["z"][0, 0] == 4 and result["y"][0, 0] == -2
 
 
 def test_super_resolution() -> None:

@@ -33,14 +33,25 @@ def graph_of(model: Any) -> Graph:
     outputs = keras.tree.flatten(walk.run(functional, inputs))
     if walk.problems:
         lines = "".join(f"\n- {problem}" for problem in walk.problems)
-        raise ValueError(f"model {model.name!r} cannot be frozen, because of these layers:{lines}")
-    walk.graph.outputs = list(zip(_unique(functional.output_names), [y.index for y in outputs], strict=True))
+        raise ValueError(
+            f"model {model.name!r} cannot be frozen, because of these layers:{lines}\nReplace them, or keep the model "
+            "in Keras and speed it up with fastconv.keras.accelerate"
+        )
+    names = _output_names(functional)
+    walk.graph.outputs = list(zip(names, [y.index for y in outputs], strict=True))
     return walk.graph
 
 
 def _dtype_of(model: Any) -> np.dtype[Any]:
     types = {getattr(layer, "compute_dtype", None) for layer in flatten_layers(model)}
     return np.dtype(np.float64 if "float64" in types else np.float32)
+
+
+def _output_names(functional: Any) -> list[str]:
+    """The keys of the outputs if they are a dictionary, else the names of the layers that compute them."""
+    if isinstance(functional.output, dict):
+        return [str(key) for key in keras.tree.flatten({key: key for key in functional.output})]
+    return _unique(functional.output_names)
 
 
 def _unique(names: list[str]) -> list[str]:
