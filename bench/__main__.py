@@ -12,6 +12,7 @@ COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "profile": ("bench.profile", "the operations of LeNet-5's training step, one by one"),
     "accuracy": ("bench.accuracy", "the accuracy of a short training on stock Keras's layers and on fastconv's"),
     "applications": ("bench.applications.run", "networks of keras.applications, before and after accelerate"),
+    "deployment": ("bench.deployment", "serving a network: installed size, import, memory and latency"),
     "headline": ("bench.headline", "the figures on the README's first screen"),
     "pages": ("bench.pages", "write the results into the pages and pictures of docs/ and the README"),
 }

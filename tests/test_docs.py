@@ -39,7 +39,7 @@ def run(arguments: list[str], folder: Path) -> str:
 def test_each_python_block_of_the_readme_runs_alone(tmp_path: Path) -> None:
     """Readers copy one of them. They run in one process, each with names of its own."""
     examples = blocks(ROOT / "README.md", "python")
-    assert len(examples) == 3
+    assert len(examples) == 4
     script = tmp_path / "examples.py"
     script.write_text(f"for example in {examples!r}:\n    exec(example, {{}})\n", encoding="utf-8")
     run([str(script)], tmp_path)
@@ -56,6 +56,19 @@ def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_pat
     script = tmp_path / "examples.py"
     script.write_text("\n".join(examples), encoding="utf-8")
     run(["-W", "error::SyntaxWarning", str(script)], tmp_path)
+
+
+@pytest.mark.tensorflow
+def test_the_page_about_serving_serves_without_a_framework(tmp_path: Path) -> None:
+    """Its first block trains. All others run in another process, and one of them prints the table of the page."""
+    page = ROOT / "docs" / "serving.md"
+    train, *serve = blocks(page, "python")
+    run(["-c", train], tmp_path)
+    code = "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None  # imports of them fail now\n"
+    printed = run(["-c", code + "\n".join(serve)], tmp_path)
+    shown = next(block for block in blocks(page, "text") if block.startswith("operation"))
+    assert "".join(printed.split()).startswith("".join(shown.split()))
+    assert "damaged.fastconv" in printed.splitlines()[-1]
 
 
 def test_the_page_shows_what_explain_prints(tmp_path: Path) -> None:

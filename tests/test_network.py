@@ -370,6 +370,15 @@ def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.split("\r")[1:] == ["2/5", "4/5", "5/5\n"]
 
 
+def test_progress_is_a_bar_on_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    Network(lenet()).predict(random(5, 28, 28, 1), batch_size=2, progress=True)
+    text = capsys.readouterr().err
+    assert "━" in text and "5/5" in text
+
+
 # ---- Reports ---------------------------------------------------------------------------------------------------------
 
 

@@ -141,6 +141,7 @@ def _check_packages(options: argparse.Namespace) -> None:
 
 
 def _write(options: argparse.Namespace, model: Any, split: Split, result: Result) -> None:
+    from fastconv.keras import freeze
     from fastconv.lenet.figures import draw_curves, draw_features
     from fastconv.lenet.model import build, compile_model
     from fastconv.lenet.output import write_all, write_history, write_metrics
@@ -169,6 +170,7 @@ def _write(options: argparse.Namespace, model: Any, split: Split, result: Result
         {
             "model.keras": model.save,
             "model_stock.keras": stock.save,
+            "model.fastconv": freeze(model).save,
             "history.csv": lambda path: write_history(path, result.history),
             "metrics.json": lambda path: write_metrics(path, metrics),
             "curves.png": lambda path: draw_curves(path, result.history),

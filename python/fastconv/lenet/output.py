@@ -12,7 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-FILES = ("model.keras", "model_stock.keras", "history.csv", "metrics.json", "curves.png", "features.png")
+FILES = (
+    "model.keras",
+    "model_stock.keras",
+    "model.fastconv",
+    "history.csv",
+    "metrics.json",
+    "curves.png",
+    "features.png",
+)
 COMPARE_FILES = ("compare.png", "compare.json")
 
 

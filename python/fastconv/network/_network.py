@@ -12,6 +12,7 @@ import numpy.typing as npt
 import fastconv._core as _core
 from fastconv.network._file import write_graph
 from fastconv.network._graph import Graph, Shape
+from fastconv.network._progress import reported
 from fastconv.network._report import Profile, StepProfile, table
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -117,7 +118,8 @@ class Network:
         batch_size : int, optional
             The most images in a batch.
         progress : bool, optional
-            Whether to report on standard error.
+            Whether to show the progress on standard error: a bar if this is a terminal and rich is installed, else
+            numbers.
 
         Returns
         -------
@@ -142,10 +144,9 @@ class Network:
                 )
         count = len(arrays[0]) if arrays else 0
         parts = []
-        for first in range(0, max(count, 1), int(batch_size)):
+        firsts = range(0, max(count, 1), int(batch_size))
+        for first in reported(firsts, int(batch_size), count) if progress else firsts:
             parts.append(self._run([array[first : first + batch_size] for array in arrays]))
-            if progress:
-                _report(min(first + batch_size, count), count)
         outputs = [
             self._join(part, tensor.name, count)
             for part, tensor in zip(zip(*parts, strict=True), self.outputs, strict=True)
@@ -250,12 +251,6 @@ class Network:
             ", ".join(f"{tensor.name} {tensor.shape}" for tensor in tensors) for tensors in (self.inputs, self.outputs)
         )
         return f"<fastconv.Network of {self.dtype}: {inputs} -> {outputs}>"
-
-
-def _report(done: int, count: int) -> None:
-    import sys
-
-    print(f"\r{done}/{count}", end="\n" if done == count else "", file=sys.stderr, flush=True)
 
 
 def _owned(array: Array, dtype: np.dtype[Any]) -> Array:
