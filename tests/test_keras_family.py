@@ -333,7 +333,7 @@ def test_strides_that_tensorflow_refuses(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Conv1DTranspose", "Conv2DTranspose"])
 def test_dilated_transpose(name: str) -> None:
-    """TensorFlow's CPU kernels may refuse it, so the gradient of the dilated convolution is the reference."""
+    """TensorFlow's CPU kernels may refuse this layer. The gradient of the dilated convolution is the reference."""
     x = random(shape_of(name))
     ours, _ = pair(name, {"filters": 5, "kernel_size": 3, "dilation_rate": 2, "dtype": "float64"}, x.shape)
     forward = getattr(fk, name.removesuffix("Transpose"))(4, 3, dilation_rate=2, use_bias=False, dtype="float64")

@@ -170,7 +170,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def test_every_function_has_an_op() -> None:
-    """test_same_faces_tensorflow.py tests the ops of a convolution and its max pooling."""
+    """CASES has all but the ops of conv2d_max_pool2d, which test_same_faces_tensorflow.py tests."""
     assert {name for name, _, _ in CASES.values()} == {name for name in fc.__all__ if "conv2d_max_pool2d" not in name}
 
 

@@ -61,7 +61,7 @@ struct Operands {
     const T* bias;
     bool relu; // applied by the kernel, in registers
     // The rest of the epilogue, for values that a task has stored: activation(value + residual). The residual has the
-    // output's layout, or is null. If it is given, ReLU is here.
+    // output's layout, or is null. If it is given, a ReLU is set here and not in `relu`, because it comes last.
     Activation activation;
     T alpha, beta; // the activation's parameters
     const T* residual;

@@ -31,7 +31,7 @@ void compute_tile(const DirectDecisions& plan, const Operands<T>& operands, cons
     const T* const input = operands.input + g.input_start + task.image * g.image + task.group * g.group_in;
     T* const output = operands.output + g.output_start + task.image * g.out_image + task.group * g.out_group;
     const T* const bias = g.finish && operands.bias ? operands.bias + g.bias_start + task.group * g.k : nullptr;
-    const bool rows_cross = a.crosses_rows(); // calls valid_taps only if needed: its division is slow for short rows
+    const bool rows_cross = a.crosses_rows(); // if not, skip valid_taps, whose division is slow for short rows
     for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
         const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
         const bool last_block = cb == blocks.c_blocks - 1;

@@ -161,7 +161,8 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
 /// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
 /// [block][point][tile][channel], so that a product reads each factor from one run of memory.
 struct PointBlocks {
-    std::int64_t count, units, unit, size, chunk, padding; // `size` channels in `units` of `unit`, the last partial
+    // `size` channels (or filters) are cut into `units` units of `unit` channels. The last unit may be partial.
+    std::int64_t count, units, unit, size, chunk, padding;
 
     std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
     std::int64_t channels(std::int64_t b) const { return std::min(size, first(b + 1)) - first(b); }

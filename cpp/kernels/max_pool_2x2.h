@@ -15,7 +15,7 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// Many: a group holds several windows. Otherwise it is one window.
+/// The layout of a group. If `Many` is true, a group holds several windows, else one.
 template <class T, bool Many>
 struct Pairs {
     static constexpr int taps = 4;

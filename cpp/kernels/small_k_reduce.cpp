@@ -25,7 +25,8 @@ constexpr int max_filters = registers == 32 ? 8 : 4;
 template <int M>
 constexpr int max_pixels = registers == 32 ? (16 / M < 8 ? 16 / M : 8) : (12 / M < 6 ? 12 / M : 6);
 
-/// Adds the lanes of each sum, applies y, bias and ReLU, and stores the results. sums[p*M + m] is output m of pixel p.
+/// Adds the lanes of each sum, adds y and the bias, applies ReLU and stores the results. sums[p*M + m] is output m of
+/// pixel p.
 template <int M, int P, class T>
 FASTCONV_INLINE void finish_each(const SmallKReduceRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
     T values[P * M];

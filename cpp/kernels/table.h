@@ -144,7 +144,7 @@ struct PoolRow {
     ptrdiff_t x_row, x_step;
     const ptrdiff_t* offsets;
     int64_t taps;
-    int64_t counted; // by a mean: the taps, and those in the padding if it includes them
+    int64_t counted; // what a mean divides by: the number of taps, with those in the padding if they count
     T* y;            // the output; in gradients, the gradient of the input, laid out as x
     ptrdiff_t y_row, y_step;
     const T* grad; // gradients only

@@ -33,7 +33,7 @@ constexpr const char* kPaddingForms = " must be 'VALID', 'SAME', an int, (ph, pw
 Padding read_pads(const char* name, py::handle value, DataFormat format) {
     const std::vector<py::object> parts = items(value);
     std::size_t pairs = 0;
-    Dims numbers; // those of all parts, in order
+    Dims numbers; // the numbers of all parts, in order
     for (const py::object& part : parts) {
         const Dims some = integers(name, part);
         pairs += is_sequence(part) && some.size() == 2 ? 1 : 0;
@@ -108,7 +108,7 @@ std::string_view text_of(py::handle value) {
 }
 
 Pair read_pair(const char* name, py::handle value, DataFormat format) {
-    if (PyLong_CheckExact(value.ptr())) { // the usual case, without a list of one number
+    if (PyLong_CheckExact(value.ptr())) { // the usual case; faster than a list of one number
         int overflow = 0;
         const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
         if (overflow == 0 && number >= 1) return {number, number};

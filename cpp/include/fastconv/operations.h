@@ -104,7 +104,7 @@ struct Operation {
     /// Computes the outputs. All steps run in the floating-point state of the kernels; the caller's is restored.
     FASTCONV_API void run(const Call& call, const Buffers& buffers) const;
 
-    /// The first inputs, which a graph has.
+    /// How many inputs the op in a graph has. They are the first inputs of the operation.
     FASTCONV_API std::size_t graph_inputs() const;
 };
 

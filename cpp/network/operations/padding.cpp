@@ -33,7 +33,7 @@ struct PaddedAxis {
 };
 
 struct PadProblem {
-    std::vector<PaddedAxis> outer; // before the last padded one
+    std::vector<PaddedAxis> outer; // the axes before the last padded one
     PaddedAxis row{1, 0, 0};
     std::int64_t block = 1, rows = 1;
     double value;

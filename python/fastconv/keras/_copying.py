@@ -148,7 +148,7 @@ def _shortened(error: Exception) -> str:
 
 
 def _build(model: Any, copy: Any) -> None:
-    with weights_scope(copy), warnings.catch_warnings():  # the scope in which a call would build
+    with weights_scope(copy), warnings.catch_warnings():  # as in a call that builds the model
         warnings.filterwarnings("ignore", message="Model .* had a build config, but the model cannot be built")
         copy.build_from_config(model.get_build_config())
     copy.built = True  # Keras builds the layers of the model, but does not set this
@@ -192,7 +192,7 @@ def _lambda_inside(thing: Any) -> str | None:
 
 
 def _name_parts(layer: Any, copy: Any) -> None:
-    """Give the layers that a constructor creates the names and the classes of the layers that they are copies of."""
+    """Give the inner layers of a copy the names and classes of the original's. A constructor may choose others."""
     for old, new in zip(flatten_layers(layer), flatten_layers(copy), strict=False):
         if type(new) is not type(old) and stock_class(type(new)) is stock_class(type(old)):
             change_class(new, type(old))

@@ -268,7 +268,9 @@ def _compile(graph: Graph) -> _core.NetworkProgram:
 
     def define(index: int, reference: int, who: str) -> None:
         if index in references or not 0 <= index < len(graph.values):
-            raise ValueError(f"{who} computes value {index}, which must be another one of {len(graph.values)} values")
+            raise ValueError(
+                f"{who} computes value {index}, which must be one of {len(graph.values)} values and computed only once"
+            )
         references[index] = reference
 
     def reference(index: int, who: str) -> int:

@@ -75,7 +75,7 @@ def _resolved(x: Tensor, wanted: Sequence[int]) -> list[int | None]:
         free = list(wanted).index(-1)
         rest = [size for a, size in enumerate(result) if a != free]
         unknown_in, unknown_out = x.shape.count(None), rest.count(None)
-        if unknown_in == unknown_out:  # the unknown sizes are copied, so they cancel
+        if unknown_in == unknown_out:  # the unknown sizes are the same on both sides, so they cancel
             known = [math.prod(size for size in sizes if size is not None) for sizes in (x.shape, rest)]
             result[free] = known[0] // max(known[1], 1)
     return result
@@ -192,7 +192,7 @@ def _slice(node: Node, builder: Builder) -> Tensor:
         )
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
-    most = 1 << 31  # "to the end" is any larger number
+    most = 1 << 31  # a model writes "to the end" as any number from this on
     first = [
         None if abs(s) >= most and (s > 0) == (step < 0) else int(s) for s, step in zip(starts, steps, strict=True)
     ]
@@ -270,7 +270,7 @@ def _resize(node: Node, builder: Builder) -> Tensor:
 
 
 def _by_axis(values: Any, axes: Sequence[int] | None, otherwise: list[Any]) -> list[Any]:
-    """One value for each dimension, from the values of some dimensions."""
+    """A value for each dimension: `values` for the dimensions in `axes`, and `otherwise` for the others."""
     if axes is None:
         return list(values)
     result = list(otherwise)

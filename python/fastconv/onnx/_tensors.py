@@ -130,5 +130,5 @@ def known_sizes(sizes: Sequence[int | None]) -> list[int]:
 
 def floats(value: Any) -> npt.NDArray[np.float64]:
     if not np.issubdtype(np.asarray(value).dtype, np.floating):
-        raise Unsupported(f"a constant of it is {np.asarray(value).dtype}: only floating-point tensors are supported")
+        raise Unsupported(f"it has a constant of {np.asarray(value).dtype}: only floating-point tensors are supported")
     return np.asarray(value, np.float64)

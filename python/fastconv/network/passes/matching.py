@@ -1,4 +1,4 @@
-"""What passes ask of a graph, and the one way in which they join two nodes."""
+"""Functions that all passes share: find who computes and reads a value, and join two nodes."""
 
 from __future__ import annotations
 
