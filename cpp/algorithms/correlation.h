@@ -55,7 +55,7 @@ struct GradientBlock {
 /// The data of one call. Pointers that its direction does not use are null.
 template <class T>
 struct Operands {
-    const T* input;        // of the correlation; in input gradients, this is out_backprop
+    const T* input;        // what the correlation reads; in input gradients, this is out_backprop
     const T* filters;      // not in filter gradients
     const T* out_backprop; // in filter gradients only
     const T* bias;
@@ -66,7 +66,7 @@ struct Operands {
     T alpha, beta; // the activation's parameters
     const T* residual;
     T* output;
-    PackCache* cache;                   // of packed filters that are kept, else null
+    PackCache* cache;                   // the forms of packed filters that are kept, or null
     const std::vector<ImageTile>* only; // the tiles to compute; null for the whole output
     const GradientBlock* block;         // the part of a filter gradient to compute, as a dense output; null for all
 

@@ -15,8 +15,8 @@ constexpr std::int64_t kParts = 32;              // most parts of the batch; fix
 constexpr std::int64_t kFewestImages = 4;        // the fewest images of a part, whose setup takes about 2 us
 constexpr std::int64_t kOutputBytes = 64 << 10;  // output gradients of the images that a task takes at a time
 constexpr std::int64_t kInputBytes = 1 << 20;    // inputs of these images; they may have to be transposed from NCHW
-constexpr std::int64_t kShiftBytes = 48 << 10;   // shifted filters: each image reads them again, mostly from L1
-constexpr std::int64_t kColumnBytes = 128 << 10; // columns or patches of an image: they stay in L2
+constexpr std::int64_t kShiftBytes = 48 << 10;   // the shifted filters, which each image reads again, mostly from L1
+constexpr std::int64_t kColumnBytes = 128 << 10; // columns or patches of an image, which stay in L2
 constexpr std::int64_t kLongestRow = 1024; // windows of a row; they are added one by one, so this bounds the error
 constexpr std::int64_t kMostFilterValues = 4 << 10; // most filter values; each part has a sum for each
 

@@ -80,7 +80,7 @@ template <class T, class Body>
 void each_rectangle(const PoolProblem& o, std::int64_t y0, std::int64_t y1, Body&& body) {
     if (o.q == 0) return; // otherwise the loop over rows would run for nothing
     const PoolAxis vertical = rows_of(o), horizontal = columns_of(o);
-    std::int64_t first = 0, last = 0; // of the columns with all taps
+    std::int64_t first = 0, last = 0; // the columns [first, last) have all taps
     inner_columns(o, first, last);
     std::vector<std::ptrdiff_t> offsets;
     offsets.reserve(static_cast<std::size_t>(std::min(o.r, o.h) * std::min(o.s, o.w))); // the most that can lie inside

@@ -20,7 +20,7 @@ namespace {
 /// How an image's gradient is divided into tasks.
 struct Division {
     std::int64_t row_tiles = 1, channel_blocks = 1;
-    std::int64_t channels = 0; // of a block; the last blocks may have fewer, or none
+    std::int64_t channels = 0; // channels of a block; the last blocks may have fewer, or none
 };
 
 Division divide(const PoolProblem& o) {

@@ -11,7 +11,7 @@
 
 namespace fastconv {
 
-constexpr std::int64_t kPlanarBytes = 128 << 10; // a planar copy: it stays in L2 with its output
+constexpr std::int64_t kPlanarBytes = 128 << 10; // the most bytes of a planar copy, which stays in L2 with its output
 constexpr std::int64_t kRegisterRows = 8;        // output rows of a register tile
 
 /// The shape of a planar copy, [channel][row][column], of the whole input rows that some output rows read.

@@ -3,7 +3,7 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kTileBytes = 192 << 10; // the input of a tile: it stays in L2 with a block of filters
+constexpr std::int64_t kTileBytes = 192 << 10; // the most input of a tile, which stays in L2 with a block of filters
 static_assert(kMostCopyBytes == 8 * kTileBytes);
 
 Tiling choose_tiling(const Correlation& g, const TilePlan& plan, std::int64_t threads, std::int64_t size) {

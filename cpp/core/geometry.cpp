@@ -419,7 +419,7 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
     check_input_channels(problem, input, filters, arguments);
     if (arguments.depthwise) {
         problem.groups = problem.c;
-        problem.k = filters[2] * filters[3]; // fits: check_size(filters) holds
+        problem.k = filters[2] * filters[3]; // does not overflow, because check_size(filters) has passed
     } else {
         problem.groups = problem.c / filters[2];
         problem.k = filters[3];

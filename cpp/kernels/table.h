@@ -49,7 +49,7 @@ template <class T>
 struct SmallKSpreadRows {
     const T* x;
     ptrdiff_t x_plane, x_row;
-    int64_t channels, window_rows, columns; // window_rows: 3 or 5; columns: of the window
+    int64_t channels, window_rows, columns; // window_rows: 3 or 5; columns: those of the window
     const T* filters;                       // [pattern][c][column][row][width]: each lane has a tap of its own filter
     const T* bias;                          // [pattern][width] or null
     T* y;
@@ -188,7 +188,7 @@ template <class T>
 struct PooledProducts {
     const uint8_t* taps;
     const T* grad;
-    int64_t rows, windows, filters, taps_count; // windows: of a row
+    int64_t rows, windows, filters, taps_count; // windows: how many are in a row
     const T* x;
     ptrdiff_t row, step, x_row;
     const ptrdiff_t* offsets;

@@ -11,7 +11,7 @@ namespace fastconv::network {
 namespace {
 
 constexpr std::size_t kLine = 64;                                     // buffers start at cache lines
-constexpr std::size_t kEnd = std::numeric_limits<std::size_t>::max(); // after the last step
+constexpr std::size_t kEnd = std::numeric_limits<std::size_t>::max(); // a step after the last one
 constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
 
 /// Memory for a value, or for several if each overwrites the one before it.
@@ -54,10 +54,10 @@ class Planner {
     const ProgramSource& source_;
     const std::vector<Step>& steps_;
     const std::size_t inputs_;
-    Shapes shapes_;                      // of all values
-    std::vector<Reference> roots_;       // of all values
-    std::vector<std::size_t> last_uses_; // of all roots
-    std::vector<std::size_t> buffer_of_; // of all computed roots
+    Shapes shapes_;                      // the shape of each value
+    std::vector<Reference> roots_;       // the root of each value
+    std::vector<std::size_t> last_uses_; // the last step that uses each root
+    std::vector<std::size_t> buffer_of_; // the buffer of each computed root
     std::vector<Buffer> buffers_;
 };
 
@@ -161,7 +161,8 @@ std::size_t Planner::place_buffers() {
             if (offset + buffer->bytes <= other->offset) break;
             offset = std::max(offset, (other->offset + other->bytes + kLine - 1) / kLine * kLine);
         }
-        if (buffer->bytes > kEnd / 2 - offset) fail("the values of the network do not fit in memory; use a smaller batch");
+        if (buffer->bytes > kEnd / 2 - offset)
+            fail("the values of the network do not fit in memory; use a smaller batch");
         buffer->offset = offset;
         arena = std::max(arena, offset + buffer->bytes);
         const auto lower = [](const Buffer* a, const Buffer* b) { return a->offset < b->offset; };

@@ -103,7 +103,7 @@ Dims shape(const char* name, py::handle value) {
 std::string_view text_of(py::handle value) {
     Py_ssize_t size = 0;
     const char* text = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
-    if (text == nullptr) throw py::error_already_set(); // a lone surrogate: UnicodeEncodeError, which is a ValueError
+    if (text == nullptr) throw py::error_already_set(); // the text has a lone surrogate; the error is a ValueError
     return {text, static_cast<std::size_t>(size)};
 }
 

@@ -82,7 +82,7 @@ struct Buffers {
     std::array<const void*, most_inputs> inputs{}; // null if sizes, left out, or packed
     std::array<void*, most_outputs> outputs{};     // null if not wanted
     const PackedFilters* packed = nullptr;         // replaces the input of kind `filters`
-    const PlanHolder* holder = nullptr;            // of a caller that repeats the same call
+    const PlanHolder* holder = nullptr;            // the plan of the last call, if the caller repeats the same call
 };
 
 enum class Geometry : std::uint8_t { convolution, pooling, both }; // which codes of attributes.h an op takes

@@ -100,7 +100,7 @@ Prepare bind_pad(const Binding& binding) {
         PadProblem problem;
         problem.value = value;
         problem.mode = mode;
-        std::size_t last = 0; // of the padded axes
+        std::size_t last = 0; // the last padded axis
         for (std::size_t i = 0; i < dims.size(); ++i) {
             const PaddedAxis axis = padded_axis(dims[i], paddings[i], mode);
             step.output.push_back(axis.output());

@@ -65,7 +65,7 @@ std::vector<bool> reduced_axes(const Dims& axes, std::size_t rank) {
 
 /// Sets the sizes, and the transpose if one is needed.
 void set_order(ReduceProblem& problem, const Dims& dims, const std::vector<bool>& reduced, DataType dtype) {
-    int groups = 0; // of reduced axes
+    int groups = 0; // runs of neighbouring reduced axes
     bool inside = false;
     for (std::size_t i = 0; i < dims.size(); ++i) {
         if (dims[i] == 1) continue;

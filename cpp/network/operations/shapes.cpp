@@ -36,7 +36,7 @@ Dims resolve_shape(const Dims& input, const Dims& wanted, DataType dtype) {
         output[rest] = product(others, 0, others.size()) / known;
     }
     if (element_count(output, dtype) != element_count(input, dtype))
-        fail("an input of shape ", show(input), " cannot have shape ", show(wanted));
+        fail("an input of shape ", show(input), " cannot be reshaped to ", show(wanted));
     return output;
 }
 

@@ -236,7 +236,7 @@ class Network:
         found: Sequence[dict[str, Any]] = [{"algorithm": "", "operations": None} for _ in shapes]
         sizes = [[1 if axis == 0 else size for axis, size in enumerate(tensor.shape)] for tensor in self.inputs]
         if all(size is not None for shape in sizes for size in shape):
-            found = self._program.describe(sizes)  # of one image
+            found = self._program.describe(sizes)  # for one image
         return table(self._graph, shapes, found)
 
     def __repr__(self) -> str:

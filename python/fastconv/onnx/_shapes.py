@@ -27,7 +27,7 @@ def _flatten(node: Node, builder: Builder) -> Tensor:
     elif None not in after:
         attribute = [-1, sizes[1]]
     else:
-        raise Unsupported("the sizes of its input are not known")
+        raise Unsupported("the sizes of its input are not known: give the model's inputs fixed sizes")
     return builder.add("reshape", [x], sizes, shape=attribute)
 
 
@@ -53,7 +53,7 @@ def _reshape(node: Node, builder: Builder) -> Tensor:
     if node.is_constant(1):
         wanted = [int(size) for size in node.constant(1, "shape")]
         if allow_zero and 0 in wanted:
-            raise Unsupported("it makes a tensor without elements")
+            raise Unsupported("its output has no elements: only tensors with elements are supported")
     else:
         shape = node.shape()
         if shape is None or shape.count(None) > 1:
@@ -114,7 +114,7 @@ def _squeeze(node: Node, builder: Builder) -> Tensor:
         if sizes.count(-1) > 1 and shape[0] is None and x.shape[0] is None:
             sizes[0] = 0
         if sizes.count(-1) > 1:
-            raise Unsupported("several sizes of its input are not known")
+            raise Unsupported("several sizes of its input are not known: give the model's inputs fixed sizes")
     else:
         sizes = [-1 if size is None else size for size in shape]
     return builder.add("reshape", [x], shape, shape=sizes)
@@ -143,7 +143,7 @@ def _split(node: Node, builder: Builder) -> list[Tensor]:
         parts = node.constant(1, "split").tolist()
     if parts is None:
         if size is None:
-            raise Unsupported("the size that it splits is not known")
+            raise Unsupported("the size that it splits is not known: give the model's inputs fixed sizes")
         count = len(node.proto.output)
         each = -(-size // count)
         parts = [min(each, size - each * i) for i in range(count)]
@@ -212,7 +212,7 @@ def _pad(node: Node, builder: Builder) -> Tensor:
     for index, axis in enumerate(axes):
         pairs[axis] = [int(pads[index]), int(pads[index + len(axes)])]
     if min(map(min, pairs)) < 0:
-        raise Unsupported(f"its padding {pairs} is negative")
+        raise Unsupported(f"its padding {pairs} is negative: only padding of at least 0 is supported")
     mode = node.attribute("mode", "constant")
     if mode not in ("constant", "reflect", "edge"):
         raise Unsupported(f"its mode is {mode!r}: 'constant', 'reflect' and 'edge' are supported")
@@ -256,7 +256,7 @@ def _resize(node: Node, builder: Builder) -> Tensor:
     if scales is not None and len(scales):
         factors = [float(scale) for scale in _by_axis(scales, axes, [1.0] * 4)]
         if factors[:2] != [1, 1]:
-            raise Unsupported("it resizes the batch or the channels")
+            raise Unsupported("it resizes the batch or the channels: only images can be resized")
         sizes = [None if size is None else int(size * f) for size, f in zip(x.shape[2:], factors[2:], strict=True)]
         return builder.add("resize", [x], [*x.shape[:2], *sizes], last=True, scales=factors[2:], **options)
     if node.is_constant(3):

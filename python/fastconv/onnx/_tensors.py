@@ -124,7 +124,7 @@ def known_sizes(sizes: Sequence[int | None]) -> list[int]:
     """The sizes, which must all be known."""
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
-        raise Unsupported("the sizes of its input are not known")
+        raise Unsupported("the sizes of its input are not known: give the model's inputs fixed sizes")
     return known
 
 
