@@ -11,8 +11,8 @@ namespace {
 
 struct Entry {
     std::string_view name;
-    std::size_t fewest, most; // parameters
-    double alpha, beta;       // defaults
+    std::size_t fewest, most; // how many parameters it takes
+    double alpha, beta;       // the defaults of its parameters
 };
 
 // In the order of enum class Activation.

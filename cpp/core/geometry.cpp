@@ -60,10 +60,10 @@ std::string added_dimensions(const char* name, std::size_t rank, ArrayKind kind,
     if (rank == 3) {
         if (filters)
             return "; " + array + "[..., None] makes it one filter" +
-                   (kind == ArrayKind::filters ? ", " : " for each channel, ") + array +
-                   "[:, :, None] filters of one channel";
-        return "; " + array + "[None] makes it one image, " + array +
-               (format == DataFormat::nhwc ? "[..., None]" : "[:, None]") + " images of one channel";
+                   (kind == ArrayKind::filters ? ", and " : " for each channel, and ") + array +
+                   "[:, :, None] makes it filters of one channel";
+        return "; " + array + "[None] makes it one image, and " + array +
+               (format == DataFormat::nhwc ? "[..., None]" : "[:, None]") + " makes it images of one channel";
     }
     return "";
 }

@@ -16,7 +16,7 @@ constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
 
 /// Memory for a value, or for several if each overwrites the one before it.
 struct Buffer {
-    std::size_t bytes, first, last; // the steps that write it first and read it last
+    std::size_t bytes, first, last; // first: the first step that writes it; last: the last one that reads it
     std::size_t output = kNone;     // index of the output of the program, if it is one
     std::size_t offset = 0;         // place in the arena, if it is no output
 };

@@ -140,7 +140,7 @@ class FusedBackward {
     const std::int64_t image_, pooled_, filter_values_;
     const PackedFilters packed_; // packed once, used by all parts
     const PooledGradient<T> gradient_;
-    const bool input_from_pooled_, filters_from_pooled_; // if all values are finite
+    const bool input_from_pooled_, filters_from_pooled_; // the choice if all values are finite
     const Scratch<T> shifts_;
     const Scratch<std::int32_t> elements_;
 };

@@ -126,7 +126,7 @@ def _read(file: IO[bytes]) -> Graph:
         count = _integer(description, "constants", 0, _MOST_VALUES)
         expected = {"network.json", *map(_member, range(count))}
         if members.keys() != expected:
-            raise _Broken(f"its members are not those of {count} constants")
+            raise _Broken(f"its members must be 'network.json' and the files of {count} constants")
         dtype = _DTYPES[_choice(description, "dtype", list(_DTYPES))]
         graph = Graph(dtype.newbyteorder("="))
         for entry in _list(description, "inputs"):

@@ -137,7 +137,7 @@ class Network:
         for array, tensor in zip(arrays, self.inputs, strict=False):
             if np.ndim(array) == 0 or len(array) != len(arrays[0]):
                 raise ValueError(
-                    f"{tensor.name} must have as many images as {self.inputs[0].name}, {len(arrays[0])}, got shape "
+                    f"{tensor.name} must have {len(arrays[0])} images, as many as {self.inputs[0].name}, got shape "
                     f"{np.shape(array)}"
                 )
         count = len(arrays[0]) if arrays else 0
