@@ -7,8 +7,8 @@
 // from memory). AVX-512 adds the lanes of all float sums of a tile together: it transposes them, at 3 operations a sum,
 // and gets all results in one vector.
 //
-// Ceiling: the FMA peak, less the additions of lanes, less the loads that cross a cache line (with vectors of 64 bytes,
-// every load of x, unless x is aligned).
+// Ceiling: the FMA peak, reduced by the additions of lanes and by the loads that cross a cache line. With vectors of 64
+// bytes, every load of x crosses one, unless x is aligned.
 //
 // Arguments: filters packed and zero-padded as SmallKReduceRow says, at most max_reduced_filters of them.
 //

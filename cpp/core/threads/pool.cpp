@@ -73,7 +73,7 @@ class Pool {
 
     void help_forever() {
         for (;;) {
-            const std::uint64_t seen = announcements_.load(); // read before the jobs
+            const std::uint64_t seen = announcements_.load(); // before looking for a job, so that none is missed
             if (Job* job = enter_job()) {
                 // Caller and worker would wait for each other on one CPU. The system's load balancing takes longer than
                 // most operations to move one of them.
