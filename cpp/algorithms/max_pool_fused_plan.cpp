@@ -18,7 +18,8 @@ constexpr std::int64_t kInputBytes = 1 << 20;    // inputs of these images; they
 constexpr std::int64_t kShiftBytes = 48 << 10;   // the shifted filters, which each image reads again, mostly from L1
 constexpr std::int64_t kColumnBytes = 128 << 10; // columns or patches of an image, which stay in L2
 constexpr std::int64_t kLongestRow = 1024; // windows of a row; they are added one by one, so this bounds the error
-constexpr std::int64_t kMostFilterValues = 4 << 10; // most filter values; each part has a sum for each
+constexpr std::int64_t kMostFilterValues =
+    4 << 10; // the most filter values, because each part keeps a sum for each of them
 
 /// Properties of the kernels of one data type and ISA.
 struct Vectors {

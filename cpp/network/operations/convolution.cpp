@@ -166,7 +166,7 @@ Prepare bind_conv2d_transpose(const Binding& binding) {
 
 // ---- Dense layers ------------------------------------------------------------------------------------------------
 
-/// The shape of a tensor whose last axis is one of the matrix, as an image of one row.
+/// A tensor as an image of one row: the last axis becomes the channels, and all others become pixels.
 Dims as_row(const Dims& dims) { return {1, 1, product(dims, 0, dims.size() - 1), dims.back()}; }
 
 Prepare bind_dense(const Binding& binding) {
