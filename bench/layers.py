@@ -106,7 +106,7 @@ def parse_line(line: str, suite: str) -> Layer:
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(
-            f"{suite}: not a layer: {line!r} (name NxHxWxC -> K RxS [s=2] [p=1] [g=2] [depthwise] [anchor])"
+            f"{suite}: {line!r} is not a layer; write NAME NxHxWxC -> K RxS [s=2] [p=1] [g=2] [depthwise] [anchor]"
         )
     name, *numbers, words = match.groups("0")
     n, h, w, c, k, r, s = map(int, numbers)

@@ -234,7 +234,7 @@ def _compile(model: Any, copy: Any, variables: dict[int, Any]) -> None:
             arguments[kind] = keras.tree.map_structure(
                 lambda metric: _from_config(metric) if isinstance(metric, keras.Metric) else metric, arguments[kind]
             )
-        copy.compile(**{**arguments, "jit_compile": False})  # the caller sets it later, for the layers it chooses
+        copy.compile(**{**arguments, "jit_compile": False})  # the caller decides about XLA later
         compile_arguments(copy)["jit_compile"] = arguments["jit_compile"]
     elif type(model).compile_from_config is not keras.Model.compile_from_config:
         copy.compile_from_config(model.get_compile_config())

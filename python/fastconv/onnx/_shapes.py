@@ -215,7 +215,7 @@ def _pad(node: Node, builder: Builder) -> Tensor:
         raise Unsupported(f"its padding {pairs} is negative: only padding of at least 0 is supported")
     mode = node.attribute("mode", "constant")
     if mode not in ("constant", "reflect", "edge"):
-        raise Unsupported(f"its mode is {mode!r}: 'constant', 'reflect' and 'edge' are supported")
+        raise Unsupported(f"its mode is {mode!r}: only 'constant', 'reflect' and 'edge' are supported")
     shape = [None if size is None else size + sum(pair) for size, pair in zip(x.shape, pairs, strict=True)]
     return builder.add(
         "pad",

@@ -47,7 +47,7 @@ class Matches:
 
 
 def absorb(graph: Graph, first: Node, second: Node, into: Node) -> None:
-    """Join two neighbouring nodes into one of them, which takes the other's place and name."""
+    """Remove one of two neighbouring nodes. The other one, `into`, now computes what both did, under its own name."""
     gone = second if into is first else first
     if into is first:
         # The second node may read values that are computed after the first.
