@@ -23,7 +23,7 @@ struct ConvRow {
     ptrdiff_t y_step;
     int64_t pixels, channels; // (vectors - 1) * width < channels <= vectors * width
     bool accumulate, relu;    // accumulate: the finished sum is added to y
-    bool resume;              // the sum starts from y, as if one call had run over both windows
+    bool resume;              // the sum starts from y, so that calls for two parts of a window give the bits of one
 };
 
 /// As ConvRow, for few filters: `filters` is [filter][segment][element], each segment zero-padded to whole vectors.

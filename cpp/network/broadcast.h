@@ -49,7 +49,7 @@ class Broadcast {
     struct Axis {
         std::int64_t size = 1, a = 0, b = 0; // a, b: the distance of neighbours in each tensor, in elements
     };
-    /// The start of an index along the outer axes.
+    /// The part of the output that begins at this index of the outer axes.
     Part outer_part(std::int64_t index) const;
 
     Dims output_;

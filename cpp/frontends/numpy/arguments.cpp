@@ -146,7 +146,8 @@ Pair read_output_size(const char* name, py::handle value) {
     const auto size = [&](py::handle item) {
         if (item.is_none()) return kept_size;
         const std::int64_t number = integer(name, item);
-        if (number < 0) fail<py::value_error>(name, " must not be negative, got ", number, "; None keeps the input's");
+        if (number < 0)
+            fail<py::value_error>(name, " must not be negative, got ", number, "; None keeps the input's size");
         return number;
     };
     Dims sizes;
