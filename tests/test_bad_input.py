@@ -255,7 +255,7 @@ def test_filters_with_exchanged_channel_dimensions() -> None:
     with pytest.raises(ValueError) as error:
         fastconv.conv2d(ones(1, 28, 28, 3), ones(3, 3, 4, 3))
     text = str(error.value)
-    assert text.startswith("filters must have 3 input channels in dimension 2, or with groups a divisor of 3; got")
+    assert text.startswith("filters must have 3 input channels in dimension 2, or, with groups, a divisor of 3; got")
     assert text.endswith("; got filters (3, 3, 4, 3) and input (1, 28, 28, 3) in NHWC")
 
 

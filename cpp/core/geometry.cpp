@@ -213,7 +213,7 @@ void check_padded_image(const ConvProblem& o) {
 void check_input_channels(const ConvProblem& problem, const Dims& input, const Dims& filters,
                           const ConvArguments& arguments) {
     if (arguments.depthwise ? filters[2] == problem.c : problem.c % filters[2] == 0) return;
-    const std::string groups = ", or with groups a divisor of " + std::to_string(problem.c);
+    const std::string groups = ", or, with groups, a divisor of " + std::to_string(problem.c);
     fail(arguments.filters_name, " must have ", problem.c, " input ", problem.c == 1 ? "channel" : "channels",
          " in dimension 2", arguments.depthwise || problem.c == 1 ? "" : groups, "; got ", arguments.filters_name, " ",
          show(filters), " and ", arguments.input_name, " ", show(input), " in ", name_of(problem.format));
