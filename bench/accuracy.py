@@ -12,7 +12,7 @@ KINDS = ("keras", "fastconv")
 
 
 def same(stock: list[float], ours: list[float]) -> bool:
-    """Whether the mean of each lies within the spread (from the least to the largest) of the other."""
+    """Whether the mean of each list lies between the least and the largest value of the other."""
     return all(min(one) <= fmean(other) <= max(one) for one, other in ((stock, ours), (ours, stock)))
 
 

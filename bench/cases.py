@@ -57,7 +57,7 @@ def cases(layers: list[Layer], directions: list[str], dtype: str, algorithm: str
 
 
 def make_arrays(case: Case) -> dict[str, Array]:
-    """Normal numbers: x (N,H,W,C), dy (N,P,Q,K), and w in `filter_shape`. Pools have their output y in place of w."""
+    """Normally distributed x (N,H,W,C), dy (N,P,Q,K), and w in `filter_shape`. Pools have y in place of w."""
     random = np.random.default_rng(0)
     layer = case.layer
     arrays: dict[str, Array] = {

@@ -108,7 +108,9 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = best.pop("wrong")
     quiet = change(best["peak"]) <= QUIET
     if not quiet:
-        run.warn(f"no run of {len(runs)} kept the FMA peak within {QUIET:.0%}; this is the quietest")
+        run.warn(
+            f"the FMA peak changed by more than {QUIET:.0%} in all {len(runs)} runs; the report is of the quietest run"
+        )
     report = run.report(quiet=quiet, runs=len(runs), spread=spread(runs), **best)
     run.finish(report, [table(report)], *(f"wrong: {what}" for what in wrong))
     return 0 if quiet and not wrong else 1

@@ -11,7 +11,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent / "suites"
 NETWORKS = ("lenet", "resnet50", "vgg16", "alexnet", "mobilenet")
-EXTRA = "extra"  # the tiny call and the layer with fresh arrays, which every run measures
+EXTRA = "extra"  # the suite that every run measures: a tiny call, and a layer whose arrays are new in each call
 
 _LINE = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s*(?:->\s*(\d+)|\s+max)\s+(\d+)x(\d+)((?:\s+\S+)*)")
 
@@ -106,7 +106,7 @@ def parse_line(line: str, suite: str) -> Layer:
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(
-            f"{suite}: not a layer: {line!r} (name NxHxWxC -> K RxS [s=2] [p=1] [g=2] [depthwise] [anchor])"
+            f"{suite}: {line!r} is not a layer; write NAME NxHxWxC -> K RxS [s=2] [p=1] [g=2] [depthwise] [anchor]"
         )
     name, *numbers, words = match.groups("0")
     n, h, w, c, k, r, s = map(int, numbers)
@@ -114,7 +114,7 @@ def parse_line(line: str, suite: str) -> Layer:
     for word in words.split():
         option = re.fullmatch(r"([spg])=(\d+)|(depthwise|anchor|fresh)", word)
         if option is None:
-            raise ValueError(f"{suite}: {word!r} is no option of a layer, in {line!r}")
+            raise ValueError(f"{suite}: {word!r} is not an option of a layer, in {line!r}")
         options[option[1] or option[3]] = int(option[2] or 1)
     stride, pad, groups, depthwise, anchor, fresh = options.values()
     groups = c if depthwise else groups

@@ -94,7 +94,7 @@ def measure(
 
 
 def not_measured(results: list[dict[str, Any]], expected: str) -> Iterator[str]:
-    """A sentence for each contestant that was refused, but not for the `expected` reason, or has a failed variant."""
+    """A sentence for each contestant that has a failed variant, or was refused for another reason than `expected`."""
     for result in results:
         for name, reason in result["refused"].items():
             if name in result["wrong"] or reason != expected:

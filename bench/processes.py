@@ -73,7 +73,7 @@ class Server:
         """Seconds of one call, after calls that are not timed."""
         candidate = self._chosen
         if candidate is None:
-            raise NotServed("nothing is prepared")
+            raise NotServed("no task is prepared: prepare one before it is timed")
         candidate.begin()
         if candidate.seconds is not None:
             return candidate.seconds()

@@ -13,7 +13,7 @@ from rich.table import Table as TerminalTable
 
 @dataclass(frozen=True)
 class Cell:
-    """Its text; a note that only the terminal shows; whether it is good news, which the terminal colours."""
+    """A text, a note that only the terminal shows, and whether the terminal colours it as good or bad news."""
 
     text: str
     note: str = ""

@@ -46,7 +46,7 @@ class Network:
     layers: tuple[Conv | Pool | Dense, ...]
 
     def inputs(self) -> Iterator[tuple[Conv | Pool | Dense, tuple[int, ...]]]:
-        """Each layer, and the shape of its input; of the first dense layer, that before it is flattened."""
+        """Each layer, and the shape of its input. For the first dense layer, the shape before flattening."""
         shape: tuple[int, ...] = self.input_shape
         for layer in self.layers:
             yield layer, shape

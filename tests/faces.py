@@ -12,7 +12,7 @@ from fastconv import _core
 
 # Names and parameters that only one of the faces has.
 ONLY_NUMPY = {"out", "residual", "output_padding"}  # tensors cannot be written to; the others have no gradient
-ONLY_TENSORFLOW = {"name"}  # NumPy has no graphs
+ONLY_TENSORFLOW = {"name"}  # of the ops in a graph; NumPy has no graphs
 # Operations without a function of their own: gradients combine them.
 PRIVATE = {
     "conv2d_backprop_filter_bias",

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def randomise(model: Any, seed: int = 0) -> None:
-    """Random statistics of batch normalisation. Some gammas are negative and some are zero."""
+    """Give batch normalisations random statistics. Some gammas are negative and some are zero."""
     rng = np.random.default_rng(seed)
     for layer in model._flatten_layers():
         if not isinstance(layer, keras.layers.BatchNormalization):

@@ -553,7 +553,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
 
 
 def every_window_meets_the_input(problem: Problem) -> bool:
-    """Otherwise the pooling is refused."""
+    """Whether each window has a pixel of the input. If not, fastconv refuses the pooling."""
     return bool(problem.windows._replace(count_include_pad=False).counted().all())  # type: ignore[call-arg]
 
 

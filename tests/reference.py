@@ -29,7 +29,10 @@ def extent(kernel: int, dilation: int) -> int:
 
 
 def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int = 1, ceil_mode: bool = False) -> int:
-    """May be negative. With `ceil_mode`, the last window may reach beyond the padding, but it must not start there."""
+    """The size of an output, which may be negative.
+
+    With `ceil_mode`, the last window may reach beyond the padding, but it must not start there.
+    """
     room = size + sum(pads) - extent(kernel, dilation)
     if not ceil_mode:
         return room // stride + 1
@@ -96,7 +99,7 @@ class Geometry(NamedTuple):
         return -before <= position < self.size[axis] + after
 
     def taps(self) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
-        """(i, j, input slices, output slices) of each tap: the input elements it meets, and their outputs."""
+        """For each tap: i, j, slices of the input elements that it reads, and slices of the outputs that it adds to."""
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
                 inside, outputs = zip(self._axis(0, i), self._axis(1, j), strict=True)

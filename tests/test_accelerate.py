@@ -196,7 +196,7 @@ def test_a_copy_on_our_layers_and_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_training_continues(name: str) -> None:
-    """It continues from the same weights, optimizer and random seeds, and its steps equal the stock model's."""
+    """The accelerated model has the same weights, optimizer and random seeds. Its steps equal the stock model's."""
     model = compiled(MODELS[name]())
     x, y = data(model)
     model.fit(x, y, epochs=2, batch_size=2, shuffle=False, verbose=0)
@@ -365,7 +365,7 @@ def test_layers_in_a_time_distributed(steps: int | None) -> None:
 
 
 def test_our_layers_add_no_state_to_keras_ones() -> None:
-    """Therefore a layer can change its class in place."""
+    """A layer can therefore change its class in place."""
     for stock, own in [*fk.LAYERS.items(), *FUSED.items()]:
         assert issubclass(own, stock)
         for name in ("__init__", "build", "quantize", "__slots__"):

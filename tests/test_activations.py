@@ -28,7 +28,7 @@ def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
 
 
 def erfc(x: np.ndarray) -> np.ndarray:
-    """In extended precision: erfc(near) + (x - near) * its slope, for the float64 next to x."""
+    """erfc in extended precision: its value at the float64 nearest to x, plus its slope times the distance from x."""
     near = x.astype(np.float64)
     slope = -2 / np.sqrt(np.longdouble(np.pi)) * np.exp(-x * x)
     return np.array([math.erfc(value) for value in near], np.longdouble) + (x - near) * slope
@@ -57,7 +57,8 @@ CURVES: dict[Activation, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 3),
     "tanh": (np.tanh, 3),
 }
-# Activations that round once or twice: the exact function, and the value whose ulp (and how many) is the error.
+# Activations that round once or twice: the exact function, another function, and a number n. The error is at most n ulp
+# of the other function's value.
 LINES: dict[Activation, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray], float]] = {
     "linear": (lambda x: x, np.zeros_like, 0),
     "relu": (lambda x: np.maximum(x, 0), np.zeros_like, 0),

@@ -78,7 +78,7 @@ FUNCTIONS = [
     if inspect.isfunction(getattr(fastconv, name))
     and name != "explain"  # takes no arrays
     and name != "bias_gradient"  # has no window; see test_same_faces.py
-    and not name.startswith("adaptive_")  # as these; see test_pool_options.py
+    and not name.startswith("adaptive_")  # see test_pool_options.py
     and "data_format" in inspect.signature(getattr(fastconv, name)).parameters
 ]
 CONVOLUTIONS = [name for name in FUNCTIONS if "conv2d" in name]
@@ -255,7 +255,7 @@ def test_filters_with_exchanged_channel_dimensions() -> None:
     with pytest.raises(ValueError) as error:
         fastconv.conv2d(ones(1, 28, 28, 3), ones(3, 3, 4, 3))
     text = str(error.value)
-    assert text.startswith("filters must have 3 input channels in dimension 2, or with groups a divisor of 3; got")
+    assert text.startswith("filters must have 3 input channels in dimension 2, or, with groups, a divisor of 3; got")
     assert text.endswith("; got filters (3, 3, 4, 3) and input (1, 28, 28, 3) in NHWC")
 
 
@@ -818,7 +818,7 @@ def test_taps_of_a_wrong_kind() -> None:
 
 
 def test_taps_that_name_no_pixel() -> None:
-    """In the first or the last window; a window that lies partly in the padding has fewer pixels."""
+    """The wrong tap is in the first or the last window. Windows that lie partly in the padding have fewer pixels."""
     for at in ((0, 0, 0, 0), (1, 2, 2, 5)):
         taps = np.zeros(Y_POOLED, np.uint8)
         taps[at] = 3

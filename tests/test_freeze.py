@@ -104,7 +104,7 @@ def model_of(*layers: Any, shape: tuple[int | None, ...] = (9, 7, 4)) -> Any:
     return keras.Sequential([keras.Input(shape, dtype="float64"), *layers])
 
 
-# TensorFlow computes these in float32, or with constants in float32, also in a model of float64.
+# The errors allowed in a model of float64 for what TensorFlow computes in float32, or with constants in float32.
 ROUNDED = {"bilinear": 1e-6, "resizing": 1e-6, "relu with a slope": 1e-7, "gelu": 1e-8}
 
 

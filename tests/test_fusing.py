@@ -147,7 +147,7 @@ def test_the_table_shows_what_is_fused(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_float16"])
 @pytest.mark.parametrize("pool", [False, True])
 def test_the_fused_op_runs_in_predict_and_fit(pool: bool, dtype: str) -> None:
-    """It runs once and computes both the convolution and the ReLU."""
+    """The op runs once and computes both the convolution and the ReLU."""
     keras.config.set_dtype_policy(dtype)
     between = [layers.MaxPooling2D()] if pool else []
     inputs = layers.Input((16, 16, 3), dtype=None if dtype == "mixed_float16" else dtype)
@@ -161,7 +161,8 @@ def test_the_fused_op_runs_in_predict_and_fit(pool: bool, dtype: str) -> None:
     ran = ops_run_by(fast.train_on_batch, x, np.ones((8, 2), x.dtype))
     assert ran["FastconvConv2D"] == 1 and ran["Relu"] == 0
     if dtype != "mixed_float16":
-        # As for activation="relu": one op also computes the pooling's gradient or the bias's sum.
+        # As in a layer with activation="relu", one op computes the ReLU's gradient together with that of the pooling
+        # or of the bias.
         merged = "FastconvConv2DMaxPool2DBackpropFilterBias" if pool else "FastconvReluBiasGrad"
         assert ran[merged] == 1, ran
 
@@ -209,7 +210,7 @@ def test_a_model_on_an_intermediate_output(built: str) -> None:
 
 
 def test_the_gradient_of_an_intermediate_output() -> None:
-    """As in Grad-CAM, also of second order."""
+    """Grad-CAM uses such a gradient. Those of first and second order are right."""
     model = pair()
     x = tf.constant(images())
 

@@ -173,7 +173,7 @@ def test_bias_gradient_is_summed_in_float32(by_tensorflow: bool, monkeypatch: py
 
 
 def test_tensorflow_sums_the_gradient_of_its_bias_add_in_bfloat16() -> None:
-    """Therefore the layers do not call it."""
+    """The layers therefore do not call tf.nn.bias_add."""
     bias = tf.zeros(4, tf.bfloat16)
     with tf.GradientTape() as tape:
         tape.watch(bias)

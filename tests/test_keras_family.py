@@ -333,7 +333,7 @@ def test_strides_that_tensorflow_refuses(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Conv1DTranspose", "Conv2DTranspose"])
 def test_dilated_transpose(name: str) -> None:
-    """TensorFlow's CPU kernels may refuse it, so the gradient of the dilated convolution is the reference."""
+    """TensorFlow's CPU kernels may refuse this layer. The gradient of the dilated convolution is the reference."""
     x = random(shape_of(name))
     ours, _ = pair(name, {"filters": 5, "kernel_size": 3, "dilation_rate": 2, "dtype": "float64"}, x.shape)
     forward = getattr(fk, name.removesuffix("Transpose"))(4, 3, dilation_rate=2, use_bias=False, dtype="float64")
@@ -348,7 +348,7 @@ def test_dilated_transpose(name: str) -> None:
 
 
 def test_output_sizes_that_no_convolution_maps_to_the_input() -> None:
-    """The output is two rows too small for a stride of 2 to give three rows: the stock layer raises an error, too."""
+    """A convolution of stride 2 would turn the 8 rows of the output into 4, not 5. The stock layer refuses it, too."""
     arguments = {"filters": 2, "kernel_size": 4, "strides": 2, "padding": "same", "output_padding": 0}
     x = random((1, 5, 5, 3), "float32")
     for layers in (keras.layers, fk):

@@ -222,7 +222,7 @@ def test_it_learns() -> None:
 
 
 def test_save_and_load(tmp_path: Path) -> None:
-    """As .keras, also in another process, and with further training."""
+    """A .keras file can be loaded, also in another process, and training can go on."""
     x, y = digits()
     model = compiled(network(fk))
     model.fit(x, y, epochs=1, verbose=0)
@@ -559,7 +559,7 @@ def models_of(make: Callable[[Any], keras.Model]) -> tuple[keras.Model, keras.Mo
 
 
 def test_inside_other_layers() -> None:
-    """Wrapped, shared, and in a subclassed model."""
+    """Our layers work inside a wrapper, as shared layers, and in a subclassed model."""
 
     def wrapped(layers: Any) -> keras.Model:
         inputs = keras.layers.Input((3, 8, 8, 2))

@@ -41,7 +41,7 @@ def test_a_code_of_an_older_graph() -> None:
 @pytest.mark.parametrize("size", [11, 13, 18, 20])
 def test_codes_of_other_sizes_are_refused(size: int) -> None:
     code = [*OLD, 1, 1, 0, 0, 0, 0, 0, 0][:size]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="geometry is not a code"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="geometry must come from"):
         fc._ops.fastconv_max_pool2d(input=X, geometry=fc._geometry(code))
 
 

@@ -104,7 +104,7 @@ def test_layers_work_if_keras_modules_moved() -> None:
 
 @pytest.mark.tensorflow
 def test_a_removed_attribute_gets_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error does not say that the model cannot be copied."""
+    """The error is not the one about models that cannot be copied."""
     import fastconv.keras as fk
     import keras
     from fastconv.keras import _keras_internals

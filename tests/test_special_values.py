@@ -255,7 +255,7 @@ def filter_gradients(
 def test_a_non_finite_value_changes_only_its_part_of_a_filter_gradient(
     value: float, size: int, shape: tuple[int, int, int], channels: int, filters: int, isa_worker: ProcessPoolExecutor
 ) -> None:
-    """That part is its channel or its filter, and equals the direct algorithm's result."""
+    """This part is the value's channel or filter. It equals the direct algorithm's result."""
     rng = np.random.default_rng(size)
     x = rng.uniform(-0.5, 0.5, (*shape, channels)).astype(np.float32)
     dy = rng.uniform(-0.5, 0.5, (*shape, filters)).astype(np.float32)

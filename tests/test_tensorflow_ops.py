@@ -170,7 +170,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def test_every_function_has_an_op() -> None:
-    """test_same_faces_tensorflow.py tests the ops of a convolution and its max pooling."""
+    """CASES has all but the ops of conv2d_max_pool2d, which test_same_faces_tensorflow.py tests."""
     assert {name for name, _, _ in CASES.values()} == {name for name in fc.__all__ if "conv2d_max_pool2d" not in name}
 
 
@@ -763,8 +763,8 @@ BAD_ARGUMENTS: dict[str, tuple[Callable[..., Any], list[Any], type[Exception], s
     ),
 }
 
-# Refused by the ops. They raise InvalidArgumentError when they run. If the mistake is already known while a graph is
-# made, that raises ValueError.
+# Arguments that the ops refuse. An op that runs raises InvalidArgumentError. If the mistake is known while a graph is
+# made, making the graph raises ValueError.
 BAD_SHAPES: dict[str, tuple[Callable[..., Any], list[Any], str]] = {
     "rank of the input": (lambda x, w: fc.conv2d(x, w), [_x[0], _w], r"input.*4 dimensions.*got 3"),
     "rank of the filters": (lambda x, w: fc.conv2d(x, w), [_x, _w[0]], r"filters.*4 dimensions.*got 3"),

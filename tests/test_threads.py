@@ -258,7 +258,7 @@ def in_child(function):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forked_child_computes(backend: str, serial_digests: dict[str, str]) -> None:
-    """Before and after the parent starts threads, twice in a row, and in a grandchild. The parent still computes."""
+    """Forks before and after the parent starts threads, twice in a row, and in a child. The parent still computes."""
     code = """
 def child_and_grandchild():
     return [digests(), in_child(digests)]

@@ -123,7 +123,7 @@ def operands(shapes: dict[str, tuple[int, ...]], stacked: tuple[str, ...]) -> di
     made = {}
     for name, shape in shapes.items():
         shape = (ITERATIONS, *shape) if name in stacked else shape
-        # The taps of these 2 x 2 windows that are inside of the input wherever the window is.
+        # Tap 0 exists in every window, also in one that lies partly outside the input.
         array = np.zeros(shape, np.uint8) if name == "taps" else random.standard_normal(shape)
         made[name] = tf.constant(array)
     return made
@@ -134,14 +134,14 @@ def as_list(outputs: Any) -> list[tf.Tensor]:
 
 
 def choices(names: list[str]) -> list[tuple[str, ...]]:
-    """Each input alone, and all of them."""
+    """Sets of inputs that differ between iterations: each input alone, and all of them."""
     return [*((name,) for name in names), *([tuple(names)] if len(names) > 1 else [])]
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize("name", cases("NHWC"))
 def test_a_vectorized_op_equals_its_iterations(name: str, data_format: str) -> None:
-    """For any choice of inputs that differ between iterations, and without a loop."""
+    """This holds whichever inputs differ between iterations, and no loop runs."""
     op, shapes, geometry = cases(data_format)[name]
     for stacked in choices(list(shapes)):
         values = operands(shapes, stacked)
@@ -329,7 +329,7 @@ def test_second_derivatives_nested_maps_and_no_iterations() -> None:
 
 
 def test_a_named_algorithm_is_kept() -> None:
-    """It may not support groups. TensorFlow then runs a loop, without a warning."""
+    """The algorithm may not support groups. TensorFlow then runs a loop, without a warning."""
     random = np.random.default_rng(9)
     x = tf.constant(random.standard_normal((2, 1, 8, 8, 4)))
     w = tf.constant(random.standard_normal((2, 3, 3, 4, 8)))

@@ -97,7 +97,7 @@ def test_global_pooling_is_compiled() -> None:
 
 
 def test_without_tensorflow_s_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then TensorFlow's own error names the op."""
+    """Without it, TensorFlow raises its own error, and this error names the op."""
     monkeypatch.setattr("fastconv.tensorflow._arguments.is_for_xla", lambda graph: False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="FastconvConv2D"):
         tf.function(lambda x: fc.conv2d(x, FILTERS), jit_compile=True)(IMAGES)

@@ -13,13 +13,13 @@ import tensorflow as tf
 from bench.applications.choices import Choices
 from bench.applications.networks import build, images, labels
 
-AGREEMENT = 1e-9  # of outputs and gradients in float64
-# The error of a tensor in float32, against float64, may be so many times stock's, or LEAST_ERROR.
+AGREEMENT = 1e-9  # the largest allowed difference of outputs and gradients in float64
+# The most that the float32 error of a tensor may be: a multiple of the stock network's error, or LEAST_ERROR.
 TIMES_STOCK = 3
 LEAST_ERROR = 1e-5
-SEEDS = 4  # of images: the error of a gradient of few numbers is random in one batch
+SEEDS = 4  # the number of batches; in one batch, the error of a gradient of few numbers is random
 # The gradient of a bias before a batch normalisation is zero up to rounding, so its relative error means nothing.
-LEAST_NORM = 1e-4  # of the largest norm of a gradient
+LEAST_NORM = 1e-4  # the least norm that counts, as a share of the largest
 
 
 def outputs_and_gradients(model: Any, x: Any, y: Any) -> dict[str, Any]:
@@ -63,12 +63,12 @@ def disagreements_in_float64(network: str, size: int, batch: int) -> tuple[float
 
 @dataclass(frozen=True)
 class InFloat32:
-    """Rounding errors of a network in stock layers and in ours, against float64 with the same choices."""
+    """Rounding errors of a network in stock layers and in ours. See choices.py for what is meant by choices."""
 
-    theirs: float  # the largest error of a tensor, each the root mean square over several batches
+    theirs: float  # the largest error of a tensor; an error is the root mean square over several batches
     ours: float
-    times_stock: float  # the largest among those that count
-    other_choices: tuple[int, int]  # of ReLUs and max-pools, by stock's values and by ours
+    times_stock: float  # the largest ratio of our error to stock's; errors up to LEAST_ERROR do not count
+    other_choices: tuple[int, int]  # how many choices stock's values and ours would change
     wrong: list[str]  # a sentence for each tensor with too large an error
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-Choice = Callable[[str, Any], Any]  # of a layer's name and its own choice, the one that it uses
+Choice = Callable[[str, Any], Any]  # takes a layer's name and its own choice, returns the choice to use
 
 
 class Choices:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 NETWORKS = ("ResNet50", "MobileNetV2", "EfficientNetB0", "VGG16", "DenseNet121", "Xception")
-LEAST_SIZE = {"Xception": 71}  # of images; of the others 32
+LEAST_SIZE = {"Xception": 71}  # the least image size of a network, if it is not 32
 
 
 def build(network: str, size: int, dtype: str = "float32", weights: list[Any] | None = None) -> Any:

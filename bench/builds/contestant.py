@@ -22,7 +22,7 @@ def setup(threads: int) -> str:
 
 
 class Server(processes.Server):
-    """Also times the smallest call."""
+    """The commands of a build's process. Besides the others, it times the smallest call."""
 
     def tiny(self) -> float:
         """Seconds of a call that computes next to nothing, through the public function; the best of many."""

@@ -116,7 +116,7 @@ def same_pads(window: Window) -> tuple[Pair, Pair]:
 
 
 def pad(dice: Dice, window: Window, data_format: str, smaller: bool = False) -> Window:
-    """The window with a random padding in one of its forms; if `smaller`, smaller than the window."""
+    """The window with a random padding in one of its forms. If `smaller`, the padding is less than the window."""
     style = dice.pick("VALID", "SAME", "explicit")
     if style == "VALID":
         return replace(window, padding=dice.pick("VALID", "valid"))

@@ -22,9 +22,9 @@ FUNCTIONS = CONV + DEPTHWISE + POOL + CONV_MAX_POOL
 # How often each function is called.
 SHARES = dict.fromkeys(FUNCTIONS, 1) | dict(zip(CONV + CONV_MAX_POOL, (5, 4, 4, 1, 2, 3), strict=True))
 
-UNUSUAL = 0.25  # of the problems: NaN, infinity, ties or subnormal numbers
+UNUSUAL = 0.25  # the share of problems with NaN, infinity, ties or subnormal numbers
 SPOILT = 0.05
-STRIDED = 0.1  # of the arrays
+STRIDED = 0.1  # the share of arrays that are views
 
 
 @dataclass(frozen=True)

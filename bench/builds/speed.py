@@ -86,7 +86,7 @@ def time_import(builds: tuple[Build, Build], rounds: int) -> Timing:
         command = [sys.executable, "-c", IMPORT]
         return float(subprocess.check_output(command, cwd=ROOT, env=build.variables(), text=True))
 
-    for build in builds:  # reads the files into memory
+    for build in builds:  # the first import reads the files into memory
         seconds(build)
     timing = Timing("import fastconv, after NumPy")
     for _ in range(rounds):

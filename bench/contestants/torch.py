@@ -30,7 +30,7 @@ def setup(threads: int) -> str:
 
 
 def candidates(task: Case | Task, arrays: dict[str, Array]) -> Iterator[Candidate]:
-    """One after the other, so that the memory of one is free when the next is built."""
+    """Candidates come one after the other, so that the memory of one is free when the next is built."""
     if isinstance(task, Case):
         for label in MEMORY_FORMATS:
             yield _layer(label, task, arrays)

@@ -59,7 +59,7 @@ constexpr double kAlwaysPays = -std::numeric_limits<double>::infinity();
 template <class T>
 struct Algorithm {
     const char* name;
-    const char* family; // the name in conv2d(algorithm=...), which excludes other families, and in explain()
+    const char* family; // the name in explain() and in conv2d(algorithm=...), where it excludes other families
     const char* limits; // what the family serves, for error messages; null if everything
     /// Whether the algorithm can compute the request at all.
     bool (*serves)(const Request& request);

@@ -75,7 +75,8 @@ const Algorithm<T>& cheapest(const Request& request) {
         least = cost;
     }
     if (best == nullptr)
-        throw InvalidArgument("no algorithm can compute this convolution"); // check_named_algorithm refuses most cases
+        // check_named_algorithm has already refused most calls that no algorithm serves.
+        throw InvalidArgument("no algorithm can compute this convolution; use algorithm 'auto'");
     return *best;
 }
 

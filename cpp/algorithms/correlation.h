@@ -55,18 +55,18 @@ struct GradientBlock {
 /// The data of one call. Pointers that its direction does not use are null.
 template <class T>
 struct Operands {
-    const T* input;        // of the correlation; in input gradients, this is out_backprop
+    const T* input;        // what the correlation reads; in input gradients, this is out_backprop
     const T* filters;      // not in filter gradients
     const T* out_backprop; // in filter gradients only
     const T* bias;
     bool relu; // applied by the kernel, in registers
     // The rest of the epilogue, for values that a task has stored: activation(value + residual). The residual has the
-    // output's layout, or is null. If it is given, ReLU is here.
+    // output's layout, or is null. If it is given, a ReLU is set here and not in `relu`, because it comes last.
     Activation activation;
     T alpha, beta; // the activation's parameters
     const T* residual;
     T* output;
-    PackCache* cache;                   // of packed filters that are kept, else null
+    PackCache* cache;                   // the forms of packed filters that are kept, or null
     const std::vector<ImageTile>* only; // the tiles to compute; null for the whole output
     const GradientBlock* block;         // the part of a filter gradient to compute, as a dense output; null for all
 

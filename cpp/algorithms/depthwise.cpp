@@ -14,10 +14,10 @@
 namespace fastconv {
 namespace {
 
-/// Pixels this far apart fall into so few sets of L1 that it cannot hold a window. The kernel then goes along the
-/// channels and does not slide down.
+/// Pixels at this distance in memory fall into so few sets of the L1 cache that it cannot hold a window. The kernel
+/// then goes along the channels, and does not slide from row to row.
 constexpr std::int64_t kFarBytes = 2048;
-constexpr std::int64_t kWindowBytes = 384 << 10; // the rows of a window: they stay in L2
+constexpr std::int64_t kWindowBytes = 384 << 10; // the most bytes of a window's rows, which stay in L2
 
 struct DepthwiseDecisions : Decisions {
     Correlation g;         // g.groups channels, of one input and one output each

@@ -16,9 +16,9 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kFarBytes = 2048;         // least distance between pixels for which planes pay
-constexpr std::int64_t kPlaneBytes = 24 << 10;   // x of a plane: fits into L1
-constexpr std::int64_t kBlockVectors = 4;        // planes of a task: memory is read in runs of 4 vectors
-constexpr std::int64_t kLongest = 16;            // most rows of one sum: bounds its length
+constexpr std::int64_t kPlaneBytes = 24 << 10;   // the input of a plane, which fits into L1
+constexpr std::int64_t kBlockVectors = 4;        // how many planes a task takes: memory is read in runs of 4 vectors
+constexpr std::int64_t kLongest = 16;            // the most rows that one sum adds; this bounds its error
 constexpr std::int64_t kParts = 32;              // tasks for 16 threads; fixed, because it decides the order of the sum
 constexpr std::int64_t kPartialBytes = 16 << 20; // all partial sums
 
@@ -26,9 +26,9 @@ struct DepthwiseGradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
     bool planes;
-    std::vector<Run> runs;      // in place: runs of an output row
-    std::int64_t rows;          // planes: output rows of a plane
-    std::int64_t block;         // planes: channels of a task
+    std::vector<Run> runs;      // if the input is read in place: the runs of an output row
+    std::int64_t rows;          // if it is read as planes: output rows of a plane
+    std::int64_t block;         // if it is read as planes: channels of a task
     std::int64_t parts, splits; // parts: output rows or planes, divided into splits, each with its own sums
 
     std::int64_t window() const { return o.r * o.s; }
@@ -43,7 +43,7 @@ struct Planes {
     Planes(const Windows& a, std::int64_t rows)
         : lines((rows - 1) * a.stride_h + (a.r - 1) * a.dilation_h + 1),
           columns((a.q - 1) * a.stride_w + (a.s - 1) * a.dilation_w + 1),
-          plane((lines * columns + 1) * kernels<T>().width) {} // one more: not a power of two apart
+          plane((lines * columns + 1) * kernels<T>().width) {} // + 1, so that planes are not a power of two apart
     std::int64_t line() const { return columns * kernels<T>().width; }
 
     void fill(const Windows& a, std::int64_t y0, const T* image, std::int64_t pixel, std::int64_t channels,

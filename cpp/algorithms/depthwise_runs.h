@@ -7,7 +7,8 @@
 
 namespace fastconv {
 
-/// A run of pixels of an output row with the same valid taps. Inner pixels are one run, each border pixel is its own.
+/// Neighbouring pixels of an output row with the same valid taps. All inner pixels form one run. A pixel at the border
+/// is a run of its own.
 struct Run {
     std::int64_t x0, pixels, j0, j1; // taps [j0, j1) of a window row
 };

@@ -21,15 +21,16 @@ constexpr std::int64_t kPartialBytes = 24 << 20; // all partial sums
 constexpr std::int64_t kLargeSumBytes = 4 << 20;
 constexpr std::int64_t kTasks = 32;            // enough for 16 threads; fixed, because it decides the order of the sum
 constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
-constexpr std::int64_t kBlockBytes = 64 << 10; // x of a tile: mostly in L1, while dy is read from L2
-constexpr std::int64_t kLeastChannels = 24;    // channels of a block: x is read in runs of a cache line or more
+constexpr std::int64_t kBlockBytes = 64 << 10; // the input of a tile; most of it stays in L1, while dy is read from L2
+constexpr std::int64_t kLeastChannels =
+    24; // a block has at least so many channels, so that x is read in whole cache lines
 
 /// How a gradient, or a block of one, is cut up.
 struct GradientCut {
     ConvProblem o;
     Windows a;
-    std::int64_t images, c, k; // c, k: of one group
-    std::int64_t sum_step;     // from channel to channel of the sums: the filters of all groups
+    std::int64_t images, c, k; // c, k: channels and filters of one group
+    std::int64_t sum_step;     // the distance of two channels in the sums: the filters of all groups
     bool copies;               // tiles are copied with their padding
     // Blocks of filters and of channels. Each (group, channel block, filter part) is summed on its own.
     std::int64_t width, vectors, k_blocks, c_blocks, k_parts;
@@ -110,8 +111,8 @@ GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
 template <class T>
 struct GradientTask {
     std::int64_t group, split, c0, channels, kb0, kb1;
-    T* sum;                                // of all filters
-    std::ptrdiff_t *offsets, *out_offsets; // of the window's elements, in x and in `sum`
+    T* sum;                                // the sums of all filters
+    std::ptrdiff_t *offsets, *out_offsets; // where each element of the window is in x and in `sum`
 };
 
 template <class T>

@@ -45,7 +45,7 @@ void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T
                 continue;
             }
             for (std::int64_t c = 0; c < channels; ++c) {
-                std::copy_n(tap + c * g.f_c, valid, to); // forward pass: f_k is 1
+                std::copy_n(tap + c * g.f_c, valid, to); // in a forward pass, where f_k is 1
                 std::fill(to + valid, to + lanes, T{});
                 to += lanes;
             }

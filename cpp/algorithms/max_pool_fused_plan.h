@@ -23,8 +23,9 @@ enum class PooledFilterKernel : std::uint8_t { none, products, runs, spreads };
 struct PooledGeometry {
     bool padded;                               // whether the convolution pads its input
     Tile covered;                              // the pixels of the convolution's output inside a pooling window
-    std::int64_t lines, line;                  // the input rows that these pixels read, with padding; size of a row
-    std::int64_t patch_rows, patch_row, patch; // rows of a patch, size of a row, size of a patch in whole vectors
+    std::int64_t lines;                        // how many input rows these pixels read, with padding
+    std::int64_t line;                         // size of such a row
+    std::int64_t patch_rows, patch_row, patch; // rows of a patch; size of such a row; size of a patch in whole vectors
     std::int64_t column;                       // size of a column in whole vectors
     std::int64_t shifts_size;                  // size of the table of all filters, shifted by all taps
     std::int64_t columns_size;                 // size of all columns of one image

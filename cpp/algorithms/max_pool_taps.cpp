@@ -81,7 +81,7 @@ void check_plain_pooling(const PoolProblem& o) {
         reaches_beyond(o.p, o.stride_h, o.r, o.h + o.pad_top + o.pad_bottom) ||
         reaches_beyond(o.q, o.stride_w, o.s, o.w + o.pad_left + o.pad_right))
         throw InvalidArgument("the max-pooling after a convolution must have no dilations, ceil_mode or output_size; "
-                              "compute the two one after the other");
+                              "call the convolution and the pooling separately");
 }
 
 void check_pool_of_output(const ConvProblem& problem, const PoolProblem& pool) {

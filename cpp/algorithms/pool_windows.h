@@ -19,7 +19,7 @@ using PoolKernel = void (*)(const PoolRow<T>&);
 /// The taps of one window along one axis: those in [first, last) lie inside the input.
 struct AxisTaps {
     std::int64_t start, first, last;
-    std::int64_t counted; // by a mean
+    std::int64_t counted; // the taps along this axis that a mean counts
 
     std::int64_t count() const { return last - first; }
 };
@@ -80,10 +80,10 @@ template <class T, class Body>
 void each_rectangle(const PoolProblem& o, std::int64_t y0, std::int64_t y1, Body&& body) {
     if (o.q == 0) return; // otherwise the loop over rows would run for nothing
     const PoolAxis vertical = rows_of(o), horizontal = columns_of(o);
-    std::int64_t first = 0, last = 0; // of the columns with all taps
+    std::int64_t first = 0, last = 0; // the columns [first, last) have all taps
     inner_columns(o, first, last);
     std::vector<std::ptrdiff_t> offsets;
-    offsets.reserve(static_cast<std::size_t>(std::min(o.r, o.h) * std::min(o.s, o.w))); // most taps inside
+    offsets.reserve(static_cast<std::size_t>(std::min(o.r, o.h) * std::min(o.s, o.w))); // the most that can lie inside
     for (std::int64_t y = y0, rows = 1; y < y1; y += rows) {
         const AxisTaps above = vertical.taps(y);
         rows = 1;

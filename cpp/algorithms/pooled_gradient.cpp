@@ -87,7 +87,7 @@ void PooledGradient<T>::fill_elements(std::int32_t* elements) const {
     for (std::int64_t i = 0; i < elements_size(); ++i) {
         const std::int64_t tap = i / width, row = i % width / run, value = i % width % run;
         const std::int64_t element = (tap / pool_.s + row) * kSpreadRowValues + tap % pool_.s * problem_.c + value;
-        elements[i] = static_cast<std::int32_t>(std::min(element, width - 1)); // beyond the window: any element
+        elements[i] = static_cast<std::int32_t>(std::min(element, width - 1)); // beyond the window, any element will do
     }
 }
 

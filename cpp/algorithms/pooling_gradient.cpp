@@ -20,7 +20,7 @@ namespace {
 /// How an image's gradient is divided into tasks.
 struct Division {
     std::int64_t row_tiles = 1, channel_blocks = 1;
-    std::int64_t channels = 0; // of a block; the last blocks may have fewer, or none
+    std::int64_t channels = 0; // channels of a block; the last blocks may have fewer, or none
 };
 
 Division divide(const PoolProblem& o) {
@@ -46,7 +46,7 @@ void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t 
     // gaps or add to what is there, so everything is cleared for them.
     const bool gapless = rows_of(o).gapless() && columns_of(o).gapless();
     const std::int64_t covered = gapless ? std::clamp<std::int64_t>(y1 * o.r - o.pad_top, h0, h1) : h0;
-    // Only such windows are multiplied. Others may be huge, and their products overflow.
+    // Windows with gaps or overlaps may be so large that q*s overflows.
     const std::int64_t covered_columns = gapless ? std::clamp<std::int64_t>(o.q * o.s - o.pad_left, 0, o.w) : 0;
     const std::int64_t line = o.w * o.c;
     for (std::int64_t h = h0; covered_columns < o.w && h < covered; ++h)

@@ -11,12 +11,12 @@
 
 namespace fastconv {
 
-constexpr std::int64_t kPlanarBytes = 128 << 10; // a planar copy: it stays in L2 with its output
+constexpr std::int64_t kPlanarBytes = 128 << 10; // the most bytes of a planar copy, which stays in L2 with its output
 constexpr std::int64_t kRegisterRows = 8;        // output rows of a register tile
 
 /// The shape of a planar copy, [channel][row][column], of the whole input rows that some output rows read.
 struct Planar {
-    std::int64_t lines, line, plane; // rows, values of a row with its padding, values of a channel
+    std::int64_t lines, line, plane; // lines: rows; line: values of a row with its padding; plane: values of a channel
 
     Planar(const Windows& a, std::int64_t rows) : lines(rows + a.r - 1), line(a.q + a.s - 1), plane(lines * line) {}
     /// One vector more than the values, because the kernels may read beyond the end.

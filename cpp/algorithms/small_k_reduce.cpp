@@ -80,7 +80,7 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
     row.pixels = tile.columns;
     row.accumulate = g.accumulate;
     row.relu = g.finish && operands.relu;
-    const bool rows_cross = a.crosses_rows(); // calls valid_taps only if needed: its division is slow for short rows
+    const bool rows_cross = a.crosses_rows(); // if not, skip valid_taps, whose division is slow for short rows
     for (std::int64_t y = 0; y < tile.rows; ++y) {
         // Rows of the filter that meet only padding at the top or bottom are skipped.
         std::int64_t first = 0, last = a.r;

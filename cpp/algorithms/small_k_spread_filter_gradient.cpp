@@ -16,8 +16,9 @@ constexpr std::int64_t kParts = 32; // fixed, because it decides the order of th
 struct SpreadGradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
-    std::int64_t rows, tiles, parts; // output rows of a planar copy; copies of an image; parts, each with its own sums
-    std::int64_t patterns, lanes;    // lanes: values of the sums of a part
+    std::int64_t rows, tiles;     // output rows of a planar copy; planar copies of an image
+    std::int64_t parts;           // parts of all copies, each with its own sums
+    std::int64_t patterns, lanes; // lanes: values of the sums of a part
 };
 
 /// Adds the lanes of each filter: turns [pattern][c][column][row][lane] into the filters' gradient.

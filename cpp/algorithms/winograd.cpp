@@ -57,7 +57,7 @@ struct WinogradDecisions : Decisions {
     std::int64_t tiles;
     WinogradFilters filters{};
     std::int64_t block = 0; // tiles of a task
-    std::int64_t chunk = 0; // streamed filters: tiles whose input is transformed at once
+    std::int64_t chunk = 0; // if filters are streamed: tiles whose input is transformed at once
     PackKey key{};
 };
 

@@ -23,8 +23,8 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kSumBytes = 640 << 10;   // the sums of a task: most of an L2 cache
-constexpr std::int64_t kTileBytes = 320 << 10;  // few channels: points of the tiles that a task takes at once
-constexpr std::int64_t kChunkBytes = 8 << 20;   // many channels: points of a chunk of tiles
+constexpr std::int64_t kTileBytes = 320 << 10;  // if channels are few: points of the tiles that a task takes at once
+constexpr std::int64_t kChunkBytes = 8 << 20;   // if channels are many: points of a chunk of tiles
 constexpr std::int64_t kDirectBytes = 36 << 20; // taps that are computed again at a time
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, because it decides the order of the sum
 
@@ -45,10 +45,10 @@ struct WinogradGradientDecisions : Decisions {
     WinogradForm form;
     TileGrid grid;
     std::int64_t tiles, width = 0, vectors = 0, k_blocks = 0;
-    bool resident = false;           // few channels: all sums of a task stay in L2
-    std::int64_t parts = 1;          // resident: parts of the tiles
+    bool resident = false;           // whether channels are so few that all sums of a task stay in L2
+    std::int64_t parts = 1;          // if resident, how many parts the tiles are cut into
     std::int64_t chunk = 0;          // tiles that are transformed at once, by a task or by all
-    std::int64_t c_blocks = 1;       // not resident: tasks are c_blocks x k_blocks
+    std::int64_t c_blocks = 1;       // if not resident, there are c_blocks x k_blocks tasks
     std::int64_t widest_filters = 0; // filters of a block
     std::int64_t block_sums = 0;     // sums of a task
 };
@@ -161,7 +161,8 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
 /// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
 /// [block][point][tile][channel], so that a product reads each factor from one run of memory.
 struct PointBlocks {
-    std::int64_t count, units, unit, size, chunk, padding; // `size` channels in `units` of `unit`, the last partial
+    // `size` channels (or filters) are cut into `units` units of `unit` channels. The last unit may be partial.
+    std::int64_t count, units, unit, size, chunk, padding;
 
     std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
     std::int64_t channels(std::int64_t b) const { return std::min(size, first(b + 1)) - first(b); }
@@ -231,7 +232,7 @@ Marks pairs_not_finite(const ConvProblem& o, const T* dw) {
 /// Calls body(first, count) for each run of marked elements. Joins runs with at most `gap` elements between them.
 template <class Body>
 void each_run(const Marks& marks, std::int64_t gap, Body&& body) {
-    std::int64_t first = 0, last = -1; // of the run so far
+    std::int64_t first = 0, last = -1; // the ends of the run so far
     for (std::int64_t i = 0; i < static_cast<std::int64_t>(marks.size()); ++i) {
         if (!marks[static_cast<std::size_t>(i)]) continue;
         if (last < 0 || i - last > gap + 1) {

@@ -7,9 +7,9 @@ namespace fastconv {
 
 /// The blocks of filters, and whether transformed filters are stored or streamed.
 struct WinogradFilters {
-    std::int64_t width, vectors, k_blocks, widest_filters; // widest_filters: filters of a block
-    bool stored;                                           // otherwise they are streamed
-    std::int64_t c_parts;                                  // streamed: parts of the channels of a block
+    std::int64_t width, vectors, k_blocks, widest_filters; // widest_filters: how many filters the widest block has
+    bool stored;          // whether transformed filters are stored; if not, they are streamed
+    std::int64_t c_parts; // if streamed, how many parts the channels are cut into
 
     /// Block b has filters [first(b), first(b) + lanes(b)). The last block may reach beyond k.
     std::int64_t first(std::int64_t b) const { return part_start(b, k_blocks, vectors) * width; }

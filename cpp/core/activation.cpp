@@ -11,11 +11,11 @@ namespace {
 
 struct Entry {
     std::string_view name;
-    std::size_t fewest, most; // parameters
-    double alpha, beta;       // defaults
+    std::size_t fewest, most; // how many parameters it takes
+    double alpha, beta;       // the defaults of its parameters
 };
 
-// In the order of the enumeration.
+// In the order of enum class Activation.
 constexpr Entry kActivations[] = {
     {"linear", 0, 0, 0, 0},
     {"relu", 0, 0, 0, 0},
@@ -83,7 +83,8 @@ ActivationFunction parse_activation(std::string_view text, bool graph_only) {
     for (;;) {
         while (at != end && *at == ' ') ++at;
         double value = 0;
-        const std::from_chars_result read = std::from_chars(at, end, value); // in every locale
+        const std::from_chars_result read =
+            std::from_chars(at, end, value); // unlike strtod, it reads a point in every locale
         if (read.ec != std::errc()) refuse();
         parameters.push_back(value);
         at = read.ptr;

@@ -60,10 +60,10 @@ std::string added_dimensions(const char* name, std::size_t rank, ArrayKind kind,
     if (rank == 3) {
         if (filters)
             return "; " + array + "[..., None] makes it one filter" +
-                   (kind == ArrayKind::filters ? ", " : " for each channel, ") + array +
-                   "[:, :, None] filters of one channel";
-        return "; " + array + "[None] makes it one image, " + array +
-               (format == DataFormat::nhwc ? "[..., None]" : "[:, None]") + " images of one channel";
+                   (kind == ArrayKind::filters ? ", and " : " for each channel, and ") + array +
+                   "[:, :, None] makes it filters of one channel";
+        return "; " + array + "[None] makes it one image, and " + array +
+               (format == DataFormat::nhwc ? "[..., None]" : "[:, None]") + " makes it images of one channel";
     }
     return "";
 }
@@ -213,7 +213,7 @@ void check_padded_image(const ConvProblem& o) {
 void check_input_channels(const ConvProblem& problem, const Dims& input, const Dims& filters,
                           const ConvArguments& arguments) {
     if (arguments.depthwise ? filters[2] == problem.c : problem.c % filters[2] == 0) return;
-    const std::string groups = ", or with groups a divisor of " + std::to_string(problem.c);
+    const std::string groups = ", or, with groups, a divisor of " + std::to_string(problem.c);
     fail(arguments.filters_name, " must have ", problem.c, " input ", problem.c == 1 ? "channel" : "channels",
          " in dimension 2", arguments.depthwise || problem.c == 1 ? "" : groups, "; got ", arguments.filters_name, " ",
          show(filters), " and ", arguments.input_name, " ", show(input), " in ", name_of(problem.format));
@@ -419,7 +419,7 @@ ConvProblem resolve_conv_problem(DataType dtype, const Dims& input, const Dims& 
     check_input_channels(problem, input, filters, arguments);
     if (arguments.depthwise) {
         problem.groups = problem.c;
-        problem.k = filters[2] * filters[3]; // fits: check_size(filters) holds
+        problem.k = filters[2] * filters[3]; // does not overflow, because check_size(filters) has passed
     } else {
         problem.groups = problem.c / filters[2];
         problem.k = filters[3];

@@ -23,7 +23,7 @@ class PackCache {
     PackCache(const PackCache&) = delete;
     PackCache& operator=(const PackCache&) = delete;
 
-    void* find(const PackKey& key) const noexcept; // null if there is none yet
+    void* find(const PackKey& key) const noexcept; // null if this form is not packed yet
     /// Takes over `memory`, which came from take_memory, and returns it. If another thread has added this form first,
     /// frees `memory` and returns that form.
     void* add(const PackKey& key, void* memory);

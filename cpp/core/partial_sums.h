@@ -14,7 +14,7 @@ namespace fastconv {
 /// of values among threads changes no bit.
 template <class T>
 void add_partials(std::int64_t parts, std::int64_t count, const T* partials, T* sums) {
-    constexpr std::int64_t block = 4096; // values of a task: they stay in L1 while the parts stream by
+    constexpr std::int64_t block = 4096; // values of a task, which stay in L1 while the parts stream by
     if (parts <= 0) return;
     parallel_for((count + block - 1) / block, static_cast<double>(count * (parts + 1)), [&](std::int64_t task) {
         const std::int64_t first = task * block, last = std::min(count, first + block);

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kSets = 64, kWays = 8; // 512 plans of about a kilobyte
 
 struct Entry {
-    std::uint64_t hash = 0, used = 0; // used: the set's clock at the last use
+    std::uint64_t hash = 0, used = 0; // used: when the plan was last used, by the clock of its set
     PlanKey key;
     PlanPointer plan;
 };

@@ -19,7 +19,7 @@ class Plan {
 };
 using PlanPointer = std::shared_ptr<const Plan>;
 
-/// Everything that the decisions depend on, as numbers.
+/// The key of a plan in the cache: numbers that hold everything its decisions depend on.
 class PlanKey {
   public:
     template <class... Numbers>

@@ -12,15 +12,15 @@
 namespace fastconv {
 namespace {
 
-constexpr std::size_t kLine = 64;
-constexpr std::size_t kSmall = 64 << 10;     // for smaller blocks, malloc does not request pages from the system
-constexpr std::size_t kLeast = 4 << 10;      // least size of a thread's buffers, so that they fit the next call
-constexpr std::size_t kKeptBytes = 96 << 20; // in all slots together
+constexpr std::size_t kLine = 64;            // bytes of a cache line
+constexpr std::size_t kSmall = 64 << 10;     // malloc gets smaller blocks from its own pages, not from the system
+constexpr std::size_t kLeast = 4 << 10;      // a thread's buffers are not smaller, so that the next call can use them
+constexpr std::size_t kKeptBytes = 96 << 20; // the most bytes in all slots of the process together
 
 struct alignas(kLine) Header { // precedes the memory that the caller sees
     std::size_t bytes;
 };
-static_assert(sizeof(Header) == kLine, "the memory behind the header must be aligned to a line");
+static_assert(sizeof(Header) == kLine, "the memory behind the header must be aligned to a cache line");
 
 std::atomic<Header*> g_slots[16];
 std::atomic<std::size_t> g_kept{0};

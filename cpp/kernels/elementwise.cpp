@@ -29,8 +29,7 @@ FASTCONV_INLINE V compute(V a, V b) {
     }
 }
 
-/// Calls f(offset, count) for each vector of a row. Count is the width but for the last, partial vector, which `Part`
-/// tells.
+/// Calls f(offset, part) for each vector of a row. `part` is 1 for a partial vector at the end of the row, else 0.
 template <class T, class F>
 FASTCONV_INLINE void each_vector(int64_t columns, const F& f) {
     int64_t i = 0;

@@ -15,7 +15,7 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// Many: a group holds several windows. Otherwise it is one window.
+/// The layout of a group. If `Many` is true, a group holds several windows, else one.
 template <class T, bool Many>
 struct Pairs {
     static constexpr int taps = 4;
@@ -133,9 +133,9 @@ template <class T>
 struct PairRows {
     static constexpr int most = 7; // largest (2 * channels) / gcd(2 * channels, width) for 2 * channels <= width
     int64_t count = 0;
-    Index<T> from[most];  // a lane's window and channel, counted from the vector's first window
-    Index<T> right[most]; // 1 at a right tap
-    int64_t next[most];   // how many gradients further the next vector's first window is
+    Index<T> from[most];  // the gradient that each lane takes, counted from the vector's first window
+    Index<T> right[most]; // 1 in the lanes of right taps, 0 in those of left taps
+    int64_t next[most];   // the distance from a vector's first gradient to that of the next vector
 
     explicit FASTCONV_INLINE PairRows(int64_t channels) {
         const auto c = static_cast<Lane<T>>(channels), two = static_cast<Lane<T>>(2 * channels);

@@ -70,7 +70,7 @@ T fold_row(const T* x, int64_t count) {
         for (int64_t i = 1; i < count; ++i) result = fold<Which>(result, x[i]);
         return result;
     }
-    // The strips are rows of four vectors. What is left is folded value by value.
+    // The row is cut into strips of four vectors. The values after the last strip are folded one by one.
     T partial[strip];
     fold_vectors<T, Which, 4, false>(x, strip, count / strip, 0, partial);
     T result = partial[0];

@@ -7,8 +7,8 @@
 // from memory). AVX-512 adds the lanes of all float sums of a tile together: it transposes them, at 3 operations a sum,
 // and gets all results in one vector.
 //
-// Ceiling: the FMA peak, less the additions of lanes, less the loads that cross a cache line (with vectors of 64 bytes,
-// every load of x, unless x is aligned).
+// Ceiling: the FMA peak, reduced by the additions of lanes and by the loads that cross a cache line. With vectors of 64
+// bytes, every load of x crosses one, unless x is aligned.
 //
 // Arguments: filters packed and zero-padded as SmallKReduceRow says, at most max_reduced_filters of them.
 //
@@ -25,7 +25,8 @@ constexpr int max_filters = registers == 32 ? 8 : 4;
 template <int M>
 constexpr int max_pixels = registers == 32 ? (16 / M < 8 ? 16 / M : 8) : (12 / M < 6 ? 12 / M : 6);
 
-/// Adds the lanes of each sum, applies y, bias and ReLU, and stores the results. sums[p*M + m] is output m of pixel p.
+/// Adds the lanes of each sum, adds y and the bias, applies ReLU and stores the results. sums[p*M + m] is output m of
+/// pixel p.
 template <int M, int P, class T>
 FASTCONV_INLINE void finish_each(const SmallKReduceRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
     T values[P * M];

@@ -54,7 +54,7 @@ template <class T>
 struct SmallKSpreadRows {
     const T* x;
     ptrdiff_t x_plane, x_row;
-    int64_t channels, window_rows, columns; // window_rows: 3 or 5; columns: of the window
+    int64_t channels, window_rows, columns; // window_rows: 3 or 5; columns: those of the window
     const T* filters;                       // [pattern][c][column][row][width]: each lane has a tap of its own filter
     const T* bias;                          // [pattern][width] or null
     T* y;
@@ -149,7 +149,7 @@ struct PoolRow {
     ptrdiff_t x_row, x_step;
     const ptrdiff_t* offsets;
     int64_t taps;
-    int64_t counted; // by a mean: the taps, and those in the padding if it includes them
+    int64_t counted; // what a mean divides by: the number of taps, with those in the padding if they count
     T* y;            // the output; in gradients, the gradient of the input, laid out as x
     ptrdiff_t y_row, y_step;
     const T* grad; // gradients only
@@ -193,7 +193,7 @@ template <class T>
 struct PooledProducts {
     const uint8_t* taps;
     const T* grad;
-    int64_t rows, windows, filters, taps_count; // windows: of a row
+    int64_t rows, windows, filters, taps_count; // windows: how many are in a row
     const T* x;
     ptrdiff_t row, step, x_row;
     const ptrdiff_t* offsets;

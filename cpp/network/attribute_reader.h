@@ -39,7 +39,7 @@ class AttributeReader {
     const Json& value(const char* name) const { return values_[index(name)]; }
 
     const OperationSpec* operation_;
-    std::vector<Json> values_; // in the order of the specification
+    std::vector<Json> values_; // in the order of the operation's attributes
 };
 
 } // namespace fastconv::network

@@ -8,7 +8,7 @@ Broadcast::Broadcast(const Dims& a, const Dims& b) {
     const std::size_t rank = std::max(a.size(), b.size());
     output_.assign(rank, 1);
     std::int64_t a_step = 1, b_step = 1;
-    for (std::size_t i = 0; i < rank; ++i) { // from the last axis
+    for (std::size_t i = 0; i < rank; ++i) { // i = 0 is the last axis
         const std::int64_t a_size = i < a.size() ? a[a.size() - 1 - i] : 1,
                            b_size = i < b.size() ? b[b.size() - 1 - i] : 1;
         if (a_size != b_size && a_size != 1 && b_size != 1)

@@ -47,14 +47,15 @@ class Broadcast {
 
   private:
     struct Axis {
-        std::int64_t size = 1, a = 0, b = 0; // and the distances of neighbours in the two tensors
+        std::int64_t size = 1, a = 0, b = 0; // a, b: the distance of neighbours in each tensor, in elements
     };
-    /// The start of an index along the outer axes.
+    /// The part of the output that begins at this index of the outer axes.
     Part outer_part(std::int64_t index) const;
 
     Dims output_;
     std::int64_t total_ = 1;
-    std::array<Axis, most_dimensions + 1> axes_; // innermost first; neighbours that both tensors step through are one
+    /// The innermost axis comes first. Neighbouring axes that both tensors store as one run are merged.
+    std::array<Axis, most_dimensions + 1> axes_;
     std::size_t count_ = 0;
 };
 

@@ -10,7 +10,8 @@ namespace fastconv::network {
 
 /// The elements of a task. Those of two operands and of the result stay in L1, so that an activation finds them there.
 inline constexpr std::int64_t kChunk = 2048;
-/// Operations that an element counts as in the cost of parallel_for. Memory decides, not arithmetic.
+/// The cost of an element, in operations of parallel_for. It stands for the memory traffic, which takes longer than the
+/// arithmetic.
 inline constexpr double kElementCost = 4;
 
 /// Calls body(first, size) for each chunk of `count` elements, on all threads.

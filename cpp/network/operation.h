@@ -36,7 +36,7 @@ using Prepare = std::function<PreparedStep(const Shapes& inputs)>;
 
 struct BoundInput {
     bool given = true;
-    const Constant* constant = nullptr; // null unless it is one
+    const Constant* constant = nullptr; // null unless the input is a constant
 };
 
 /// A step of a program, when an operation is bound to it.

@@ -70,8 +70,8 @@ Step make_step(const ProgramSource& source, std::size_t index) {
     }
 }
 
-/// The declared shapes, with this size of the batch. Empty if another size is unknown, too. (The only axis of a tensor
-/// is no batch.)
+/// The declared shapes, with this size of the batch. Empty if another size is unknown, too. A tensor with a single
+/// axis has no batch.
 Shapes with_batch(const ProgramSource& source, std::int64_t batch) {
     Shapes shapes;
     for (const NamedShape& input : source.inputs) {
@@ -86,7 +86,7 @@ Shapes with_batch(const ProgramSource& source, std::int64_t batch) {
 }
 
 /// Validates the shapes of all steps, if the size of the batch is the only one that is unknown. A program may refuse
-/// some sizes of the batch, because a step reshapes pairs of images, for example. It must take one of those tried.
+/// some sizes of the batch, for example because a step reshapes pairs of images. It must accept a batch of 1 or of 12.
 void try_a_batch(const ProgramSource& source, const std::vector<Step>& steps) {
     const Shapes one = with_batch(source, 1), dozen = with_batch(source, 12);
     if (one.empty()) return;

@@ -11,14 +11,14 @@ namespace fastconv::network {
 namespace {
 
 constexpr std::size_t kLine = 64;                                     // buffers start at cache lines
-constexpr std::size_t kEnd = std::numeric_limits<std::size_t>::max(); // after the last step
+constexpr std::size_t kEnd = std::numeric_limits<std::size_t>::max(); // a step after the last one
 constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
 
 /// Memory for a value, or for several if each overwrites the one before it.
 struct Buffer {
-    std::size_t bytes, first, last; // the steps that write it first and read it last
-    std::size_t output = kNone;     // the output of the program that it is
-    std::size_t offset = 0;         // in the arena, otherwise
+    std::size_t bytes, first, last; // first: the first step that writes it; last: the last one that reads it
+    std::size_t output = kNone;     // index of the output of the program, if it is one
+    std::size_t offset = 0;         // place in the arena, if it is no output
 };
 
 class Planner {
@@ -209,8 +209,8 @@ void Planner::assign_outputs(Shapes& outputs, std::vector<OutputCopy>& copies) {
     }
 }
 
-/// Gives each buffer the lowest offset at which it meets no other that is needed at the same time, the largest first.
-/// Returns the size of the arena.
+/// Places the buffers in the arena, the largest first. Each gets the lowest offset at which it overlaps no buffer that
+/// is needed at the same time. Returns the size of the arena.
 std::size_t Planner::place_buffers() {
     std::vector<Buffer*> order, placed;
     for (Buffer& buffer : buffers_)
@@ -224,7 +224,8 @@ std::size_t Planner::place_buffers() {
             if (offset + buffer->bytes <= other->offset) break;
             offset = std::max(offset, (other->offset + other->bytes + kLine - 1) / kLine * kLine);
         }
-        if (buffer->bytes > kEnd / 2 - offset) fail("the values of the network do not fit in memory");
+        if (buffer->bytes > kEnd / 2 - offset)
+            fail("the values of the network do not fit in memory; use a smaller batch");
         buffer->offset = offset;
         arena = std::max(arena, offset + buffer->bytes);
         const auto lower = [](const Buffer* a, const Buffer* b) { return a->offset < b->offset; };

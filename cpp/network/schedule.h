@@ -31,7 +31,7 @@ struct ScheduledStep {
     bool in_place = false;
 };
 
-/// An output that no step writes: an input or a constant of the program, or an output for the second time.
+/// An output that no step writes: it is an input, a constant, or the same value as an earlier output.
 struct OutputCopy {
     Place from;
     std::size_t output;
@@ -46,7 +46,7 @@ class Schedule {
     std::vector<ScheduledStep> steps;
     std::vector<OutputCopy> copies;
     Shapes outputs;
-    std::size_t most_inputs = 0; // of a step
+    std::size_t most_inputs = 0; // the largest number of inputs of a step
     std::size_t arena_bytes = 0;
     mutable ArenaPool arenas;
 };

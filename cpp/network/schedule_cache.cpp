@@ -10,9 +10,9 @@
 namespace fastconv::network {
 namespace {
 
-constexpr std::size_t kKept = 8; // batches of a few sizes, and the last, smaller one of `predict`
+constexpr std::size_t kKept = 8; // enough for batches of a few sizes, and for the smaller last batch of `predict`
 
-std::atomic<std::uint32_t> g_forks{0}; // between this process and the one that loaded the library
+std::atomic<std::uint32_t> g_forks{0}; // how many forks lie between this process and the one that loaded the library
 const bool g_registered = on_fork_in_child([] { g_forks.fetch_add(1); });
 
 struct Entry {

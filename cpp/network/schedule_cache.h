@@ -14,7 +14,7 @@ class ScheduleCache {
     ScheduleCache(const ScheduleCache&) = delete;
     ScheduleCache& operator=(const ScheduleCache&) = delete;
 
-    /// Null if there is none.
+    /// The schedule for these shapes, or null if it is not kept.
     std::shared_ptr<const Schedule> find(const Shapes& inputs);
     void keep(const Shapes& inputs, std::shared_ptr<const Schedule> schedule);
 

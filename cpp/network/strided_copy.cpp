@@ -43,7 +43,8 @@ StridedCopy::StridedCopy(const Dims& dims, const Dims& from, const Dims& to, Dat
 }
 
 void StridedCopy::choose_item() {
-    // If the values of a run are apart in the source, an axis whose values are neighbours there makes it a transpose.
+    // A run may be contiguous in the destination only. If another axis is contiguous in the source, the two axes are a
+    // matrix that is transposed.
     for (std::size_t i = 1; i < count_ && axes_[0].from != 1; ++i) {
         if (axes_[i].from != 1 || axes_[0].to != 1) continue;
         std::swap(axes_[1], axes_[i]);

@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::int64_t kTaskBytes = 64 << 10;    // the convolution's output in one task: stays in L2, mostly in L1
 constexpr std::int64_t kFilterBytes = 128 << 10; // the filters that each task reads and may transform
-constexpr std::int64_t kTasks = 32;              // the fewest tasks, if there are as many images
-constexpr std::int64_t kChunkBytes = 4 << 20;    // the convolution's output at a time in a large layer: stays in L3
+constexpr std::int64_t kTasks = 32;           // a batch of at least as many images is cut into at least as many tasks
+constexpr std::int64_t kChunkBytes = 4 << 20; // the convolution's output at a time in a large layer: stays in L3
 
 } // namespace
 

@@ -116,7 +116,7 @@ void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>
         Operands<T> nhwc = operands;
         nhwc.input = x.get();
         nhwc.output = y.get();
-        if (operands.residual != nullptr) { // it is in NCHW, so it waits until the output is
+        if (operands.residual != nullptr) { // it is in NCHW, so it is added after the output is converted to NCHW
             nhwc.residual = nullptr;
             nhwc.activation = Activation::linear;
         }

@@ -46,7 +46,7 @@ inline std::size_t channel_axis(DataFormat format) { return format == DataFormat
 
 Shape partial_convolution_output(const Call& call, const Shape& input, const Shape& filters);
 Shape partial_pooling_output(const Call& call, const Shape& input);
-/// (K), from a tensor that has the channels of the convolution's output.
+/// The shape (K) of a bias. `output` is any tensor with the channels of the convolution's output.
 Shape partial_bias(const Call& call, const Shape& output);
 Shape partial_taps(const Call& call, const Shape& pooled);
 

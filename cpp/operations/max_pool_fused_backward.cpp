@@ -138,9 +138,9 @@ class FusedBackward {
     const Tensors<T>& tensors_;
     const KernelsOf<T>& kernels_;
     const std::int64_t image_, pooled_, filter_values_;
-    const PackedFilters packed_; // once for all parts
+    const PackedFilters packed_; // packed once, used by all parts
     const PooledGradient<T> gradient_;
-    const bool input_from_pooled_, filters_from_pooled_; // unless some value is not finite
+    const bool input_from_pooled_, filters_from_pooled_; // the choice if all values are finite
     const Scratch<T> shifts_;
     const Scratch<std::int32_t> elements_;
 };

@@ -10,7 +10,7 @@ from fastconv._types import Float, Ints, OutputSize, Padding
 
 
 def given_size(output_size: OutputSize) -> OutputSize:
-    """`output_size`, which the core would take for left out if it is None."""
+    """Return `output_size`, but refuse None. The core would treat it as an argument that was left out."""
     if output_size is None:
         raise TypeError("output_size must be an int or a pair, got None; None in a pair keeps the input's size")
     return output_size

@@ -34,7 +34,7 @@ thread_local std::int64_t t_last_threads = 0; // libgomp keeps so many threads f
 void run_on_openmp(Job& job, std::int64_t threads) {
     const bool starts_threads = threads > t_last_threads; // this takes some milliseconds
     t_last_threads = threads;
-    Clock::rep longest_work = 0; // of one thread
+    Clock::rep longest_work = 0; // the time that the busiest thread worked
     const Clock::time_point start = Clock::now();
 #pragma omp parallel num_threads(static_cast<int>(threads)) reduction(max : longest_work)
     {
@@ -43,7 +43,7 @@ void run_on_openmp(Job& job, std::int64_t threads) {
         longest_work = (Clock::now() - work_start).count();
     }
     const Clock::time_point end = Clock::now();
-    // The threads wait before and after their work, but a long task is work.
+    // Only waiting counts as late, so the time of the busiest thread is subtracted.
     if (!starts_threads && end - start - Clock::duration(longest_work) > kLate) {
         g_pool_until = end + kPoolAfterLate;
     }

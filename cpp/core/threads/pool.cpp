@@ -73,7 +73,7 @@ class Pool {
 
     void help_forever() {
         for (;;) {
-            const std::uint64_t seen = announcements_.load(); // read before the jobs
+            const std::uint64_t seen = announcements_.load(); // before looking for a job, so that none is missed
             if (Job* job = enter_job()) {
                 // Caller and worker would wait for each other on one CPU. The system's load balancing takes longer than
                 // most operations to move one of them.
@@ -165,7 +165,7 @@ class Pool {
     SpinLock jobs_lock_; // guards the next three members, and entering a job
     std::vector<Job*> jobs_;
     std::int64_t at_work_ = 0;     // callers and workers inside jobs
-    std::int64_t max_at_work_ = 0; // as the last caller allows
+    std::int64_t max_at_work_ = 0; // the most of them that the last caller allows
 
     std::mutex mutex_;
     std::condition_variable wake_workers_, wake_callers_;

@@ -88,7 +88,7 @@ void check_count(const Operation& operation, const char* what, const void* tenso
     if (tensors == nullptr) fail(what, "s must not be null");
 }
 
-/// Optional inputs after all others may be left out of the array.
+/// The least number of inputs. Optional inputs at the end of the list may be left out of the array.
 std::size_t fewest_inputs(const Operation& operation) {
     std::size_t count = operation.inputs.size();
     while (count > 0 && is_optional(operation.inputs[count - 1].kind)) --count;

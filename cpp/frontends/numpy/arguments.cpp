@@ -33,7 +33,7 @@ constexpr const char* kPaddingForms = " must be 'VALID', 'SAME', an int, (ph, pw
 Padding read_pads(const char* name, py::handle value, DataFormat format) {
     const std::vector<py::object> parts = items(value);
     std::size_t pairs = 0;
-    Dims numbers; // those of all parts, in order
+    Dims numbers; // the numbers of all parts, in order
     for (const py::object& part : parts) {
         const Dims some = integers(name, part);
         pairs += is_sequence(part) && some.size() == 2 ? 1 : 0;
@@ -103,12 +103,12 @@ Dims shape(const char* name, py::handle value) {
 std::string_view text_of(py::handle value) {
     Py_ssize_t size = 0;
     const char* text = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
-    if (text == nullptr) throw py::error_already_set(); // a lone surrogate: UnicodeEncodeError, which is a ValueError
+    if (text == nullptr) throw py::error_already_set(); // the text has a lone surrogate; the error is a ValueError
     return {text, static_cast<std::size_t>(size)};
 }
 
 Pair read_pair(const char* name, py::handle value, DataFormat format) {
-    if (PyLong_CheckExact(value.ptr())) { // the usual case, without a list of one number
+    if (PyLong_CheckExact(value.ptr())) { // the usual case; faster than a list of one number
         int overflow = 0;
         const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
         if (overflow == 0 && number >= 1) return {number, number};
@@ -146,7 +146,8 @@ Pair read_output_size(const char* name, py::handle value) {
     const auto size = [&](py::handle item) {
         if (item.is_none()) return kept_size;
         const std::int64_t number = integer(name, item);
-        if (number < 0) fail<py::value_error>(name, " must not be negative, got ", number, "; None keeps the input's");
+        if (number < 0)
+            fail<py::value_error>(name, " must not be negative, got ", number, "; None keeps the input's size");
         return number;
     };
     Dims sizes;

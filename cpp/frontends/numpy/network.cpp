@@ -18,7 +18,7 @@ using network::Schedule;
 
 // ---- Values of JSON ----------------------------------------------------------------------------------------------
 
-constexpr int kDeepest = 4; // of lists within lists; no attribute has more than two levels
+constexpr int kDeepest = 4; // the most levels of nested lists; no attribute needs more than two
 
 Json to_json(const std::string& name, py::handle value, int depth = 0) {
     if (value.is_none()) return {};

@@ -47,7 +47,8 @@ void read_array(Call& call, std::size_t index, py::handle value, Arrays& arrays,
     alive[index] = std::move(array);
 }
 
-/// Reads inputs in the order in which wrong ones are reported: arrays, sizes, all of these together, optional inputs.
+/// Reads the inputs. The order decides which of several errors is reported: arrays come first, then sizes. Then it is
+/// checked whether these fit together. Optional inputs come last.
 void read_inputs(Call& call, PyObject* const* values, Arrays& arrays, Buffers& buffers, Objects& alive) {
     const std::vector<Input>& inputs = call.operation->inputs;
     for (std::size_t i = 0; i < inputs.size(); ++i)

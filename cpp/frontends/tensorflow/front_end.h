@@ -106,7 +106,7 @@ inline void from_op_taps(Call& call) {
     }
 }
 
-/// In the oldest graphs, and in new ones.
+/// How many numbers the code of a geometry has: in the oldest graphs, and in new ones.
 using CodeSizes = std::array<std::size_t, 2>;
 
 /// Calls read(index of the input, sizes that the code may have, its decoder) for each geometry of an op. Geometries

@@ -13,7 +13,7 @@ namespace fastconv {
 /// In the order of the values when a call passes them by position.
 enum class Attribute : std::uint8_t {
     ksize,
-    pool_size, // for a convolution with pooling after it, whose `strides` and `padding` are the convolution's
+    pool_size, // of the pooling after a convolution; `strides` and `padding` are then the convolution's
     pool_strides,
     pool_padding,
     strides,
@@ -83,8 +83,8 @@ struct Attributes {
 FASTCONV_API Pair parse_output_padding(const Dims& numbers);
 
 /// Reads the attributes of a set. If two values are wrong, the first in this order is refused. With `graph`, the
-/// attributes are for a graph, which holds few activations; fused pooling has few, too. `source` gives the values that
-/// came in at the front end:
+/// attributes are for a graph, and activations that graphs cannot hold are refused. A convolution with pooling refuses
+/// them in any case. `source` gives the values that the front end received:
 ///
 ///     std::string_view word(Attribute)
 ///     Pair pair(Attribute, DataFormat)

@@ -67,7 +67,7 @@ class FASTCONV_API PlanHolder {
 struct Epilogue {
     const void* bias = nullptr; // one value for each output channel, or null
     ActivationFunction activation;
-    const void* residual = nullptr; // of the output's shape, or null
+    const void* residual = nullptr; // an array of the output's shape, or null
 };
 
 // Pointers are to dense buffers of the problem's data type. `holder` may be null.
@@ -126,7 +126,7 @@ struct Explanation {
     // One register tile: pixels x filters. In a filter gradient: window elements x filters.
     std::int64_t tile_pixels, tile_filters;
     std::int64_t tasks, threads, scratch_bytes; // scratch_bytes: an upper bound
-    double multiplications;                     // of the algorithm, without transforms
+    double multiplications;                     // the multiplications of the algorithm, without those of transforms
 };
 FASTCONV_API Explanation explain(const ConvProblem& problem, Direction direction);
 

@@ -82,7 +82,7 @@ struct Buffers {
     std::array<const void*, most_inputs> inputs{}; // null if sizes, left out, or packed
     std::array<void*, most_outputs> outputs{};     // null if not wanted
     const PackedFilters* packed = nullptr;         // replaces the input of kind `filters`
-    const PlanHolder* holder = nullptr;            // of a caller that repeats the same call
+    const PlanHolder* holder = nullptr;            // the plan of the last call, if the caller repeats the same call
 };
 
 enum class Geometry : std::uint8_t { convolution, pooling, both }; // which codes of attributes.h an op takes
@@ -104,7 +104,7 @@ struct Operation {
     /// Computes the outputs. All steps run in the floating-point state of the kernels; the caller's is restored.
     FASTCONV_API void run(const Call& call, const Buffers& buffers) const;
 
-    /// The first inputs, which a graph has.
+    /// How many inputs the op in a graph has. They are the first inputs of the operation.
     FASTCONV_API std::size_t graph_inputs() const;
 };
 

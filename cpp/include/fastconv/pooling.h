@@ -7,7 +7,7 @@
 
 namespace fastconv {
 
-constexpr std::int64_t kept_size = -1; // in the output size of an adaptive pooling: the input's
+constexpr std::int64_t kept_size = -1; // as an output size of an adaptive pooling: the same size as the input
 
 struct PoolArguments {
     Pair ksize{1, 1};

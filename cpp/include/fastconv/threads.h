@@ -5,7 +5,7 @@
 
 namespace fastconv {
 
-FASTCONV_API void set_num_threads(std::int64_t count); // InvalidArgument below 1
+FASTCONV_API void set_num_threads(std::int64_t count); // throws InvalidArgument if the number is below 1
 FASTCONV_API std::int64_t get_num_threads();
 
 /// For a host with thread settings of its own: calls that prefer the pool use at most `count` threads, even if
@@ -30,7 +30,7 @@ struct Config {
     std::string version, compiler, isa, threading;
     std::vector<std::string> isa_available;
     std::int64_t threads;
-    std::int64_t plans_made; // by this process so far
+    std::int64_t plans_made; // how many plans this process has made so far
 };
 FASTCONV_API Config config();
 

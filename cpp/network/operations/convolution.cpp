@@ -111,7 +111,7 @@ Prepare bind_conv2d_max_pool2d(const Binding& binding) {
     const LayerPointer layer = make_layer(binding, "conv2d_max_pool2d");
     const Activation activation = layer->attributes.activation.kind;
     if (activation != Activation::linear && activation != Activation::relu)
-        fail("activation must be linear or relu; another one needs conv2d and max_pool2d in two steps");
+        fail("activation must be linear or relu; for another one, use conv2d and then max_pool2d");
     PoolArguments& pooling = layer->attributes.pooling;
     pooling.ksize = binding.attributes.pair("pool_size");
     pooling.strides = binding.attributes.optional_pair("pool_strides").value_or(pooling.ksize);
@@ -166,7 +166,7 @@ Prepare bind_conv2d_transpose(const Binding& binding) {
 
 // ---- Dense layers ------------------------------------------------------------------------------------------------
 
-/// The shape of a tensor whose last axis is one of the matrix, as an image of one row.
+/// A tensor as an image of one row: the last axis becomes the channels, and all others become pixels.
 Dims as_row(const Dims& dims) { return {1, 1, product(dims, 0, dims.size() - 1), dims.back()}; }
 
 Prepare bind_dense(const Binding& binding) {

@@ -33,7 +33,7 @@ struct PaddedAxis {
 };
 
 struct PadProblem {
-    std::vector<PaddedAxis> outer; // before the last padded one
+    std::vector<PaddedAxis> outer; // the axes before the last padded one
     PaddedAxis row{1, 0, 0};
     std::int64_t block = 1, rows = 1;
     double value;
@@ -100,7 +100,7 @@ Prepare bind_pad(const Binding& binding) {
         PadProblem problem;
         problem.value = value;
         problem.mode = mode;
-        std::size_t last = 0; // of the padded axes
+        std::size_t last = 0; // the last padded axis
         for (std::size_t i = 0; i < dims.size(); ++i) {
             const PaddedAxis axis = padded_axis(dims[i], paddings[i], mode);
             step.output.push_back(axis.output());

@@ -1,7 +1,8 @@
 // Reductions along any axes, and layer normalisation.
 //
-// Neighbouring axes that are both reduced, or both kept, are one. A reduction along the last axis is one of rows, and
-// one along the axis before it is one of columns. An input with more alternations is transposed first.
+// Neighbouring axes that are both reduced, or both kept, are merged. A reduction along the last of the merged axes is a
+// reduction of rows, and one along the axis before it is a reduction of columns. If reduced and kept axes alternate
+// more often, the input is transposed first.
 #include "core/errors.h"
 #include "core/for_type.h"
 #include "core/isa.h"
@@ -18,7 +19,7 @@ namespace {
 constexpr const char* kMethods[] = {"mean", "sum", "prod", "max", "min"};
 constexpr std::int64_t kColumns = 256, kRows = 512; // the most that one task reduces; of few rows, all
 
-/// (outer, reduced, inner): every index of outer and inner is one result.
+/// The input has shape (outer, reduced, inner), and the output (outer, inner).
 struct ReduceProblem {
     std::int64_t outer = 1, reduced = 1, inner = 1;
     Reduction method;
@@ -81,7 +82,7 @@ std::vector<bool> reduced_axes(const Dims& axes, std::size_t rank) {
 
 /// Sets the sizes, and the transpose if one is needed.
 void set_order(ReduceProblem& problem, const Dims& dims, const std::vector<bool>& reduced, DataType dtype) {
-    int groups = 0; // of reduced axes
+    int groups = 0; // runs of neighbouring reduced axes
     bool inside = false;
     for (std::size_t i = 0; i < dims.size(); ++i) {
         if (dims[i] == 1) continue;
@@ -124,7 +125,8 @@ Prepare bind_reduce(const Binding& binding) {
         set_order(problem, dims, reduced, dtype);
         const std::int64_t count = element_count(dims, dtype);
         if (problem.reduced == 0 && problem.method > Reduction::product && element_count(step.output, dtype) > 0)
-            fail("there is no ", kMethods[word], " of no values, got an input of shape ", show(dims));
+            fail("input must have no reduced axis of size 0, because a ", kMethods[word], " needs a value, got shape ",
+                 show(dims));
         step.operations = static_cast<double>(count);
         step.run = [problem, count, dtype](const void* const* from, void* output) {
             for_type(dtype, [&](auto t) {
@@ -153,7 +155,7 @@ Prepare bind_layer_normalization(const Binding& binding) {
         for (const std::size_t i : {std::size_t{1}, std::size_t{2}})
             if (given[i].given && product(inputs[i], 0, inputs[i].size()) != columns)
                 fail(i == 1 ? "scale" : "offset", " must have ", columns,
-                     " values, one for each that is normalised together, got shape ", show(inputs[i]));
+                     " values, as many as the normalised axes together, got shape ", show(inputs[i]));
         PreparedStep step;
         step.output = dims;
         step.may_overwrite = 1;

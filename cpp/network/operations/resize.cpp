@@ -28,7 +28,7 @@ struct ResizeAttributes {
 /// Where the pixels along one axis of the output come from.
 struct AxisSources {
     std::vector<std::ptrdiff_t> left, right; // pixels
-    std::vector<double> weights;             // of the right one
+    std::vector<double> weights;             // the weight of the right one
 };
 
 double source_coordinate(std::int64_t at, std::int64_t from, std::int64_t to, double scale, Coordinates coordinates) {

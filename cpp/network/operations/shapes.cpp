@@ -12,14 +12,16 @@ namespace {
 
 // ---- Reshape -----------------------------------------------------------------------------------------------------
 
-/// The shape that `wanted` stands for: 0 takes the input's size, -1 what is left.
+/// The shape that `wanted` stands for: a 0 copies the size of the same axis of the input, and -1 is the size that keeps
+/// the number of elements. It follows from the input's sizes that are not copied, so a copied size may be 0.
 Dims resolve_shape(const Dims& input, const Dims& wanted, DataType dtype) {
-    Dims output = wanted, others = input; // others: the sizes that are not taken over; so an empty batch can be one
+    Dims output = wanted, others = input; // others: copied sizes become 1
     std::size_t rest = wanted.size();
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         if (wanted[i] == 0) {
             if (i >= input.size())
-                fail("shape ", show(wanted), " copies size ", i, " of an input of shape ", show(input));
+                fail("shape must have a 0 only for an axis of the input, got ", show(wanted), " for an input of shape ",
+                     show(input));
             output[i] = input[i];
             others[i] = 1;
         } else if (wanted[i] == -1) {
@@ -34,7 +36,7 @@ Dims resolve_shape(const Dims& input, const Dims& wanted, DataType dtype) {
         output[rest] = product(others, 0, others.size()) / known;
     }
     if (element_count(output, dtype) != element_count(input, dtype))
-        fail("an input of shape ", show(input), " cannot have shape ", show(wanted));
+        fail("an input of shape ", show(input), " cannot be reshaped to ", show(wanted));
     return output;
 }
 
@@ -75,7 +77,7 @@ Prepare bind_transpose(const Binding& binding) {
             from.push_back(steps[static_cast<std::size_t>(axis)]);
         }
         const StridedCopy copy(step.output, from, dense_steps(step.output), dtype);
-        step.only_reshapes = copy.is_one_run(); // it moves axes of size 1 only
+        step.only_reshapes = copy.is_one_run(); // then only axes of size 1 move
         step.run = [copy](const void* const* inputs_of_step, void* output) { copy.run(inputs_of_step[0], output); };
         return step;
     };

@@ -148,7 +148,7 @@ def _shortened(error: Exception) -> str:
 
 
 def _build(model: Any, copy: Any) -> None:
-    with weights_scope(copy), warnings.catch_warnings():  # the scope in which a call would build
+    with weights_scope(copy), warnings.catch_warnings():  # as in a call that builds the model
         warnings.filterwarnings("ignore", message="Model .* had a build config, but the model cannot be built")
         copy.build_from_config(model.get_build_config())
     copy.built = True  # Keras builds the layers of the model, but does not set this
@@ -192,7 +192,7 @@ def _lambda_inside(thing: Any) -> str | None:
 
 
 def _name_parts(layer: Any, copy: Any) -> None:
-    """Give the layers that a constructor creates the names and the classes of the layers that they are copies of."""
+    """Give the inner layers of a copy the names and classes of the original's. A constructor may choose others."""
     for old, new in zip(flatten_layers(layer), flatten_layers(copy), strict=False):
         if type(new) is not type(old) and stock_class(type(new)) is stock_class(type(old)):
             change_class(new, type(old))
@@ -234,7 +234,7 @@ def _compile(model: Any, copy: Any, variables: dict[int, Any]) -> None:
             arguments[kind] = keras.tree.map_structure(
                 lambda metric: _from_config(metric) if isinstance(metric, keras.Metric) else metric, arguments[kind]
             )
-        copy.compile(**{**arguments, "jit_compile": False})  # the caller sets it later, for the layers it chooses
+        copy.compile(**{**arguments, "jit_compile": False})  # the caller decides about XLA later
         compile_arguments(copy)["jit_compile"] = arguments["jit_compile"]
     elif type(model).compile_from_config is not keras.Model.compile_from_config:
         copy.compile_from_config(model.get_compile_config())

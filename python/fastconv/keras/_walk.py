@@ -15,7 +15,7 @@ from fastconv.network._graph import Graph
 
 
 def graph_of(model: Any) -> Graph:
-    """The graph of a model, as its layers are."""
+    """The graph of a model, before any pass simplifies it."""
     walk = _Walk(Graph(_dtype_of(model)))
     functional = functional_form(model)
     if functional is None:
@@ -81,10 +81,15 @@ class _Walk:
                 functional = functional_form(operation)
                 if functional is not None:
                     return self.run(functional, arguments[0] if len(arguments) == 1 else list(arguments))
-                return self._refuse(operation, "computes in its own call()", arguments, keywords)
+                return self._refuse(
+                    operation,
+                    "computes in its own call(): write it as a functional or sequential model",
+                    arguments,
+                    keywords,
+                )
             convert = converter_of(operation)
             if convert is None:
-                return self._refuse(operation, "has no frozen form", arguments, keywords)
+                return self._refuse(operation, "layers of this class are not supported", arguments, keywords)
             keywords = {name: value for name, value in keywords.items() if value is not None}
             keywords.pop("training", None)  # a call of the model with training=False replaces it
             try:

@@ -106,7 +106,7 @@ def _flops(layer: Any, inside: tuple[int, ...], outside: tuple[int, ...]) -> int
 
 
 def _shape_formula(layer: Any, inside: tuple[int, ...], outside: tuple[int, ...]) -> str:
-    """The output shape, for windows with floor((size + padding - window) / stride) + 1 = output in numbers."""
+    """The output shape. If the layer has windows, also the formula of its height, with the numbers filled in."""
     shape = f"({', '.join(map(str, outside))})" if len(outside) > 1 else str(outside[0])
     if isinstance(layer, keras.layers.Conv2D):
         window, stride = layer.kernel_size[0], layer.strides[0]

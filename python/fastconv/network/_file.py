@@ -126,7 +126,7 @@ def _read(file: IO[bytes]) -> Graph:
         count = _integer(description, "constants", 0, _MOST_VALUES)
         expected = {"network.json", *map(_member, range(count))}
         if members.keys() != expected:
-            raise _Broken(f"its members are not those of {count} constants")
+            raise _Broken(f"its members must be 'network.json' and the files of {count} constants")
         dtype = _DTYPES[_choice(description, "dtype", list(_DTYPES))]
         graph = Graph(dtype.newbyteorder("="))
         for entry in _list(description, "inputs"):
@@ -156,7 +156,7 @@ def _json(data: bytes) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number in JSON")
+    raise ValueError(f"JSON has no number {text}")
 
 
 def _array(data: bytes, dtype: np.dtype[Any], name: str) -> npt.NDArray[Any]:
@@ -172,7 +172,7 @@ def _array(data: bytes, dtype: np.dtype[Any], name: str) -> npt.NDArray[Any]:
         raise _Broken(f"its member {name!r} is not a .npy file of version 1 or 2") from error
     left = len(data) - stream.tell()
     if kind != dtype or in_columns or len(shape) > _MOST_RANK or min(shape, default=1) < 0:
-        raise _Broken(f"its member {name!r} is not an array of {dtype.name} in the order of C")
+        raise _Broken(f"its member {name!r} must be an array of {dtype.name} in C order")
     if math.prod(shape) * dtype.itemsize != left:
         raise _Broken(f"its member {name!r} has {left} bytes of data, which is not an array of shape {shape}")
     array = np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
@@ -189,10 +189,10 @@ def _add_node(graph: Graph, entry: Any) -> None:
         inputs.append(index)
     attributes = entry.get("attributes")
     if not isinstance(attributes, dict):
-        raise _Broken("a node has no attributes")
+        raise _Broken("the 'attributes' of a node must be an object of JSON")
     fused = _list(entry, "fused")
     if not all(isinstance(name, str) for name in fused):
-        raise _Broken("a name is not text")
+        raise _Broken("the names in 'fused' of a node must be text")
     output = graph.value(_shape(entry))
     graph.nodes.append(Node(_text(entry, "operation"), inputs, attributes, output, _text(entry, "name"), fused))
 

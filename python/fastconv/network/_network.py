@@ -139,7 +139,7 @@ class Network:
         for array, tensor in zip(arrays, self.inputs, strict=False):
             if np.ndim(array) == 0 or len(array) != len(arrays[0]):
                 raise ValueError(
-                    f"{tensor.name} must have as many images as {self.inputs[0].name}, {len(arrays[0])}, got shape "
+                    f"{tensor.name} must have {len(arrays[0])} images, as many as {self.inputs[0].name}, got shape "
                     f"{np.shape(array)}"
                 )
         count = len(arrays[0]) if arrays else 0
@@ -243,7 +243,7 @@ class Network:
         found: Sequence[dict[str, Any]] = [{"algorithm": "", "operations": None} for _ in shapes]
         sizes = [[1 if axis == 0 else size for axis, size in enumerate(tensor.shape)] for tensor in self.inputs]
         if all(size is not None for shape in sizes for size in shape):
-            found = self._program.describe(sizes)  # of one image
+            found = self._program.describe(sizes)  # for one image
         return table(self._graph, shapes, found)
 
     def __repr__(self) -> str:
@@ -269,7 +269,9 @@ def _compile(graph: Graph) -> _core.NetworkProgram:
 
     def define(index: int, reference: int, who: str) -> None:
         if index in references or not 0 <= index < len(graph.values):
-            raise ValueError(f"{who} computes value {index}, which must be another one of {len(graph.values)} values")
+            raise ValueError(
+                f"{who} computes value {index}, which must be one of {len(graph.values)} values and computed only once"
+            )
         references[index] = reference
 
     def reference(index: int, who: str) -> int:

@@ -28,7 +28,7 @@ def as_images(builder: Builder, x: Tensor) -> Tensor:
         return x
     batch, channels, length = x.shape
     if channels is None:
-        raise Unsupported("the number of its channels is not known")
+        raise Unsupported("the number of its channels is not known: give the model's inputs fixed sizes")
     return builder.add("reshape", [x], [batch, channels, 1, length], last=True, shape=[0, 1, -1, channels])
 
 
@@ -64,7 +64,7 @@ def padding_of(
         large = [total - total // 2 for total in totals]
         first, last = (small, large) if mode == "SAME_UPPER" else (large, small)
     if min([*first, *last]) < 0:
-        raise Unsupported(f"its padding {first + last} is negative")
+        raise Unsupported(f"its padding {first + last} is negative: only padding of at least 0 is supported")
     if rank == 1:
         first, last = [0, *first], [0, *last]
     return [side for pair in zip(first, last, strict=True) for side in pair]

@@ -62,7 +62,7 @@ def _prelu(node: Node, builder: Builder) -> Tensor:
 @converts("Identity", "Dropout")
 def _identity(node: Node, builder: Builder) -> Tensor:
     if node.proto.op_type == "Dropout" and node.given(2) and bool(node.constant(2, "training_mode")):
-        raise Unsupported("it is in training mode")
+        raise Unsupported("it is in training mode: export the model for inference")
     return node.tensor()
 
 

@@ -48,7 +48,8 @@ def _check_location(tensor: Any, file: Path) -> None:
     target = (folder / location).resolve()
     if not location or not target.is_relative_to(folder):
         raise ValueError(
-            f"{file}: the weights of {tensor.name!r} are in {location!r}, which is outside the folder of the model"
+            f"{file}: the weights of {tensor.name!r} are in {location!r}, which is outside the folder of the model; "
+            "move them into this folder"
         )
     if not target.is_file():
         raise ValueError(f"{file}: the file {location!r} with the weights of {tensor.name!r} is missing")

@@ -112,7 +112,10 @@ class _Importer:
         for entry in self.inputs:
             shape = self.shapes.get(entry.name)
             if shape is None:
-                raise ValueError(f"the model does not say how many dimensions its input {entry.name!r} has")
+                raise ValueError(
+                    f"the model does not say how many dimensions its input {entry.name!r} has: export it with the "
+                    "shapes of its inputs"
+                )
             self.tensors[entry.name] = Tensor(self.graph.input(entry.name, shape), shape)
         for entry in self.model.graph.output:
             self._need(entry.name)

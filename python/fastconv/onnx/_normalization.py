@@ -14,7 +14,7 @@ from fastconv.onnx._tensors import Builder, Tensor, Unsupported, floats, known_s
 @converts("BatchNormalization")
 def _batch_normalization(node: Node, builder: Builder) -> Tensor:
     if node.attribute("training_mode", 0):
-        raise Unsupported("it is in training mode")
+        raise Unsupported("it is in training mode: export the model for inference")
     gamma, beta, mean, variance = (
         floats(node.constant(index, what)) for index, what in enumerate(("scale", "bias", "mean", "variance"), 1)
     )

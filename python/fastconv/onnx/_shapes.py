@@ -27,7 +27,7 @@ def _flatten(node: Node, builder: Builder) -> Tensor:
     elif None not in after:
         attribute = [-1, sizes[1]]
     else:
-        raise Unsupported("the sizes of its input are not known")
+        raise Unsupported("the sizes of its input are not known: give the model's inputs fixed sizes")
     return builder.add("reshape", [x], sizes, shape=attribute)
 
 
@@ -53,7 +53,7 @@ def _reshape(node: Node, builder: Builder) -> Tensor:
     if node.is_constant(1):
         wanted = [int(size) for size in node.constant(1, "shape")]
         if allow_zero and 0 in wanted:
-            raise Unsupported("it makes a tensor without elements")
+            raise Unsupported("its output has no elements: only tensors with elements are supported")
     else:
         shape = node.shape()
         if shape is None or shape.count(None) > 1:
@@ -75,7 +75,7 @@ def _resolved(x: Tensor, wanted: Sequence[int]) -> list[int | None]:
         free = list(wanted).index(-1)
         rest = [size for a, size in enumerate(result) if a != free]
         unknown_in, unknown_out = x.shape.count(None), rest.count(None)
-        if unknown_in == unknown_out:  # the unknown sizes are copied, so they cancel
+        if unknown_in == unknown_out:  # the unknown sizes are the same on both sides, so they cancel
             known = [math.prod(size for size in sizes if size is not None) for sizes in (x.shape, rest)]
             result[free] = known[0] // max(known[1], 1)
     return result
@@ -114,7 +114,7 @@ def _squeeze(node: Node, builder: Builder) -> Tensor:
         if sizes.count(-1) > 1 and shape[0] is None and x.shape[0] is None:
             sizes[0] = 0
         if sizes.count(-1) > 1:
-            raise Unsupported("several sizes of its input are not known")
+            raise Unsupported("several sizes of its input are not known: give the model's inputs fixed sizes")
     else:
         sizes = [-1 if size is None else size for size in shape]
     return builder.add("reshape", [x], shape, shape=sizes)
@@ -143,7 +143,7 @@ def _split(node: Node, builder: Builder) -> list[Tensor]:
         parts = node.constant(1, "split").tolist()
     if parts is None:
         if size is None:
-            raise Unsupported("the size that it splits is not known")
+            raise Unsupported("the size that it splits is not known: give the model's inputs fixed sizes")
         count = len(node.proto.output)
         each = -(-size // count)
         parts = [min(each, size - each * i) for i in range(count)]
@@ -192,7 +192,7 @@ def _slice(node: Node, builder: Builder) -> Tensor:
         )
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
-    most = 1 << 31  # "to the end" is any larger number
+    most = 1 << 31  # a model writes "to the end" as any number from this on
     first = [
         None if abs(s) >= most and (s > 0) == (step < 0) else int(s) for s, step in zip(starts, steps, strict=True)
     ]
@@ -212,10 +212,10 @@ def _pad(node: Node, builder: Builder) -> Tensor:
     for index, axis in enumerate(axes):
         pairs[axis] = [int(pads[index]), int(pads[index + len(axes)])]
     if min(map(min, pairs)) < 0:
-        raise Unsupported(f"its padding {pairs} is negative")
+        raise Unsupported(f"its padding {pairs} is negative: only padding of at least 0 is supported")
     mode = node.attribute("mode", "constant")
     if mode not in ("constant", "reflect", "edge"):
-        raise Unsupported(f"its mode is {mode!r}: 'constant', 'reflect' and 'edge' are supported")
+        raise Unsupported(f"its mode is {mode!r}: only 'constant', 'reflect' and 'edge' are supported")
     shape = [None if size is None else size + sum(pair) for size, pair in zip(x.shape, pairs, strict=True)]
     return builder.add(
         "pad",
@@ -256,7 +256,7 @@ def _resize(node: Node, builder: Builder) -> Tensor:
     if scales is not None and len(scales):
         factors = [float(scale) for scale in _by_axis(scales, axes, [1.0] * 4)]
         if factors[:2] != [1, 1]:
-            raise Unsupported("it resizes the batch or the channels")
+            raise Unsupported("it resizes the batch or the channels: only images can be resized")
         sizes = [None if size is None else int(size * f) for size, f in zip(x.shape[2:], factors[2:], strict=True)]
         return builder.add("resize", [x], [*x.shape[:2], *sizes], last=True, scales=factors[2:], **options)
     if node.is_constant(3):
@@ -270,7 +270,7 @@ def _resize(node: Node, builder: Builder) -> Tensor:
 
 
 def _by_axis(values: Any, axes: Sequence[int] | None, otherwise: list[Any]) -> list[Any]:
-    """One value for each dimension, from the values of some dimensions."""
+    """A value for each dimension: `values` for the dimensions in `axes`, and `otherwise` for the others."""
     if axes is None:
         return list(values)
     result = list(otherwise)

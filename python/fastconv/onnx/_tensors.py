@@ -124,11 +124,11 @@ def known_sizes(sizes: Sequence[int | None]) -> list[int]:
     """The sizes, which must all be known."""
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
-        raise Unsupported("the sizes of its input are not known")
+        raise Unsupported("the sizes of its input are not known: give the model's inputs fixed sizes")
     return known
 
 
 def floats(value: Any) -> npt.NDArray[np.float64]:
     if not np.issubdtype(np.asarray(value).dtype, np.floating):
-        raise Unsupported(f"a constant of it is {np.asarray(value).dtype}: only floating-point tensors are supported")
+        raise Unsupported(f"it has a constant of {np.asarray(value).dtype}: only floating-point tensors are supported")
     return np.asarray(value, np.float64)

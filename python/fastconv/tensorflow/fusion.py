@@ -19,9 +19,10 @@ from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped
 
 
 def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
-    """The op that computed `dy`, if it is the gradient of a max-pooling of a small layer's output in a graph.
+    """The op that scatters a pooled gradient to `dy`, if one op can also compute the convolution's gradients.
 
-    `features` is the output of the ReLU between the convolution `op` and the pooling, if there is one.
+    Otherwise None. `dy` is the gradient of the output of the convolution `op`. `features` is the output of the ReLU
+    between the convolution and the pooling, if there is one.
     """
     if tf.executing_eagerly() or hasattr(dy, "numpy"):  # eager tensors have no op, not even inside a graph
         return None

@@ -282,10 +282,10 @@ def _scattered(
     geometry: tf.Tensor,
     pool_geometry: tf.Tensor,
 ) -> Operand:
-    """The gradient of the convolution's output."""
+    """The gradient with respect to the convolution's output."""
     if has_relu(geometry):
         grad = Operand(tf.raw_ops.ReluGrad(gradients=loop.stack(grad), features=loop.stack(output)), True)
-    no_images = ops.fastconv_conv2d(  # takes no time, and its output has the right shape
+    no_images = ops.fastconv_conv2d(  # costs nothing, and shows the size of the convolution's output
         input=tf.zeros([0, *x.sizes[1:]], x.tensor.dtype),
         filters=tf.zeros(filters.sizes, x.tensor.dtype),
         bias=left_out(x.tensor.dtype),

@@ -53,7 +53,7 @@ def activate(builder: Builder, x: Tensor, activation: Any) -> Tensor:
     convert = converter_of(activation) if isinstance(activation, keras.Layer) else None
     if convert is None:
         name = getattr(activation, "__name__", type(activation).__name__)
-        raise Unfreezable(f"its activation {name!r} has no frozen form")
+        raise Unfreezable(f"its activation {name!r} is not supported")
     result: Tensor = convert(builder, activation, x)
     return result
 
@@ -66,7 +66,7 @@ def _activation(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 @converts(keras.layers.ReLU)
 def _relu(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     if layer.threshold:
-        raise Unfreezable(f"its threshold is {layer.threshold}: only 0 has a frozen form")
+        raise Unfreezable(f"its threshold is {layer.threshold}: only 0 is supported")
     most, slope = layer.max_value, _float32(layer.negative_slope or 0)
     if slope:
         y = builder.add("activate", [x], x.shape, activation=["leaky_relu", slope])
@@ -98,8 +98,8 @@ def _softmax(builder: Builder, layer: Any, x: Tensor, mask: Any = None) -> Tenso
     axis = layer.axis
     if isinstance(axis, (list, tuple)):
         if len(axis) > 1:
-            raise Unfreezable(f"its axis is {tuple(axis)}: only one axis has a frozen form")
+            raise Unfreezable(f"its axis is {tuple(axis)}: only one axis is supported")
         axis = axis[0]
     if mask is not None:
-        raise Unfreezable("it is called with a mask")
+        raise Unfreezable("it is called with a mask, which is not supported")
     return builder.add("softmax", [x], x.shape, axis=axis % x.rank)

@@ -169,7 +169,7 @@ def _time_distributed(builder: Builder, layer: Any, x: Tensor, mask: Any = None)
 
     convert = converter_of(layer.layer)
     if convert is None or mask is not None:
-        raise Unfreezable(f"its layer {layer.layer.name!r} ({type(layer.layer).__name__}) has no frozen form")
+        raise Unfreezable(f"its layer {layer.layer.name!r} ({type(layer.layer).__name__}) is not supported")
     if x.shape[1] is None:
         raise Unfreezable("the number of its steps is not known: give it in the model's Input")
     folded = builder.add("reshape", [x], [None, *x.shape[2:]], shape=[-1, *_known(x.shape[2:])])

@@ -68,9 +68,9 @@ def _affine(builder: Builder, x: Tensor, scale: Array, shift: Array) -> Tensor:
 def _layer_normalization(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     axes = sorted(axis % x.rank for axis in (layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]))
     if getattr(layer, "rms_scaling", False):
-        raise Unfreezable("rms_scaling=True has no frozen form")
+        raise Unfreezable("rms_scaling=True is not supported")
     if axes != list(range(axes[0], x.rank)):
-        raise Unfreezable(f"it normalises the axes {tuple(axes)}: only the last axes have a frozen form")
+        raise Unfreezable(f"it normalises the axes {tuple(axes)}: only the last axes are supported")
     scale = numbers(layer.gamma) if layer.scale else None
     offset = numbers(layer.beta) if layer.center else None
     return builder.add("layer_normalization", [x, scale, offset], x.shape, axis=axes[0], epsilon=float(layer.epsilon))

@@ -118,7 +118,7 @@ def _get_item(builder: Builder, layer: Any, x: Tensor, key: Any) -> Tensor:
         keys[at : at + 1] = [slice(None)] * (x.rank - len(keys) + 1)
     keys += [slice(None)] * (x.rank - len(keys))
     if not all(isinstance(part, slice) and part.step in (None, 1) for part in keys) or len(keys) != x.rank:
-        raise Unfreezable("only slices with a step of 1 have a frozen form")
+        raise Unfreezable("only slices with a step of 1 are supported")
     return cut(builder, x, [part.start for part in keys], [part.stop for part in keys])
 
 

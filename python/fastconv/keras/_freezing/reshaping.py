@@ -26,7 +26,7 @@ def _reshape(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     shape = layer.compute_output_shape(x.shape)
     sizes = [0, *(-1 if size is None else size for size in shape[1:])]
     if sizes.count(-1) > 1:
-        raise Unfreezable("several sizes of its result are not known")
+        raise Unfreezable("several sizes of its result are not known: give them in the model's Input")
     return builder.add("reshape", [x], shape, shape=sizes)
 
 
@@ -83,7 +83,7 @@ def _center_crop(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     x = builder.channels_last(x, layer.data_format)
     height, width = x.shape[-3:-1]
     if height is None or width is None or height < layer.height or width < layer.width or x.rank != 4:
-        raise Unfreezable("only images of a known size, at least that of the crop, have a frozen form")
+        raise Unfreezable("the size of its images must be known and at least that of the crop")
     top, left = (height - layer.height) // 2, (width - layer.width) // 2
     y = cut(builder, x, [0, top, left, 0], [None, top + layer.height, left + layer.width, None])
     return builder.channels_back(y, layer.data_format)
@@ -99,7 +99,7 @@ def _up_sampling(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     data_format = "channels_last" if one_dimensional else layer.data_format
     method = "nearest" if one_dimensional else layer.interpolation
     if method not in _METHODS:
-        raise Unfreezable(f"its interpolation is {method!r}: 'nearest' and 'bilinear' have a frozen form")
+        raise Unfreezable(f"its interpolation is {method!r}: only 'nearest' and 'bilinear' are supported")
     y = builder.channels_last(x, data_format)
     images = builder.reshape(y, [y.shape[0], 1, *y.shape[1:]]) if one_dimensional else y
     sizes = [None if size is None else size * factor for size, factor in zip(images.shape[1:3], factors, strict=True)]
@@ -120,10 +120,10 @@ def _up_sampling(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 @converts(_layers.Resizing)
 def _resizing(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     if layer.interpolation not in _METHODS or x.rank != 4:
-        raise Unfreezable(f"its interpolation is {layer.interpolation!r}: 'nearest' and 'bilinear' have a frozen form")
+        raise Unfreezable(f"its interpolation is {layer.interpolation!r}: only 'nearest' and 'bilinear' are supported")
     for option in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
         if getattr(layer, option, False):
-            raise Unfreezable(f"{option}=True has no frozen form")
+            raise Unfreezable(f"{option}=True is not supported")
     y = builder.channels_last(x, layer.data_format)
     size = [layer.height, layer.width]
     resized = builder.add(

@@ -51,7 +51,10 @@ class Builder:
         return Tensor(self.graph.add(operation, indices, shape, self.layer, **attributes), tuple(shape))
 
     def reshape(self, x: Tensor, shape: Sequence[int | None]) -> Tensor:
-        """Reshape to `shape`. Its sizes that are None keep the size of the same dimension of `x`, if one is left."""
+        """Reshape to `shape`, where None is an unknown size.
+
+        The result takes an unknown size from the same dimension of `x`, or else from the number of elements.
+        """
         if tuple(shape) == x.shape and shape.count(None) <= 1:
             return x
         sizes: list[int] = []
@@ -70,7 +73,10 @@ class Builder:
             else:
                 sizes.append(-1)
         if sizes.count(-1) > 1:
-            raise ValueError(f"reshape from {x.shape} to {tuple(shape)} has several sizes that are not known")
+            raise ValueError(
+                f"reshape from {x.shape} to {tuple(shape)} has several sizes that are not known: give them in the "
+                "model's Input"
+            )
         return self.add("reshape", [x], shape, shape=sizes)
 
     def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:

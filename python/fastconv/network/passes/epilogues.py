@@ -32,7 +32,7 @@ def fuse_residuals(graph: Graph) -> bool:
         shapes = {graph.values[index].shape for index in (*node.inputs, node.output) if index is not None}
         if len(shapes) > 1:
             continue  # it broadcasts
-        # The later of two products, so that the other operand is there.
+        # If both operands are products, take the later one: the other operand is computed before it.
         product, residual = max(
             ((_product(Matches(graph), node.inputs[side]), node.inputs[1 - side]) for side in (0, 1)),
             key=lambda pair: -1 if pair[0] is None else graph.nodes.index(pair[0]),

@@ -1,4 +1,4 @@
-"""What passes ask of a graph, and the one way in which they join two nodes."""
+"""Functions that all passes share: find who computes and reads a value, and join two nodes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Matches:
 
 
 def absorb(graph: Graph, first: Node, second: Node, into: Node) -> None:
-    """Join two neighbouring nodes into one of them, which takes the other's place and name."""
+    """Remove one of two neighbouring nodes. The other one, `into`, now computes what both did, under its own name."""
     gone = second if into is first else first
     if into is first:
         # The second node may read values that are computed after the first.
