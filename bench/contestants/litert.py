@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ def setup(threads: int) -> str:
 def candidates(task: Served, arrays: dict[str, Array]) -> list[Candidate]:
     if task.layer is not None:
         raise NotServed(OTHER_FORM)
+    warnings.simplefilter("ignore")  # TensorFlow's tells that the package ai_edge_litert will replace it
     interpreter = Interpreter(str(existing(task.file("tflite"))), num_threads=contestants.threads())
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], arrays["x"])

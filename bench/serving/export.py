@@ -17,8 +17,8 @@ from onnx import helper, numpy_helper
 from bench.contestants import nchw
 from bench.oracle import Array, reference
 
-ELEMENTWISE = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div"}
-ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+ELEMENTWISE = {"add": "Add", "multiply": "Mul"}
+ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid"}
 
 
 def onnx_model(graph: Graph, batch: int) -> bytes:

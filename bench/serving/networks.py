@@ -38,7 +38,9 @@ def write_tflite(task: Served, model: Any) -> None:
         return
     shape = tf.TensorSpec((task.batch, *model.input_shape[1:]), tf.float32)
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(shape)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    variables = tf.Module()
+    variables.held = [weight.value for weight in model.weights]  # the converter does not find them in a Keras model
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], variables)
     task.file("tflite").write_bytes(converter.convert())
 
 

@@ -73,13 +73,13 @@ def layers_table(report: dict[str, Any], batch: int) -> Table:
 
 def means_table(means: dict[str, dict[str, Any]]) -> Table:
     columns: list[Column] = [
-        ("geometric mean of the ratios", lambda item: item[0]),
-        ("layers", lambda item: item[1]["count"]),
-        ("mean", lambda item: ratio_cell(item[1]["mean"])),
+        ("ratios of", lambda item: item[0]),
+        ("count", lambda item: item[1]["count"]),
+        ("geometric mean", lambda item: ratio_cell(item[1]["mean"])),
         ("least", lambda item: ratio_cell(item[1]["least"])),
         ("below 0.9", lambda item: item[1]["below"]),
     ]
-    return Table.of("", means.items(), columns)
+    return Table.of("geometric means", means.items(), columns)
 
 
 def geometric_means(results: list[dict[str, Any]], batches: list[int]) -> dict[str, dict[str, Any]]:
