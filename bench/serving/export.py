@@ -125,8 +125,8 @@ class _Export:
         if node.operation == "depthwise_conv2d":
             filters = filters.reshape(*filters.shape[:2], 1, -1)
         inputs = [self._name(x), self._constant(filters.transpose(3, 2, 0, 1))]
-        if b is not None:
-            inputs.append(self._constant(self._graph.values[b].array))
+        if (bias := self._graph.array(b)) is not None:
+            inputs.append(self._constant(bias))
         window = self._window(node, filters.shape[:2], node.attributes.get("strides", [1, 1]))
         return self._emit("Conv", inputs, group=channels // filters.shape[2], **window)
 
@@ -157,8 +157,8 @@ class _Export:
         if x in self._flattened:  # in the order (C, H, W), as PyTorch flattens
             filters = filters.reshape(*self._flattened[x], -1).transpose(2, 0, 1, 3).reshape(filters.shape)
         inputs = [self._name(x), self._constant(filters.T)]
-        if b is not None:
-            inputs.append(self._constant(self._graph.values[b].array))
+        if (bias := self._graph.array(b)) is not None:
+            inputs.append(self._constant(bias))
         self._finish(node, self._emit("Gemm", inputs, transB=1))
 
     def _activate(self, node: Node) -> None:

@@ -43,16 +43,18 @@ def layers_of(graph: Graph) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def main() -> None:
+def unet() -> Any:
     tests = Path(__file__).parents[2] / "tests"
-    built = {network: lambda network=network: models.build(network) for network in NETWORKS}
-    built[UNET] = lambda: runpy.run_path(str(tests / "frozen_models.py"))["unet"](16, 128)
-    networks = {}
-    for network, build in built.items():
-        lines = [json.dumps(layer) for layer in layers_of(fastconv.keras.freeze(build())._graph)]
-        networks[network] = lines
-    text = ",\n".join(f'"{network}": [\n' + ",\n".join(lines) + "\n]" for network, lines in networks.items())
-    PATH.write_text("{\n" + text + "\n}\n", encoding="utf-8")
+    return runpy.run_path(str(tests / "frozen_models.py"))["unet"](16, 128)
+
+
+def main() -> None:
+    lists = []
+    for network in (*NETWORKS, UNET):
+        model = unet() if network == UNET else models.build(network)
+        lines = [json.dumps(layer) for layer in layers_of(fastconv.keras.freeze(model)._graph)]
+        lists.append(f'"{network}": [\n' + ",\n".join(lines) + "\n]")
+    PATH.write_text("{\n" + ",\n".join(lists) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
