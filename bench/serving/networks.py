@@ -52,7 +52,7 @@ def measure_network(network: str, batch: int, libraries: list[Library], rounds: 
 
     model = models.build(network)
     images = models.images(model, batch)
-    expected = model.predict_on_batch(images)
+    expected = np.asarray(model(images, training=False))
     with tempfile.TemporaryDirectory() as folder:
         task = Served(network, batch, folder)
         write_network(task, fastconv.keras.freeze(model)._graph)
