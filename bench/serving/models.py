@@ -31,18 +31,23 @@ def build(network: str) -> Any:
 
 
 def randomise(model: Any) -> None:
-    """Random biases and statistics of batch normalisation, which are zeros and ones in a new model."""
+    """Random biases, gammas and betas; the statistics of batch normalisation are those of random images.
+
+    With other statistics, the outputs of deep networks hardly depend on the images, and wrong ones would look right.
+    """
     random = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
             count = layer.moving_mean.shape[0]
-            layer.moving_mean.assign(random.normal(0, 0.1, count))
-            layer.moving_variance.assign(random.uniform(0.5, 2, count))
             layer.beta.assign(random.normal(0, 0.2, count))
             if layer.scale:
                 layer.gamma.assign(random.uniform(0.5, 1.5, count))
+        elif isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
         elif getattr(layer, "bias", None) is not None:
             layer.bias.assign(random.normal(0, 0.1, layer.bias.shape))
+    model(images(model, 4), training=True)
 
 
 def images(model: Any, batch: int) -> Array:
