@@ -7,6 +7,8 @@ import sys
 
 COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "layers": ("bench.single_layers", "single layers, against TensorFlow, PyTorch, JAX, ONNX Runtime and ncnn"),
+    "serving": ("bench.serving.run", "single layers with packed filters, against ONNX Runtime, OpenVINO and ncnn"),
+    "networks": ("bench.serving.networks", "whole networks at inference, against inference libraries and Keras"),
     "limits": ("bench.limits", "what keeps a layer from the peak of the CPU"),
     "training": ("bench.training", "training and inference of LeNet-5 and a bigger CNN"),
     "profile": ("bench.profile", "the operations of LeNet-5's training step, one by one"),

@@ -2,7 +2,8 @@
 
 A module has ``FRAMEWORK`` (whether it counts for the ratio to the best framework), ``setup(threads)``, which returns
 the library's version, and ``candidates(task, arrays)``: the ways in which its users would compute a
-`bench.cases.Case` or a `bench.tasks.Task`. The fastest is measured. What it cannot compute raises `NotServed`.
+`bench.cases.Case`, a `bench.tasks.Task` or a `bench.serving.task.Served`. The fastest is measured. What it cannot
+compute raises `NotServed`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,17 @@ def threads() -> int:
 
 def nchw(x: Array) -> Array:
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def as_nhwc(y: Array) -> Array:
+    """A result of a network on images (N,C,H,W) in our layout."""
+    return np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if y.ndim == 4 else y
+
+
+def existing(path: Path) -> Path:
+    if not path.exists():
+        raise NotServed(f"there is no {path.name}: the package that writes it is missing, or it has no such layer")
+    return path
 
 
 def channels_first(case: Case, arrays: dict[str, Array]) -> dict[str, Array]:

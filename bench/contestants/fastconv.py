@@ -1,4 +1,4 @@
-"""fastconv: its NumPy functions for single layers, its Keras layers for networks."""
+"""fastconv: its NumPy functions for single layers, its Keras layers for networks, `Network` for inference."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench import contestants
 from bench.cases import Case
 from bench.contestants import Candidate, fetched
 from bench.oracle import Array
+from bench.serving.task import Served
 from bench.tasks import Task
 
 FRAMEWORK = False
@@ -22,15 +23,17 @@ def setup(threads: int) -> str:
     return f"{fastconv.__version__} ({fastconv.show_config('dicts')['isa']})"
 
 
-def candidates(task: Case | Task, arrays: dict[str, Array]) -> list[Candidate]:
+def candidates(task: Case | Task | Served, arrays: dict[str, Array]) -> list[Candidate]:
+    if isinstance(task, Served):
+        return [fetched("Network", functools.partial(fastconv.load(task.file("fastconv")), arrays["x"]))]
     if isinstance(task, Case):
         return _layer(task, arrays)
-    import fastconv.keras  # TensorFlow is loaded only where it is needed
+    from fastconv import keras  # TensorFlow is loaded only where it is needed
 
     from bench.contestants import stock
 
     stock.setup(contestants.threads())
-    return stock.network_candidates(task, arrays, fastconv.keras)
+    return stock.network_candidates(task, arrays, keras)
 
 
 def _layer(case: Case, arrays: dict[str, Array]) -> list[Candidate]:

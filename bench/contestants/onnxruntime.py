@@ -1,16 +1,32 @@
-"""ONNX Runtime, forward only: a model of one node, filters packed when the session starts, output memory reused."""
+"""ONNX Runtime, forward only: a model of one node or a network, filters packed when the session starts.
+
+The memory of the output is reused.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import onnx
 import onnxruntime
 
 from bench import contestants
 from bench.cases import Case
-from bench.contestants import INFERENCE_ONLY, Candidate, NotServed, channels_first, channels_last, fetched
+from bench.contestants import (
+    INFERENCE_ONLY,
+    Candidate,
+    NotServed,
+    as_nhwc,
+    channels_first,
+    channels_last,
+    existing,
+    fetched,
+    nchw,
+)
 from bench.oracle import Array
+from bench.serving.task import Served
 
 FRAMEWORK = False
 
@@ -36,18 +52,33 @@ def model(case: Case, arrays: dict[str, Array]) -> bytes:
     return bytes(made.SerializeToString())
 
 
-def candidates(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
-    if case.direction not in ("forward", "max-pool"):
+def candidates(task: Case | Served, arrays: dict[str, Array]) -> Iterator[Candidate]:
+    if isinstance(task, Served):
+        # Its own layout in blocks of channels is not always faster.
+        levels = onnxruntime.GraphOptimizationLevel
+        for label, level in (("blocked", levels.ORT_ENABLE_ALL), ("plain", levels.ORT_ENABLE_EXTENDED)):
+            yield _session(label, str(existing(task.file("onnx"))), nchw(arrays["x"]), as_nhwc, level)
+        return
+    if task.direction not in ("forward", "max-pool"):
         raise NotServed(INFERENCE_ONLY)
-    arrays = channels_first(case, arrays)
+    arrays = channels_first(task, arrays)
+    yield _session("session", model(task, arrays), arrays["x"], lambda y: channels_last(task, y))
+
+
+def _session(
+    label: str, source: str | bytes, images: Array, fetch: Callable[[Array], Array], level: Any = None
+) -> Candidate:
+    """A session for images of a fixed size, which writes into the same memory in every call."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = contestants.threads()
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model(case, arrays), options, providers=["CPUExecutionProvider"])
-    x = onnxruntime.OrtValue.ortvalue_from_numpy(arrays["x"])
-    y = onnxruntime.OrtValue.ortvalue_from_shape_and_type(arrays["dy"].shape, arrays["dy"].dtype.type, "cpu")
+    if level is not None:
+        options.graph_optimization_level = level
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    (input_,), (output,) = session.get_inputs(), session.get_outputs()
+    x = onnxruntime.OrtValue.ortvalue_from_numpy(images)
+    y = onnxruntime.OrtValue.ortvalue_from_shape_and_type(output.shape, images.dtype.type, "cpu")
     binding = session.io_binding()
-    binding.bind_ortvalue_input("x", x)
-    binding.bind_ortvalue_output("y", y)
-    run = functools.partial(session.run_with_iobinding, binding)
-    return [fetched("session", run, lambda _: channels_last(case, y.numpy()))]
+    binding.bind_ortvalue_input(input_.name, x)
+    binding.bind_ortvalue_output(output.name, y)
+    return fetched(label, functools.partial(session.run_with_iobinding, binding), lambda _: fetch(y.numpy()))

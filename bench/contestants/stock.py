@@ -7,6 +7,7 @@ import os
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from bench.cases import Case
-from bench.contestants import Candidate, fetched, steps_candidate, tensorflow
+from bench.contestants import Candidate, NotServed, fetched, steps_candidate, tensorflow
 from bench.oracle import Array
+from bench.serving.task import OTHER_FORM, Served
 from bench.tasks import BETAS, EPSILON, NETWORKS, RATE, Conv, Network, Pool, Task, batches_of, weights_of
 
 FRAMEWORK = True
@@ -87,10 +89,22 @@ def _epoch(model: Any, x: Array, y: Array, batch: int) -> Candidate:
     return fetched("fit", fit, lambda run: np.array(run.history["loss"]), seconds=seconds)
 
 
-def candidates(task: Case | Task, arrays: dict[str, Array]) -> list[Candidate]:
+def candidates(task: Case | Task | Served, arrays: dict[str, Array]) -> list[Candidate]:
     if isinstance(task, Case):
         return tensorflow.candidates(task, arrays)
+    if isinstance(task, Served):
+        return [predict_candidate(task, arrays, lambda model: model)]
     return network_candidates(task, arrays, keras.layers)
+
+
+def predict_candidate(task: Served, arrays: dict[str, Array], convert: Callable[[Any], Any]) -> Candidate:
+    """`predict_on_batch` of a whole network after `convert`."""
+    if task.layer is not None:
+        raise NotServed(OTHER_FORM)
+    from bench.serving import models
+
+    model = convert(models.build(task.network))
+    return fetched("predict_on_batch", lambda: model.predict_on_batch(arrays["x"]))
 
 
 def network_candidates(

@@ -1,0 +1,1 @@
+"""Inference with filters packed once: single layers and whole networks, against inference libraries."""
