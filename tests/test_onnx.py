@@ -9,6 +9,7 @@ from typing import Any
 
 import fastconv.onnx
 import numpy as np
+import onnx
 import pytest
 from onnx import numpy_helper
 from onnx_models import Model, build, expected
@@ -175,6 +176,8 @@ def reductions(m: Model) -> None:
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_models(tmp_path: Path, name: str, dtype: str, bound: float) -> None:
     make, shape = MODELS[name]
+    if name == "automatic_padding" and tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 20):
+        pytest.skip("the evaluator of this onnx makes the output too small")
     path = build(make, dtype).save(tmp_path)
     net = fastconv.onnx.load(path)
     assert net.inputs[0].shape == (None, *shape)

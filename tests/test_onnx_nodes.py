@@ -20,6 +20,7 @@ from fastconv.network.passes import simplify
 from fastconv.onnx._importer import CONVERTERS, graph_of
 from onnx import numpy_helper
 
+FIRST_VERSION = (1, 20)  # The tests of older ones need an old NumPy, and some expect other results.
 FLOATS = (np.float32, np.float64)
 # The inputs of these operators stay inputs. Other operators want constants, such as filters and axes.
 ALL_ARE_INPUTS = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Concat"}
@@ -110,8 +111,11 @@ def of_floats(case: Case) -> bool:
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
+def cases(not_run: set[str]) -> list[Case]:
     """All cases that compute floats from floats."""
+    if tuple(map(int, onnx.__version__.split(".")[:2])) < FIRST_VERSION:
+        not_run.add(f"ONNX's own tests of operators: onnx {onnx.__version__} is too old")
+        pytest.skip("these tests are those of a newer onnx")
     found = []
     for case in (*generated(), *stored()):
         case = case._replace(inputs=[array(x) for x in case.inputs], outputs=[array(y) for y in case.outputs])
