@@ -1,4 +1,4 @@
-"""Options of the suite, its distribution over processes, tests that need TensorFlow, and the final summary."""
+"""Options of the suite, its distribution over processes, tests that need other packages, and the final summary."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ MOST_WORKERS = 8  # TensorFlow takes half a gigabyte in each
 
 HAS_TENSORFLOW = find_spec("tensorflow") is not None
 NEED_TENSORFLOW = {"tensorflow", "keras", "keras_models", "fastconv.keras", "fastconv.tensorflow", "fastconv.lenet"}
+HAS_ONNX = find_spec("onnx") is not None
+NEED_ONNX = {"onnx", "onnx_models", "fastconv.onnx"}
 
 # A worker takes a whole file, so that its fixtures are made once. The tests of these files are distributed one by one.
 SPLIT = {
@@ -116,24 +118,31 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         config.workeroutput["not_run"] = sorted(config.stash[NOT_RUN])
 
 
-# ---- TensorFlow -----------------------------------------------------------------------------------------------------
+# ---- TensorFlow and ONNX --------------------------------------------------------------------------------------------
 
 
-def imports_tensorflow(path: Path) -> bool:
-    """Whether the file imports TensorFlow at module level."""
+def imports_any(path: Path, modules: set[str]) -> bool:
+    """Whether the file imports one of the modules at module level."""
     found = set()
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Import):
             found |= {alias.name for alias in statement.names}
         elif isinstance(statement, ast.ImportFrom):
             found.add(statement.module)
-    return not found.isdisjoint(NEED_TENSORFLOW)
+    return not found.isdisjoint(modules)
+
+
+def imports_tensorflow(path: Path) -> bool:
+    return imports_any(path, NEED_TENSORFLOW)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Ignore files that import TensorFlow if it is not installed or not wanted: importing it takes seconds."""
+    """Ignore files that import a package that is not installed, or TensorFlow if it is not wanted: it takes seconds."""
     if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
+    if not HAS_ONNX and imports_any(collection_path, NEED_ONNX):
+        config.stash[NOT_RUN].add(f"{collection_path.name}: onnx is not installed")
+        return True
     not_wanted = config.getoption("markexpr") == "not tensorflow"
     if (HAS_TENSORFLOW and not not_wanted) or not imports_tensorflow(collection_path):
         return None

@@ -42,6 +42,7 @@ def _clip(node: Node, builder: Builder) -> Tensor:
     for index, (name, default) in enumerate((("min", -math.inf), ("max", math.inf)), 1):
         limit = node.attribute(name) if node.opset < 11 else node.constant(index, name)
         limits.append(default if limit is None else float(np.asarray(limit).item()))
+    limits[0] = min(limits)  # the upper limit wins
     if limits == [0, 6]:
         return builder.same(node.tensor(), "activate", activation=["relu6"])
     encoded = [str(limit) if math.isinf(limit) else limit for limit in limits]
@@ -68,8 +69,7 @@ def _identity(node: Node, builder: Builder) -> Tensor:
 
 @converts("Cast", "CastLike")
 def _cast(node: Node, builder: Builder) -> Tensor:
-    kinds = {1: np.float32, 11: np.float64}
-    if node.proto.op_type == "Cast" and kinds.get(node.attribute("to")) != builder.graph.dtype:
+    if node.dtype() != builder.graph.dtype:
         raise Unsupported(f"a network computes in one type, which is {builder.graph.dtype} here")
     return node.tensor()
 

@@ -25,7 +25,10 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     for tensor in _tensors(model.graph):
         if uses_external_data(tensor):
             _check_location(tensor, file)
-            load_external_data_for_tensor(tensor, str(file.parent.resolve()))
+            try:
+                load_external_data_for_tensor(tensor, str(file.parent.resolve()))
+            except Exception as error:  # onnx raises several types
+                raise ValueError(f"{file}: the weights of {tensor.name!r} cannot be read: {error}") from error
             tensor.data_location = onnx.TensorProto.DEFAULT
             del tensor.external_data[:]
     return model

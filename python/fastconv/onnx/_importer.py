@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from fastconv.network._graph import Graph, Shape
+from fastconv.onnx._channel_shuffle import find_channel_shuffles
+from fastconv.onnx._constants import Constants
+from fastconv.onnx._gelu import find_gelu
 from fastconv.onnx._tensors import Builder, Tensor, Unsupported
 
 Converter = Callable[["Node", Builder], "Tensor | list[Tensor]"]
@@ -20,7 +21,6 @@ _TYPES: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
     onnx.TensorProto.DOUBLE: np.dtype(np.float64),
 }
-_LARGEST_FOLDED = 1 << 24  # elements: a small node must not make a huge constant
 
 
 def converts(*operators: str) -> Callable[[Converter], Converter]:
@@ -39,7 +39,7 @@ class Node:
     def __init__(self, importer: _Importer, proto: Any) -> None:
         self.importer = importer
         self.proto = proto
-        self.name = proto.name or proto.output[0]
+        self.name = _name(proto)
         self.opset = importer.opset
         self._attributes = {attribute.name: attribute for attribute in proto.attribute}
 
@@ -76,30 +76,37 @@ class Node:
         """The shape of an output, as far as onnx could infer it."""
         return self.importer.shapes.get(self.proto.output[output])
 
+    def copied(self, axis: int) -> bool:
+        """Whether the output has the same size as the first input in this dimension, although it is not known."""
+        before, after = (self.importer.symbols.get(name, ()) for name in (self.proto.input[0], self.proto.output[0]))
+        return axis < min(len(before), len(after)) and before[axis] == after[axis] != ""
+
+    def dtype(self) -> np.dtype[Any] | None:
+        """The type of the first output. None if it is neither float32 nor float64, or unknown."""
+        return self.importer.types.get(self.proto.output[0])
+
 
 def graph_of(model: Any) -> Graph:
     """The graph of a model, with all its nodes."""
-    from fastconv.onnx import _convolutions, _elementwise, _normalization, _pooling, _shapes  # noqa: F401
-
     return _Importer(model).run()
 
 
 class _Importer:
     def __init__(self, model: Any) -> None:
-        self.model = _with_shapes(model)
-        graph = self.model.graph
+        _check_order(model.graph)
+        self.model = model
+        graph = model.graph
         self.opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-        self.constants: dict[str, Any] = {}
-        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
-        self.inputs = [entry for entry in graph.input if entry.name not in self.initializers]
-        self.shapes = {
-            entry.name: _shape(entry) for entry in (*graph.input, *graph.value_info, *graph.output) if _has_shape(entry)
-        }
+        self.constants = Constants(model)
+        self.shapes, self.symbols = self.constants.shapes, self.constants.symbols
+        self.types = {name: _TYPES.get(kind) for name, kind in self.constants.kinds.items()}
+        initializers = {tensor.name for tensor in graph.initializer}
+        self.inputs = [entry for entry in graph.input if entry.name not in initializers]
         self.makers = {name: node for node in graph.node for name in node.output if name}
         self.tensors: dict[str, Tensor] = {}
         self.problems: dict[str, str] = {}
         self.graph = Graph(self._dtype())
-        self._fold_constants()
+        self.makers |= find_gelu(self.makers, self.constant) | find_channel_shuffles(self.makers, self.constants)
 
     def _dtype(self) -> np.dtype[Any]:
         types = {entry.type.tensor_type.elem_type for entry in self.inputs}
@@ -135,23 +142,31 @@ class _Importer:
             node = self.makers.get(name)
             if name in self.tensors or name in self.problems or self.constant(name) is not None or node is None:
                 if name not in self.tensors and name not in self.problems:
-                    self._constant_tensor(name)
+                    self._constant_output(name)
                 stack.pop()
                 continue
-            missing = [
-                source
-                for source in node.input
-                if source
-                and source not in self.tensors
-                and source not in self.problems
-                and self.constant(source) is None
-                and source in self.makers
-            ]
+            missing = [source for source in node.input if self._must_be_converted(source)]
             if missing:
                 stack.extend(missing)
                 continue
             stack.pop()
             self._convert(node)
+
+    def _constant_output(self, name: str) -> None:
+        try:
+            self._constant_tensor(name)
+        except Unsupported as reason:
+            self.problems[name] = f"the output {name!r}: {reason}"
+
+    def _must_be_converted(self, name: str) -> bool:
+        """Whether a node must compute this value. Integers are sizes, which follow from the shapes of tensors."""
+        return (
+            name in self.makers
+            and name not in self.tensors
+            and name not in self.problems
+            and self.constant(name) is None
+            and self.types.get(name, self.graph.dtype) is not None
+        )
 
     def _convert(self, proto: Any) -> None:
         node = Node(self, proto)
@@ -167,14 +182,14 @@ class _Importer:
         except Unsupported as reason:
             operator = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
             self.problems.update(dict.fromkeys(outputs, ""))
-            self.problems[proto.output[0]] = f"{node.name!r} ({operator}): {reason}"
+            self.problems[outputs[0]] = f"{node.name!r} ({operator}): {reason}"
             return
         results = result if isinstance(result, list) else [result]
-        if len(results) < len(outputs):
-            self.problems[outputs[len(results)]] = (
-                f"{node.name!r} ({proto.op_type}): only its first output is supported"
-            )
-        self.tensors.update(zip(outputs, results, strict=False))
+        self.tensors.update((name, y) for name, y in zip(proto.output, results, strict=False) if name)
+        more = [name for name in proto.output[len(results) :] if name]
+        if more:
+            self.problems.update(dict.fromkeys(more, ""))
+            self.problems[more[0]] = f"{node.name!r} ({proto.op_type}): only its first output is supported"
 
     def tensor(self, name: str) -> Tensor:
         if name not in self.tensors:
@@ -183,71 +198,33 @@ class _Importer:
 
     def _constant_tensor(self, name: str) -> None:
         value = self.constant(name)
+        if value is None and name not in self.makers:
+            raise ValueError(f"the model is broken: nothing computes {name!r}")
         if value is None or not np.issubdtype(value.dtype, np.floating):
-            raise ValueError(
-                f"the model is broken: nothing computes {name!r}" if value is None else f"{name!r} is {value.dtype}"
-            )
+            raise Unsupported(f"{name!r} has no floating-point type")
         self.tensors[name] = Tensor(self.graph.constant(value), value.shape)
 
     def constant(self, name: str) -> Any:
         """The value of an initializer, or of a node whose inputs are all constant. None if it is not constant."""
-        if name not in self.constants and name in self.initializers:
-            self.constants[name] = numpy_helper.to_array(self.initializers[name])
         return self.constants.get(name)
 
-    def _fold_constants(self) -> None:
-        """Evaluate the nodes that depend on constants only. Nodes are in an order in which they can run."""
-        for proto in self.model.graph.node:
-            known = self._known_shape(proto)
-            if known is not None:
-                self.constants[proto.output[0]] = known
-                continue
-            inputs = {name: self.constant(name) for name in proto.input if name}
-            if any(value is None for value in inputs.values()) or "Random" in proto.op_type:
-                continue
-            if not any(attribute.HasField("g") for attribute in proto.attribute):
-                self.constants.update(zip(proto.output, self._evaluate(proto, inputs), strict=False))
 
-    def _known_shape(self, proto: Any) -> Any:
-        """The result of a Shape node, if the shape is known."""
-        if proto.op_type != "Shape":
-            return None
-        shape = self.shapes.get(proto.input[0])
-        if shape is None or None in shape:
-            return None
-        node = Node(self, proto)
-        return np.asarray(shape, np.int64)[node.attribute("start", 0) : node.attribute("end", len(shape))]
-
-    def _evaluate(self, proto: Any, inputs: dict[str, Any]) -> list[Any]:
-        if sum(np.asarray(value).size for value in inputs.values()) > _LARGEST_FOLDED:
-            return []
-        graph = onnx.helper.make_graph(
-            [proto],
-            "constant",
-            [
-                onnx.helper.make_tensor_value_info(s, onnx.helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-                for s, v in inputs.items()
-            ],
-            [onnx.ValueInfoProto(name=name) for name in proto.output if name],
-        )
-        model = onnx.helper.make_model(graph, opset_imports=self.model.opset_import)
-        try:
-            return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, inputs)]
-        except Exception:  # an operator that the evaluator lacks: the node is converted or refused later
-            return []
+def _check_order(graph: Any) -> None:
+    """Each value must be computed once, before it is used. So no value depends on itself."""
+    known = {entry.name for entry in (*graph.input, *graph.initializer)} | {""}
+    for node in graph.node:
+        for name in node.input:
+            if name not in known:
+                raise ValueError(f"the ONNX model is broken: nothing computes {name!r} before {_name(node)!r} uses it")
+        for name in node.output:
+            if name and name in known:
+                raise ValueError(f"the ONNX model is broken: {_name(node)!r} computes {name!r}, which is there already")
+            known.add(name)
+    for entry in graph.output:
+        if entry.name not in known:
+            raise ValueError(f"the ONNX model is broken: nothing computes its output {entry.name!r}")
 
 
-def _with_shapes(model: Any) -> Any:
-    try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:  # onnx raises its own types
-        raise ValueError(f"the ONNX model is broken: {str(error).splitlines()[0]}") from error
-
-
-def _has_shape(entry: Any) -> bool:
-    return bool(entry.type.HasField("tensor_type") and entry.type.tensor_type.HasField("shape"))
-
-
-def _shape(entry: Any) -> Shape:
-    sizes = entry.type.tensor_type.shape.dim
-    return tuple(size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None for size in sizes)
+def _name(proto: Any) -> str:
+    """The name of a node. Some exporters name only the outputs."""
+    return str(proto.name or next(iter(proto.output), proto.op_type))

@@ -55,16 +55,26 @@ def _reshape(node: Node, builder: Builder) -> Tensor:
         if allow_zero and 0 in wanted:
             raise Unsupported("its output has no elements: only tensors with elements are supported")
     else:
-        shape = node.shape()
-        if shape is None or shape.count(None) > 1:
-            raise Unsupported("its shape must follow from the shapes of the model's inputs")
-        wanted = [-1 if size is None else size for size in shape]
+        wanted = _inferred(node)
     resolved = _resolved(x, wanted)
     batch = len(wanted) > 1 and (wanted[0] in (0, x.shape[0]) or (x.shape[0] is None and wanted[0] == -1))
     if len(wanted) == 2 and batch and x.rank > 2 and None not in x.shape[1:] and resolved[1] == math.prod(x.shape[1:]):  # type: ignore[arg-type]
         return flatten(builder, x)
     x = builder.plain(x)
     return builder.add("reshape", [x], resolved, shape=wanted)
+
+
+def _inferred(node: Node) -> list[int]:
+    """The shape of a Reshape, as onnx infers it. It has 0 for a size that is copied and -1 for the one that is free."""
+    shape = node.shape()
+    if shape is None:
+        raise Unsupported("its shape must follow from the shapes of the model's inputs")
+    wanted = [-1 if size is None else size for size in shape]
+    if wanted.count(-1) > 1:
+        wanted = [0 if size == -1 and node.copied(axis) else size for axis, size in enumerate(wanted)]
+    if wanted.count(-1) > 1:
+        raise Unsupported("more than one size of its shape is not known")
+    return wanted
 
 
 def _resolved(x: Tensor, wanted: Sequence[int]) -> list[int | None]:
@@ -89,6 +99,8 @@ def _transpose(node: Node, builder: Builder) -> Tensor:
     shape = [x.shape[axis] for axis in perm]
     if stored == list(range(x.rank)):
         return Tensor(x.index, tuple(shape))  # it undoes the order in which the values are stored
+    if not x.channels_last and x.rank > 2 and perm == [0, x.rank - 1, *range(1, x.rank - 1)]:
+        return Tensor(x.index, tuple(shape), channels_last=True)
     return builder.add("transpose", [x], shape, perm=stored)
 
 
@@ -284,6 +296,8 @@ def _depth_to_space(node: Node, builder: Builder) -> Tensor:
     x = builder.last(node.tensor())
     block = node.attribute("blocksize")
     batch = x.shape[0]
+    if node.proto.op_type == "DepthToSpace" and None in x.shape[2:]:
+        return _depth_to_free_space(builder, x, block, node.attribute("mode", "DCR"))
     channels, height, width = known_sizes(x.shape[1:])
     if node.proto.op_type == "SpaceToDepth":
         split = [0, height // block, block, width // block, block, channels]
@@ -299,3 +313,30 @@ def _depth_to_space(node: Node, builder: Builder) -> Tensor:
     apart = builder.add("reshape", [x], [batch, *split[1:]], shape=split)
     turned = builder.add("transpose", [apart], [apart.shape[axis] for axis in perm], perm=perm)
     return builder.add("reshape", [turned], [batch, sizes[2], *sizes[:2]], last=True, shape=[0, *sizes])
+
+
+def _depth_to_free_space(builder: Builder, x: Tensor, block: int, mode: str) -> Tensor:
+    """DepthToSpace without known sizes. A reshape joins only the last two dimensions then, so it takes two of them."""
+    batch, channels, height, width = x.shape
+    depth = known_sizes([channels])[0] // (block * block)
+    rows, columns = (None if size is None else size * block for size in (height, width))
+    split, perm = (
+        ([block, block, depth], [0, 2, 4, 5, 1, 3]) if mode == "DCR" else ([depth, block, block], [0, 2, 5, 3, 1, 4])
+    )
+    apart = builder.add("reshape", [x], [batch, height, width, *split], shape=[0, 0, 0, *split])
+    turned = builder.add("transpose", [apart], [apart.shape[axis] for axis in perm], perm=perm)
+    tall = builder.add("reshape", [turned], [batch, width, block, depth, rows], shape=[0, 0, block, depth, -1])
+    turned = builder.add("transpose", [tall], [batch, rows, depth, width, block], perm=[0, 4, 3, 1, 2])
+    wide = builder.add("reshape", [turned], [batch, rows, depth, columns], shape=[0, 0, depth, -1])
+    return builder.add("transpose", [wide], [batch, depth, rows, columns], last=True, perm=[0, 1, 3, 2])
+
+
+@converts("ChannelShuffle")
+def _channel_shuffle(node: Node, builder: Builder) -> Tensor:
+    x = builder.last(node.tensor())
+    batch, channels, *sizes = x.shape
+    groups = node.attribute("group")
+    each = known_sizes([channels])[0] // groups
+    split = builder.add("reshape", [x], [batch, *sizes, groups, each], shape=[0, 0, 0, groups, each])
+    turned = builder.add("transpose", [split], [batch, *sizes, each, groups], perm=[0, 1, 2, 4, 3])
+    return builder.add("reshape", [turned], x.shape, last=True, shape=[0, 0, 0, channels])

@@ -6,6 +6,7 @@ import os
 
 from fastconv.network import Network
 from fastconv.network.passes import simplify
+from fastconv.onnx import _convolutions, _elementwise, _normalization, _pooling, _shapes  # noqa: F401
 from fastconv.onnx._file import read_model
 from fastconv.onnx._importer import graph_of
 
