@@ -359,6 +359,7 @@ def test_differences_of_results() -> None:
         assert not apart(wrong, losses) <= tolerance
 
 
+@pytest.mark.slow
 def test_training_run(tmp_path: Path) -> None:
     """All contestants that need no library but TensorFlow, on a small batch and a short epoch."""
     data, picture = (tmp_path / f"result.{ending}" for ending in ("json", "png"))
@@ -400,6 +401,7 @@ def test_neighbours_run(tmp_path: Path) -> None:
     assert all(result[name][whose]["median_us"] > 0 for name in ("after", "beside") for whose in result["threads"])
 
 
+@pytest.mark.slow
 def test_profile() -> None:
     """The profile has each convolution and pool of the step, for stock Keras and for us."""
     done = run("profile", "--batch", "32")
@@ -412,6 +414,7 @@ def test_profile() -> None:
         assert op in ours
 
 
+@pytest.mark.slow
 def test_accuracy(tmp_path: Path) -> None:
     assert same([0.98, 0.99], [0.984, 0.988])
     assert not same([0.98, 0.99], [0.97, 0.972])

@@ -95,6 +95,7 @@ def test_serving_run(tmp_path: Path) -> None:
         assert result["contestants"]["fastconv"]["gflops"] > 0
 
 
+@pytest.mark.slow
 def test_networks_run(tmp_path: Path) -> None:
     data, names = tmp_path / "result.json", ("fastconv", "stock", "accelerated")
     chosen = [option for name in names for option in ("--contestant", name)]

