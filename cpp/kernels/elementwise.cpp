@@ -23,9 +23,9 @@ FASTCONV_INLINE V compute(V a, V b) {
     case Arithmetic::divide:
         return a / b;
     case Arithmetic::maximum: // NaN if one of the two is
-        return (a > b) | (a != a) ? a : b;
+        return ((a > b) | (a != a)) ? a : b;
     default:
-        return (a < b) | (a != a) ? a : b;
+        return ((a < b) | (a != a)) ? a : b;
     }
 }
 
