@@ -24,9 +24,9 @@ FASTCONV_INLINE V fold(V a, V b) {
     case Reduction::product:
         return a * b;
     case Reduction::maximum: // NaN if one of the two is
-        return (a > b) | (a != a) ? a : b;
+        return ((a > b) | (a != a)) ? a : b;
     default:
-        return (a < b) | (a != a) ? a : b;
+        return ((a < b) | (a != a)) ? a : b;
     }
 }
 
