@@ -30,7 +30,7 @@ env OMP_WAIT_POLICY=passive LD_PRELOAD="$libasan $("$compiler" -print-file-name=
   UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:$report" \
   "$python" -m pytest -p no:cacheprovider --timeout 3000 --problems 40 \
   tests/test_against_reference.py tests/test_special_values.py tests/test_memory_bounds.py \
-  tests/test_numpy_face.py tests/test_bad_input.py tests/test_network_operations.py tests/test_network_errors.py \
+  tests/test_numpy_face.py tests/test_bad_input.py tests/test_network_operations.py \
   tests/test_network_file.py "$@" || status=$?
 if ((status)); then
   tail -n 100 build/sanitize/report.* >&2 || true
