@@ -118,15 +118,21 @@ class _Export:
         ours = {"kernel_shape": list(kernel), "strides": list(strides), "pads": [top, left, bottom, right]}
         return ours if list(dilations) == [1, 1] else {**ours, "dilations": list(dilations)}
 
+    def _bias(self, node: Node) -> list[str]:
+        """The name of a constant bias, if the node has a bias."""
+        bias = self._graph.array(node.inputs[2])
+        if bias is None and node.inputs[2] is not None:
+            raise NotImplementedError(f"no ONNX form of the computed bias of {node.name}")
+        return [] if bias is None else [self._constant(bias)]
+
     def _convolution(self, node: Node) -> str:
-        x, b, filters = _input(node), node.inputs[2], self._graph.array(_input(node, 1))
+        x, filters = _input(node), self._graph.array(_input(node, 1))
         assert filters is not None
         channels = int(self._graph.values[x].shape[3] or 0)
         if node.operation == "depthwise_conv2d":
             filters = filters.reshape(*filters.shape[:2], 1, -1)
         inputs = [self._name(x), self._constant(filters.transpose(3, 2, 0, 1))]
-        if (bias := self._graph.array(b)) is not None:
-            inputs.append(self._constant(bias))
+        inputs += self._bias(node)
         window = self._window(node, filters.shape[:2], node.attributes.get("strides", [1, 1]))
         return self._emit("Conv", inputs, group=channels // filters.shape[2], **window)
 
@@ -145,6 +151,9 @@ class _Export:
 
     def _pool(self, node: Node) -> None:
         kind = {"max_pool2d": "MaxPool", "avg_pool2d": "AveragePool"}[node.operation]
+        for option in ("ceil_mode", "count_include_pad"):
+            if node.attributes.get(option):
+                raise NotImplementedError(f"no ONNX form of {option} of {node.name}")
         sizes = node.attributes["ksize"]
         window = self._window(node, sizes, node.attributes.get("strides", sizes))
         self._emit(kind, [self._name(_input(node))], self._name(node.output), **window)
@@ -152,13 +161,12 @@ class _Export:
     _max_pool2d = _avg_pool2d = _pool
 
     def _dense(self, node: Node) -> None:
-        x, b, filters = _input(node), node.inputs[2], self._graph.array(_input(node, 1))
+        x, filters = _input(node), self._graph.array(_input(node, 1))
         assert filters is not None
         if x in self._flattened:  # in the order (C, H, W), as PyTorch flattens
             filters = filters.reshape(*self._flattened[x], -1).transpose(2, 0, 1, 3).reshape(filters.shape)
         inputs = [self._name(x), self._constant(filters.T)]
-        if (bias := self._graph.array(b)) is not None:
-            inputs.append(self._constant(bias))
+        inputs += self._bias(node)
         self._finish(node, self._emit("Gemm", inputs, transB=1))
 
     def _activate(self, node: Node) -> None:

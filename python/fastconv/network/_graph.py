@@ -16,6 +16,17 @@ import numpy.typing as npt
 Shape = tuple[int | None, ...]
 
 
+def broadcast(*shapes: Sequence[int | None]) -> list[int | None]:
+    """The shape of the result of an elementwise operation, by NumPy's rules."""
+    rank = max(map(len, shapes))
+    result: list[int | None] = []
+    aligned = [(*(1,) * (rank - len(shape)), *shape) for shape in shapes]
+    for sizes in zip(*aligned, strict=True):
+        large = [size for size in sizes if size != 1]
+        result.append(next((size for size in large if size is not None), None) if large else 1)
+    return result
+
+
 @dataclass
 class Value:
     """A tensor of the graph.

@@ -80,6 +80,19 @@ def size_after(size: int | None, window: int, stride: int, pads: Sequence[int], 
     return count
 
 
+def sizes_after(
+    images: Tensor,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[int],
+    ceil: bool = False,
+) -> list[int | None]:
+    """The height and width of the output of a convolution or pool."""
+    windows = [(k - 1) * dilation + 1 for k, dilation in zip(kernel, dilations, strict=True)]
+    return [size_after(images.shape[2 + a], windows[a], strides[a], pads[2 * a : 2 * a + 2], ceil) for a in range(2)]
+
+
 @converts("Conv")
 def _conv(node: Node, builder: Builder) -> Tensor:
     x = node.tensor()
@@ -90,10 +103,7 @@ def _conv(node: Node, builder: Builder) -> Tensor:
     kernel = filters.shape[2:]
     strides, dilations = two(node.attribute("strides"), rank), two(node.attribute("dilations"), rank)
     pads = padding_of(node, x, kernel, strides, dilations)
-    sizes = [
-        size_after(images.shape[2 + a], (kernel[a] - 1) * dilations[a] + 1, strides[a], pads[2 * a : 2 * a + 2])
-        for a in range(2)
-    ]
+    sizes = sizes_after(images, kernel, strides, dilations, pads)
     depthwise = groups > 1 and weights.shape[1] == 1 and groups == images.shape[1]
     if depthwise:  # (C*M, 1, R, S) -> (R, S, C, M)
         operation, filters = "depthwise_conv2d", filters.reshape(groups, -1, *kernel).transpose(2, 3, 0, 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.network._graph import broadcast
 from fastconv.onnx._importer import Node, converts
 from fastconv.onnx._tensors import Array, Builder, Tensor, Unsupported, floats
 
@@ -106,15 +107,6 @@ def elementwise(builder: Builder, operation: str, a: Any, b: Any) -> Tensor:
         a, b = builder.last(a), builder.last(b)
         return builder.add(operation, [a, b], broadcast(a.shape, b.shape), last=True)
     return builder.add(operation, [builder.plain(a), builder.plain(b)], broadcast(a.shape, b.shape))
-
-
-def broadcast(*shapes: Any) -> list[int | None]:
-    rank = max(map(len, shapes))
-    result: list[int | None] = []
-    for sizes in zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in shapes), strict=True):
-        large = [size for size in sizes if size != 1]
-        result.append(next((size for size in large if size is not None), None) if large else 1)
-    return result
 
 
 def _operand(node: Node, index: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.onnx._convolutions import as_before, as_images, padding_of, size_after, two
+from fastconv.onnx._convolutions import as_before, as_images, padding_of, sizes_after, two
 from fastconv.onnx._importer import Node, converts
 from fastconv.onnx._tensors import Builder, Tensor, Unsupported
 
@@ -17,10 +17,7 @@ def _pool(node: Node, builder: Builder, operation: str, **options: Any) -> Tenso
     images = as_images(builder, x)
     pads = padding_of(node, x, ksize, strides, dilations)
     ceil = bool(node.attribute("ceil_mode", 0))
-    sizes = [
-        size_after(images.shape[2 + a], (ksize[a] - 1) * dilations[a] + 1, strides[a], pads[2 * a : 2 * a + 2], ceil)
-        for a in range(2)
-    ]
+    sizes = sizes_after(images, ksize, strides, dilations, pads, ceil)
     y = builder.add(
         operation,
         [images],

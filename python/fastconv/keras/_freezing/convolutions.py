@@ -9,11 +9,11 @@ import keras
 import numpy as np
 
 from fastconv.keras._freezing.activations import activate
-from fastconv.keras._freezing.registry import Unfreezable, converts
+from fastconv.keras._freezing.registry import Unfreezable, converter_of, converts
 from fastconv.keras._freezing.tensors import Array, Builder, Tensor, numbers
 
 
-def _two(values: Sequence[int]) -> list[int]:
+def two(values: Sequence[int]) -> list[int]:
     """Height and width. One-dimensional layers have a height of 1."""
     return [1, *values] if len(values) == 1 else list(values)
 
@@ -38,7 +38,7 @@ def as_images(builder: Builder, layer: Any, x: Tensor, compute: Callable[[Tensor
 def _output_shape(layer: Any, x: Tensor, channels: int) -> list[int | None]:
     """The shape of a convolution's output for an input (N, H, W, C)."""
     result: list[int | None] = [x.shape[0]]
-    kernel, strides, dilations = map(_two, (layer.kernel_size, layer.strides, layer.dilation_rate))
+    kernel, strides, dilations = map(two, (layer.kernel_size, layer.strides, layer.dilation_rate))
     for size, k, stride, dilation in zip(x.shape[1:3], kernel, strides, dilations, strict=True):
         same = layer.padding in ("same", "causal")
         window = 1 if same else (k - 1) * dilation + 1
@@ -69,9 +69,9 @@ def _convolution(builder: Builder, layer: Any, x: Tensor) -> Tensor:
             "conv2d",
             [images, _filters(layer.kernel), _bias(layer), None],
             _output_shape(layer, images, layer.filters),
-            strides=_two(layer.strides),
+            strides=two(layer.strides),
             padding=_padding(layer),
-            dilations=_two(layer.dilation_rate),
+            dilations=two(layer.dilation_rate),
         )
 
     return activate(builder, as_images(builder, layer, x, compute), layer.activation)
@@ -91,9 +91,9 @@ def _depthwise_images(builder: Builder, layer: Any, images: Tensor, kernel: Any,
         "depthwise_conv2d",
         [images, filters, bias, None],
         _output_shape(layer, images, filters.shape[2] * filters.shape[3]),
-        strides=_two(layer.strides),
+        strides=two(layer.strides),
         padding=_padding(layer),
-        dilations=_two(layer.dilation_rate),
+        dilations=two(layer.dilation_rate),
     )
 
 
@@ -120,9 +120,9 @@ def _transposed(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     probed = [size for size in layer.compute_output_shape(shape)]
     probed = probed[2:] if layer.data_format == "channels_first" else probed[1:-1]
     for k, stride, dilation, size in zip(
-        _two(layer.kernel_size),
-        _two(layer.strides),
-        _two(layer.dilation_rate),
+        two(layer.kernel_size),
+        two(layer.strides),
+        two(layer.dilation_rate),
         [1, *probed] if len(probed) == 1 else probed,
         strict=True,
     ):
@@ -136,9 +136,9 @@ def _transposed(builder: Builder, layer: Any, x: Tensor) -> Tensor:
         sizes: list[int | None] = []
         for axis in range(2):
             size = images.shape[1 + axis]
-            window = (_two(layer.kernel_size)[axis] - 1) * _two(layer.dilation_rate)[axis] + 1
+            window = (two(layer.kernel_size)[axis] - 1) * two(layer.dilation_rate)[axis] + 1
             added = window - sum(pads[2 * axis : 2 * axis + 2]) + extra[axis]
-            sizes.append(None if size is None else (size - 1) * _two(layer.strides)[axis] + added)
+            sizes.append(None if size is None else (size - 1) * two(layer.strides)[axis] + added)
         return [images.shape[0], *sizes, layer.filters]
 
     def compute(images: Tensor) -> Tensor:
@@ -146,10 +146,10 @@ def _transposed(builder: Builder, layer: Any, x: Tensor) -> Tensor:
             "conv2d_transpose",
             [images, _filters(layer.kernel), _bias(layer), None],
             grown(images),
-            strides=_two(layer.strides),
+            strides=two(layer.strides),
             padding=pads,
             output_padding=extra,
-            dilations=_two(layer.dilation_rate),
+            dilations=two(layer.dilation_rate),
         )
 
     return activate(builder, as_images(builder, layer, x, compute), layer.activation)
@@ -165,8 +165,6 @@ def _dense(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 
 @converts(keras.layers.TimeDistributed)
 def _time_distributed(builder: Builder, layer: Any, x: Tensor, mask: Any = None) -> Tensor:
-    from fastconv.keras._freezing.registry import converter_of
-
     convert = converter_of(layer.layer)
     if convert is None or mask is not None:
         raise Unfreezable(f"its layer {layer.layer.name!r} ({type(layer.layer).__name__}) is not supported")

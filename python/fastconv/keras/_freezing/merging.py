@@ -9,17 +9,7 @@ import keras
 
 from fastconv.keras._freezing.registry import converts
 from fastconv.keras._freezing.tensors import Array, Builder, Tensor, numbers
-
-
-def broadcast(*shapes: Sequence[int | None]) -> list[int | None]:
-    """The shape of the result of an elementwise operation."""
-    rank = max(map(len, shapes))
-    result: list[int | None] = []
-    aligned = [(*(1,) * (rank - len(shape)), *shape) for shape in shapes]
-    for sizes in zip(*aligned, strict=True):
-        large = [size for size in sizes if size != 1]
-        result.append(next((size for size in large if size is not None), None) if large else 1)
-    return result
+from fastconv.network._graph import broadcast
 
 
 def elementwise(builder: Builder, operation: str, a: Tensor | Array, b: Tensor | Array) -> Tensor:
@@ -39,29 +29,17 @@ def _merge(operation: str, builder: Builder, tensors: Sequence[Tensor]) -> Tenso
     return first
 
 
-@converts(keras.layers.Add)
-def _add(builder: Builder, layer: Any, tensors: Sequence[Tensor]) -> Tensor:
-    return _merge("add", builder, tensors)
+def _register(layer: type, operation: str) -> None:
+    @converts(layer)
+    def convert(builder: Builder, layer: Any, tensors: Sequence[Tensor]) -> Tensor:
+        return _merge(operation, builder, tensors)
 
 
-@converts(keras.layers.Subtract)
-def _subtract(builder: Builder, layer: Any, tensors: Sequence[Tensor]) -> Tensor:
-    return _merge("subtract", builder, tensors)
-
-
-@converts(keras.layers.Multiply)
-def _multiply(builder: Builder, layer: Any, tensors: Sequence[Tensor]) -> Tensor:
-    return _merge("multiply", builder, tensors)
-
-
-@converts(keras.layers.Maximum)
-def _maximum(builder: Builder, layer: Any, tensors: Sequence[Tensor]) -> Tensor:
-    return _merge("maximum", builder, tensors)
-
-
-@converts(keras.layers.Minimum)
-def _minimum(builder: Builder, layer: Any, tensors: Sequence[Tensor]) -> Tensor:
-    return _merge("minimum", builder, tensors)
+_register(keras.layers.Add, "add")
+_register(keras.layers.Subtract, "subtract")
+_register(keras.layers.Multiply, "multiply")
+_register(keras.layers.Maximum, "maximum")
+_register(keras.layers.Minimum, "minimum")
 
 
 @converts(keras.layers.Average)

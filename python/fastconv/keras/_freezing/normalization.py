@@ -7,14 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from fastconv.keras._freezing.registry import Unfreezable, converts, converts_named
+from fastconv.keras._freezing.registry import Unfreezable, converts, converts_named, public_class
 from fastconv.keras._freezing.tensors import Array, Builder, Tensor, numbers
 
 _layers = keras.layers
-
-
-def _class(name: str) -> type | None:
-    return getattr(keras.layers, name, None)
 
 
 def scale_shift(builder: Builder, x: Tensor, axis: int, scale: Array | None, shift: Array | None) -> Tensor:
@@ -91,7 +87,7 @@ def _layer_scale(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     _layers.GaussianNoise,
     _layers.ActivityRegularization,
     *(
-        _class(name)
+        public_class(name)
         for name in (
             "RandomBrightness RandomColorJitter RandomContrast RandomErasing RandomFlip RandomGaussianBlur "
             "RandomGrayscale RandomHue RandomPerspective RandomPosterization RandomRotation RandomSaturation "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from fastconv.keras._classes import stock_class
 
 Converter = Callable[..., Any]
@@ -19,6 +21,11 @@ _by_name: dict[tuple[str, str], Converter] = {}
 
 # A subclass computes what its base class computes unless it overrides one of these.
 _METHODS = ("__call__", "call", "convolution_op", "_merge_function")
+
+
+def public_class(name: str) -> type | None:
+    """A class of ``keras.layers``, or None if this version of Keras lacks it."""
+    return getattr(keras.layers, name, None)
 
 
 def converts(*classes: type | None) -> Callable[[Converter], Converter]:
