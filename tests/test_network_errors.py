@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,19 @@ def test_wrong_inputs(images: Any, error: type[Exception], words: list[str]) -> 
         assert all(word in str(raised.value) for word in words), raised.value
 
 
-def test_wrong_batch_size() -> None:
+@pytest.mark.parametrize(
+    "call", [lambda net, count: net.predict(IMAGE, count), lambda net, count: net.profile(IMAGE, count)]
+)
+def test_wrong_counts(call: Callable[[Network, Any], Any]) -> None:
     network = Network(lenet())
-    with pytest.raises(ValueError, match="batch_size"):
-        network.predict(random(1, 28, 28, 1), batch_size=0)
-    with pytest.raises(TypeError, match="batch_size"):
-        network.predict(random(1, 28, 28, 1), batch_size=2.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^(batch_size|repeats) must be at least 1, got 0"):
+        call(network, 0)
+    for count in (2.0, "4", None, True):
+        with pytest.raises(TypeError, match=r"^(batch_size|repeats) must be an integer, got"):
+            call(network, count)
 
 
+IMAGE = random(1, 28, 28, 1)
 SHAPE = [None, 6, 6, 2]
 RELU = {"activation": ["relu"]}
 FILTERS = np.ones((3, 3, 2, 4), np.float32)

@@ -5,6 +5,7 @@ Everything that is read is checked. Nothing is unpickled, and nothing is unpacke
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -36,8 +37,10 @@ class _Broken(Exception):
 def write_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Write a graph. The file appears whole, or the one that was there stays."""
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a path of a file, got {type(path).__name__}")
+        raise TypeError(f"path must be a str or an os.PathLike, got {type(path).__name__}")
     target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():  # the error of the temporary file would name a file that the user does not know
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -103,7 +106,7 @@ def _member(number: int) -> str:
 def read_graph(path: str | os.PathLike[str]) -> Graph:
     """Read a graph. Its operations and attributes are checked when a network is made from it."""
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a path of a file, got {type(path).__name__}")
+        raise TypeError(f"path must be a str or an os.PathLike, got {type(path).__name__}")
     with open(path, "rb") as file:
         try:
             return _read(file)

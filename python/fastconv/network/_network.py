@@ -131,10 +131,7 @@ class Network:
         TypeError, ValueError
             As for a call of the network. ValueError also if the batches of the inputs or outputs differ in size.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
-            raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        _check_count("batch_size", batch_size)
         arrays = self._arrays(images)
         for array, tensor in zip(arrays, self.inputs, strict=False):
             if np.ndim(array) == 0 or len(array) != len(arrays[0]):
@@ -194,10 +191,16 @@ class Network:
         -------
         Profile
             ``print`` shows it as a table.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for a call of the network, or if `repeats` is not an integer of at least 1.
         """
+        _check_count("repeats", repeats)
         arrays = self._arrays(images)
         self._run(arrays)  # packs filters, and converts the arrays of uint8 in the list
-        runs = np.array([self._program.profile(arrays)[1] for _ in range(max(1, repeats))])
+        runs = np.array([self._program.profile(arrays)[1] for _ in range(repeats)])
         seconds = np.median(runs, axis=0)
         steps = [
             StepProfile(
@@ -251,6 +254,13 @@ class Network:
             ", ".join(f"{tensor.name} {tensor.shape}" for tensor in tensors) for tensors in (self.inputs, self.outputs)
         )
         return f"<fastconv.Network of {self.dtype}: {inputs} -> {outputs}>"
+
+
+def _check_count(name: str, count: Any) -> None:
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {count!r}")
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def _owned(array: Array, dtype: np.dtype[Any]) -> Array:
