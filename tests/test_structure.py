@@ -1,8 +1,9 @@
-"""Limits on the sources: no file and no function is too long."""
+"""Limits on the sources: no file and no function is too long. Checks of what must follow when they change."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,3 +149,12 @@ def test_no_test_waits_for_a_process_without_a_timeout(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     calls = [node for node in ast.walk(ast.parse(text)) if waits_for_ever(node)]
     assert [f"line {call.lineno}: {ast.get_source_segment(text, call)}" for call in calls] == []
+
+
+def test_every_mutation_can_be_applied() -> None:
+    """A mutation replaces a text that occurs once, so it must follow when the source changes."""
+    mutations = json.loads((ROOT / "tests" / "mutations" / "mutations.json").read_text(encoding="utf-8"))
+    counts = {m["name"]: (ROOT / m["file"]).read_text(encoding="utf-8").count(m["search"]) for m in mutations}
+    assert {name: count for name, count in counts.items() if count != 1} == {}
+    assert len(counts) == len(mutations)
+    assert all((ROOT / test).exists() for m in mutations for test in m["tests"])
