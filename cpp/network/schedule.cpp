@@ -148,11 +148,11 @@ std::size_t Planner::input_to_overwrite(std::size_t step, const PreparedStep& pr
     for (std::size_t i = 0; i < inputs.size() && i < 32; ++i) {
         if ((prepared.may_overwrite >> i & 1) == 0 || inputs[i] == left_out) continue;
         const Reference value = root(inputs[i]);
-        if (!is_computed(value) || last_uses_[static_cast<std::size_t>(value)] != step) continue;
+        if (!is_computed(value)) continue;
         if (bytes(inputs[i]) != bytes(output_of(step))) continue;
         const std::size_t buffer = buffer_of_[static_cast<std::size_t>(value)];
         const bool grows = grows_into_[static_cast<std::size_t>(value) - inputs_] != kNone;
-        if (grows || buffers_[buffer].last > step) continue; // it is part of a larger value, or has parts to be read
+        if (grows || buffers_[buffer].last > step) continue; // it is part of a larger value, or will be read again
         // Another input in the same memory may be read after it was overwritten.
         const auto shares = [&](Reference other) { return root(other) == value; };
         if (std::count_if(inputs.begin(), inputs.end(), shares) == 1) return i;
