@@ -61,6 +61,7 @@ def test_every_function_has_its_share() -> None:
     assert {draw(1, index).function for index in range(200)} == set(FUNCTIONS)
 
 
+@pytest.mark.slow
 def test_speed() -> None:
     """A layer for which both builds give the same bits. The figures depend on the machine."""
     done = compare("--speed", "--rounds", "1", "--suite", "lenet", "--layer", "lenet pool2")

@@ -99,6 +99,7 @@ def test_threadpoolctl_shows_and_limits(imports: str) -> None:
     assert run_python(PROGRAM.format(imports=imports)) == f"[[3, 1, 1, 2, 3, 3], true, {text}]\n"
 
 
+@pytest.mark.tensorflow
 def test_threadpoolctl_with_the_ops_of_tensorflow() -> None:
     """The ops are in another library, which has no threads of its own."""
     pytest.importorskip("tensorflow")
