@@ -24,7 +24,7 @@ class PackCache {
     PackCache& operator=(const PackCache&) = delete;
 
     void* find(const PackKey& key) const noexcept; // null if this form is not packed yet
-    /// Takes over `memory`, which came from take_memory, and returns it. If another thread has added this form first,
+    /// Takes over `memory`, which came from take_constant_memory, and returns it. If another thread has added this form first,
     /// frees `memory` and returns that form.
     void* add(const PackKey& key, void* memory);
     std::int64_t count() const noexcept;
@@ -44,7 +44,8 @@ class Packed {
     Packed(PackCache* cache, const PackKey& key, std::int64_t count, Pack&& pack) {
         if (cache != nullptr) data_ = static_cast<T*>(cache->find(key));
         if (data_ != nullptr) return;
-        data_ = static_cast<T*>(take_memory(static_cast<std::size_t>(count) * sizeof(T)));
+        const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+        data_ = static_cast<T*>(cache != nullptr ? take_constant_memory(bytes) : take_memory(bytes));
         own_ = true;
         try {
             pack(data_);

@@ -9,23 +9,29 @@
 #include <new>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace fastconv {
 namespace {
 
 constexpr std::size_t kLine = 64;            // bytes of a cache line
+constexpr std::size_t kHugePage = 2 << 20;   // bytes of a huge page on x86-64, and on AArch64 with pages of 4 KB
 constexpr std::size_t kSmall = 64 << 10;     // malloc gets smaller blocks from its own pages, not from the system
 constexpr std::size_t kLeast = 4 << 10;      // a thread's buffers are not smaller, so that the next call can use them
 constexpr std::size_t kKeptBytes = 96 << 20; // the most bytes in all slots of the process together
 
 struct alignas(kLine) Header { // precedes the memory that the caller sees
     std::size_t bytes;
+    std::size_t alignment;
 };
 static_assert(sizeof(Header) == kLine, "the memory behind the header must be aligned to a cache line");
 
 std::atomic<Header*> g_slots[16];
 std::atomic<std::size_t> g_kept{0};
 
-void release(Header* header) noexcept { ::operator delete(header, std::align_val_t{kLine}); }
+void release(Header* header) noexcept { ::operator delete(header, std::align_val_t{header->alignment}); }
 
 std::atomic<unsigned> g_oldest{0};
 
@@ -39,10 +45,8 @@ Header* keep(Header* header) noexcept {
     return g_slots[g_oldest++ % std::size(g_slots)].exchange(header);
 }
 
-Header* allocate(std::size_t bytes) {
-    auto* header = static_cast<Header*>(::operator new(bytes + kLine, std::align_val_t{kLine}));
-    header->bytes = bytes;
-    return header;
+Header* allocate(std::size_t bytes, std::size_t alignment = kLine) {
+    return new (::operator new(bytes + kLine, std::align_val_t{alignment})) Header{bytes, alignment};
 }
 
 /// The calling thread's buffers of at most kSmall / 2. The array outlives the object that empties it, because functions
@@ -104,8 +108,19 @@ void* take_memory(std::size_t bytes) {
     return allocate(bytes) + 1;
 }
 
+void* take_constant_memory(std::size_t bytes) {
+    const std::size_t huge = (bytes + kLine) / kHugePage * kHugePage;
+    if (huge == 0) return take_memory(bytes);
+    Header* header = allocate(bytes, kHugePage);
+#if defined(MADV_HUGEPAGE)
+    madvise(header, huge, MADV_HUGEPAGE); // advice: if the system has no huge pages, it gives small ones
+#endif
+    return header + 1;
+}
+
 void return_memory(void* memory) noexcept {
     Header* header = static_cast<Header*>(memory) - 1;
+    if (header->alignment != kLine) return release(header);
     if (kKeepsSmall && header->bytes <= kSmall / 2) return give_small(header);
     if (header->bytes < kSmall || header->bytes > kKeptBytes / 2) return release(header);
     g_kept += header->bytes;
