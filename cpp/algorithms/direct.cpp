@@ -2,7 +2,7 @@
 //
 // A panel of filters is a block of channels times a block of filters. The loops, outermost first: groups of panels
 // whose input stays in L2, blocks of filters, panels of the group, pixels of the tile. So a panel stays in L1 or L2
-// while the pixels pass by. If it is small, the next one is prefetched in the meantime.
+// while the pixels pass by. The next one is prefetched in the meantime.
 //
 // The blocks of channels follow from the layer and the ISA only, because they decide the order of a sum: each block
 // adds its sum to the output. Tiles of pixels, groups and blocks of filters change no bit, so they may depend on
@@ -17,7 +17,7 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kNextFilters = 32 << 10; // the next panel is prefetched if it has at most this many bytes
+constexpr std::int64_t kNextFilters = 256 << 10; // the next panel is prefetched if it has at most this many bytes
 
 struct DirectDecisions : Decisions {
     Correlation g;
@@ -50,7 +50,7 @@ class TileSum {
                     const bool same_filters = cb + 1 < last;
                     const std::int64_t next_kb = same_filters ? kb : kb + 1;
                     add_panel(cb, kb,
-                              next_kb < task_.last_block ? panel(same_filters ? cb + 1 : first, next_kb) : nullptr);
+                              next_kb < blocks.k_blocks ? panel(same_filters ? cb + 1 : first, next_kb) : nullptr);
                 }
             }
         }

@@ -1,11 +1,13 @@
 // Winograd's algorithm, forward and input gradient. It transforms tiles of the input, multiplies them with transformed
 // filters at each of the 36 points, and transforms the products back. conv_row over tiles computes the products.
 //
-// There are two orders of work, which give the same bits. Usually all transformed filters are stored, and each task
-// takes a block of tiles through all of them. If tiles are few and filters many, this would read the transformed
-// filters (4 times as large as the filters) from memory for a few products each. Then the filters are streamed: a task
-// transforms a part of them into L2, multiplies it with many tiles, and never stores it. The sums over channels resume
-// from part to part. Streamed filters that are kept are put in the order of their transformation once.
+// There are two orders of work, which give the same bits. If tiles are many, all transformed filters are stored, and
+// each task takes a block of tiles through all of them. If tiles are few, each task takes a block of filters through
+// all tiles, so that each filter is read once and by one thread. The transformed filters are stored, too, if they stay
+// for later calls and are not too large. Otherwise they are streamed: a task transforms a part of them into L2,
+// multiplies it with the tiles, and never stores it, because transformed filters are 4 times as large as the filters.
+// The sums over channels resume from part to part. Streamed filters that are kept are put in the order of their
+// transformation once.
 #include "algorithms/winograd.h"
 
 #include "algorithms/algorithms.h"
@@ -25,6 +27,7 @@ constexpr std::int64_t kBlockBytes = 640 << 10; // points of a block of tiles, i
 constexpr std::int64_t kThreadBytes = 2 << 20;  // limit for the scratch memory of a thread
 constexpr std::int64_t kLeastTiles = 12;        // fewer tiles would read the transformed filters for too few products
 constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
+constexpr std::int64_t kCachedBytes = 1 << 20;  // transformed filters that may still be in L2 from the last call
 constexpr std::size_t kTilesAgain = 1 << 14;    // most tiles that are computed directly in one go
 // The most tiles that one streamed part of the filters serves. With fewer tiles, filters are transformed and read more
 // often. 200 tiles take 2 MB of each thread, and the scratch memory of 16 threads must stay below 64 MB.
@@ -57,7 +60,8 @@ struct WinogradDecisions : Decisions {
     std::int64_t tiles;
     WinogradFilters filters{};
     std::int64_t block = 0; // tiles of a task
-    std::int64_t chunk = 0; // if filters are streamed: tiles whose input is transformed at once
+    // The tiles whose input is transformed at once, if tasks take blocks of filters. 0 if they take blocks of tiles.
+    std::int64_t chunk = 0;
     PackKey key{};
 };
 
@@ -74,12 +78,12 @@ template <class T>
 std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k, std::int64_t threads) {
     const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
     for (const std::int64_t blocks : {threads, 2 * threads})
-        if (ceil_div(tiles, blocks) <= fit) return ceil_div(tiles, blocks);
+        if (ceil_div(tiles, blocks) <= fit + fit / 4) return ceil_div(tiles, blocks);
     const std::int64_t share = ceil_div(ceil_div(tiles, 2 * threads), 12) * 12;
     return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
 }
 
-/// For streamed filters: chooses the tiles whose input is transformed at once, and the tiles of one task.
+/// For tasks of blocks of filters: chooses the tiles whose input is transformed at once, and the tiles of one task.
 template <class T>
 void choose_chunk(WinogradDecisions& d) {
     d.chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * d.g.c * value_bytes<T>), 1, d.tiles);
@@ -88,10 +92,12 @@ void choose_chunk(WinogradDecisions& d) {
     d.block = ceil_div(d.chunk, std::min(d.chunk, std::max(ceil_div(d.chunk, most), enough)));
 }
 
-/// Multiplies `tiles` tiles of points at `in` with a part of the transformed filters, planes of [c][lanes].
+/// Multiplies `tiles` tiles of points at `in` with a part of the transformed filters, planes of [c][lanes]. If the
+/// filters come from memory, each plane is prefetched while the one before it is multiplied.
 template <class T>
 void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int64_t tiles, const T* filters,
-              std::int64_t channels, std::int64_t lanes, T* out, std::int64_t out_plane, bool resume) {
+              std::int64_t channels, std::int64_t lanes, T* out, std::int64_t out_plane, bool resume,
+              bool from_memory) {
     const std::int64_t filter_plane = WinogradFilters::plane<T>(channels, lanes);
     const KernelsOf<T>& kernel = kernels<T>();
     const std::ptrdiff_t start = 0;
@@ -107,6 +113,7 @@ void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int
     for (std::int64_t point = 0; point < kPoints; ++point) {
         row.x = in + point * in_plane;
         row.filters = filters + point * filter_plane;
+        row.next_filters = from_memory ? row.filters + filter_plane : nullptr;
         row.y = out + point * out_plane;
         kernel.conv_row[lanes / kernel.width - 1](row);
     }
@@ -138,11 +145,12 @@ void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, 
     }
 }
 
+/// All transformed filters.
 template <class T>
-void run_stored(const WinogradDecisions& d, const Operands<T>& operands, std::vector<unsigned char>& finite) {
+Packed<T> transformed_filters(const WinogradDecisions& d, const Operands<T>& operands) {
     const Correlation& g = d.g;
     const WinogradFilters& f = d.filters;
-    const Packed<T> filters(operands.cache, d.key, f.total<T>(g.c), [&](T* to) {
+    return Packed<T>(operands.cache, d.key, f.total<T>(g.c), [&](T* to) {
         constexpr std::int64_t strip = 16; // channels of one task
         const std::int64_t strips = ceil_div(g.c, strip);
         parallel_for(f.k_blocks * strips, static_cast<double>(kPoints * g.c * g.k), [&](std::int64_t task) {
@@ -151,9 +159,19 @@ void run_stored(const WinogradDecisions& d, const Operands<T>& operands, std::ve
                               to + f.block_start<T>(kb, g.c) + c0 * lanes, f.plane<T>(g.c, lanes));
         });
     });
+}
+
+template <class T>
+void run_by_tiles(const WinogradDecisions& d, const Operands<T>& operands, std::vector<unsigned char>& finite) {
+    const Correlation& g = d.g;
+    const WinogradFilters& f = d.filters;
+    const Packed<T> filters = transformed_filters(d, operands);
     const std::int64_t block = d.block;
     const std::int64_t in_plane = block * g.c + plane_padding<T>,
                        out_plane = block * f.widest_filters + plane_padding<T>;
+    // The first tasks of all threads read the filters from memory, the others from a cache.
+    const bool from_memory =
+        f.total<T>(g.c) * value_bytes<T> > kCachedBytes && ceil_div(d.tiles, block) <= 2 * d.threads;
     const double work = 2.0 * static_cast<double>(kPoints * d.tiles * g.c) * static_cast<double>(g.k);
     parallel_for(ceil_div(d.tiles, block), work, [&](std::int64_t task) {
         const std::int64_t first = task * block, last = std::min(d.tiles, first + block);
@@ -163,7 +181,7 @@ void run_stored(const WinogradDecisions& d, const Operands<T>& operands, std::ve
         for (std::int64_t kb = 0; kb < f.k_blocks; ++kb) {
             const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
             multiply(in.get(), in_plane, g.c, last - first, filters.get() + f.block_start<T>(kb, g.c), g.c, lanes,
-                     out.get(), out_plane, false);
+                     out.get(), out_plane, false, from_memory);
             transform_outputs(d, operands, first, last, k0, lanes, out.get(), out_plane, finite);
         }
     });
@@ -172,17 +190,19 @@ void run_stored(const WinogradDecisions& d, const Operands<T>& operands, std::ve
 /// Filters that are kept, in the order in which they are transformed: [filter block][channel][tap][lane]. In the
 /// caller's order, a tap is a run of one or few cache lines, far from the next.
 template <class T>
-void order_filters(const WinogradDecisions& d, const T* filters, T* to) {
+Packed<T> ordered_filters(const WinogradDecisions& d, const Operands<T>& operands) {
     const Correlation& g = d.g;
     const WinogradFilters& f = d.filters;
-    parallel_for(f.k_blocks, static_cast<double>(g.window() * g.c * g.k), [&](std::int64_t kb) {
-        const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb), valid = std::min(g.k - k0, lanes);
-        T* tap = to + g.window() * g.c * k0;
-        for (std::int64_t at = 0; at < g.c * g.window(); ++at, tap += lanes) {
-            const std::int64_t c = at / g.window(), i = at % g.window() / g.windows.s, j = at % g.windows.s;
-            const T* from = filters + g.filters_start + c * g.f_c + i * g.f_i + j * g.f_j + k0 * g.f_k;
-            for (std::int64_t lane = 0; lane < lanes; ++lane) tap[lane] = lane < valid ? from[lane * g.f_k] : T{};
-        }
+    return Packed<T>(operands.cache, d.key, g.window() * g.c * f.vectors * f.width, [&](T* to) {
+        parallel_for(f.k_blocks, static_cast<double>(g.window() * g.c * g.k), [&](std::int64_t kb) {
+            const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb), valid = std::min(g.k - k0, lanes);
+            T* tap = to + g.window() * g.c * k0;
+            for (std::int64_t at = 0; at < g.c * g.window(); ++at, tap += lanes) {
+                const std::int64_t c = at / g.window(), i = at % g.window() / g.windows.s, j = at % g.windows.s;
+                const T* from = operands.filters + g.filters_start + c * g.f_c + i * g.f_i + j * g.f_j + k0 * g.f_k;
+                for (std::int64_t lane = 0; lane < lanes; ++lane) tap[lane] = lane < valid ? from[lane * g.f_k] : T{};
+            }
+        });
     });
 }
 
@@ -200,7 +220,7 @@ Correlation ordered_block(const WinogradDecisions& d, std::int64_t kb) {
 }
 
 template <class T>
-void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::vector<unsigned char>& finite) {
+void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std::vector<unsigned char>& finite) {
     const Correlation& g = d.g;
     const WinogradFilters& f = d.filters;
     const std::int64_t chunk = d.chunk, block = d.block, out_plane = block * f.widest_filters + plane_padding<T>;
@@ -209,10 +229,11 @@ void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::
         return kPoints * (chunk * f.part(part, g.c) + part * plane_padding<T>);
     };
     const Scratch<T> in(in_offset(f.c_parts));
-    const bool ordered = operands.cache != nullptr;
-    const Packed<T> order(operands.cache, d.key, ordered ? g.window() * g.c * f.vectors * f.width : 0,
-                          [&](T* to) { return ordered ? order_filters(d, operands.filters, to) : void(); });
-    const T* const filters_from = ordered ? order.get() : operands.filters;
+    const bool ordered = !f.stored && operands.cache != nullptr;
+    const auto no_filters = [] { return Packed<T>(nullptr, {}, 0, [](T*) {}); };
+    const Packed<T> packed = f.stored  ? transformed_filters(d, operands)
+                             : ordered ? ordered_filters(d, operands)
+                                       : no_filters();
     for (std::int64_t start = 0; start < d.tiles; start += chunk) {
         const std::int64_t count = std::min(chunk, d.tiles - start), tile_blocks = ceil_div(count, block);
         constexpr std::int64_t at_once = 4; // tiles of one task
@@ -230,14 +251,17 @@ void run_streamed(const WinogradDecisions& d, const Operands<T>& operands, std::
             const std::int64_t kb = task / tile_blocks, first = task % tile_blocks * block;
             const std::int64_t last = std::min(count, first + block);
             const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
-            const Scratch<T> filters(kPoints * f.plane<T>(ceil_div(g.c, f.c_parts), lanes)), out(kPoints * out_plane);
+            const Scratch<T> part_filters(f.stored ? 0 : kPoints * f.plane<T>(ceil_div(g.c, f.c_parts), lanes));
+            const Scratch<T> out(kPoints * out_plane);
             const Correlation source = ordered ? ordered_block(d, kb) : g;
             for (std::int64_t part = 0; part < f.c_parts; ++part) {
                 const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
-                transform_filters(source, d.form, filters_from, c0, c0 + channels, k0, lanes, filters.get(),
-                                  f.plane<T>(channels, lanes));
+                if (!f.stored)
+                    transform_filters(source, d.form, ordered ? packed.get() : operands.filters, c0, c0 + channels, k0,
+                                      lanes, part_filters.get(), f.plane<T>(channels, lanes));
+                const T* const filters = f.stored ? packed.get() + f.block_start<T>(kb, g.c) : part_filters.get();
                 multiply(in.get() + in_offset(part) + first * channels, chunk * channels + plane_padding<T>, channels,
-                         last - first, filters.get(), channels, lanes, out.get(), out_plane, part > 0);
+                         last - first, filters, channels, lanes, out.get(), out_plane, part > 0, f.stored);
             }
             transform_outputs(d, operands, start + first, start + last, k0, lanes, out.get(), out_plane, finite);
         });
@@ -269,10 +293,10 @@ template <class T>
 void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& d = static_cast<const WinogradDecisions&>(decisions);
     std::vector<unsigned char> finite(static_cast<std::size_t>(d.tiles), 1);
-    if (d.filters.stored)
-        run_stored(d, operands, finite);
+    if (d.chunk == 0)
+        run_by_tiles(d, operands, finite);
     else
-        run_streamed(d, operands, finite);
+        run_by_filters(d, operands, finite);
     compute_again(d, operands, finite);
 }
 
@@ -311,7 +335,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.kernel = d.form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
     summary.tile_filters = f.widest_filters;
     summary.multiplications = static_cast<double>(kPoints * d.tiles) * static_cast<double>(g.c * g.k);
-    if (f.stored) {
+    if (!f.by_filters) {
         d.block = choose_block<T>(d.tiles, g.c, g.k, request.threads);
         summary.tasks = ceil_div(d.tiles, d.block);
         summary.shared_bytes = f.total<T>(g.c) * value_bytes<T> + d.tiles;
@@ -320,8 +344,9 @@ void plan(const Request& request, ConvPlan<T>& plan) {
         choose_chunk<T>(d);
         summary.tasks = ceil_div(d.chunk, d.block) * f.k_blocks;
         summary.shared_bytes = kPoints * (d.chunk * g.c + f.c_parts * plane_padding<T>)*value_bytes<T> + d.tiles;
-        summary.thread_bytes =
-            kPoints * (d.block + ceil_div(g.c, f.c_parts) + 2) * (f.widest_filters + plane_padding<T>)*value_bytes<T>;
+        if (f.stored) summary.shared_bytes += f.total<T>(g.c) * value_bytes<T>;
+        const std::int64_t part = f.stored ? 0 : ceil_div(g.c, f.c_parts);
+        summary.thread_bytes = kPoints * (d.block + part + 2) * (f.widest_filters + plane_padding<T>)*value_bytes<T>;
     }
     summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[f.widest_filters / f.width - 1]);
     plan.add(winograd<T>(), std::move(decisions));

@@ -9,6 +9,7 @@ namespace fastconv {
 struct WinogradFilters {
     std::int64_t width, vectors, k_blocks, widest_filters; // widest_filters: how many filters the widest block has
     bool stored;          // whether transformed filters are stored; if not, they are streamed
+    bool by_filters;      // whether tasks take blocks of filters, not of tiles; always if streamed
     std::int64_t c_parts; // if streamed, how many parts the channels are cut into
 
     /// Block b has filters [first(b), first(b) + lanes(b)). The last block may reach beyond k.

@@ -86,9 +86,20 @@ FASTCONV_INLINE void prefetch_output(const ConvRow<T>& a, const T* y) {
     }
 }
 
+/// The part of the next filters that a tile prefetches into L2: `step` bytes further for each element of the window. In
+/// one go, they would stop the multiplications until the memory has delivered most of them.
+struct Ahead {
+    const char* at;
+    ptrdiff_t step;
+};
+
 /// Across: the tile crosses rows of x. The window of pixel p is at windows[p]. Otherwise it is at *windows + p*x_step.
 template <bool Across, class T, int KV, int P>
-FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T* y) {
+FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T* y, Ahead ahead) {
+    // One more load per element costs nothing, except for tiles that are bound by their loads. With many pointers,
+    // there is no register for it.
+    constexpr bool prefetches = KV > 1 && (!Across || P <= 8);
+
     const int64_t last = a.channels - (KV - 1) * width<T>;
     const bool part = has_masks || last < width<T>;
     if (a.prefetch_y) prefetch_output<T, KV, P>(a, y);
@@ -111,6 +122,10 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T
         ptrdiff_t at = a.segments[i];
         const ptrdiff_t end = at + a.segment_length;
         for (; at != end; ++at) {
+            if constexpr (prefetches) {
+                __builtin_prefetch(ahead.at, 0, 2);
+                ahead.at += ahead.step;
+            }
             Vec<T> filter[KV];
             FASTCONV_UNROLL
             for (int j = 0; j < KV; ++j) filter[j] = load(filters + j * width<T>);
@@ -126,29 +141,47 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T
     part ? finish_tile<true>(a, y, last, sum) : finish_tile<false>(a, y, last, sum);
 }
 
-/// Prefetches what comes after pixels [first, first + pixels): the windows of as many pixels from `next` on, and their
-/// share of the next filters.
-template <class T, int KV>
-FASTCONV_INLINE void prefetch_next(const ConvRow<T>& a, const T* next, int64_t first, int64_t pixels) {
+/// Prefetches the windows of `pixels` pixels from `next` on, whose runs are too short for the hardware prefetcher.
+template <class T>
+FASTCONV_INLINE void prefetch_windows(const ConvRow<T>& a, const T* next, int64_t pixels) {
     constexpr auto size = static_cast<ptrdiff_t>(sizeof(T));
-    if (a.prefetch_x) { // the runs are too short for the hardware prefetcher
-        if (a.x_step == a.segment_length)
-            prefetch(next, pixels * a.x_step * size);
-        else
-            for (int64_t p = 0; p < pixels; ++p) prefetch(next + p * a.x_step, a.segment_length * size);
-    }
-    if (a.next_filters) {
-        const ptrdiff_t bytes = a.segment_count * a.segment_length * KV * width<T> * size;
-        const ptrdiff_t share = (bytes + a.pixels - 1) / a.pixels;
-        prefetch(reinterpret_cast<const char*>(a.next_filters) + first * share, pixels * share);
-    }
+    if (a.x_step == a.segment_length)
+        prefetch(next, pixels * a.x_step * size);
+    else
+        for (int64_t p = 0; p < pixels; ++p) prefetch(next + p * a.x_step, a.segment_length * size);
 }
+
+/// Cuts the prefetches of the next filters into parts for tiles of at most `most` pixels.
+template <class T, int KV>
+class Prefetches {
+  public:
+    Prefetches(const ConvRow<T>& a, int64_t most) : from_(reinterpret_cast<const char*>(a.filters)) {
+        constexpr ptrdiff_t vectors = KV * width<T> * static_cast<ptrdiff_t>(sizeof(T)); // bytes for each element
+        const int64_t tiles = (a.pixels + most - 1) / most;
+        // Few tiles read the filters as fast as the memory delivers them. Without a step, a tile prefetches filters
+        // that are in L1.
+        if (a.next_filters == nullptr || tiles * 64 < vectors) return;
+        from_ = reinterpret_cast<const char*>(a.next_filters);
+        step_ = (vectors + tiles - 1) / tiles;
+        share_ = step_ * a.segment_count * a.segment_length;
+    }
+    Ahead next() {
+        const char* at = from_;
+        from_ += share_;
+        return {at, step_};
+    }
+
+  private:
+    const char* from_;
+    ptrdiff_t step_ = 0, share_ = 0;
+};
 
 template <class T, int KV>
 void conv_rows(const ConvRow<T>& a) {
     constexpr int most = max_broadcasts<KV> < 12 ? max_broadcasts<KV> : 12; // more pointers do not fit in registers
     const T* x = a.x;
     int64_t column = 0;
+    Prefetches<T, KV> prefetches(a, most);
     each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
         T* y = a.y + first * a.y_step;
         const T* windows[most];
@@ -160,11 +193,11 @@ void conv_rows(const ConvRow<T>& a) {
             x += a.row_step - a.row_pixels * a.x_step;
             column = 0;
         }
-        prefetch_next<T, KV>(a, x, first, pixels);
+        if (a.prefetch_x) prefetch_windows(a, x, pixels);
         if (across)
-            dispatch<most>(pixels, [&](auto p) { conv_tile<true, T, KV, p>(a, windows, y); });
+            dispatch<most>(pixels, [&](auto p) { conv_tile<true, T, KV, p>(a, windows, y, prefetches.next()); });
         else
-            dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, windows, y); });
+            dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, windows, y, prefetches.next()); });
     });
 }
 
@@ -172,11 +205,12 @@ template <class T, int KV>
 void conv_row(const ConvRow<T>& a) {
     if (a.row_pixels != 0) return conv_rows<T, KV>(a);
     constexpr int most = max_broadcasts<KV>;
+    Prefetches<T, KV> prefetches(a, most);
     each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
         const T* x = a.x + first * a.x_step;
         T* y = a.y + first * a.y_step;
-        prefetch_next<T, KV>(a, x + pixels * a.x_step, first, pixels);
-        dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, &x, y); });
+        if (a.prefetch_x) prefetch_windows(a, x + pixels * a.x_step, pixels);
+        dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, &x, y, prefetches.next()); });
     });
 }
 
