@@ -56,7 +56,7 @@ HUGE = 2**40
 
 
 def program(step: Any, constants: Any = (FILTERS,), shape: Any = SHAPE, outputs: Any = (("y", 1),)) -> Any:
-    return _core.NetworkProgram(np.dtype(np.float32), [("x", shape)], list(constants), [step], list(outputs))
+    return _core.NetworkProgram(np.dtype(np.float32), [("x", shape)], list(constants), [step], list(outputs), False)
 
 
 def step(operation: str, inputs: list[int | None], **attributes: Any) -> Any:

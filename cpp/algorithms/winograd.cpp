@@ -375,6 +375,17 @@ double winograd_cost(const ConvProblem& o) {
     return static_cast<double>(2 * kPoints * tiles) / static_cast<double>(o.p * o.q);
 }
 
+/// The cost of transforming streamed filters, as winograd_cost. The batch shares it, so it counts only if the batch may
+/// decide. The 36 points of a vector of filters are written to L2 and read again. With vectors of 64 bytes, that takes
+/// as long as 200 products.
+template <class T>
+double streaming_cost(const Request& request) {
+    const Correlation& g = request.part;
+    if (!request.layer.batch_decides || g.n == 0 || choose_winograd_filters<T>(g, true).stored) return 0;
+    const auto vector_bytes = static_cast<double>(kernels<T>().width * value_bytes<T>);
+    return 200 * vector_bytes / 64 / static_cast<double>(g.n * g.windows.p * g.windows.q);
+}
+
 template <class T>
 const Algorithm<T>& winograd() {
     static constexpr Algorithm<T> algorithm{
@@ -384,7 +395,8 @@ const Algorithm<T>& winograd() {
         [](const Request& request) { return request.is_correlation() && winograd_serves<T>(request.layer); },
         [](const Request& request) {
             const Correlation& g = request.part;
-            return winograd_cost<T>(request.layer) * static_cast<double>(g.c * ceil_div(g.k, kernels<T>().width));
+            const double cost = winograd_cost<T>(request.layer) + streaming_cost<T>(request);
+            return cost * static_cast<double>(g.c * ceil_div(g.k, kernels<T>().width));
         },
         plan<T>,
         run<T>};

@@ -89,30 +89,14 @@ FASTCONV_INLINE void prefetch_output(const ConvRow<T>& a, const T* y) {
 /// The part of the next filters that a tile prefetches into L2: `step` bytes further for each element of the window. In
 /// one go, they would stop the multiplications until the memory has delivered most of them.
 struct Ahead {
-    const char* at;
+    const char* at; // or null
     ptrdiff_t step;
 };
 
-/// Across: the tile crosses rows of x. The window of pixel p is at windows[p]. Otherwise it is at *windows + p*x_step.
-template <bool Across, class T, int KV, int P>
-FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T* y, Ahead ahead) {
-    // One more load per element costs nothing, except for tiles that are bound by their loads. With many pointers,
-    // there is no register for it.
-    constexpr bool prefetches = KV > 1 && (!Across || P <= 8);
-
-    const int64_t last = a.channels - (KV - 1) * width<T>;
-    const bool part = has_masks || last < width<T>;
-    if (a.prefetch_y) prefetch_output<T, KV, P>(a, y);
-    Vec<T> sum[P][KV];
-    FASTCONV_UNROLL
-    for (int p = 0; p < P; ++p) {
-        FASTCONV_UNROLL
-        for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
-    }
-    if (a.resume) {
-        const auto from_y = [](Vec<T>, Vec<T> value) { return value; };
-        part ? with_output<true>(a, y, last, sum, from_y) : with_output<false>(a, y, last, sum, from_y);
-    }
+/// Adds the products of a tile. Across: the tile crosses rows of x. The window of pixel p is at windows[p]. Otherwise
+/// it is at *windows + p*x_step.
+template <bool Across, bool Prefetches, class T, int KV, int P>
+FASTCONV_INLINE void multiply(const ConvRow<T>& a, const T* const* windows, Ahead ahead, Vec<T> (&sum)[P][KV]) {
     const T* x[Across ? P : 1];
     FASTCONV_UNROLL
     for (int p = 0; p < (Across ? P : 1); ++p) x[p] = windows[p];
@@ -122,7 +106,7 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T
         ptrdiff_t at = a.segments[i];
         const ptrdiff_t end = at + a.segment_length;
         for (; at != end; ++at) {
-            if constexpr (prefetches) {
+            if constexpr (Prefetches) {
                 __builtin_prefetch(ahead.at, 0, 2);
                 ahead.at += ahead.step;
             }
@@ -138,6 +122,30 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T
             }
         }
     }
+}
+
+template <bool Across, class T, int KV, int P>
+FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T* y, Ahead ahead) {
+    // One more load per element costs little, except for tiles that are bound by their loads. With many pointers, there
+    // is no register for it.
+    constexpr bool may_prefetch = KV > 1 && (!Across || P <= 8);
+    const int64_t last = a.channels - (KV - 1) * width<T>;
+    const bool part = has_masks || last < width<T>;
+    if (a.prefetch_y) prefetch_output<T, KV, P>(a, y);
+    Vec<T> sum[P][KV];
+    FASTCONV_UNROLL
+    for (int p = 0; p < P; ++p) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
+    }
+    if (a.resume) {
+        const auto from_y = [](Vec<T>, Vec<T> value) { return value; };
+        part ? with_output<true>(a, y, last, sum, from_y) : with_output<false>(a, y, last, sum, from_y);
+    }
+    if (may_prefetch && ahead.at != nullptr)
+        multiply<Across, may_prefetch>(a, windows, ahead, sum);
+    else
+        multiply<Across, false>(a, windows, ahead, sum);
     part ? finish_tile<true>(a, y, last, sum) : finish_tile<false>(a, y, last, sum);
 }
 
@@ -151,28 +159,27 @@ FASTCONV_INLINE void prefetch_windows(const ConvRow<T>& a, const T* next, int64_
         for (int64_t p = 0; p < pixels; ++p) prefetch(next + p * a.x_step, a.segment_length * size);
 }
 
-/// Cuts the prefetches of the next filters into parts for tiles of at most `most` pixels.
+/// Cuts the prefetches of the next filters into parts for tiles of at most `most` pixels. Few tiles prefetch nothing,
+/// because they read their filters as fast as the memory delivers them.
 template <class T, int KV>
 class Prefetches {
   public:
-    Prefetches(const ConvRow<T>& a, int64_t most) : from_(reinterpret_cast<const char*>(a.filters)) {
-        constexpr ptrdiff_t vectors = KV * width<T> * static_cast<ptrdiff_t>(sizeof(T)); // bytes for each element
+    Prefetches(const ConvRow<T>& a, int64_t most) {
+        constexpr ptrdiff_t element = KV * width<T> * static_cast<ptrdiff_t>(sizeof(T)); // bytes of its filters
         const int64_t tiles = (a.pixels + most - 1) / most;
-        // Few tiles read the filters as fast as the memory delivers them. Without a step, a tile prefetches filters
-        // that are in L1.
-        if (a.next_filters == nullptr || tiles * 64 < vectors) return;
-        from_ = reinterpret_cast<const char*>(a.next_filters);
-        step_ = (vectors + tiles - 1) / tiles;
+        if (a.next_filters == nullptr || tiles * 64 < element) return;
+        at_ = reinterpret_cast<const char*>(a.next_filters);
+        step_ = (element + tiles - 1) / tiles;
         share_ = step_ * a.segment_count * a.segment_length;
     }
     Ahead next() {
-        const char* at = from_;
-        from_ += share_;
+        const char* at = at_;
+        at_ += share_; // 0 if at_ is null
         return {at, step_};
     }
 
   private:
-    const char* from_;
+    const char* at_ = nullptr;
     ptrdiff_t step_ = 0, share_ = 0;
 };
 

@@ -44,6 +44,7 @@ struct Binding {
     DataType dtype;
     std::vector<BoundInput> inputs;
     AttributeReader attributes;
+    bool batch_invariant = false;
 };
 
 struct Operation : OperationSpec {

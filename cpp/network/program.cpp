@@ -63,7 +63,8 @@ Step make_step(const ProgramSource& source, std::size_t index) {
         if (reference != left_out) check_reference(source, source.inputs.size() + index, reference, who);
     try {
         std::vector<BoundInput> inputs = bind_inputs(source, *operation, from.inputs);
-        const Binding binding{source.dtype, std::move(inputs), AttributeReader(*operation, from.attributes)};
+        const Binding binding{source.dtype, std::move(inputs), AttributeReader(*operation, from.attributes),
+                              source.batch_invariant};
         return {from.name, operation, from.inputs, operation->bind(binding)};
     } catch (const InvalidArgument& error) {
         fail(who, error.what());

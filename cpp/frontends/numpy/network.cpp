@@ -101,8 +101,9 @@ DataType read_dtype(const py::object& dtype) {
 class NetworkProgram {
   public:
     NetworkProgram(const py::object& dtype, const Inputs& inputs, const std::vector<py::object>& constants,
-                   const Steps& steps, const Outputs& outputs) {
+                   const Steps& steps, const Outputs& outputs, bool batch_invariant) {
         network::ProgramSource source;
+        source.batch_invariant = batch_invariant;
         source.dtype = read_dtype(dtype);
         for (const auto& [name, shape] : inputs) {
             network::NamedShape input{name, {}};
@@ -195,7 +196,8 @@ class NetworkProgram {
 void add_network(py::module_& module) {
     module.def("network_operations", describe_operations);
     py::class_<NetworkProgram>(module, "NetworkProgram")
-        .def(py::init<const py::object&, const Inputs&, const std::vector<py::object>&, const Steps&, const Outputs&>())
+        .def(py::init<const py::object&, const Inputs&, const std::vector<py::object>&, const Steps&, const Outputs&,
+                      bool>())
         .def("run", &NetworkProgram::run)
         .def("profile", &NetworkProgram::profile)
         .def("describe", &NetworkProgram::describe)

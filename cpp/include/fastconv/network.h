@@ -100,6 +100,7 @@ struct ProgramSource {
     std::vector<Constant> constants;
     std::vector<StepSource> steps;
     std::vector<NamedReference> outputs;
+    bool batch_invariant = false; // if not, the number of images may decide the algorithm of a convolution
 };
 
 /// All that follows from the shapes of the inputs: shapes, problems, and places in memory. It never changes.

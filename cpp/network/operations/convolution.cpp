@@ -18,10 +18,12 @@ struct Layer {
     PackedFilters filters;
     Attributes attributes;
     std::vector<bool> given; // which inputs of the step
+    bool batch_invariant;
 
     Layer(const Binding& binding, const char* name, const Dims& filter_dims)
         : operation(fastconv::find_operation(name)), dtype(binding.dtype),
-          filters(binding.dtype, filter_dims, binding.inputs[1].constant->data, PackedFilters::Memory::borrowed) {
+          filters(binding.dtype, filter_dims, binding.inputs[1].constant->data, PackedFilters::Memory::borrowed),
+          batch_invariant(binding.batch_invariant) {
         attributes.activation = binding.attributes.activation();
         for (const BoundInput& input : binding.inputs) given.push_back(input.given);
     }
@@ -69,6 +71,7 @@ std::shared_ptr<Call> call_of(const Layer& layer, const Dims& input, const Shape
 /// A step that runs a call of the table.
 PreparedStep step_of(const LayerPointer& layer, const std::shared_ptr<Call>& call, Direction direction) {
     layer->operation->infer(*call);
+    call->convolution.batch_decides = !layer->batch_invariant;
     PreparedStep step;
     step.output = call->outputs[0].dims;
     step.operations = multiply_adds(call->convolution);

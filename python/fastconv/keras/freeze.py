@@ -10,13 +10,16 @@ from fastconv.network import Network
 from fastconv.network.passes import simplify
 
 
-def freeze(model: Any) -> Network:
+def freeze(model: Any, *, batch_invariant: bool = False) -> Network:
     """Make a frozen network from a Keras model. It needs only NumPy to run.
 
     Parameters
     ----------
     model : keras.Model
         A built functional or sequential model. It may contain other models, and fastconv's layers as well as Keras's.
+    batch_invariant : bool, optional
+        Whether an image must give the same bits in a batch of any size. By default, the size may decide the algorithm
+        of a convolution with many filters and few pixels, where that gains over a tenth of its time.
 
     Returns
     -------
@@ -27,7 +30,7 @@ def freeze(model: Any) -> Network:
     Raises
     ------
     TypeError
-        If `model` is not a Keras model.
+        If `model` is not a Keras model, or `batch_invariant` no boolean.
     ValueError
         If the model is not built, or contains layers that cannot be frozen. The message lists all of them.
 
@@ -53,4 +56,4 @@ def freeze(model: Any) -> Network:
 
     graph = _walk.graph_of(model)
     simplify(graph)
-    return Network(graph)
+    return Network(graph, batch_invariant=batch_invariant)
