@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 import threading
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 from fastconv.network import Graph, Network
 from processes import run_python
-from workers import ISAS
 
 RANDOM = np.random.default_rng(5)
 
@@ -365,47 +363,6 @@ def test_the_batch_changes_no_bit_of_a_dense_layer(inputs: int, outputs: int, dt
     whole = network(images)
     for batch in (1, 2, 7, 33):
         np.testing.assert_array_equal(network(images[:batch]), whole[:batch])
-
-
-BATCHES = """
-import json
-import numpy as np
-from fastconv.network import Graph, Network
-
-random = np.random.default_rng(0).standard_normal
-images, filters = random((8, 7, 7, 320)).astype("f"), random((3, 3, 320, 320)).astype("f")
-found = []
-for invariant in (True, False):
-    graph = Graph(np.dtype(np.float32))
-    x = graph.input("x", (None, 7, 7, 320))
-    y = graph.add("conv2d", [x, graph.constant(filters), None, None], (None, 7, 7, 320), padding="SAME")
-    graph.outputs.append(("y", y))
-    network = Network(graph, batch_invariant=invariant)
-    assert network.batch_invariant is invariant
-    whole, single = network(images), network(images[:1])
-    error = float(np.linalg.norm(whole[:1] - single) / np.linalg.norm(single))
-    algorithms = [network.profile(images[:count], repeats=1).steps[0].algorithm for count in (1, 8)]
-    found.append([np.array_equal(whole[:1], single), error < 1e-5, *algorithms])
-print(json.dumps(found))
-"""
-
-
-@pytest.mark.parametrize("isa", ISAS)
-def test_the_batch_may_decide_the_algorithm(isa: str) -> None:
-    """With vectors of 64 bytes, transforming so many filters for one image of 7x7 pixels takes too long."""
-    invariant, free = json.loads(run_python(BATCHES, FASTCONV_ISA=isa))
-    assert invariant == [True, True, "winograd", "winograd"]
-    assert free == ([False, True, "direct", "winograd"] if isa == "avx512" else invariant)
-
-
-def test_batch_invariance_survives_copies_and_files(tmp_path: Path) -> None:
-    network = Network(lenet(), batch_invariant=True)
-    assert pickle.loads(pickle.dumps(network)).batch_invariant
-    network.save(tmp_path / "lenet.fastconv")
-    assert fastconv.load(tmp_path / "lenet.fastconv", batch_invariant=True).batch_invariant
-    assert not fastconv.load(tmp_path / "lenet.fastconv").batch_invariant
-    with pytest.raises(TypeError, match="batch_invariant must be True or False, got 'no'"):
-        fastconv.load(tmp_path / "lenet.fastconv", batch_invariant="no")  # type: ignore[arg-type]
 
 
 def test_progress(capsys: pytest.CaptureFixture[str]) -> None:

@@ -381,9 +381,10 @@ double winograd_cost(const ConvProblem& o) {
 template <class T>
 double streaming_cost(const Request& request) {
     const Correlation& g = request.part;
-    if (!request.layer.batch_decides || g.n == 0 || choose_winograd_filters<T>(g, true).stored) return 0;
+    const std::int64_t images = request.layer.deciding_batch;
+    if (images == 0 || choose_winograd_filters<T>(g, true).stored) return 0;
     const auto vector_bytes = static_cast<double>(kernels<T>().width * value_bytes<T>);
-    return 200 * vector_bytes / 64 / static_cast<double>(g.n * g.windows.p * g.windows.q);
+    return 200 * vector_bytes / 64 / static_cast<double>(images * g.windows.p * g.windows.q);
 }
 
 template <class T>

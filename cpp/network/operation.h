@@ -26,8 +26,12 @@ struct PreparedStep {
     bool only_reshapes = false;
     /// Bit i: the output may overwrite input i, which has the same size.
     std::uint32_t may_overwrite = 0;
+    /// Axis 0 counts images, and each image of the output is computed from the same image of the inputs alone.
+    bool by_image = false;
     double operations = 0;
     std::function<std::string()> algorithm; // may be empty
+    /// May be empty. Sets the number of images that may decide the algorithm. Called before the first run.
+    std::function<void(std::int64_t images)> decide;
 };
 
 /// The shapes of a step's inputs. That of an input that is left out is empty.

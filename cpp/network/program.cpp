@@ -2,12 +2,11 @@
 #include "core/cpu_state.h"
 #include "core/errors.h"
 #include "core/numbers.h"
+#include "core/threads/parallel_for.h"
 #include "fastconv/operations.h"
 #include "fastconv/threads.h"
 #include "network/schedule_cache.h"
 
-#include <chrono>
-#include <cstring>
 #include <utility>
 
 namespace fastconv::network {
@@ -138,15 +137,16 @@ DataType Program::dtype() const { return parts_->source.dtype; }
 const std::vector<NamedShape>& Program::inputs() const { return parts_->source.inputs; }
 
 std::shared_ptr<const Schedule> Program::schedule(const std::vector<Dims>& inputs) const {
-    if (std::shared_ptr<const Schedule> kept = parts_->schedules.find(inputs)) return kept;
+    const std::int64_t threads = threads_for_tasks();
+    if (std::shared_ptr<const Schedule> kept = parts_->schedules.find(inputs, threads)) return kept;
     const std::vector<NamedShape>& declared = parts_->source.inputs;
     if (inputs.size() != declared.size()) fail("the network takes ", declared.size(), " inputs, got ", inputs.size());
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         check_input(declared[i], inputs[i]);
         check_shape(declared[i].name, inputs[i], dtype(), 0);
     }
-    auto schedule = std::make_shared<const Schedule>(parts_->source, parts_->steps, inputs);
-    parts_->schedules.keep(inputs, schedule);
+    std::shared_ptr<const Schedule> schedule = make_schedule(parts_->source, parts_->steps, inputs, threads);
+    parts_->schedules.keep(inputs, threads, schedule);
     return schedule;
 }
 
@@ -157,34 +157,7 @@ void Program::run(const Schedule& schedule, const void* const* inputs, void* con
     const FloatingPointState state;
     // Servers call from many threads, beside other work. OpenMP would give each caller threads of its own.
     const PreferBackend pool(ThreadingBackend::pool);
-    const Arena arena(schedule.arenas, schedule.arena_bytes);
-    const auto pointer = [&](const Place& place) -> void* {
-        switch (place.base) {
-        case Place::Base::arena:
-            return static_cast<std::byte*>(arena.get()) + place.at;
-        case Place::Base::input:
-            return const_cast<void*>(inputs[place.at]); // steps only read their inputs
-        case Place::Base::output:
-            return outputs[place.at];
-        default:
-            return const_cast<void*>(place.constant);
-        }
-    };
-    std::vector<const void*> step_inputs(schedule.most_inputs);
-    for (std::size_t i = 0; i < schedule.steps.size(); ++i) {
-        const ScheduledStep& step = schedule.steps[i];
-        if (step.prepared.only_reshapes) continue;
-        for (std::size_t j = 0; j < step.inputs.size(); ++j) step_inputs[j] = pointer(step.inputs[j]);
-        if (seconds == nullptr) {
-            step.prepared.run(step_inputs.data(), pointer(step.output));
-            continue;
-        }
-        const auto start = std::chrono::steady_clock::now();
-        step.prepared.run(step_inputs.data(), pointer(step.output));
-        (*seconds)[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    }
-    for (const OutputCopy& copy : schedule.copies)
-        if (copy.bytes > 0) std::memcpy(outputs[copy.output], pointer(copy.from), copy.bytes);
+    schedule.run(inputs, outputs, seconds);
 }
 
 std::vector<StepReport> Program::describe(const Schedule& schedule) const {
@@ -198,7 +171,9 @@ std::vector<StepReport> Program::describe(const Schedule& schedule) const {
 }
 
 std::int64_t Program::arena_bytes(const Schedule& schedule) const {
-    return static_cast<std::int64_t>(schedule.arena_bytes);
+    const BatchParts& parts = schedule.parts;
+    if (parts.is_whole()) return static_cast<std::int64_t>(schedule.arena_bytes);
+    return parts.threads * static_cast<std::int64_t>((parts.large ? parts.large : parts.small)->arena_bytes);
 }
 
 } // namespace fastconv::network

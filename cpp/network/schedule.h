@@ -38,18 +38,44 @@ struct OutputCopy {
     std::size_t bytes;
 };
 
+class Schedule;
+
+/// A batch in parts of whole images. Part i has images [part_start(i, count, images), part_start(i + 1, count,
+/// images)).
+struct BatchParts {
+    std::int64_t images = 0, count = 1;
+    std::int64_t threads = 1;                           // how many parts run at the same time
+    std::shared_ptr<const Schedule> small, large;       // for parts of images / count images, and of one image more
+    std::vector<std::size_t> input_bytes, output_bytes; // of one image
+
+    bool is_whole() const { return count == 1; }
+};
+
 class Schedule {
   public:
     /// Throws InvalidArgument, with the step's name, if a step does not take its inputs.
     Schedule(const ProgramSource& source, const std::vector<Step>& steps, const Shapes& inputs);
 
+    /// Runs the parts of the batch, or all steps at once if it is whole. Adds the time of each step to `seconds`,
+    /// unless it is null.
+    void run(const void* const* inputs, void* const* outputs, std::vector<double>* seconds) const;
+
+    BatchParts parts;
     std::vector<ScheduledStep> steps;
     std::vector<OutputCopy> copies;
     Shapes outputs;
     std::size_t most_inputs = 0; // the largest number of inputs of a step
     std::size_t arena_bytes = 0;
     mutable ArenaPool arenas;
+
+  private:
+    void run_steps(const void* const* inputs, void* const* outputs, std::vector<double>* seconds) const;
+    void run_parts(const void* const* inputs, void* const* outputs, std::vector<double>* seconds) const;
 };
+
+/// A schedule that cuts the batch into parts if that pays for this number of threads. Throws InvalidArgument.
+std::shared_ptr<const Schedule> make_schedule(const ProgramSource& source, const std::vector<Step>& steps,
+                                              const Shapes& inputs, std::int64_t threads);
 
 /// "step 3, conv2d 'block1_conv1': ", for error messages.
 std::string place_of(std::size_t step, std::string_view operation, std::string_view name);

@@ -17,6 +17,7 @@ const bool g_registered = on_fork_in_child([] { g_forks.fetch_add(1); });
 
 struct Entry {
     Shapes inputs;
+    std::int64_t threads = 0;
     std::shared_ptr<const Schedule> schedule;
     std::uint64_t used = 0;
 };
@@ -40,18 +41,18 @@ ScheduleCache::Table& ScheduleCache::table() {
     return table_.compare_exchange_strong(table, fresh.get()) ? *fresh.release() : *table;
 }
 
-std::shared_ptr<const Schedule> ScheduleCache::find(const Shapes& inputs) {
+std::shared_ptr<const Schedule> ScheduleCache::find(const Shapes& inputs, std::int64_t threads) {
     Table& kept = table();
     const std::lock_guard<SpinLock> guard(kept.lock);
     for (Entry& entry : kept.entries) {
-        if (entry.schedule == nullptr || entry.inputs != inputs) continue;
+        if (entry.schedule == nullptr || entry.threads != threads || entry.inputs != inputs) continue;
         entry.used = ++kept.clock;
         return entry.schedule;
     }
     return nullptr;
 }
 
-void ScheduleCache::keep(const Shapes& inputs, std::shared_ptr<const Schedule> schedule) {
+void ScheduleCache::keep(const Shapes& inputs, std::int64_t threads, std::shared_ptr<const Schedule> schedule) {
     Shapes shapes = inputs;
     Table& kept = table();
     const std::lock_guard<SpinLock> guard(kept.lock);
@@ -59,6 +60,7 @@ void ScheduleCache::keep(const Shapes& inputs, std::shared_ptr<const Schedule> s
     Entry& oldest = *std::min_element(std::begin(kept.entries), std::end(kept.entries), older);
     oldest.inputs.swap(shapes); // the old shapes and the old schedule are destroyed after the lock is released
     oldest.schedule.swap(schedule);
+    oldest.threads = threads;
     oldest.used = ++kept.clock;
 }
 

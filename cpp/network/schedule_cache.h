@@ -14,9 +14,9 @@ class ScheduleCache {
     ScheduleCache(const ScheduleCache&) = delete;
     ScheduleCache& operator=(const ScheduleCache&) = delete;
 
-    /// The schedule for these shapes, or null if it is not kept.
-    std::shared_ptr<const Schedule> find(const Shapes& inputs);
-    void keep(const Shapes& inputs, std::shared_ptr<const Schedule> schedule);
+    /// The schedule for these shapes and this number of threads, or null if it is not kept.
+    std::shared_ptr<const Schedule> find(const Shapes& inputs, std::int64_t threads);
+    void keep(const Shapes& inputs, std::int64_t threads, std::shared_ptr<const Schedule> schedule);
 
   private:
     struct Table;

@@ -33,8 +33,8 @@ struct ConvProblem {
     DataFormat format = DataFormat::nhwc;
     bool depthwise = false;
     std::int64_t algorithm = kAutoAlgorithm; // index into algorithm_names()
-    // Whether the number of images may decide the algorithm. Otherwise, an image has the same bits in every batch.
-    bool batch_decides = false;
+    // The number of images that may decide the algorithm. If 0, an image has the same bits in every batch.
+    std::int64_t deciding_batch = 0;
     std::int64_t n = 0, h = 0, w = 0, c = 0, k = 0, r = 0, s = 0, p = 0, q = 0, groups = 1;
     std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
     std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;

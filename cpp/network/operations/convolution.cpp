@@ -71,8 +71,10 @@ std::shared_ptr<Call> call_of(const Layer& layer, const Dims& input, const Shape
 /// A step that runs a call of the table.
 PreparedStep step_of(const LayerPointer& layer, const std::shared_ptr<Call>& call, Direction direction) {
     layer->operation->infer(*call);
-    call->convolution.batch_decides = !layer->batch_invariant;
     PreparedStep step;
+    step.by_image = true;
+    if (!layer->batch_invariant)
+        step.decide = [call](std::int64_t images) { call->convolution.deciding_batch = images; };
     step.output = call->outputs[0].dims;
     step.operations = multiply_adds(call->convolution);
     step.algorithm = [call, direction] { return explain(call->convolution, direction).algorithm; };
@@ -190,6 +192,7 @@ Prepare bind_dense(const Binding& binding) {
         }
         PreparedStep step = step_of(layer, call_of(*layer, as_row(inputs[0]), as_rows), Direction::forward);
         step.output = output;
+        step.by_image = output.size() > 1;
         return step;
     };
 }

@@ -19,6 +19,7 @@ Prepare bind_activate(const Binding& binding) {
     return [activation, dtype = binding.dtype](const Shapes& inputs) {
         PreparedStep step;
         step.output = inputs[0];
+        step.by_image = true;
         step.may_overwrite = 1;
         const std::int64_t count = element_count(step.output, dtype), size = size_of(dtype);
         step.operations = static_cast<double>(count);
@@ -40,10 +41,14 @@ Prepare bind_activate(const Binding& binding) {
 template <Arithmetic Which>
 Prepare bind_arithmetic(const Binding& binding) {
     const ActivationFunction activation = binding.attributes.activation();
-    return [activation, dtype = binding.dtype](const Shapes& inputs) {
+    const bool constants[] = {binding.inputs[0].constant != nullptr, binding.inputs[1].constant != nullptr};
+    return [activation, constants, dtype = binding.dtype](const Shapes& inputs) {
         const Broadcast broadcast(inputs[0], inputs[1]);
         PreparedStep step;
         step.output = broadcast.output();
+        step.by_image = true;
+        for (std::size_t i = 0; i < 2; ++i) // a tensor of fewer dimensions would meet other images than its own
+            if (!constants[i] && inputs[i].size() != step.output.size()) step.by_image = false;
         step.operations = static_cast<double>(element_count(step.output, dtype));
         step.may_overwrite = (inputs[0] == step.output ? 1u : 0u) | (inputs[1] == step.output ? 2u : 0u);
         step.run = [=](const void* const* from, void* output) {
@@ -150,6 +155,7 @@ Prepare bind_scale_shift(const Binding& binding) {
         const std::int64_t count = element_count(dims, bound->dtype), last = dims.back();
         PreparedStep step;
         step.output = dims;
+        step.by_image = dims.size() > 1;
         step.may_overwrite = 1;
         step.operations = 2.0 * static_cast<double>(count);
         step.run = dense_scale_shift(bound, count);

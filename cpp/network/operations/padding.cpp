@@ -114,6 +114,7 @@ Prepare bind_pad(const Binding& binding) {
             if (i > last) problem.block *= dims[i];
         }
         problem.rows = product(step.output, 0, last);
+        step.by_image = !dims.empty() && step.output[0] == dims[0];
         step.only_reshapes = step.output == dims;
         step.run = [problem, dtype](const void* const* from, void* output) {
             for_type(dtype, [&](auto t) {

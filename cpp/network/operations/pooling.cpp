@@ -17,6 +17,7 @@ Prepare prepare_pooling(const char* name, const Attributes& attributes, DataType
         operation->infer(*call);
         PreparedStep step;
         step.output = call->outputs[0].dims;
+        step.by_image = true;
         step.operations = static_cast<double>(element_count(step.output, dtype)) *
                           static_cast<double>(call->pooling.r) * static_cast<double>(call->pooling.s);
         step.run = [call](const void* const* from, void* output) {

@@ -119,6 +119,7 @@ Prepare bind_reduce(const Binding& binding) {
             else if (keep)
                 step.output.push_back(1);
         }
+        step.by_image = !reduced.empty() && !reduced[0];
         ReduceProblem problem;
         problem.mean = word == 0;
         problem.method = word == 0 ? Reduction::sum : static_cast<Reduction>(word - 1);
@@ -158,6 +159,7 @@ Prepare bind_layer_normalization(const Binding& binding) {
                      " values, as many as the normalised axes together, got shape ", show(inputs[i]));
         PreparedStep step;
         step.output = dims;
+        step.by_image = axis > 0;
         step.may_overwrite = 1;
         step.operations = 7.0 * static_cast<double>(element_count(dims, dtype));
         step.run = [=](const void* const* from, void* output) {

@@ -129,6 +129,7 @@ PreparedStep prepare_resize(const ResizeAttributes& a, const Dims& dims, DataTyp
     }
     PreparedStep step;
     step.output = problem->to;
+    step.by_image = true;
     step.operations = (a.bilinear ? 9.0 : 0.0) * static_cast<double>(element_count(step.output, dtype));
     step.run = [problem = std::shared_ptr<const ResizeProblem>(problem), bilinear = a.bilinear,
                 dtype](const void* const* from, void* output) {

@@ -52,6 +52,7 @@ Prepare bind_reshape(const Binding& binding) {
         PreparedStep step;
         step.output = resolve_shape(inputs[0], wanted, dtype);
         step.only_reshapes = true;
+        step.by_image = !step.output.empty() && !inputs[0].empty() && step.output[0] == inputs[0][0];
         return step;
     };
 }
@@ -77,6 +78,7 @@ Prepare bind_transpose(const Binding& binding) {
             from.push_back(steps[static_cast<std::size_t>(axis)]);
         }
         const StridedCopy copy(step.output, from, dense_steps(step.output), dtype);
+        step.by_image = !perm.empty() && perm[0] == 0;
         step.only_reshapes = copy.is_one_run(); // then only axes of size 1 move
         step.run = [copy](const void* const* inputs_of_step, void* output) { copy.run(inputs_of_step[0], output); };
         return step;
@@ -124,6 +126,7 @@ Prepare bind_slice(const Binding& binding) {
         for (std::size_t i = 0; i < dims.size(); ++i) {
             const Range range = slice_range(begin[i], end[i], strides[i], dims[i]);
             step.output.push_back(range.count);
+            if (i == 0) step.by_image = range.first == 0 && range.count == dims[0];
             offset += range.first * from[i];
             if (range.count > 1) from[i] *= strides[i];
         }
@@ -166,6 +169,7 @@ Prepare bind_concatenate(const Binding& binding) {
                 fail("the size of axis ", axis, " overflows 64 bits");
         }
         element_count(step.output, dtype);
+        step.by_image = axis > 0;
         step.run = concatenation(inputs, axis, dense_steps(step.output), dtype);
         if (axis > 0 && axis + 1 == step.output.size()) {
             step.writing_rows = [=, output = step.output](std::int64_t row) {

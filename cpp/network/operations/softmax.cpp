@@ -67,6 +67,7 @@ Prepare bind_softmax(const Binding& binding) {
         const std::int64_t count = element_count(dims, dtype);
         PreparedStep step;
         step.output = dims;
+        step.by_image = axis > 0;
         step.may_overwrite = Logarithm ? 0 : 1;
         step.operations = 4.0 * static_cast<double>(count);
         step.run = [=](const void* const* from, void* output) {

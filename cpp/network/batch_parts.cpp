@@ -1,0 +1,130 @@
+// Cuts a batch into parts of whole images.
+//
+// Each part runs through all steps on one thread, and the threads take parts at the same time. So the values of a part
+// stay in the cache of one CPU from step to step, and threads meet once in a call and not in each step. The smaller the
+// part, the better its values fit into the cache. But each part reads all constants, so it should not be so small that
+// they outweigh its values.
+#include "core/errors.h"
+#include "core/numbers.h"
+#include "network/schedule.h"
+
+#include <algorithm>
+
+namespace fastconv::network {
+namespace {
+
+constexpr double kLeastBusy = 0.85; // the least part of the time that threads must be busy
+
+std::int64_t constant_bytes(const ProgramSource& source) {
+    std::int64_t bytes = 0;
+    for (const Constant& constant : source.constants)
+        bytes += element_count(constant.dims, source.dtype) * size_of(source.dtype);
+    return bytes;
+}
+
+/// The least images of a part: those whose values have as many bytes as all constants.
+std::int64_t least_images(const ProgramSource& source, const Schedule& whole, std::int64_t images) {
+    double values = 0;
+    for (const ScheduledStep& step : whole.steps)
+        if (!step.prepared.only_reshapes)
+            values += static_cast<double>(element_count(step.prepared.output, source.dtype) * size_of(source.dtype));
+    const double least =
+        static_cast<double>(constant_bytes(source)) * static_cast<double>(images) / std::max(values, 1.0);
+    return std::clamp<std::int64_t>(static_cast<std::int64_t>(least) + 1, 1, images);
+}
+
+/// The number of parts: a multiple of the threads, if each has about as many images. 1 if they would not be busy.
+std::int64_t count_parts(std::int64_t images, std::int64_t least, std::int64_t threads) {
+    const std::int64_t rounds = ceil_div(images, threads * least), count = std::min(images, threads * rounds);
+    const std::int64_t longest = ceil_div(count, threads) * ceil_div(images, count); // images of a thread
+    return static_cast<double>(images) >= kLeastBusy * static_cast<double>(threads * longest) ? count : 1;
+}
+
+bool has_images(const Dims& dims, std::int64_t images) { return !dims.empty() && dims[0] == images; }
+
+/// Whether each image passes through the steps on its own.
+bool runs_by_image(const ProgramSource& source, const std::vector<Step>& steps, const Shapes& inputs,
+                   const Schedule& whole, std::int64_t images) {
+    const auto batched = [&](const Dims& dims) { return has_images(dims, images); };
+    if (!std::all_of(inputs.begin(), inputs.end(), batched) ||
+        !std::all_of(whole.outputs.begin(), whole.outputs.end(), batched))
+        return false;
+    for (const NamedReference& output : source.outputs)
+        if (output.value < 0) return false; // a constant, whatever its shape
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        const PreparedStep& step = whole.steps[i].prepared;
+        const std::vector<Reference>& from = steps[i].inputs;
+        if (!step.by_image || !batched(step.output)) return false;
+        if (std::all_of(from.begin(), from.end(), [](Reference input) { return input < 0; })) return false;
+        for (const Reference input : from) {
+            if (input < 0) continue;
+            const auto at = static_cast<std::size_t>(input);
+            if (!batched(at < inputs.size() ? inputs[at] : whole.steps[at - inputs.size()].prepared.output))
+                return false;
+        }
+    }
+    return true;
+}
+
+Dims with_images(Dims dims, std::int64_t images) {
+    dims[0] = images;
+    return dims;
+}
+
+/// The schedule for a part of this size. Null if the program does not take it.
+std::shared_ptr<Schedule> schedule_part(const ProgramSource& source, const std::vector<Step>& steps,
+                                        const Shapes& inputs, const Schedule& whole, std::int64_t images) {
+    Shapes shapes;
+    for (const Dims& dims : inputs) shapes.push_back(with_images(dims, images));
+    try {
+        auto part = std::make_shared<Schedule>(source, steps, shapes);
+        for (std::size_t i = 0; i < steps.size(); ++i)
+            if (part->steps[i].prepared.output != with_images(whole.steps[i].prepared.output, images)) return nullptr;
+        return part;
+    } catch (const InvalidArgument&) { // such as a reshape to a certain number of images
+        return nullptr;
+    }
+}
+
+std::vector<std::size_t> image_bytes(const Shapes& shapes, DataType dtype) {
+    std::vector<std::size_t> bytes;
+    for (const Dims& dims : shapes)
+        bytes.push_back(static_cast<std::size_t>(element_count(dims, dtype) / dims[0] * size_of(dtype)));
+    return bytes;
+}
+
+void decide(Schedule& schedule, std::int64_t images) {
+    for (const ScheduledStep& step : schedule.steps)
+        if (step.prepared.decide) step.prepared.decide(images);
+}
+
+} // namespace
+
+std::shared_ptr<const Schedule> make_schedule(const ProgramSource& source, const std::vector<Step>& steps,
+                                              const Shapes& inputs, std::int64_t threads) {
+    auto whole = std::make_shared<Schedule>(source, steps, inputs);
+    const std::int64_t images = inputs.empty() || inputs[0].empty() ? 0 : inputs[0][0];
+    if (images == 0) return whole;
+    // Algorithms must not depend on the number of threads, but parts do. So the least images of a part decide.
+    const std::int64_t least = least_images(source, *whole, images);
+    decide(*whole, least);
+    BatchParts parts;
+    parts.images = images;
+    parts.count = count_parts(images, least, threads);
+    if (parts.is_whole() || !runs_by_image(source, steps, inputs, *whole, images)) return whole;
+    parts.threads = std::min(threads, parts.count);
+    for (const bool more : {false, true}) {
+        if (more && images % parts.count == 0) break;
+        const std::shared_ptr<Schedule> part =
+            schedule_part(source, steps, inputs, *whole, images / parts.count + (more ? 1 : 0));
+        if (part == nullptr) return whole;
+        decide(*part, least);
+        (more ? parts.large : parts.small) = part;
+    }
+    parts.input_bytes = image_bytes(inputs, source.dtype);
+    parts.output_bytes = image_bytes(whole->outputs, source.dtype);
+    whole->parts = std::move(parts);
+    return whole;
+}
+
+} // namespace fastconv::network
