@@ -125,8 +125,10 @@ def _read(file: IO[bytes]) -> Graph:
         if "network.json" not in members or len(members) < len(archive.infolist()):
             raise _Broken("it has no member 'network.json', or has a member twice")
         for info in members.values():
-            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size > size:
-                raise _Broken(f"its member {info.filename!r} is compressed, encrypted or larger than the file")
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+                raise _Broken(f"its member {info.filename!r} is compressed or encrypted")
+        if sum(info.file_size for info in members.values()) > size:  # or members share bytes
+            raise _Broken("its members are larger than the file")
         description = _json(archive.read("network.json"))
         count = _integer(description, "constants", 0, _MOST_VALUES)
         expected = {"network.json", *map(_member, range(count))}
