@@ -183,8 +183,11 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]
             raise _Broken(f"its member {name!r} must be an array of {dtype.name} in C order")
         if math.prod(shape) * dtype.itemsize != left:
             raise _Broken(f"its member {name!r} has {left} bytes of data, which is not an array of shape {shape}")
-        array = np.empty(shape, dtype)
-        _fill(memoryview(array.reshape(-1).view(np.uint8)), member, name)
+        try:
+            array = np.empty(shape, dtype)
+        except ValueError as error:  # huge sizes beside a zero
+            raise _Broken(f"its member {name!r} has the shape {shape}, which NumPy cannot make") from error
+        _fill(array.reshape(-1).view(np.uint8).data, member, name)
     array = array.astype(dtype.newbyteorder("="), copy=False)
     array.flags.writeable = False  # so that the network need not copy it
     return array
