@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,8 @@ def npy(array: Any, **header: Any) -> bytes:
         npy(np.zeros(36, "f4"), shape=(1 << 40, 1 << 40)),
         npy(np.zeros(36, "f4"), shape=(37,)),
         npy(np.zeros(36, "f4"), shape=(-36,)),
+        npy(np.zeros(0, "f4"), shape=(0, 1 << 62)),
+        npy(np.zeros(0, "f4"), shape=(0, 1 << 70)),
         npy(np.zeros(36, "f4"), fortran_order=True),
         npy(np.zeros(36, "i4")),
         npy(np.zeros(18, "f8")),
@@ -226,7 +229,7 @@ def npy(array: Any, **header: Any) -> bytes:
 )
 def test_wrong_constants(saved: Path, data: bytes) -> None:
     write(saved, {**members_of(saved), "constants/0.npy": data})
-    refused(saved)
+    assert "is not a network that fastconv can load" in refused(saved)
 
 
 def test_hostile_archives(saved: Path) -> None:
@@ -243,6 +246,38 @@ def test_hostile_archives(saved: Path) -> None:
     refused(saved)
     write(saved, {**members, "network.json": b"[" * 100_000})
     refused(saved)
+
+
+def test_constants_that_share_bytes(saved: Path) -> None:
+    """The values of each constant are the whole member of the next one. Few bytes would become many in memory."""
+    graph = Graph(np.dtype("float32"))
+    x = graph.input("x", (None, 1))
+    constants = [graph.constant(0.0) for _ in range(9)]
+    graph.outputs.append(("y", graph.add("softmax", [x], (None, 1), axis=1)))
+    fastconv.Network(graph).save(saved)
+    description = members_of(saved)["network.json"]
+
+    members, infos, lengths = bytes(1 << 20), [], []
+    for number in reversed(range(len(constants))):
+        data = npy(np.frombuffer(members, "f4"))
+        info = zipfile.ZipInfo(f"constants/{number}.npy", DATE)
+        info.file_size = info.compress_size = len(data)
+        info.CRC = zlib.crc32(data)
+        info.extra = bytes(3)  # makes the size of the member a multiple of that of float32
+        members = info.FileHeader() + data
+        infos.append(info)
+        lengths.append(len(members))
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("network.json", DATE), description)
+        assert archive.fp is not None
+        archive.fp.write(members)
+        archive.start_dir = archive.fp.tell()
+        for info, length in zip(infos, lengths, strict=True):
+            info.header_offset = archive.start_dir - length
+            archive.filelist.append(info)
+    assert saved.stat().st_size < 2 << 20
+    with pytest.raises(ValueError, match="its members are larger than the file"):
+        fastconv.load(saved)
 
 
 def test_files_cut_short(saved: Path) -> None:

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +23,7 @@ FORMAT, VERSION = "fastconv.Network", 1
 _DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 _MOST_VALUES = 1_000_000
 _MOST_RANK = 8
+_PIECE = 1 << 16  # bytes that are read at once. More would leave the caches before they are copied
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal networks give equal files
 
 
@@ -38,6 +38,8 @@ def write_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Write a graph. The file appears whole, or the one that was there stays."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or an os.PathLike, got {type(path).__name__}")
+    import tempfile  # here, because a process that only loads networks does not need it
+
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():  # the error of the temporary file would name a file that the user does not know
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
@@ -123,8 +125,10 @@ def _read(file: IO[bytes]) -> Graph:
         if "network.json" not in members or len(members) < len(archive.infolist()):
             raise _Broken("it has no member 'network.json', or has a member twice")
         for info in members.values():
-            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size > size:
-                raise _Broken(f"its member {info.filename!r} is compressed, encrypted or larger than the file")
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+                raise _Broken(f"its member {info.filename!r} is compressed or encrypted")
+        if sum(info.file_size for info in members.values()) > size:  # or members share bytes
+            raise _Broken("its members are larger than the file")
         description = _json(archive.read("network.json"))
         count = _integer(description, "constants", 0, _MOST_VALUES)
         expected = {"network.json", *map(_member, range(count))}
@@ -135,7 +139,7 @@ def _read(file: IO[bytes]) -> Graph:
         for entry in _list(description, "inputs"):
             graph.input(_text(entry, "name"), _shape(entry))
         for number in range(count):
-            array = _array(archive.read(_member(number)), dtype, _member(number))
+            array = _array(archive, members[_member(number)], dtype)
             graph.values[graph.constant(0.0)].array = array
             graph.values[-1].shape = array.shape
         for entry in _list(description, "nodes"):
@@ -162,26 +166,41 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"JSON has no number {text}")
 
 
-def _array(data: bytes, dtype: np.dtype[Any], name: str) -> npt.NDArray[Any]:
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """The array of a .npy member. The header must describe exactly the bytes that follow it."""
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
-            version
-        ]
-        shape, in_columns, kind = read_header(stream)
-    except (ValueError, KeyError, SyntaxError) as error:
-        raise _Broken(f"its member {name!r} is not a .npy file of version 1 or 2") from error
-    left = len(data) - stream.tell()
-    if kind != dtype or in_columns or len(shape) > _MOST_RANK or min(shape, default=1) < 0:
-        raise _Broken(f"its member {name!r} must be an array of {dtype.name} in C order")
-    if math.prod(shape) * dtype.itemsize != left:
-        raise _Broken(f"its member {name!r} has {left} bytes of data, which is not an array of shape {shape}")
-    array = np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
-    array = np.array(array, dtype.newbyteorder("="))
+    name = info.filename
+    with archive.open(info) as member:
+        try:
+            version = np.lib.format.read_magic(member)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+                version
+            ]
+            shape, in_columns, kind = read_header(member)
+        except (ValueError, KeyError, SyntaxError) as error:
+            raise _Broken(f"its member {name!r} is not a .npy file of version 1 or 2") from error
+        left = info.file_size - member.tell()
+        if kind != dtype or in_columns or len(shape) > _MOST_RANK or min(shape, default=1) < 0:
+            raise _Broken(f"its member {name!r} must be an array of {dtype.name} in C order")
+        if math.prod(shape) * dtype.itemsize != left:
+            raise _Broken(f"its member {name!r} has {left} bytes of data, which is not an array of shape {shape}")
+        try:
+            array = np.empty(shape, dtype)
+        except ValueError as error:  # huge sizes beside a zero
+            raise _Broken(f"its member {name!r} has the shape {shape}, which NumPy cannot make") from error
+        _fill(array.reshape(-1).view(np.uint8).data, member, name)
+    array = array.astype(dtype.newbyteorder("="), copy=False)
     array.flags.writeable = False  # so that the network need not copy it
     return array
+
+
+def _fill(data: memoryview, member: IO[bytes], name: str) -> None:
+    """Read a member to its end, which compares its checksum. In pieces, because zipfile copies what it reads."""
+    while len(data) > 0:
+        piece = member.read(min(_PIECE, len(data)))
+        if not piece:
+            raise _Broken(f"its member {name!r} is cut short")
+        data[: len(piece)] = piece
+        data = data[len(piece) :]
 
 
 def _add_node(graph: Graph, entry: Any) -> None:
