@@ -9,10 +9,12 @@
 // Ceiling: the load ports, because each FMA takes its own load of x. That is two vectors a cycle from L1, or one if x
 // is not aligned to cache lines.
 //
-// Windows three columns wide at stride 1 slide: a loaded x serves all three columns. A window row then takes P + 2
-// loads instead of 3*P in the forward pass, and one instead of three per pixel in the filter gradient. The forward tile
-// is 6 pixels x 2 vectors (4x2 with 16 registers: 8 sums, 6 filters and x). It takes two vectors because one may be
-// half a cache line, and the line would be evicted before its other half is used.
+// Windows 3, 5 or 7 columns wide at stride 1 slide: a loaded x serves all columns. A row of S taps then takes P + S - 1
+// loads instead of S*P in the forward pass. In the filter gradient, three columns take one load instead of three per
+// pixel. The forward tile is 6 pixels x 2 vectors, with S*2 filters and x in other registers. It takes two vectors
+// because one may be half a cache line, and the line would be evicted before its other half is used. With 16 registers,
+// it is 4x2 for S = 3 (8 sums, 6 filters and x), 8x1 for S = 5, and 6x1 for S = 7. A tile skips the columns that are
+// outside the image, so that pixels at the border need no tiles of their own.
 //
 // 3x3 windows at stride 1 slide down as well: a tile of 4 rows x 4 pixels (2x4 with 16 registers) takes 36 loads of x
 // for 144 FMAs.
@@ -70,33 +72,41 @@ void depthwise_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64
     finish_tile<T, KV, P, Part>(a, sum, y, c, count);
 }
 
-/// Window rows of three neighbouring taps; pixel p + 1 starts where the second tap of pixel p lies.
-template <class T, int KV, int P, bool Part>
-void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t count) {
+/// Bit i: whether column `first` + i is one of the `width` columns of the image, for fewer than 32 columns.
+FASTCONV_INLINE uint32_t columns_inside(int64_t first, int64_t width) {
+    const int64_t from = first < 0 ? -first : 0, to = width - first;
+    if (from >= 32 || to <= from) return 0;
+    return (to >= 32 ? ~uint32_t{0} : (uint32_t{1} << to) - 1) & ~uint32_t{0} << from;
+}
+
+/// Window rows of S neighbouring taps; pixel p + 1 starts where the second tap of pixel p lies.
+template <class T, int S, int KV, int P, bool Part>
+void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t count, uint32_t inside) {
     Vec<T> sum[P][KV];
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
         for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
     }
-    for (int64_t t = 0; t < a.taps; t += 3) {
+    for (int64_t t = 0; t < a.taps; t += S) {
         const T* from = x + a.offsets[t] + c;
-        Vec<T> filter[3][KV];
+        Vec<T> filter[S][KV];
         FASTCONV_UNROLL
-        for (int s = 0; s < 3; ++s) {
+        for (int s = 0; s < S; ++s) {
             FASTCONV_UNROLL
             for (int j = 0; j < KV; ++j)
                 filter[s][j] = fetch<T, Part>(a.filters + a.filter_offsets[t + s] + c + j * width<T>, count);
         }
         FASTCONV_UNROLL
-        for (int column = 0; column < P + 2; ++column) {
+        for (int column = 0; column < P + S - 1; ++column) {
+            if ((inside >> column & 1) == 0) continue;
             FASTCONV_UNROLL
             for (int j = 0; j < KV; ++j) {
                 Vec<T> value = fetch<T, Part>(from + column * a.x_step + j * width<T>, count);
                 keep_in_register(value);
                 // Each sum adds its taps in the order of depthwise_tile.
                 FASTCONV_UNROLL
-                for (int s = 0; s < 3; ++s)
+                for (int s = 0; s < S; ++s)
                     if (column - s >= 0 && column - s < P) sum[column - s][j] += value * filter[s][j];
             }
         }
@@ -104,24 +114,46 @@ void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t
     finish_tile<T, KV, P, Part>(a, sum, y, c, count);
 }
 
-/// All channels of P pixels. Memory is read in order along the channels, so the hardware prefetchers keep up.
-template <class T, int P, bool Sliding>
-void depthwise_pixels(const DepthwiseRow<T>& a, const T* x, T* y) {
-    constexpr int wide = Sliding ? 2 : most_vectors;
+template <class T, int S, int KV, int P>
+void sliding_pixels(const DepthwiseRow<T>& a, const T* x, T* y, uint32_t inside) {
     int64_t c = 0;
-    for (; c + wide * width<T> <= a.channels; c += wide * width<T>) {
-        if (Sliding)
-            sliding_tile<T, wide, P, false>(a, x, y, c, width<T>);
+    for (; c + KV * width<T> <= a.channels; c += KV * width<T>)
+        sliding_tile<T, S, KV, P, false>(a, x, y, c, width<T>, inside);
+    for (; KV > 1 && c + width<T> <= a.channels; c += width<T>)
+        sliding_tile<T, S, 1, P, false>(a, x, y, c, width<T>, inside);
+    if (c < a.channels) sliding_tile<T, S, 1, P, true>(a, x, y, c, a.channels - c, inside);
+}
+
+template <class T, int S>
+void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y) {
+    constexpr int vectors = registers == 32 || S == 3 ? 2 : 1;
+    constexpr int most = registers == 32 ? 6 : S == 3 ? 4 : S == 5 ? 8 : 6;
+    for (int64_t i = 0; i < a.pixels;) {
+        const int64_t left = a.pixels - i;
+        const auto tile = [&](auto pixels) {
+            sliding_pixels<T, S, vectors, pixels>(a, x + i * a.x_step, y + i * a.y_step,
+                                                  columns_inside(a.first_column + i, a.width));
+            i += pixels;
+        };
+        if (left >= most)
+            tile(Constant<most>{});
+        else if (most > 4 && left >= 4)
+            tile(Constant<4>{});
+        else if (left >= 2)
+            tile(Constant<2>{});
         else
-            depthwise_tile<T, wide, P, false>(a, x, y, c, width<T>);
+            tile(Constant<1>{});
     }
-    for (; c < a.channels; c += width<T>) {
-        const int64_t count = a.channels - c;
-        if (count >= width<T>)
-            depthwise_tile<T, 1, P, false>(a, x, y, c, count);
-        else
-            depthwise_tile<T, 1, P, true>(a, x, y, c, count);
-    }
+}
+
+/// All channels of P pixels. Memory is read in order along the channels, so the hardware prefetchers keep up.
+template <class T, int P>
+void depthwise_pixels(const DepthwiseRow<T>& a, const T* x, T* y) {
+    int64_t c = 0;
+    for (; c + most_vectors * width<T> <= a.channels; c += most_vectors * width<T>)
+        depthwise_tile<T, most_vectors, P, false>(a, x, y, c, width<T>);
+    for (; c + width<T> <= a.channels; c += width<T>) depthwise_tile<T, 1, P, false>(a, x, y, c, width<T>);
+    if (c < a.channels) depthwise_tile<T, 1, P, true>(a, x, y, c, a.channels - c);
 }
 
 /// Rows x P outputs of 3x3 windows: a loaded x serves up to nine of them.
@@ -175,30 +207,42 @@ void square_rows(const DepthwiseRow<T>& a, const T* x, T* y) {
     for (; i < a.pixels; ++i) square_pixels<T, Rows, 1>(a, x + i * a.x_step, y + i * a.y_step);
 }
 
+/// Computes the first of `left` output rows, or several. Returns how many.
+template <class T>
+int64_t square_row(const DepthwiseRow<T>& a, const T* x, T* y, int64_t left) {
+    if (registers == 32 && left >= 4) {
+        square_rows<T, 4>(a, x, y);
+        return 4;
+    }
+    left >= 2 ? square_rows<T, 2>(a, x, y) : square_rows<T, 1>(a, x, y);
+    return left >= 2 ? 2 : 1;
+}
+
 template <class T>
 void depthwise_row(const DepthwiseRow<T>& a) {
-    constexpr int slide = registers == 32 ? 6 : 4;
     for (int64_t row = 0, taken = 1; row < a.rows; row += taken) {
         const T* x = a.x + row * a.x_row;
         T* y = a.y + row * a.y_row;
         if (a.sliding_rows) {
-            const int64_t left = a.rows - row;
-            taken = registers == 32 && left >= 4 ? 4 : left >= 2 ? 2 : 1;
-            if (taken == 4)
-                square_rows<T, 4>(a, x, y);
-            else if (taken == 2)
-                square_rows<T, 2>(a, x, y);
-            else
-                square_rows<T, 1>(a, x, y);
+            taken = square_row(a, x, y, a.rows - row);
+            continue;
+        }
+        if (a.sliding == 3) {
+            sliding_row<T, 3>(a, x, y);
+            continue;
+        }
+        if (a.sliding == 5) {
+            sliding_row<T, 5>(a, x, y);
+            continue;
+        }
+        if (a.sliding == 7) {
+            sliding_row<T, 7>(a, x, y);
             continue;
         }
         int64_t i = 0;
-        if (a.sliding)
-            for (; i + slide <= a.pixels; i += slide)
-                depthwise_pixels<T, slide, true>(a, x + i * a.x_step, y + i * a.y_step);
-        for (; i + 4 <= a.pixels; i += 4) depthwise_pixels<T, 4, false>(a, x + i * a.x_step, y + i * a.y_step);
-        for (; i + 2 <= a.pixels; i += 2) depthwise_pixels<T, 2, false>(a, x + i * a.x_step, y + i * a.y_step);
-        for (; i < a.pixels; ++i) depthwise_pixels<T, 1, false>(a, x + i * a.x_step, y + i * a.y_step);
+        for (; i + 4 <= a.pixels; i += 4) depthwise_pixels<T, 4>(a, x + i * a.x_step, y + i * a.y_step);
+        for (; i + 2 <= a.pixels; i += 2) depthwise_pixels<T, 2>(a, x + i * a.x_step, y + i * a.y_step);
+        for (; i < a.pixels; ++i) depthwise_pixels<T, 1>(a, x + i * a.x_step, y + i * a.y_step);
     }
 }
 

@@ -101,8 +101,11 @@ struct DepthwiseRow {
     ptrdiff_t y_row, y_step;
     int64_t rows, pixels, channels;
     bool relu;
-    bool sliding; // the taps form rows of three; in a row, tap j of pixel i + 1 reads what tap j + 1 of pixel i reads
-    bool sliding_rows; // sliding, with three rows; tap row i of output row y + 1 reads what row i + 1 of row y reads
+    // If not 0, the taps form rows of 3, 5 or 7, in which tap j of pixel i + 1 reads what tap j + 1 of pixel i reads.
+    // Taps outside the image are skipped: tap j of pixel i is in column first_column + i + j, and `width` columns are
+    // inside.
+    int64_t sliding, first_column, width;
+    bool sliding_rows; // 3 x 3 taps; tap row i of output row y + 1 reads what row i + 1 of row y reads
 };
 
 /// out[out_offsets[t] + c] += sum over rows and pixels of x[row, pixel, offsets[t] + c] * dy[row, pixel, c].
@@ -116,7 +119,7 @@ struct DepthwiseFilterRows {
     ptrdiff_t dy_row, dy_step;
     T* out;
     int64_t rows, pixels, channels;
-    bool sliding; // as in DepthwiseRow
+    bool sliding; // the taps form rows of three; in a row, tap j of pixel i + 1 reads what tap j + 1 of pixel i reads
 };
 
 /// sums[c] = sum over rows r of x[r*row + c]. With features, the kernel writes `masked` and sums it instead of x.
