@@ -7,6 +7,7 @@ from typing import Any
 import fastconv
 import numpy as np
 import pytest
+import reference
 from arrays import random
 
 
@@ -32,6 +33,26 @@ def test_output_size_is_the_one_of_conv2d() -> None:
         y = fastconv.conv2d(random(1, size, 1, 1), random(kernel, 1, 1, 1), stride, pads, dilations=dilation)
         assert fastconv.conv_output_size(size, kernel, stride, padding, dilation) == y.shape[1]
     assert fastconv.conv_output_size(np.int64(28), np.int32(3), np.uint8(1), np.array([1, 1]), np.int8(1)) == 28
+
+
+def test_random_output_sizes(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        size, kernel, stride, dilation = (int(rng.integers(low, 12)) for low in (0, 1, 1, 1))
+        before, after = int(rng.integers(4)), int(rng.integers(4))
+        for padding, pads in (
+            ("VALID", (0, 0)),
+            ("SAME", reference.same_pads(size, kernel, stride, dilation)),
+            (before, (before, before)),
+            ((before, after), (before, after)),
+        ):
+            expected = reference.output_size(size, kernel, stride, pads, dilation)
+            arguments = (size, kernel, stride, padding, dilation)
+            if expected < 0:
+                with pytest.raises(ValueError, match="negative"):
+                    fastconv.conv_output_size(*arguments)
+            else:
+                assert fastconv.conv_output_size(*arguments) == expected, arguments
 
 
 @pytest.mark.parametrize("argument", ["size", "kernel", "stride", "dilation"])

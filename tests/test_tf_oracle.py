@@ -17,6 +17,7 @@ import fastconv
 import numpy as np
 import problems
 import pytest
+import random_problems
 import reference
 import tensorflow as tf
 from problems import ADAPTIVE, FUNCTIONS, Call, Problem, kind_of
@@ -171,7 +172,7 @@ def test_same_as_tensorflow(name: str, seed: int, count: int, tally: dict[str, t
     for dtype in ("float32", "float64"):
         compared: list[Problem] = []
         worst = 0.0
-        for problem in problems.draw_problems(seed + 1, dtype, kind_of(name)):
+        for problem in random_problems.series(seed + 1, dtype, kind_of(name)):
             if valid_oracle(problem, name):
                 difference = compare(problems.call_of(problem, name))
                 if difference is not None:
@@ -180,7 +181,7 @@ def test_same_as_tensorflow(name: str, seed: int, count: int, tally: dict[str, t
             if len(compared) == -(-count // 2):
                 break
         tally[f"TensorFlow, {name}, {dtype}"] = (len(compared), worst)
-        shares = problems.shares(compared)
+        shares = random_problems.shares(compared)
         assert shares["asymmetric"] > 0.1
         if name == "conv2d":
             assert shares["grouped"] > 0.2 and shares["dilated"] > 0.2
