@@ -150,9 +150,12 @@ def tf216(session: nox.Session) -> None:
     path = build_wheel(session)
     others = [package for package in extra("test") if not package.startswith("tensorflow")]
     session.install(str(path), f"tensorflow=={OLD_TENSORFLOW}", *others)
-    parts = ("tensorflow_ops", "training_ops", "xla", "saving", "accelerate", "fusing", "distributed")
-    keras = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_keras_*.py"))
-    session.run("python", "-m", "pytest", *keras, *(f"tests/test_{part}.py" for part in parts), *session.posargs)
+    parts = (
+        "keras_*", "tensorflow_*", "training_ops", "training_kernels", "conv_max_pool_gradients", "xla", "saving",
+        "accelerate*", "fusing", "distributed",
+    )  # fmt: skip
+    tests = [str(path.relative_to(ROOT)) for part in parts for path in (ROOT / "tests").glob(f"test_{part}.py")]
+    session.run("python", "-m", "pytest", *sorted(tests), *session.posargs)
 
 
 @nox.session
