@@ -24,6 +24,7 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 BUILD_REQUIRES: list[str] = [*PROJECT["build-system"]["requires"], "cmake", "ninja"]
 MOST_BYTES_OF_A_WHEEL = 3_000_000
 OLD_TENSORFLOW = "2.16.2"
+REFERENCE_TESTS = ("against_reference", "drawn_geometries", "finite_differences", "conv_max_pool")
 CPP = [
     str(path.relative_to(ROOT))
     for folder in ("cpp", "bench")
@@ -110,7 +111,7 @@ def slow(session: nox.Session) -> None:
 def pool(session: nox.Session) -> None:
     """Test NumPy's calls on the pool of threads, which only TensorFlow's calls use by default."""
     environment = install_fastconv(session, "test") | {"FASTCONV_THREADING": "pool"}
-    tests = ["tests/test_same_bits.py", "tests/test_against_reference.py"]
+    tests = (f"tests/test_{test}.py" for test in ("same_bits", *REFERENCE_TESTS))
     session.run("python", "-m", "pytest", *tests, *session.posargs, env=environment)
 
 
@@ -124,7 +125,7 @@ def clang(session: nox.Session) -> None:
         session.error("no clang++ found; name one in CXX")
     options = [f"cmake.define.CMAKE_CXX_COMPILER={compiler}", "cmake.define.FASTCONV_WERROR=ON"]
     build(session, ROOT, BUILD / "clang", *(part for option in options for part in ("-C", option)))
-    tests = ("against_reference", "special_values", "same_bits", "memory_bounds")
+    tests = (*REFERENCE_TESTS, "special_values", "same_bits", "memory_bounds")
     environment = {"PYTHONPATH": str(BUILD / "clang")}
     session.run(
         "python", "-m", "pytest", *(f"tests/test_{test}.py" for test in tests), *session.posargs, env=environment
@@ -149,9 +150,12 @@ def tf216(session: nox.Session) -> None:
     path = build_wheel(session)
     others = [package for package in extra("test") if not package.startswith("tensorflow")]
     session.install(str(path), f"tensorflow=={OLD_TENSORFLOW}", *others)
-    parts = ("tensorflow_ops", "training_ops", "xla", "saving", "accelerate", "fusing", "distributed")
-    keras = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_keras_*.py"))
-    session.run("python", "-m", "pytest", *keras, *(f"tests/test_{part}.py" for part in parts), *session.posargs)
+    parts = (
+        "keras_*", "tensorflow_*", "training_ops", "training_kernels", "conv_max_pool_gradients", "xla", "saving",
+        "accelerate*", "fusing", "distributed",
+    )  # fmt: skip
+    tests = [str(path.relative_to(ROOT)) for part in parts for path in (ROOT / "tests").glob(f"test_{part}.py")]
+    session.run("python", "-m", "pytest", *sorted(tests), *session.posargs)
 
 
 @nox.session

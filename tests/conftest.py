@@ -23,7 +23,9 @@ SLOW_TIMEOUT = 3600  # seconds for one test
 MOST_WORKERS = 8  # TensorFlow takes half a gigabyte in each
 
 HAS_TENSORFLOW = find_spec("tensorflow") is not None
-NEED_TENSORFLOW = {"tensorflow", "keras", "keras_models", "fastconv.keras", "fastconv.tensorflow", "fastconv.lenet"}
+NEED_TENSORFLOW = {
+    "tensorflow", "keras", "keras_models", "lenet_runs", "fastconv.keras", "fastconv.tensorflow", "fastconv.lenet",
+}  # fmt: skip
 HAS_ONNX = find_spec("onnx") is not None
 NEED_ONNX = {"onnx", "onnx_models", "fastconv.onnx"}
 
@@ -37,7 +39,10 @@ SPLIT = {
     "test_same_bits",
 }
 # The slowest files start first, so that all workers end at about the same time.
-FIRST = ("test_threads", "test_bench", "test_lenet", "test_distributed", "test_keras_own_tests", "test_training_agrees")
+FIRST = (
+    "test_threads", "test_bench", "test_lenet", "test_fork", "test_distributed", "test_lenet_interrupted",
+    "test_keras_own_tests", "test_training_agrees",
+)  # fmt: skip
 
 TALLY = pytest.StashKey[dict[str, tuple[int, float]]]()
 NOT_RUN = pytest.StashKey[set[str]]()

@@ -17,6 +17,7 @@ from typing import Any
 import fastconv
 import numpy as np
 import problems
+import random_problems
 
 PAGE = mmap.PAGESIZE
 PROT_NONE, PROT_READ = 0, 1
@@ -72,7 +73,7 @@ def main() -> None:
     done = 0
     for dtype in ("float32", "float64"):
         for kind in problems.KINDS:
-            for problem in problems.random_problems(count, seed, dtype, kind):
+            for problem in random_problems.draw(count, seed, dtype, kind):
                 for call in problems.calls_of(problem):
                     print(call, flush=True)
                     run(call, side)

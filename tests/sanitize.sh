@@ -29,9 +29,11 @@ env OMP_WAIT_POLICY=passive LD_PRELOAD="$libasan $("$compiler" -print-file-name=
   ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16:$report" \
   UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:$report" \
   "$python" -m pytest -p no:cacheprovider --timeout 3000 --problems 40 \
-  tests/test_against_reference.py tests/test_special_values.py tests/test_memory_bounds.py \
-  tests/test_numpy_face.py tests/test_bad_input.py tests/test_network_operations.py \
-  tests/test_network_file.py "$@" || status=$?
+  tests/test_against_reference.py tests/test_drawn_geometries.py tests/test_finite_differences.py \
+  tests/test_conv_max_pool.py tests/test_special_values.py tests/test_memory_bounds.py \
+  tests/test_array_memory.py tests/test_argument_forms.py tests/test_related_functions.py tests/test_argmax.py \
+  tests/test_empty_arrays.py tests/test_extreme_sizes.py tests/test_conv_output_size.py tests/test_package.py \
+  tests/test_bad_*.py tests/test_network_operations.py tests/test_network_file.py "$@" || status=$?
 if ((status)); then
   tail -n 100 build/sanitize/report.* >&2 || true
 fi

@@ -10,6 +10,7 @@ import fastconv
 import numpy as np
 import problems
 import pytest
+import random_problems
 
 RANDOM = np.random.default_rng(5)
 
@@ -134,7 +135,7 @@ def test_refused(make: Callable[[], object], error: type[Exception], words: str)
 
 def test_random_problems() -> None:
     seen = 0
-    for problem in problems.random_problems(200, 11, "float32", "conv"):
+    for problem in random_problems.draw(200, 11, "float32", "conv"):
         call = problems.call_of(problem, "conv2d")
         arguments = dict(call.arguments)
         if "filters" not in arguments:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import problems
 import pytest
+import random_problems
 from problems import Call, Pooling, Problem
 from workers import ISAS, Plain, compute, compute_displaced, compute_packed, worker
 
@@ -46,7 +47,7 @@ def some_problems(seed: int, count: int) -> list[Problem]:
     drawn = list(LARGE)
     for kind in problems.KINDS:
         for dtype in ("float32", "float64"):
-            drawn += problems.random_problems(count // 20, seed, dtype, kind)
+            drawn += random_problems.draw(count // 20, seed, dtype, kind)
     return drawn
 
 

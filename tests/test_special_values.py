@@ -11,6 +11,7 @@ import fastconv
 import numpy as np
 import problems
 import pytest
+import random_problems
 import reference
 from problems import Problem
 from reference import Geometry
@@ -42,9 +43,9 @@ def check(got: np.ndarray, exact: np.ndarray, with_padding: np.ndarray, toleranc
 
 def conv_problems(seed: int, count: int) -> list[Problem]:
     """Non-empty problems, some of them computed by Winograd's algorithm."""
-    drawn = problems.random_problems(count, seed, "float32", "conv")
-    drawn += problems.random_problems(count // 3, seed, "float32", "winograd")
-    drawn += problems.random_problems(count // 3, seed, "float64", "conv")
+    drawn = random_problems.draw(count, seed, "float32", "conv")
+    drawn += random_problems.draw(count // 3, seed, "float32", "winograd")
+    drawn += random_problems.draw(count // 3, seed, "float64", "conv")
     return [
         dataclasses.replace(p, data_format="NHWC", padding=p.pads) for p in drawn if not p.empty and 0 not in p.size
     ]
@@ -142,7 +143,7 @@ def test_conv2d_backprop_filter(where: str, isa_worker: ProcessPoolExecutor, see
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_depthwise(isa_worker: ProcessPoolExecutor, seed: int) -> None:
-    for problem in problems.random_problems(120, seed, "float32", "depthwise"):
+    for problem in random_problems.draw(120, seed, "float32", "depthwise"):
         if problem.empty or 0 in problem.size:
             continue
         rng = np.random.default_rng(problem.seed)
@@ -171,7 +172,7 @@ def test_depthwise(isa_worker: ProcessPoolExecutor, seed: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_average_pool(isa_worker: ProcessPoolExecutor, seed: int) -> None:
-    for problem in problems.random_problems(120, seed, "float32", "pool"):
+    for problem in random_problems.draw(120, seed, "float32", "pool"):
         if problem.empty:
             continue
         rng = np.random.default_rng(problem.seed)

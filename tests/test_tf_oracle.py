@@ -17,6 +17,7 @@ import fastconv
 import numpy as np
 import problems
 import pytest
+import random_problems
 import reference
 import tensorflow as tf
 from problems import ADAPTIVE, FUNCTIONS, Call, Problem, kind_of
@@ -45,6 +46,23 @@ def to_nhwc(problem: Problem, x: np.ndarray) -> np.ndarray:
     return x if problem.data_format == "NHWC" else np.ascontiguousarray(np.moveaxis(x, 1, 3))
 
 
+def max_pooled(problem: Problem, maps: tf.Tensor) -> tf.Tensor:
+    """The pooling of a convolution's output."""
+    assert problem.pooling is not None
+    pads = [[0, 0], *(list(pair) for pair in problem.pooling_geometry.pads), [0, 0]]
+    padding = problem.pooling.padding if isinstance(problem.pooling.padding, str) else pads
+    return tf.nn.max_pool2d(maps, problem.pooling.kernel, problem.pooling.strides, padding)
+
+
+def scattered(problem: Problem, grad: tf.Tensor) -> tf.Tensor:
+    """The gradient of feature maps whose maxima are at the call's taps."""
+    maps = tf.constant(problem.array("maps", problem.output_shape))
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        pooled = max_pooled(problem, maps)
+    return tape.gradient(pooled, maps, grad)
+
+
 def theirs(call: Call) -> list[np.ndarray]:
     """TensorFlow's results of the call, in NHWC."""
     problem, name, given = call.problem, call.name, call.arguments
@@ -68,31 +86,19 @@ def theirs(call: Call) -> list[np.ndarray]:
     x, w = arrays.get("input"), arrays.get("filters")
     dy = arrays.get("out_backprop")
 
-    def max_pool2d(maps: Any) -> Any:
-        assert problem.pooling is not None
-        pool_pads = [[0, 0], *(list(pair) for pair in problem.pooling_geometry.pads), [0, 0]]
-        pool_padding = problem.pooling.padding if isinstance(problem.pooling.padding, str) else pool_pads
-        return tf.nn.max_pool2d(maps, problem.pooling.kernel, problem.pooling.strides, pool_padding)
-
     def conv_max_pool() -> list[Any]:
         maps = tf.nn.conv2d(x, w, strides, padding, dilations=dilations)
         maps = maps if given["bias"] is None else maps + given["bias"]
         maps = tf.nn.relu(maps) if problem.relu else maps
         taps = reference.max_pool2d_taps(maps.numpy(), problem.pooling_geometry)
-        return [max_pool2d(maps), tf.constant(taps)]
+        return [max_pooled(problem, maps), tf.constant(taps)]
 
     def conv_max_pool_backprop() -> list[Any]:
-        """The gradients of feature maps whose maxima are at the call's taps."""
-        maps = tf.constant(problem.array("maps", problem.output_shape))
         bias = tf.zeros(problem.filters, problem.dtype)
-        with tf.GradientTape() as tape:
-            tape.watch(maps)
-            pooled = max_pool2d(maps)
-        scattered = tape.gradient(pooled, maps, arrays["grad"])
         with tf.GradientTape() as tape:
             tape.watch([x, w, bias])
             y = tf.nn.bias_add(tf.nn.conv2d(x, w, strides, padding, dilations=dilations), bias)
-        return tape.gradient(y, [x, w, bias], scattered)
+        return tape.gradient(y, [x, w, bias], scattered(problem, arrays["grad"]))
 
     calls: dict[str, Callable[[], Any]] = {
         "conv2d": lambda: tf.nn.conv2d(x, w, strides, padding, dilations=dilations),
@@ -117,12 +123,7 @@ def theirs(call: Call) -> list[np.ndarray]:
             x, ksize, strides, padding, include_batch_in_index=given.get("include_batch_in_index", False)
         ),
         "max_pool2d_grad": lambda: tf.raw_ops.MaxPoolGrad(
-            **raw(
-                orig_input=arrays["orig_input"],
-                orig_output=arrays["orig_output"],
-                grad=arrays["grad"],
-                ksize=ksize,
-            )
+            **raw(orig_input=arrays["orig_input"], orig_output=arrays["orig_output"], grad=arrays["grad"], ksize=ksize)
         ),
         "avg_pool2d": lambda: tf.nn.avg_pool2d(x, ksize, strides, padding),
         "avg_pool2d_grad": lambda: tf.raw_ops.AvgPoolGrad(
@@ -171,7 +172,7 @@ def test_same_as_tensorflow(name: str, seed: int, count: int, tally: dict[str, t
     for dtype in ("float32", "float64"):
         compared: list[Problem] = []
         worst = 0.0
-        for problem in problems.draw_problems(seed + 1, dtype, kind_of(name)):
+        for problem in random_problems.series(seed + 1, dtype, kind_of(name)):
             if valid_oracle(problem, name):
                 difference = compare(problems.call_of(problem, name))
                 if difference is not None:
@@ -180,7 +181,7 @@ def test_same_as_tensorflow(name: str, seed: int, count: int, tally: dict[str, t
             if len(compared) == -(-count // 2):
                 break
         tally[f"TensorFlow, {name}, {dtype}"] = (len(compared), worst)
-        shares = problems.shares(compared)
+        shares = random_problems.shares(compared)
         assert shares["asymmetric"] > 0.1
         if name == "conv2d":
             assert shares["grouped"] > 0.2 and shares["dilated"] > 0.2
