@@ -124,6 +124,13 @@ AWKWARD = {
     "depthwise, batch 0": depthwise((5, 5), 3, (2, 2), 1, n=0),
     "depthwise, channels in blocks": depthwise((6, 40), 700, (3, 3), 1, padding="SAME", n=1),
     "depthwise, many taps": depthwise((9, 9), 5, (8, 7), 1, padding="SAME"),
+    "depthwise, five columns": depthwise((6, 23), 37, (5, 5), 1, padding="SAME", bias=True, relu=True),
+    "depthwise, five columns, wide padding": depthwise((3, 9), 17, (2, 5), 1, padding=((0, 1), (7, 8))),
+    "depthwise, seven columns": depthwise((8, 13), 18, (7, 7), 1, padding=((2, 3), (1, 5)), bias=True),
+    "depthwise, seven columns, narrow image": depthwise((4, 2), 33, (3, 7), 1, padding=((1, 1), (5, 6))),
+    "depthwise, three columns, many channels, wide padding": depthwise(
+        (4, 3), 520, (3, 3), 1, padding=((1, 1), (3, 4))
+    ),
     "pool, lenet": pooling((26, 26), 6, (2, 2), strides=(2, 2)),
     "pool, uncovered last rows": pooling((13, 13), 16, (2, 2), strides=(2, 2)),
     "pool, overlapping": pooling((9, 9), 17, (3, 3), strides=(2, 2), padding="SAME"),
