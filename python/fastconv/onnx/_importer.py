@@ -12,6 +12,8 @@ from fastconv.network._graph import Graph, Shape
 from fastconv.onnx._channel_shuffle import find_channel_shuffles
 from fastconv.onnx._constants import Constants
 from fastconv.onnx._gelu import find_gelu
+from fastconv.onnx._layer_norm import find_group_normalization, find_layer_normalization
+from fastconv.onnx._matching import Nodes
 from fastconv.onnx._tensors import Builder, Tensor, Unsupported
 
 Converter = Callable[["Node", Builder], "Tensor | list[Tensor]"]
@@ -106,7 +108,14 @@ class _Importer:
         self.tensors: dict[str, Tensor] = {}
         self.problems: dict[str, str] = {}
         self.graph = Graph(self._dtype())
-        self.makers |= find_gelu(self.makers, self.constant) | find_channel_shuffles(self.makers, self.constants)
+        nodes = Nodes(self.makers, self.constant)
+        self.makers = {
+            **self.makers,
+            **find_gelu(nodes),
+            **find_channel_shuffles(self.makers, self.constants),
+            **find_layer_normalization(nodes, self.constants),
+            **find_group_normalization(nodes, self.constants),
+        }
 
     def _dtype(self) -> np.dtype[Any]:
         types = {entry.type.tensor_type.elem_type for entry in self.inputs}
