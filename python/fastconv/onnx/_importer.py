@@ -14,6 +14,7 @@ from fastconv.onnx._constants import Constants
 from fastconv.onnx._gelu import find_gelu
 from fastconv.onnx._layer_norm import find_group_normalization, find_layer_normalization
 from fastconv.onnx._matching import Nodes
+from fastconv.onnx._sizes import Size
 from fastconv.onnx._tensors import Builder, Tensor, Unsupported
 
 Converter = Callable[["Node", Builder], "Tensor | list[Tensor]"]
@@ -78,10 +79,20 @@ class Node:
         """The shape of an output, as far as onnx could infer it."""
         return self.importer.shapes.get(self.proto.output[output])
 
-    def copied(self, axis: int) -> bool:
-        """Whether the output has the same size as the first input in this dimension, although it is not known."""
-        before, after = (self.importer.symbols.get(name, ()) for name in (self.proto.input[0], self.proto.output[0]))
-        return axis < min(len(before), len(after)) and before[axis] == after[axis] != ""
+    def sizes(self, index: int, what: str) -> list[int | Size]:
+        """Integers of an input. Some may be sizes that are known only when the network runs."""
+        sizes = self.importer.constants.sizes(self.proto.input[index]) if self.given(index) else None
+        if sizes is None:
+            raise Unsupported(f"its {what} must be an initializer or follow from the shapes of the model's inputs")
+        return sizes
+
+    def sizes_before(self) -> list[int | Size]:
+        """The shape of the first input."""
+        return self.importer.constants.shape_of(self.proto.input[0]) or []
+
+    def sizes_after(self) -> list[int | Size]:
+        """The shape of the first output, as far as onnx could infer it."""
+        return self.importer.constants.shape_of(self.proto.output[0]) or []
 
     def dtype(self) -> np.dtype[Any] | None:
         """The type of the first output. None if it is neither float32 nor float64, or unknown."""
