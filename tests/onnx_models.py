@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import fastconv.onnx
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -84,3 +85,17 @@ def build(make: Callable[[Model], None], dtype: str = "float64", opset: int = 17
     model = Model(dtype, opset)
     make(model)
     return model
+
+
+def check(m: Model, folder: Path, *shapes: tuple[int, ...], single: bool = False) -> Any:
+    """The network of a model, which must compute for inputs of these shapes what onnx computes.
+
+    With `single`, onnx's evaluator rounds to float32.
+    """
+    net = fastconv.onnx.load(m.save(folder))
+    for shape in shapes:
+        x = np.random.default_rng(0).uniform(-2, 2, shape)
+        results, correct = net(x), expected(m.proto(), {"x": x})
+        for result, y in zip(results if len(correct) > 1 else [results], correct, strict=True):
+            np.testing.assert_allclose(result, y, rtol=1e-9, atol=1e-6 if single else 1e-12)
+    return net

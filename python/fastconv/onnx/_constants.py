@@ -11,14 +11,12 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from fastconv.network._graph import Shape
+from fastconv.onnx._sizes import Size, Sizes, computed, sizes_of, unknown
 
 _LARGEST_FOLDED = 1 << 24  # elements: a small node must not make a huge constant
 
 # Operators whose result may be much larger than their inputs.
 _GROW = ("ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample")
-# Operators that move sizes and do not change them. They also work where only some of the sizes are known.
-_MOVES = ("Concat", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze")
-_UNKNOWN = -(1 << 40)  # This number and those below it stand for sizes that are not known.
 
 
 class Constants:
@@ -37,7 +35,8 @@ class Constants:
         self.kinds: dict[str, int] = {}
         self._opsets = model.opset_import
         self._values: dict[str, Any] = {}
-        self._partial: dict[str, Any] = {}  # sizes of which some are not known
+        self._partial: dict[str, Sizes] = {}  # sizes of which some are not known
+        self._makers = {name: node for node in model.graph.node for name in node.output if name}
         self._infer(model)
         while self._fold(model):
             self._infer(self._with_values(model))  # Sizes that are known now may lead to further shapes.
@@ -47,6 +46,57 @@ class Constants:
         if name not in self._values and name in self.initializers:
             self._values[name] = _array(self.initializers[name])
         return self._values.get(name)
+
+    def sizes(self, name: str) -> list[int | Size] | None:
+        """The integers of a constant or of a tensor of which only some are known. None for others."""
+        value = self._partial.get(name)
+        if value is None:
+            value = self.get(name)
+        if value is None or (value.dtype != object and not np.issubdtype(value.dtype, np.integer)):
+            return None
+        return list(sizes_of(value).ravel())
+
+    def shape_of(self, name: str, depth: int = 20) -> list[int | Size] | None:
+        """The shape of a tensor. Equal sizes are equal, although they are not known.
+
+        `depth` is how many transposed convolutions in a row are followed.
+        """
+        shape, symbols = self.shapes.get(name), self.symbols.get(name, ())
+        if shape is None:
+            return None
+        enlarged = self._transposed_convolution(name, depth)
+        return [
+            enlarged.get(axis, unknown(symbol or f"{axis} of {name}")) if size is None else size
+            for axis, (size, symbol) in enumerate(zip(shape, symbols, strict=True))
+        ]
+
+    def _transposed_convolution(self, name: str, depth: int) -> dict[int, int | Size]:
+        """The sizes of the result of a transposed convolution, which onnx does not compute."""
+        node = self._makers.get(name)
+        if node is None or node.op_type != "ConvTranspose" or depth == 0:
+            return {}
+        before = self.shape_of(node.input[0], depth - 1)
+        if before is None:
+            return {}
+        options = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        weights = self.initializers.get(node.input[1])
+        kernel = options.get("kernel_shape", [] if weights is None else weights.dims[2:])
+        if options.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID") or "output_shape" in options:
+            return {}
+        sizes = {}
+        for axis, size in enumerate(kernel):
+            stride, dilation, more, first, last = (
+                options[what][at] if what in options else default
+                for what, at, default in (
+                    ("strides", axis, 1),
+                    ("dilations", axis, 1),
+                    ("output_padding", axis, 0),
+                    ("pads", axis, 0),
+                    ("pads", axis + len(kernel), 0),
+                )
+            )
+            sizes[axis + 2] = (before[axis + 2] - 1) * stride + (size - 1) * dilation + 1 + more - first - last
+        return sizes
 
     def _infer(self, model: Any) -> None:
         try:
@@ -91,34 +141,37 @@ class Constants:
                 found |= self._keep(proto.output[0], sizes)
                 continue
             inputs = {name: self.get(name) for name in proto.input if name}
-            movable = proto.op_type in _MOVES
-            if movable:
-                inputs = {name: self._partial.get(name) if v is None else v for name, v in inputs.items()}
             if any(value is None for value in inputs.values()) or "Random" in proto.op_type:
                 continue
             if any(attribute.HasField("g") for attribute in proto.attribute):
                 continue
-            for name, value in zip(proto.output, self._evaluate(proto, inputs), strict=False):
-                if movable and any(source in self._partial for source in inputs):
-                    found |= self._keep(name, value)
-                else:
-                    self._values[name] = value
+            self._values.update(zip(proto.output, self._evaluate(proto, inputs), strict=False))
         return found
 
-    def _keep(self, name: str, sizes: Any) -> bool:
+    def _keep(self, name: str, sizes: Sizes) -> bool:
         """Keep sizes. Returns whether all of them are known."""
-        known = bool(np.all(sizes > _UNKNOWN))
-        (self._values if known else self._partial)[name] = sizes
-        return known
+        if any(isinstance(size, Size) for size in sizes.ravel()):
+            self._partial[name] = sizes
+            return False
+        kind = self.kinds.get(name, onnx.TensorProto.INT64)
+        self._values[name] = sizes.astype(np.int64).astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+        return True
 
-    def _sizes_of(self, proto: Any) -> Any:
-        """The result of a Shape node."""
-        if proto.op_type != "Shape" or proto.input[0] not in self.shapes:
+    def _sizes_of(self, proto: Any) -> Sizes | None:
+        """The result of a node that computes something from sizes, of which some are not known."""
+        if proto.op_type == "Shape":
+            shape = self.shape_of(proto.input[0])
+            bounds = {attribute.name: attribute.i for attribute in proto.attribute}
+            return None if shape is None else sizes_of(shape)[bounds.get("start", 0) : bounds.get("end", len(shape))]
+        if len(proto.output) != 1 or not any(name in self._partial for name in proto.input):
             return None
-        shape = self.shapes[proto.input[0]]
-        bounds = {attribute.name: attribute.i for attribute in proto.attribute}
-        sizes = np.array([_UNKNOWN if size is None else size for size in shape], np.int64)
-        return sizes[bounds.get("start", 0) : bounds.get("end", len(shape))]
+        sources = [self.sizes(name) for name in proto.input]
+        if any(value is None for name, value in zip(proto.input, sources, strict=True) if name):
+            return None
+        shapes = [np.shape(self._partial[name] if name in self._partial else self.get(name)) for name in proto.input]
+        return computed(
+            proto, [None if v is None else sizes_of(v).reshape(shape) for v, shape in zip(sources, shapes, strict=True)]
+        )
 
     def _is_huge(self, proto: Any) -> bool:
         """Whether the results are large, or may be."""

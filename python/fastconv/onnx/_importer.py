@@ -12,6 +12,9 @@ from fastconv.network._graph import Graph, Shape
 from fastconv.onnx._channel_shuffle import find_channel_shuffles
 from fastconv.onnx._constants import Constants
 from fastconv.onnx._gelu import find_gelu
+from fastconv.onnx._layer_norm import find_group_normalization, find_layer_normalization
+from fastconv.onnx._matching import Nodes
+from fastconv.onnx._sizes import Size
 from fastconv.onnx._tensors import Builder, Tensor, Unsupported
 
 Converter = Callable[["Node", Builder], "Tensor | list[Tensor]"]
@@ -76,10 +79,20 @@ class Node:
         """The shape of an output, as far as onnx could infer it."""
         return self.importer.shapes.get(self.proto.output[output])
 
-    def copied(self, axis: int) -> bool:
-        """Whether the output has the same size as the first input in this dimension, although it is not known."""
-        before, after = (self.importer.symbols.get(name, ()) for name in (self.proto.input[0], self.proto.output[0]))
-        return axis < min(len(before), len(after)) and before[axis] == after[axis] != ""
+    def sizes(self, index: int, what: str) -> list[int | Size]:
+        """Integers of an input. Some may be sizes that are known only when the network runs."""
+        sizes = self.importer.constants.sizes(self.proto.input[index]) if self.given(index) else None
+        if sizes is None:
+            raise Unsupported(f"its {what} must be an initializer or follow from the shapes of the model's inputs")
+        return sizes
+
+    def sizes_before(self) -> list[int | Size]:
+        """The shape of the first input."""
+        return self.importer.constants.shape_of(self.proto.input[0]) or []
+
+    def sizes_after(self) -> list[int | Size]:
+        """The shape of the first output, as far as onnx could infer it."""
+        return self.importer.constants.shape_of(self.proto.output[0]) or []
 
     def dtype(self) -> np.dtype[Any] | None:
         """The type of the first output. None if it is neither float32 nor float64, or unknown."""
@@ -106,7 +119,14 @@ class _Importer:
         self.tensors: dict[str, Tensor] = {}
         self.problems: dict[str, str] = {}
         self.graph = Graph(self._dtype())
-        self.makers |= find_gelu(self.makers, self.constant) | find_channel_shuffles(self.makers, self.constants)
+        nodes = Nodes(self.makers, self.constant)
+        self.makers = {
+            **self.makers,
+            **find_gelu(nodes),
+            **find_channel_shuffles(self.makers, self.constants),
+            **find_layer_normalization(nodes, self.constants),
+            **find_group_normalization(nodes, self.constants),
+        }
 
     def _dtype(self) -> np.dtype[Any]:
         types = {entry.type.tensor_type.elem_type for entry in self.inputs}

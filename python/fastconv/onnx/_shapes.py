@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.onnx._importer import Node, converts
+from fastconv.onnx._sizes import Size
 from fastconv.onnx._tensors import Builder, Tensor, Unsupported, known_sizes, moved
 
 
@@ -65,13 +66,17 @@ def _reshape(node: Node, builder: Builder) -> Tensor:
 
 
 def _inferred(node: Node) -> list[int]:
-    """The shape of a Reshape, as onnx infers it. It has 0 for a size that is copied and -1 for the one that is free."""
-    shape = node.shape()
-    if shape is None:
+    """The shape of a Reshape, with 0 for a size that is copied and -1 for the one that is free."""
+    sizes = node.importer.constants.sizes(node.proto.input[1])
+    if sizes is None or 0 in sizes or -1 in sizes:
+        sizes = node.sizes_after()
+    if not sizes:
         raise Unsupported("its shape must follow from the shapes of the model's inputs")
-    wanted = [-1 if size is None else size for size in shape]
+    before = node.sizes_before()
+    wanted = [-1 if isinstance(size, Size) else size for size in sizes]
     if wanted.count(-1) > 1:
-        wanted = [0 if size == -1 and node.copied(axis) else size for axis, size in enumerate(wanted)]
+        copied = [size == other for size, other in zip(sizes, before, strict=False)]
+        wanted = [0 if size == -1 and any(copied[axis : axis + 1]) else size for axis, size in enumerate(wanted)]
     if wanted.count(-1) > 1:
         raise Unsupported("more than one size of its shape is not known")
     return wanted
@@ -121,15 +126,26 @@ def _squeeze(node: Node, builder: Builder) -> Tensor:
         if x.channels_last and x.rank == 4 and sorted(axes) == [2, 3]:
             return builder.add("reshape", [x], shape, shape=[0, -1 if shape[1] is None else shape[1]])
     x = builder.plain(x)
-    if shape.count(None) > 1 or (None in shape and shape.index(None) > 0):
-        sizes = [-1 if size is None else size for size in shape]
-        if sizes.count(-1) > 1 and shape[0] is None and x.shape[0] is None:
-            sizes[0] = 0
-        if sizes.count(-1) > 1:
-            raise Unsupported("several sizes of its input are not known: give the model's inputs fixed sizes")
-    else:
-        sizes = [-1 if size is None else size for size in shape]
+    sizes = [-1 if size is None else size for size in shape]
+    if sizes.count(-1) > 1 and shape[0] is None and x.shape[0] is None:
+        sizes[0] = 0
+    if sizes.count(-1) > 1:
+        return _squeeze_free_sizes(builder, x, shape, axes, node.proto.op_type == "Unsqueeze")
     return builder.add("reshape", [x], shape, shape=sizes)
+
+
+def _squeeze_free_sizes(
+    builder: Builder, x: Tensor, shape: Sequence[int | None], axes: Sequence[int], insert: bool
+) -> Tensor:
+    """Insert or remove dimensions of size 1. They are last when the tensor is reshaped, so that all others keep
+    their places and can be copied."""
+    rank = max(x.rank, len(shape))
+    order = [*(axis for axis in range(rank) if axis not in axes), *axes]
+    if insert:
+        longer = builder.add("reshape", [x], [*x.shape, *[1] * len(axes)], shape=[0] * x.rank + [1] * len(axes))
+        return builder.add("transpose", [longer], shape, perm=[order.index(axis) for axis in range(rank)])
+    turned = builder.add("transpose", [x], [x.shape[axis] for axis in order], perm=order)
+    return builder.add("reshape", [turned], shape, shape=[0] * len(shape))
 
 
 @converts("Concat")
@@ -176,13 +192,16 @@ def cut(
 ) -> Tensor:
     begin: list[int | None] = [0] * x.rank
     end: list[int | None] = [None] * x.rank
-    strides, shape = [1] * x.rank, list(x.shape)
+    strides, shape, changed = [1] * x.rank, list(x.shape), False
     for axis, first, last, step in zip(axes, starts, ends, steps, strict=True):
         at = axis % x.rank
         begin[at], end[at], strides[at] = first, last, step
         size = x.shape[at]
-        whole = first == 0 and last is None and step == 1
+        whole = first == 0 and last in (None, size) and step == 1
+        changed |= not whole
         shape[at] = size if whole else None if size is None else len(range(size)[first:last:step])
+    if not changed:
+        return x
     if x.channels_last:
         begin, end, strides = moved(begin), moved(end), moved(strides)
     return builder.add("slice", [x], shape, last=x.channels_last, begin=begin, end=end, strides=strides)
@@ -196,20 +215,29 @@ def _slice(node: Node, builder: Builder) -> Tensor:
         starts, ends, axes = (node.attribute(name) for name in ("starts", "ends", "axes"))
         steps = None
     else:
-        starts, ends, axes, steps = (
+        starts, axes, steps = (
             None if value is None else value.tolist()
-            for value in (
-                node.constant(index, what) for index, what in enumerate(("starts", "ends", "axes", "steps"), 1)
-            )
+            for value in (node.constant(index, what) for index, what in ((1, "starts"), (3, "axes"), (4, "steps")))
         )
+        ends = node.sizes(2, "ends")
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     most = 1 << 31  # a model writes "to the end" as any number from this on
     first = [
         None if abs(s) >= most and (s > 0) == (step < 0) else int(s) for s, step in zip(starts, steps, strict=True)
     ]
-    last = [None if e >= most or e <= -most else int(e) for e in ends]
+    sizes: Sequence[int | Size | None] = node.sizes_before() or x.shape
+    last = [_end(*each) for each in zip(ends, (sizes[axis % len(sizes)] for axis in axes), steps, strict=True)]
     return cut(builder, x, axes, first, last, steps)  # type: ignore[arg-type]
+
+
+def _end(end: int | Size, size: int | Size | None, step: int) -> int | None:
+    """The end of a slice of a dimension. None for all of it, for which models write a large number or the size."""
+    if not isinstance(end, Size):
+        return None if abs(end) >= 1 << 31 else end
+    if end != size or step < 0:
+        raise Unsupported("its ends must follow from the shapes of the model's inputs")
+    return None
 
 
 @converts("Pad")
@@ -225,6 +253,8 @@ def _pad(node: Node, builder: Builder) -> Tensor:
         pairs[axis] = [int(pads[index]), int(pads[index + len(axes)])]
     if min(map(min, pairs)) < 0:
         raise Unsupported(f"its padding {pairs} is negative: only padding of at least 0 is supported")
+    if not any(map(any, pairs)):
+        return x
     mode = node.attribute("mode", "constant")
     if mode not in ("constant", "reflect", "edge"):
         raise Unsupported(f"its mode is {mode!r}: only 'constant', 'reflect' and 'edge' are supported")
@@ -276,7 +306,10 @@ def _resize(node: Node, builder: Builder) -> Tensor:
     else:
         shape = node.shape()
         if shape is None or None in shape[2:]:
-            raise Unsupported("its sizes must follow from the shapes of the model's inputs")
+            raise Unsupported(
+                "its sizes must follow from the shapes of the model's inputs: give the inputs fixed image sizes, or "
+                "resize by factors"
+            )
         size = known_sizes(shape[2:])
     return builder.add("resize", [x], [*x.shape[:2], *size], last=True, size=size, **options)
 

@@ -46,7 +46,9 @@ def load(path: str | os.PathLike[str], *, batch_invariant: bool = False) -> Netw
     -----
     The model's images are converted to NHWC once, at its inputs, and stay so through the network. Weights must be
     initializers, and shapes must follow from the shapes of the inputs. Control flow and integer tensors are not
-    supported. PyTorch users export with ``torch.onnx.export``.
+    supported. PyTorch users export with ``torch.onnx.export``, Keras users with ``model.export("model.onnx",
+    format="onnx")``. The size of the batch may be free. The sizes of images may be, too, unless the model resizes to
+    the size of another tensor.
 
     Examples
     --------
