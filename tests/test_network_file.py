@@ -276,7 +276,7 @@ def test_constants_that_share_bytes(saved: Path) -> None:
             info.header_offset = archive.start_dir - length
             archive.filelist.append(info)
     assert saved.stat().st_size < 2 << 20
-    with pytest.raises(ValueError, match="its members are larger than the file"):
+    with pytest.raises(ValueError, match="its members together are larger than the file"):
         fastconv.load(saved)
 
 

@@ -64,8 +64,8 @@ struct Algorithm {
     /// Whether the algorithm can compute the request at all.
     bool (*serves)(const Request& request);
     /// The cost in vectors multiplied per output pixel. Infinity means that the algorithm never pays, kAlwaysPays that
-    /// it is always taken. The cost depends on the layer and the ISA only, with nominal cache sizes, because it
-    /// chooses the algorithm and thus the bits of the result. It depends on the batch if the layer allows it.
+    /// it is always taken. The cost depends on the layer and the ISA, with nominal cache sizes, because it chooses the
+    /// algorithm and thus the bits of the result. It depends on the batch only through the layer's `deciding_batch`.
     double (*cost)(const Request& request);
     /// Adds one pass to the plan, or several if the whole does not fit into one.
     void (*plan)(const Request& request, ConvPlan<T>& plan);

@@ -125,7 +125,7 @@ const char* algorithm_family(const ConvProblem& problem, Direction direction) {
     const ConvProblem layer = with_filters(problem);
     return for_type(layer.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        // An input gradient has the same family, because Winograd's cost relative to direct is independent of channels.
+        // An input gradient has the same family: Winograd's cost relative to direct does not depend on the direction.
         const Request request{layer, direction, forward_correlation(layer), 1, false};
         return cheapest<T>(request).family;
     });

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t kFarBytes = 2048;         // least distance between pixels for which planes pay
 constexpr std::int64_t kPlaneBytes = 24 << 10;   // the input of a plane, which fits into L1
-constexpr std::int64_t kBlockVectors = 4;        // how many planes a task takes: memory is read in runs of 4 vectors
+constexpr std::int64_t kBlockVectors = 4;        // planes of a task, so that memory is read in runs of 4 vectors
 constexpr std::int64_t kLongest = 16;            // the most rows that one sum adds; this bounds its error
 constexpr std::int64_t kParts = 32;              // tasks for 16 threads; fixed, because it decides the order of the sum
 constexpr std::int64_t kPartialBytes = 16 << 20; // all partial sums

@@ -22,8 +22,7 @@ constexpr std::int64_t kLargeSumBytes = 4 << 20;
 constexpr std::int64_t kTasks = 32;            // enough for 16 threads; fixed, because it decides the order of the sum
 constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
 constexpr std::int64_t kBlockBytes = 64 << 10; // the input of a tile; most of it stays in L1, while dy is read from L2
-constexpr std::int64_t kLeastChannels =
-    24; // a block has at least so many channels, so that x is read in whole cache lines
+constexpr std::int64_t kLeastChannels = 24;    // of a block, so that x is read in whole cache lines
 
 /// How a gradient, or a block of one, is cut up.
 struct GradientCut {

@@ -3,7 +3,7 @@
 //
 // There are two orders of work, which give the same bits. If tiles are many, all transformed filters are stored, and
 // each task takes a block of tiles through all of them. If tiles are few, each task takes a block of filters through
-// all tiles, so that each filter is read once and by one thread. The transformed filters are stored, too, if they stay
+// many tiles, so that a thread reads only a part of the filters. The transformed filters are stored, too, if they stay
 // for later calls and are not too large. Otherwise they are streamed: a task transforms a part of them into L2,
 // multiplies it with the tiles, and never stores it, because transformed filters are 4 times as large as the filters.
 // The sums over channels resume from part to part. Streamed filters that are kept are put in the order of their
@@ -73,17 +73,18 @@ std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
 }
 
 /// Chooses the tiles of a block: a multiple of 12 fills whole register tiles of 12, 6 or 4, and there are enough blocks
-/// for all threads. Few tiles make one or two equal blocks per thread.
+/// for all threads. Few tiles make one or two equal blocks per thread, which may be a quarter larger than fits into L2.
 template <class T>
 std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k, std::int64_t threads) {
     const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
+    const std::int64_t most = std::clamp<std::int64_t>(kThreadBytes / tile_bytes<T>(c, k), fit, fit + fit / 4);
     for (const std::int64_t blocks : {threads, 2 * threads})
-        if (ceil_div(tiles, blocks) <= fit + fit / 4) return ceil_div(tiles, blocks);
+        if (ceil_div(tiles, blocks) <= most) return ceil_div(tiles, blocks);
     const std::int64_t share = ceil_div(ceil_div(tiles, 2 * threads), 12) * 12;
     return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
 }
 
-/// For tasks of blocks of filters: chooses the tiles whose input is transformed at once, and the tiles of one task.
+/// If tasks take blocks of filters: chooses the tiles whose input is transformed at once, and the tiles of one task.
 template <class T>
 void choose_chunk(WinogradDecisions& d) {
     d.chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * d.g.c * value_bytes<T>), 1, d.tiles);
@@ -169,7 +170,7 @@ void run_by_tiles(const WinogradDecisions& d, const Operands<T>& operands, std::
     const std::int64_t block = d.block;
     const std::int64_t in_plane = block * g.c + plane_padding<T>,
                        out_plane = block * f.widest_filters + plane_padding<T>;
-    // The first tasks of all threads read the filters from memory, the others from a cache.
+    // If each thread has at most two tasks, most filters come from memory.
     const bool from_memory =
         f.total<T>(g.c) * value_bytes<T> > kCachedBytes && ceil_div(d.tiles, block) <= 2 * d.threads;
     const double work = 2.0 * static_cast<double>(kPoints * d.tiles * g.c) * static_cast<double>(g.k);
@@ -375,16 +376,15 @@ double winograd_cost(const ConvProblem& o) {
     return static_cast<double>(2 * kPoints * tiles) / static_cast<double>(o.p * o.q);
 }
 
-/// The cost of transforming streamed filters, as winograd_cost. The batch shares it, so it counts only if the batch may
-/// decide. The 36 points of a vector of filters are written to L2 and read again. With vectors of 64 bytes, that takes
-/// as long as 200 products.
+/// The cost of transforming streamed filters, in the unit of winograd_cost. All images of the batch share it, so it
+/// counts only if the batch may decide. The 36 points of a vector of filters are written to L2 and read again. With
+/// vectors of 64 bytes that takes as long as 200 products, and half as long with 32.
 template <class T>
 double streaming_cost(const Request& request) {
-    const Correlation& g = request.part;
-    const std::int64_t images = request.layer.deciding_batch;
-    if (images == 0 || choose_winograd_filters<T>(g, true).stored) return 0;
+    const ConvProblem& o = request.layer; // not the part, so that both directions and explain() agree
+    if (o.deciding_batch == 0 || !streams_filters<T>(o)) return 0;
     const auto vector_bytes = static_cast<double>(kernels<T>().width * value_bytes<T>);
-    return 200 * vector_bytes / 64 / static_cast<double>(images * g.windows.p * g.windows.q);
+    return 200 * vector_bytes / 64 / static_cast<double>(o.deciding_batch * o.p * o.q);
 }
 
 template <class T>

@@ -8,16 +8,16 @@ namespace {
 
 constexpr std::int64_t kAhead = 4; // how many channels ahead taps are prefetched
 
-// Streamed filters:
-constexpr std::int64_t kPartBytes = 320 << 10;  // one part of the transformed filters
+constexpr std::int64_t kPartBytes = 320 << 10;  // one part of streamed filters
 constexpr std::int64_t kStoredBytes = 10 << 20; // larger transformed filters leave the caches
 // If an image has at most this many tiles, large filters are streamed, because each would be used too rarely.
 constexpr std::int64_t kMostTilesStreamed = 64;
-// If the whole batch has at most kFewTiles tiles, each thread should read a part of the filters only. Filters packed
-// for one call are streamed then if they have more than kStoredForFewBytes: a layer of 14x14x256 takes 0.67 instead of
-// 0.86 ms for one image, and the same time for eight. Filters that stay are not streamed for that, but tasks take
-// blocks of filters from kPartedBytes on: the same layer takes 0.26 instead of 0.31 ms if the filters come from memory.
-constexpr std::int64_t kFewTiles = 100, kStoredForFewBytes = 4 << 20, kPartedBytes = 6 << 20;
+// If the whole batch has at most kFewTiles tiles, each thread should read only a part of the filters. Filters packed
+// for one call are then streamed, if they have more than kStoredForFewBytes: a layer of 14x14x256 takes 0.67 instead of
+// 0.86 ms for one image, and the same time for eight. Filters that stay are stored. If they have more than
+// kByFiltersBytes, each task takes a block of them: the same layer takes 0.26 instead of 0.31 ms if the filters come
+// from memory.
+constexpr std::int64_t kFewTiles = 100, kStoredForFewBytes = 4 << 20, kByFiltersBytes = 6 << 20;
 
 } // namespace
 
@@ -35,10 +35,17 @@ WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay)
     const bool few_tiles = g.n * grid.tiles_per_image() <= kFewTiles;
     const bool stream = bytes > kStoredBytes || (few_tiles && !filters_stay && bytes > kStoredForFewBytes);
     f.stored = !stream || grid.tiles_per_image() > kMostTilesStreamed;
-    f.by_filters = !f.stored || (few_tiles && filters_stay && bytes > kPartedBytes);
+    f.by_filters = !f.stored || (few_tiles && filters_stay && bytes > kByFiltersBytes);
     const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * f.widest_filters * size));
     f.c_parts = f.stored ? 1 : ceil_div(g.c, most);
     return f;
+}
+
+template <class T>
+bool streams_filters(const ConvProblem& o) {
+    const TileGrid grid(WinogradForm(o.r), o.p, o.q);
+    return kPoints * o.c * o.k * static_cast<std::int64_t>(sizeof(T)) > kStoredBytes &&
+           grid.tiles_per_image() <= kMostTilesStreamed;
 }
 
 template <class T>
@@ -88,6 +95,7 @@ void transform_filters(const Correlation& g, const WinogradForm& form, const T* 
 
 #define FASTCONV_WINOGRAD_FILTERS(T)                                                                                   \
     template WinogradFilters choose_winograd_filters<T>(const Correlation&, bool);                                     \
+    template bool streams_filters<T>(const ConvProblem&);                                                              \
     template void transform_filters(const Correlation&, const WinogradForm&, const T*, std::int64_t, std::int64_t,     \
                                     std::int64_t, std::int64_t, T*, std::int64_t);
 FASTCONV_WINOGRAD_FILTERS(float)

@@ -37,6 +37,10 @@ struct WinogradFilters {
 template <class T>
 WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay);
 
+/// Whether a layer of large filters and small images streams them, even if they stay.
+template <class T>
+bool streams_filters(const ConvProblem& layer);
+
 /// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane]. Points are `plane` values apart.
 template <class T>
 void transform_filters(const Correlation& g, const WinogradForm& form, const T* filters, std::int64_t c0,

@@ -18,7 +18,7 @@ constexpr FloatingPointControl kControlBits = 0xFFC0u; // the other bits record 
 inline FloatingPointControl floating_point_control() { return _mm_getcsr(); }
 inline void set_floating_point_control(FloatingPointControl control) { _mm_setcsr(control); }
 
-/// Tells the CPU that this thread spins.
+/// Tells the CPU that this thread is spinning.
 inline void cpu_pause() { _mm_pause(); }
 #elif defined(__aarch64__)
 using FloatingPointControl = std::uint64_t; // FPCR

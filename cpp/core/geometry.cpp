@@ -363,7 +363,7 @@ Pair parse_pair(const char* name, const Dims& values, DataFormat format) {
 }
 
 Pair parse_output_size(const char* name, const Dims& values) {
-    constexpr std::int64_t most = std::int64_t{1} << 62; // TensorFlow's graphs hold a number more than this
+    constexpr std::int64_t most = std::int64_t{1} << 62; // TensorFlow's graphs store the size plus one
     if (values.size() != 1 && values.size() != 2) fail(name, " must be 1 or 2 integers, got ", values.size());
     for (const std::int64_t v : values) {
         if (v < kept_size) fail(name, " must not be negative, got ", v);

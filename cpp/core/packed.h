@@ -24,8 +24,8 @@ class PackCache {
     PackCache& operator=(const PackCache&) = delete;
 
     void* find(const PackKey& key) const noexcept; // null if this form is not packed yet
-    /// Takes over `memory`, which came from take_constant_memory, and returns it. If another thread has added this form first,
-    /// frees `memory` and returns that form.
+    /// Takes over `memory`, which came from take_constant_memory, and returns it. If another thread has added this form
+    /// first, frees `memory` and returns that form.
     void* add(const PackKey& key, void* memory);
     std::int64_t count() const noexcept;
     /// The plans of the last calls with these filters.

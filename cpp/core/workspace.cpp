@@ -110,7 +110,7 @@ void* take_memory(std::size_t bytes) {
 
 void* take_constant_memory(std::size_t bytes) {
     const std::size_t huge = (bytes + kLine) / kHugePage * kHugePage;
-    if (huge == 0) return take_memory(bytes);
+    if (huge == 0) return allocate(bytes) + 1;
     Header* header = allocate(bytes, kHugePage);
 #if defined(MADV_HUGEPAGE)
     madvise(header, huge, MADV_HUGEPAGE); // advice: if the system has no huge pages, it gives small ones

@@ -13,8 +13,9 @@
 // loads instead of S*P in the forward pass. In the filter gradient, three columns take one load instead of three per
 // pixel. The forward tile is 6 pixels x 2 vectors, with S*2 filters and x in other registers. It takes two vectors
 // because one may be half a cache line, and the line would be evicted before its other half is used. With 16 registers,
-// it is 4x2 for S = 3 (8 sums, 6 filters and x), 8x1 for S = 5, and 6x1 for S = 7. A tile skips the columns that are
-// outside the image, so that pixels at the border need no tiles of their own.
+// it is 4x2 for S = 3 (8 sums, 6 filters and x), 8x1 for S = 5, and 6x1 for S = 7. Tiles that
+// slide along the row alone skip the columns outside the image, so that pixels at the border need no tiles of their
+// own.
 //
 // 3x3 windows at stride 1 slide down as well: a tile of 4 rows x 4 pixels (2x4 with 16 registers) takes 36 loads of x
 // for 144 FMAs.
@@ -72,7 +73,7 @@ void depthwise_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64
     finish_tile<T, KV, P, Part>(a, sum, y, c, count);
 }
 
-/// Bit i: whether column `first` + i is one of the `width` columns of the image, for fewer than 32 columns.
+/// Bit i is set if column `first` + i is one of the `width` columns of the image, for i < 32.
 FASTCONV_INLINE uint32_t columns_inside(int64_t first, int64_t width) {
     const int64_t from = first < 0 ? -first : 0, to = width - first;
     if (from >= 32 || to <= from) return 0;
@@ -209,7 +210,7 @@ void square_rows(const DepthwiseRow<T>& a, const T* x, T* y) {
 
 /// Computes the first of `left` output rows, or several. Returns how many.
 template <class T>
-int64_t square_row(const DepthwiseRow<T>& a, const T* x, T* y, int64_t left) {
+int64_t slide_down(const DepthwiseRow<T>& a, const T* x, T* y, int64_t left) {
     if (registers == 32 && left >= 4) {
         square_rows<T, 4>(a, x, y);
         return 4;
@@ -224,7 +225,7 @@ void depthwise_row(const DepthwiseRow<T>& a) {
         const T* x = a.x + row * a.x_row;
         T* y = a.y + row * a.y_row;
         if (a.sliding_rows) {
-            taken = square_row(a, x, y, a.rows - row);
+            taken = slide_down(a, x, y, a.rows - row);
             continue;
         }
         if (a.sliding == 3) {

@@ -86,8 +86,8 @@ FASTCONV_INLINE void prefetch_output(const ConvRow<T>& a, const T* y) {
     }
 }
 
-/// The part of the next filters that a tile prefetches into L2: `step` bytes further for each element of the window. In
-/// one go, they would stop the multiplications until the memory has delivered most of them.
+/// What a tile prefetches of the next filters into L2: `step` bytes further for each element of the window. One burst
+/// would stall the multiplications until memory has delivered most of it.
 struct Ahead {
     const char* at; // or null
     ptrdiff_t step;
@@ -95,7 +95,7 @@ struct Ahead {
 
 /// Adds the products of a tile. Across: the tile crosses rows of x. The window of pixel p is at windows[p]. Otherwise
 /// it is at *windows + p*x_step.
-template <bool Across, bool Prefetches, class T, int KV, int P>
+template <bool Across, bool Prefetch, class T, int KV, int P>
 FASTCONV_INLINE void multiply(const ConvRow<T>& a, const T* const* windows, Ahead ahead, Vec<T> (&sum)[P][KV]) {
     const T* x[Across ? P : 1];
     FASTCONV_UNROLL
@@ -106,7 +106,7 @@ FASTCONV_INLINE void multiply(const ConvRow<T>& a, const T* const* windows, Ahea
         ptrdiff_t at = a.segments[i];
         const ptrdiff_t end = at + a.segment_length;
         for (; at != end; ++at) {
-            if constexpr (Prefetches) {
+            if constexpr (Prefetch) {
                 __builtin_prefetch(ahead.at, 0, 2);
                 ahead.at += ahead.step;
             }
@@ -126,8 +126,8 @@ FASTCONV_INLINE void multiply(const ConvRow<T>& a, const T* const* windows, Ahea
 
 template <bool Across, class T, int KV, int P>
 FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T* y, Ahead ahead) {
-    // One more load per element costs little, except for tiles that are bound by their loads. With many pointers, there
-    // is no register for it.
+    // A prefetch per element costs little, except with KV = 1, where loads are the limit. With more than 8 pointers, no
+    // register is left for its address.
     constexpr bool may_prefetch = KV > 1 && (!Across || P <= 8);
     const int64_t last = a.channels - (KV - 1) * width<T>;
     const bool part = has_masks || last < width<T>;
@@ -159,12 +159,12 @@ FASTCONV_INLINE void prefetch_windows(const ConvRow<T>& a, const T* next, int64_
         for (int64_t p = 0; p < pixels; ++p) prefetch(next + p * a.x_step, a.segment_length * size);
 }
 
-/// Cuts the prefetches of the next filters into parts for tiles of at most `most` pixels. Few tiles prefetch nothing,
-/// because they read their filters as fast as the memory delivers them.
+/// Cuts the prefetches of the next filters into parts for tiles of at most `most` pixels. If there are few tiles,
+/// nothing is prefetched: memory is the limit then.
 template <class T, int KV>
-class Prefetches {
+class FilterPrefetch {
   public:
-    Prefetches(const ConvRow<T>& a, int64_t most) {
+    FilterPrefetch(const ConvRow<T>& a, int64_t most) {
         constexpr ptrdiff_t element = KV * width<T> * static_cast<ptrdiff_t>(sizeof(T)); // bytes of its filters
         const int64_t tiles = (a.pixels + most - 1) / most;
         if (a.next_filters == nullptr || tiles * 64 < element) return;
@@ -188,7 +188,7 @@ void conv_rows(const ConvRow<T>& a) {
     constexpr int most = max_broadcasts<KV> < 12 ? max_broadcasts<KV> : 12; // more pointers do not fit in registers
     const T* x = a.x;
     int64_t column = 0;
-    Prefetches<T, KV> prefetches(a, most);
+    FilterPrefetch<T, KV> prefetch_of_filters(a, most);
     each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
         T* y = a.y + first * a.y_step;
         const T* windows[most];
@@ -202,9 +202,11 @@ void conv_rows(const ConvRow<T>& a) {
         }
         if (a.prefetch_x) prefetch_windows(a, x, pixels);
         if (across)
-            dispatch<most>(pixels, [&](auto p) { conv_tile<true, T, KV, p>(a, windows, y, prefetches.next()); });
+            dispatch<most>(pixels,
+                           [&](auto p) { conv_tile<true, T, KV, p>(a, windows, y, prefetch_of_filters.next()); });
         else
-            dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, windows, y, prefetches.next()); });
+            dispatch<most>(pixels,
+                           [&](auto p) { conv_tile<false, T, KV, p>(a, windows, y, prefetch_of_filters.next()); });
     });
 }
 
@@ -212,12 +214,12 @@ template <class T, int KV>
 void conv_row(const ConvRow<T>& a) {
     if (a.row_pixels != 0) return conv_rows<T, KV>(a);
     constexpr int most = max_broadcasts<KV>;
-    Prefetches<T, KV> prefetches(a, most);
+    FilterPrefetch<T, KV> prefetch_of_filters(a, most);
     each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
         const T* x = a.x + first * a.x_step;
         T* y = a.y + first * a.y_step;
         if (a.prefetch_x) prefetch_windows(a, x + pixels * a.x_step, pixels);
-        dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, &x, y, prefetches.next()); });
+        dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, &x, y, prefetch_of_filters.next()); });
     });
 }
 

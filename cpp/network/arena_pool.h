@@ -35,7 +35,7 @@ class ArenaPool {
     }
 
   private:
-    std::atomic<void*> slots_[16] = {};
+    std::atomic<void*> slots_[64] = {};
 };
 
 /// The arena of one call.

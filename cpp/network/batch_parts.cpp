@@ -1,9 +1,9 @@
 // Cuts a batch into parts of whole images.
 //
 // Each part runs through all steps on one thread, and the threads take parts at the same time. So the values of a part
-// stay in the cache of one CPU from step to step, and threads meet once in a call and not in each step. The smaller the
-// part, the better its values fit into the cache. But each part reads all constants, so it should not be so small that
-// they outweigh its values.
+// stay in the cache of one CPU from step to step, and threads wait for each other once per call, not once per step. The
+// smaller the part, the better its values fit into the cache. But each part reads all constants, so it should have
+// about as many bytes of values.
 #include "core/errors.h"
 #include "core/numbers.h"
 #include "network/schedule.h"
@@ -13,7 +13,8 @@
 namespace fastconv::network {
 namespace {
 
-constexpr double kLeastBusy = 0.85; // the least part of the time that threads must be busy
+constexpr double kLeastBusy = 0.85;            // the smallest share of a call in which the threads must be busy
+constexpr std::int64_t kLeastBytes = 32 << 10; // of the values of a part: starting a part takes about a microsecond
 
 std::int64_t constant_bytes(const ProgramSource& source) {
     std::int64_t bytes = 0;
@@ -22,20 +23,24 @@ std::int64_t constant_bytes(const ProgramSource& source) {
     return bytes;
 }
 
-/// The least images of a part: those whose values have as many bytes as all constants.
-std::int64_t least_images(const ProgramSource& source, const Schedule& whole, std::int64_t images) {
+/// The images whose values have as many bytes as all constants. A part should have about as many.
+std::int64_t balanced_images(const ProgramSource& source, const Schedule& whole, std::int64_t images) {
     double values = 0;
     for (const ScheduledStep& step : whole.steps)
         if (!step.prepared.only_reshapes)
             values += static_cast<double>(element_count(step.prepared.output, source.dtype) * size_of(source.dtype));
-    const double least =
-        static_cast<double>(constant_bytes(source)) * static_cast<double>(images) / std::max(values, 1.0);
-    return std::clamp<std::int64_t>(static_cast<std::int64_t>(least) + 1, 1, images);
+    const auto all = static_cast<double>(images);
+    const auto wanted = static_cast<double>(std::max(constant_bytes(source), kLeastBytes));
+    if (values == 0) return images;
+    return static_cast<std::int64_t>(std::min(all, wanted * all / values + 1));
 }
 
-/// The number of parts: a multiple of the threads, if each has about as many images. 1 if they would not be busy.
-std::int64_t count_parts(std::int64_t images, std::int64_t least, std::int64_t threads) {
-    const std::int64_t rounds = ceil_div(images, threads * least), count = std::min(images, threads * rounds);
+/// The number of parts. It is a multiple of the number of threads if there are enough images, and 1 if some threads
+/// would be idle too long.
+std::int64_t count_parts(std::int64_t images, std::int64_t balanced, std::int64_t threads) {
+    if (balanced >= images && threads == 1) return 1;
+    const std::int64_t rounds = ceil_div(images, threads * std::min(balanced, ceil_div(images, threads)));
+    const std::int64_t count = std::min(images, threads * rounds);
     const std::int64_t longest = ceil_div(count, threads) * ceil_div(images, count); // images of a thread
     return static_cast<double>(images) >= kLeastBusy * static_cast<double>(threads * longest) ? count : 1;
 }
@@ -71,7 +76,7 @@ Dims with_images(Dims dims, std::int64_t images) {
     return dims;
 }
 
-/// The schedule for a part of this size. Null if the program does not take it.
+/// The schedule for a part of this size. Null if the program cannot run a part.
 std::shared_ptr<Schedule> schedule_part(const ProgramSource& source, const std::vector<Step>& steps,
                                         const Shapes& inputs, const Schedule& whole, std::int64_t images) {
     Shapes shapes;
@@ -81,7 +86,7 @@ std::shared_ptr<Schedule> schedule_part(const ProgramSource& source, const std::
         for (std::size_t i = 0; i < steps.size(); ++i)
             if (part->steps[i].prepared.output != with_images(whole.steps[i].prepared.output, images)) return nullptr;
         return part;
-    } catch (const InvalidArgument&) { // such as a reshape to a certain number of images
+    } catch (const InvalidArgument&) { // such as a reshape to a fixed number of images
         return nullptr;
     }
 }
@@ -93,9 +98,9 @@ std::vector<std::size_t> image_bytes(const Shapes& shapes, DataType dtype) {
     return bytes;
 }
 
-void decide(Schedule& schedule, std::int64_t images) {
+void set_deciding_batch(Schedule& schedule, std::int64_t images) {
     for (const ScheduledStep& step : schedule.steps)
-        if (step.prepared.decide) step.prepared.decide(images);
+        if (step.prepared.set_deciding_batch) step.prepared.set_deciding_batch(images);
 }
 
 } // namespace
@@ -105,21 +110,24 @@ std::shared_ptr<const Schedule> make_schedule(const ProgramSource& source, const
     auto whole = std::make_shared<Schedule>(source, steps, inputs);
     const std::int64_t images = inputs.empty() || inputs[0].empty() ? 0 : inputs[0][0];
     if (images == 0) return whole;
-    // Algorithms must not depend on the number of threads, but parts do. So the least images of a part decide.
-    const std::int64_t least = least_images(source, *whole, images);
-    decide(*whole, least);
+    set_deciding_batch(*whole, images);
+    if (!runs_by_image(source, steps, inputs, *whole, images)) return whole;
+    // Parts depend on the number of threads, but algorithms must not. Therefore a number that does not depend on it
+    // decides.
+    const std::int64_t balanced = balanced_images(source, *whole, images);
+    set_deciding_batch(*whole, balanced);
     BatchParts parts;
     parts.images = images;
-    parts.count = count_parts(images, least, threads);
-    if (parts.is_whole() || !runs_by_image(source, steps, inputs, *whole, images)) return whole;
+    parts.count = count_parts(images, balanced, threads);
+    if (parts.is_whole()) return whole;
     parts.threads = std::min(threads, parts.count);
     for (const bool more : {false, true}) {
         if (more && images % parts.count == 0) break;
         const std::shared_ptr<Schedule> part =
             schedule_part(source, steps, inputs, *whole, images / parts.count + (more ? 1 : 0));
         if (part == nullptr) return whole;
-        decide(*part, least);
-        (more ? parts.large : parts.small) = part;
+        set_deciding_batch(*part, balanced);
+        (more ? parts.larger : parts.smaller) = part;
     }
     parts.input_bytes = image_bytes(inputs, source.dtype);
     parts.output_bytes = image_bytes(whole->outputs, source.dtype);

@@ -71,7 +71,8 @@ std::int64_t product(const Dims& dims, std::size_t first, std::size_t last) {
 
 std::size_t normal_axis(std::int64_t axis, std::size_t rank) {
     const auto count = static_cast<std::int64_t>(rank);
-    if (axis < -count || axis >= count) fail("there is no axis ", axis, " among ", rank, " dimensions");
+    if (rank == 0) fail("a tensor without dimensions has no axis ", axis);
+    if (axis < -count || axis >= count) fail("axis must be from ", -count, " to ", count - 1, ", got ", axis);
     return static_cast<std::size_t>(axis < 0 ? axis + count : axis);
 }
 

@@ -31,7 +31,7 @@ struct PreparedStep {
     double operations = 0;
     std::function<std::string()> algorithm; // may be empty
     /// May be empty. Sets the number of images that may decide the algorithm. Called before the first run.
-    std::function<void(std::int64_t images)> decide;
+    std::function<void(std::int64_t images)> set_deciding_batch;
 };
 
 /// The shapes of a step's inputs. That of an input that is left out is empty.

@@ -20,7 +20,7 @@ struct Program::Parts {
 namespace {
 
 void check_shape(const std::string& name, const Dims& dims, DataType dtype, std::int64_t least) {
-    if (dims.size() > most_dimensions) fail(name, " has ", dims.size(), " dimensions, more than 8");
+    if (dims.size() > most_dimensions) fail(name, " must have at most 8 dimensions, got ", dims.size());
     for (const std::int64_t size : dims)
         if (size < least) fail(name, " has a negative size in shape ", show(dims));
     if (least == 0) element_count(dims, dtype);
@@ -173,7 +173,7 @@ std::vector<StepReport> Program::describe(const Schedule& schedule) const {
 std::int64_t Program::arena_bytes(const Schedule& schedule) const {
     const BatchParts& parts = schedule.parts;
     if (parts.is_whole()) return static_cast<std::int64_t>(schedule.arena_bytes);
-    return parts.threads * static_cast<std::int64_t>((parts.large ? parts.large : parts.small)->arena_bytes);
+    return parts.threads * static_cast<std::int64_t>((parts.larger ? parts.larger : parts.smaller)->arena_bytes);
 }
 
 } // namespace fastconv::network

@@ -77,7 +77,7 @@ void Planner::prepare_steps(std::vector<ScheduledStep>& scheduled) {
             scheduled.push_back({step.prepare(inputs), {}, {}});
             const Dims& output = scheduled.back().prepared.output;
             element_count(output, source_.dtype); // throws if it is too large
-            if (output.size() > most_dimensions) fail("the output has ", output.size(), " dimensions, more than 8");
+            if (output.size() > most_dimensions) fail("the output must have at most 8 dimensions, got ", output.size());
         } catch (const InvalidArgument& error) {
             fail(place_of(i, step.operation->name, step.name), error.what());
         }

@@ -3,8 +3,10 @@
 #include "core/threads/parallel_for.h"
 #include "network/schedule.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <numeric>
 
 namespace fastconv::network {
 
@@ -46,6 +48,7 @@ void Schedule::run_steps(const void* const* inputs, void* const* to, std::vector
 void Schedule::run_parts(const void* const* inputs, void* const* to, std::vector<double>* seconds) const {
     const auto count = static_cast<std::size_t>(parts.count);
     std::vector<std::vector<double>> times(seconds == nullptr ? 0 : count, std::vector<double>(steps.size()));
+    const auto start = std::chrono::steady_clock::now();
     double work = 0;
     for (const ScheduledStep& step : steps) work += step.prepared.operations;
     parallel_for(parts.count, work, [&](std::int64_t part) {
@@ -59,12 +62,17 @@ void Schedule::run_parts(const void* const* inputs, void* const* to, std::vector
         for (std::size_t i = 0; i < parts.output_bytes.size(); ++i)
             part_outputs.push_back(static_cast<std::byte*>(to[i]) +
                                    static_cast<std::size_t>(first) * parts.output_bytes[i]);
-        const Schedule& schedule = size == parts.images / parts.count ? *parts.small : *parts.large;
+        const Schedule& schedule = size == parts.images / parts.count ? *parts.smaller : *parts.larger;
         schedule.run_steps(from.data(), part_outputs.data(),
                            seconds == nullptr ? nullptr : &times[static_cast<std::size_t>(part)]);
     });
-    for (const std::vector<double>& time : times) // of threads that work at the same time
-        for (std::size_t i = 0; i < steps.size(); ++i) (*seconds)[i] += time[i] / static_cast<double>(parts.threads);
+    if (seconds == nullptr) return;
+    // Parts ran at the same time, so the times of all together are more than the call took.
+    const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    double sum = 0;
+    for (const std::vector<double>& time : times) sum = std::accumulate(time.begin(), time.end(), sum);
+    for (const std::vector<double>& time : times)
+        for (std::size_t i = 0; i < steps.size(); ++i) (*seconds)[i] += time[i] * elapsed / std::max(sum, elapsed);
 }
 
 } // namespace fastconv::network

@@ -48,7 +48,8 @@ void add_setting(PlanKey& key, PlanKind kind) {
 }
 
 void add_problem(PlanKey& key, const ConvProblem& o) {
-    key.add(o.dtype, o.format, o.depthwise, o.algorithm, o.deciding_batch, o.n, o.h, o.w, o.c, o.k, o.r, o.s, o.p, o.q, o.groups);
+    key.add(o.dtype, o.format, o.depthwise, o.algorithm, o.deciding_batch, o.n, o.h, o.w, o.c, o.k, o.r, o.s, o.p, o.q,
+            o.groups);
     key.add(o.stride_h, o.stride_w, o.dilation_h, o.dilation_w, o.pad_top, o.pad_bottom, o.pad_left, o.pad_right);
 }
 

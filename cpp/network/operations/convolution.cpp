@@ -74,7 +74,7 @@ PreparedStep step_of(const LayerPointer& layer, const std::shared_ptr<Call>& cal
     PreparedStep step;
     step.by_image = true;
     if (!layer->batch_invariant)
-        step.decide = [call](std::int64_t images) { call->convolution.deciding_batch = images; };
+        step.set_deciding_batch = [call](std::int64_t images) { call->convolution.deciding_batch = images; };
     step.output = call->outputs[0].dims;
     step.operations = multiply_adds(call->convolution);
     step.algorithm = [call, direction] { return explain(call->convolution, direction).algorithm; };

@@ -47,7 +47,7 @@ Prepare bind_arithmetic(const Binding& binding) {
         PreparedStep step;
         step.output = broadcast.output();
         step.by_image = true;
-        for (std::size_t i = 0; i < 2; ++i) // a tensor of fewer dimensions would meet other images than its own
+        for (std::size_t i = 0; i < 2; ++i) // broadcasting would combine a tensor of fewer dimensions with every image
             if (!constants[i] && inputs[i].size() != step.output.size()) step.by_image = false;
         step.operations = static_cast<double>(element_count(step.output, dtype));
         step.may_overwrite = (inputs[0] == step.output ? 1u : 0u) | (inputs[1] == step.output ? 2u : 0u);

@@ -17,7 +17,7 @@ namespace fastconv::network {
 namespace {
 
 constexpr const char* kMethods[] = {"mean", "sum", "prod", "max", "min"};
-constexpr std::int64_t kColumns = 256, kRows = 512; // the most that one task reduces; of few rows, all
+constexpr std::int64_t kColumns = 256, kRows = 512; // the most that one task reduces; up to 2*kRows rows are not split
 
 /// The input has shape (outer, reduced, inner), and the output (outer, inner).
 struct ReduceProblem {

@@ -18,8 +18,8 @@ def freeze(model: Any, *, batch_invariant: bool = False) -> Network:
     model : keras.Model
         A built functional or sequential model. It may contain other models, and fastconv's layers as well as Keras's.
     batch_invariant : bool, optional
-        Whether an image must give the same bits in a batch of any size. By default, the size may decide the algorithm
-        of a convolution with many filters and few pixels, where that gains over a tenth of its time.
+        Whether an image must give the same bits in a batch of any size. By default, the batch size may decide which
+        algorithm computes a convolution with many filters and few pixels.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def freeze(model: Any, *, batch_invariant: bool = False) -> Network:
     Raises
     ------
     TypeError
-        If `model` is not a Keras model, or `batch_invariant` no boolean.
+        If `model` is not a Keras model, or `batch_invariant` is not a boolean.
     ValueError
         If the model is not built, or contains layers that cannot be frozen. The message lists all of them.
 

@@ -116,7 +116,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
 def ctrl_c_waits() -> Iterator[None]:
     """Delay a Ctrl-C until the end of the context. A second one interrupts at once.
 
-    Use it while models are built, which takes a second. At that time, a KeyboardInterrupt may crash TensorFlow. It may
+    Use it while models are built, for about a second. At that time, a KeyboardInterrupt may crash TensorFlow. It may
     also be raised in a callback of the garbage collector, where Python ignores it.
     """
     watch = Watch()

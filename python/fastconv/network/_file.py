@@ -128,7 +128,7 @@ def _read(file: IO[bytes]) -> Graph:
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
                 raise _Broken(f"its member {info.filename!r} is compressed or encrypted")
         if sum(info.file_size for info in members.values()) > size:  # or members share bytes
-            raise _Broken("its members are larger than the file")
+            raise _Broken("its members together are larger than the file")
         description = _json(archive.read("network.json"))
         count = _integer(description, "constants", 0, _MOST_VALUES)
         expected = {"network.json", *map(_member, range(count))}
@@ -185,7 +185,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]
             raise _Broken(f"its member {name!r} has {left} bytes of data, which is not an array of shape {shape}")
         try:
             array = np.empty(shape, dtype)
-        except ValueError as error:  # huge sizes beside a zero
+        except ValueError as error:  # such as a huge size next to a size of 0
             raise _Broken(f"its member {name!r} has the shape {shape}, which NumPy cannot make") from error
         _fill(array.reshape(-1).view(np.uint8).data, member, name)
     array = array.astype(dtype.newbyteorder("="), copy=False)
@@ -194,7 +194,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]
 
 
 def _fill(data: memoryview, member: IO[bytes], name: str) -> None:
-    """Read a member to its end, which compares its checksum. In pieces, because zipfile copies what it reads."""
+    """Read a member to its end. zipfile then checks its checksum. It copies what it reads, so this reads in pieces."""
     while len(data) > 0:
         piece = member.read(min(_PIECE, len(data)))
         if not piece:

@@ -16,8 +16,8 @@ def load(path: str | os.PathLike[str], *, batch_invariant: bool = False) -> Netw
     path : str or path
         The file.
     batch_invariant : bool, optional
-        Whether an image must give the same bits in a batch of any size. By default, the size may decide the algorithm
-        of a convolution with many filters and few pixels, where that gains over a tenth of its time.
+        Whether an image must give the same bits in a batch of any size. By default, the batch size may decide which
+        algorithm computes a convolution with many filters and few pixels.
 
     Returns
     -------
@@ -26,11 +26,11 @@ def load(path: str | os.PathLike[str], *, batch_invariant: bool = False) -> Netw
     Raises
     ------
     TypeError
-        If `path` is no path, or `batch_invariant` no boolean.
+        If `path` is not a path, or `batch_invariant` is not a boolean.
     OSError
         If the file cannot be read.
     ValueError
-        If the file is no network, is damaged, or was written by a newer version.
+        If the file is not a network, is damaged, or was written by a newer version.
 
     Notes
     -----

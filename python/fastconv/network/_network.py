@@ -47,8 +47,8 @@ class Network:
     graph : Graph
         The operations and constants. The network takes over its constants: they become read-only.
     batch_invariant : bool, optional
-        Whether an image must give the same bits in a batch of any size. By default, the size may decide the algorithm
-        of a convolution with many filters and few pixels, where that gains over a tenth of its time.
+        Whether an image must give the same bits in a batch of any size. By default, the batch size may decide which
+        algorithm computes a convolution with many filters and few pixels.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Network:
     Raises
     ------
     ValueError
-        If the graph is no program that can run: an unknown operation or attribute, or shapes that do not fit. The
+        If the graph is not a program that can run: an unknown operation or attribute, or shapes that do not fit. The
         message names the step.
 
     Notes
@@ -108,7 +108,7 @@ class Network:
         Raises
         ------
         TypeError
-            If an input is no array or has another dtype.
+            If an input is not an array or has another dtype.
         ValueError
             If the number of inputs or a shape is wrong.
         """
@@ -175,12 +175,13 @@ class Network:
         Parameters
         ----------
         path : str or path
-            The file. A file that is there already is replaced at once when the new one is complete.
+            The file. A file that is there already is replaced at once when the new one is complete. It does not hold
+            `batch_invariant`, which is an argument of `fastconv.load`.
 
         Raises
         ------
         TypeError
-            If `path` is no path.
+            If `path` is not a path.
         OSError
             If the file cannot be written. A file that was there stays as it is.
         """
@@ -194,7 +195,8 @@ class Network:
         images : ndarray, or sequence or mapping of ndarrays
             As for a call of the network.
         repeats : int, optional
-            How often to run the network, after a first run that packs filters. The median of each step is reported.
+            How often to run the network, after a first run that packs filters. The median of each step is reported. If
+            parts of the batch run at the same time, the times of the steps are scaled to the time of the call.
 
         Returns
         -------

@@ -21,7 +21,7 @@ _POOL_BATCH_IN_ARGMAX = 2
 _POOL_HEIGHT, _POOL_WIDTH = 4, 5
 _POOL_OPTIONS = slice(12, None)  # which older graphs lack
 _POOL_ADAPTIVE = 16
-# What the numbers at these positions mean.
+# The numbers that stand for NCHW, linear, ReLU, auto and no options of pooling.
 _NCHW = 1
 _LINEAR, _RELU = 0, 1
 _AUTO = 0

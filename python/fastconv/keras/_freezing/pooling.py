@@ -43,7 +43,7 @@ def _adaptive_pool(operation: str, builder: Builder, layer: Any, x: Tensor) -> T
 
 
 def _register(kind: str, convert: Callable[..., Tensor], what: str) -> None:
-    """Register the one- and two-dimensional layers of a kind. `what` is the operation or method of `convert`."""
+    """Register the one- and two-dimensional layers of a kind. `what` is the first argument of `convert`."""
     converts(*(public_class(f"{kind}{rank}D") for rank in (1, 2)))(partial(convert, what))
 
 
