@@ -31,6 +31,7 @@ def test_the_first_screen_has_no_log_lines_of_tensorflow(
     assert process.stdout.startswith(f"data: --data {npz}\n1,000 images for training")
 
 
+@pytest.mark.slow
 def test_users_see_what_tensorflow_logs_if_they_ask_for_it(npz: Path) -> None:
     process = fastconv("lenet", "--data", npz, "--limit", "60", "--epochs", "1", TF_CPP_MIN_LOG_LEVEL="0")
     assert re.search(r"^(I\d{4} |.*: I )", process.stderr, re.MULTILINE), process.stderr

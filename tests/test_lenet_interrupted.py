@@ -48,7 +48,7 @@ def test_ctrl_c_keeps_the_best_weights(npz: Path, tmp_path: Path) -> None:
     assert text.splitlines()[-1] == f"test accuracy {metrics['test_accuracy']:.4f}  loss {metrics['test_loss']:.4f}"
 
 
-@pytest.mark.parametrize("sign", ["images for training", "Epoch 1/"])
+@pytest.mark.parametrize("sign", ["images for training", pytest.param("Epoch 1/", marks=pytest.mark.slow)])
 def test_ctrl_c_before_the_first_epoch_ends(sign: str, npz: Path, tmp_path: Path) -> None:
     arguments = ("--data", npz, "--batch-size", "1", "--out", tmp_path / "out")
     # TensorFlow's warnings, off by default, are on: it would warn of an iterator that outlives Python.
