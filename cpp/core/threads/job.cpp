@@ -46,11 +46,12 @@ void Job::work(std::int64_t yields) {
         Range& range = range_[(first + i) % ranges_];
         try {
             for (std::int64_t task = range.next.fetch_add(1); task < range.end; task = range.next.fetch_add(1)) {
-                function_(context_, task);
+                // Before the task, because tasks may be long: a worker that waits for this CPU moves to another one.
                 if (yields > 0 && helpers.load(std::memory_order_relaxed) == 0) {
                     --yields;
                     std::this_thread::yield();
                 }
+                function_(context_, task);
             }
         } catch (...) { // such as std::bad_alloc: an exception must not leave a thread of OpenMP or of the pool
             if (!failed_.exchange(true)) {
