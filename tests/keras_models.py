@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from fastconv.keras._classes import stock_class
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(5)
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
 def images(*shape: int) -> np.ndarray:

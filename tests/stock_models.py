@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import fastconv.keras as fk
 import keras
 import numpy as np
-import pytest
 from fastconv.keras._serving import OnCPU
 from keras_models import images
 
 SERVING = {stock: own for stock, own in fk.LAYERS.items() if issubclass(own, OnCPU)}
 layers = keras.layers
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(5)
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 def sequential() -> Any:

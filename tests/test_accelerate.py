@@ -7,16 +7,16 @@ from typing import Any
 
 import fastconv.keras as fk
 import keras
+import keras_models
 import numpy as np
 import pytest
-import stock_models
 from fastconv.keras import _serving
 from fastconv.keras._fused import FUSED
 from keras_models import all_layers, assert_same, images, near, ours, snapshot, twin, types, uses_our_ops
 from stock_models import MODELS, SERVED, SERVING, compiled, data, functional, sequential
 
 layers = keras.layers
-fresh = stock_models.fresh  # before each test
+fresh = keras_models.fresh  # before each test
 
 
 # ---- A copy ----------------------------------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import fastconv.keras as fk
+import keras_models
 import numpy as np
-import stock_models
 from keras_models import assert_same
 from processes import run_python
 from stock_models import data, functional, sequential
 
-fresh = stock_models.fresh  # before each test
+fresh = keras_models.fresh  # before each test
 
 
 def test_a_restored_model_loads_without_fastconv(tmp_path: Path) -> None:

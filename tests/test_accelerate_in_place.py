@@ -7,13 +7,13 @@ from typing import Any
 
 import fastconv.keras as fk
 import keras
+import keras_models
 import pytest
-import stock_models
 from keras_models import all_layers, assert_same, images, near, ours, snapshot, types, uses_our_ops
 from stock_models import MODELS, SERVED, Net, compiled, data
 
 layers = keras.layers
-fresh = stock_models.fresh  # before each test
+fresh = keras_models.fresh  # before each test
 
 
 # ---- Models that cannot be copied ------------------------------------------------------------------------------------

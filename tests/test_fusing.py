@@ -10,6 +10,7 @@ from typing import Any
 
 import fastconv.keras as fk
 import keras
+import keras_models
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,15 +19,8 @@ from keras_models import all_layers, assert_same, configs_of, images, near, snap
 from processes import run_python
 from tensorflow.python.eager import context
 
+fresh = keras_models.fresh  # before each test
 layers = keras.layers
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(5)
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 def fused_layers(model: Any) -> list[Any]:

@@ -13,8 +13,8 @@ import network_reference
 import numpy as np
 import pytest
 from fastconv.network import Graph, Network
+from network_graphs import lenet, random
 from processes import run_python
-from test_network import lenet, random
 from workers import ISAS
 
 IMAGES = 8

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from fastconv import _core
 from fastconv.network import Graph, Network, Node
+from network_graphs import lenet, random
 from processes import run_python
-from test_network import lenet, random
 
 
 @pytest.mark.parametrize(

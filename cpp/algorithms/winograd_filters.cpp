@@ -19,6 +19,16 @@ constexpr std::int64_t kMostTilesStreamed = 64;
 // from memory.
 constexpr std::int64_t kFewTiles = 100, kStoredForFewBytes = 4 << 20, kByFiltersBytes = 6 << 20;
 
+template <class T>
+std::int64_t transformed_bytes(std::int64_t c, std::int64_t k) {
+    return kPoints * c * k * static_cast<std::int64_t>(sizeof(T));
+}
+
+/// Whether an image has too few tiles for large filters to be stored.
+bool streams(std::int64_t bytes, const TileGrid& grid, std::int64_t most_stored) {
+    return bytes > most_stored && grid.tiles_per_image() <= kMostTilesStreamed;
+}
+
 } // namespace
 
 template <class T>
@@ -31,10 +41,9 @@ WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay)
     f.k_blocks = ceil_div(f.vectors, kernel.max_vectors);
     f.widest_filters = ceil_div(f.vectors, f.k_blocks) * kernel.width;
     const TileGrid grid(WinogradForm(g.windows.r), g.windows.p, g.windows.q);
-    const std::int64_t bytes = kPoints * g.c * g.k * size;
+    const std::int64_t bytes = transformed_bytes<T>(g.c, g.k);
     const bool few_tiles = g.n * grid.tiles_per_image() <= kFewTiles;
-    const bool stream = bytes > kStoredBytes || (few_tiles && !filters_stay && bytes > kStoredForFewBytes);
-    f.stored = !stream || grid.tiles_per_image() > kMostTilesStreamed;
+    f.stored = !streams(bytes, grid, few_tiles && !filters_stay ? kStoredForFewBytes : kStoredBytes);
     f.by_filters = !f.stored || (few_tiles && filters_stay && bytes > kByFiltersBytes);
     const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * f.widest_filters * size));
     f.c_parts = f.stored ? 1 : ceil_div(g.c, most);
@@ -43,9 +52,7 @@ WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay)
 
 template <class T>
 bool streams_filters(const ConvProblem& o) {
-    const TileGrid grid(WinogradForm(o.r), o.p, o.q);
-    return kPoints * o.c * o.k * static_cast<std::int64_t>(sizeof(T)) > kStoredBytes &&
-           grid.tiles_per_image() <= kMostTilesStreamed;
+    return streams(transformed_bytes<T>(o.c, o.k), TileGrid(WinogradForm(o.r), o.p, o.q), kStoredBytes);
 }
 
 template <class T>

@@ -220,30 +220,28 @@ int64_t slide_down(const DepthwiseRow<T>& a, const T* x, T* y, int64_t left) {
 }
 
 template <class T>
+void plain_row(const DepthwiseRow<T>& a, const T* x, T* y) {
+    int64_t i = 0;
+    for (; i + 4 <= a.pixels; i += 4) depthwise_pixels<T, 4>(a, x + i * a.x_step, y + i * a.y_step);
+    for (; i + 2 <= a.pixels; i += 2) depthwise_pixels<T, 2>(a, x + i * a.x_step, y + i * a.y_step);
+    for (; i < a.pixels; ++i) depthwise_pixels<T, 1>(a, x + i * a.x_step, y + i * a.y_step);
+}
+
+template <class T>
 void depthwise_row(const DepthwiseRow<T>& a) {
     for (int64_t row = 0, taken = 1; row < a.rows; row += taken) {
         const T* x = a.x + row * a.x_row;
         T* y = a.y + row * a.y_row;
-        if (a.sliding_rows) {
+        if (a.sliding_rows)
             taken = slide_down(a, x, y, a.rows - row);
-            continue;
-        }
-        if (a.sliding == 3) {
+        else if (a.sliding == 3)
             sliding_row<T, 3>(a, x, y);
-            continue;
-        }
-        if (a.sliding == 5) {
+        else if (a.sliding == 5)
             sliding_row<T, 5>(a, x, y);
-            continue;
-        }
-        if (a.sliding == 7) {
+        else if (a.sliding == 7)
             sliding_row<T, 7>(a, x, y);
-            continue;
-        }
-        int64_t i = 0;
-        for (; i + 4 <= a.pixels; i += 4) depthwise_pixels<T, 4>(a, x + i * a.x_step, y + i * a.y_step);
-        for (; i + 2 <= a.pixels; i += 2) depthwise_pixels<T, 2>(a, x + i * a.x_step, y + i * a.y_step);
-        for (; i < a.pixels; ++i) depthwise_pixels<T, 1>(a, x + i * a.x_step, y + i * a.y_step);
+        else
+            plain_row(a, x, y);
     }
 }
 

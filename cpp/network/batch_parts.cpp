@@ -45,12 +45,10 @@ std::int64_t count_parts(std::int64_t images, std::int64_t balanced, std::int64_
     return static_cast<double>(images) >= kLeastBusy * static_cast<double>(threads * longest) ? count : 1;
 }
 
-bool has_images(const Dims& dims, std::int64_t images) { return !dims.empty() && dims[0] == images; }
-
 /// Whether each image passes through the steps on its own.
 bool runs_by_image(const ProgramSource& source, const std::vector<Step>& steps, const Shapes& inputs,
                    const Schedule& whole, std::int64_t images) {
-    const auto batched = [&](const Dims& dims) { return has_images(dims, images); };
+    const auto batched = [&](const Dims& dims) { return !dims.empty() && dims[0] == images; };
     if (!std::all_of(inputs.begin(), inputs.end(), batched) ||
         !std::all_of(whole.outputs.begin(), whole.outputs.end(), batched))
         return false;
@@ -121,6 +119,7 @@ std::shared_ptr<const Schedule> make_schedule(const ProgramSource& source, const
     parts.count = count_parts(images, balanced, threads);
     if (parts.is_whole()) return whole;
     parts.threads = std::min(threads, parts.count);
+    for (const ScheduledStep& step : whole->steps) parts.operations += step.prepared.operations;
     for (const bool more : {false, true}) {
         if (more && images % parts.count == 0) break;
         const std::shared_ptr<Schedule> part =

@@ -45,6 +45,7 @@ class Schedule;
 struct BatchParts {
     std::int64_t images = 0, count = 1;
     std::int64_t threads = 1;                           // how many parts run at the same time
+    double operations = 0;                              // of all images
     std::shared_ptr<const Schedule> smaller, larger;    // for parts of images / count images, and of one image more
     std::vector<std::size_t> input_bytes, output_bytes; // of one image
 

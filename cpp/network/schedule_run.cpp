@@ -49,9 +49,7 @@ void Schedule::run_parts(const void* const* inputs, void* const* to, std::vector
     const auto count = static_cast<std::size_t>(parts.count);
     std::vector<std::vector<double>> times(seconds == nullptr ? 0 : count, std::vector<double>(steps.size()));
     const auto start = std::chrono::steady_clock::now();
-    double work = 0;
-    for (const ScheduledStep& step : steps) work += step.prepared.operations;
-    parallel_for(parts.count, work, [&](std::int64_t part) {
+    parallel_for(parts.count, parts.operations, [&](std::int64_t part) {
         const std::int64_t first = part_start(part, parts.count, parts.images),
                            size = part_start(part + 1, parts.count, parts.images) - first;
         std::vector<const void*> from;
