@@ -28,7 +28,7 @@ struct DepthwiseDecisions : Decisions {
 };
 
 /// Whether the kernel can slide from pixel to pixel.
-bool slides(const Windows& a) { return a.stride_w == 1 && a.dilation_w == 1 && (a.s == 3 || a.s == 5 || a.s == 7); }
+bool slides(const Windows& a) { return a.stride_w <= 2 && a.dilation_w == 1 && (a.s == 3 || a.s == 5 || a.s == 7); }
 
 /// Computes channels [c0, c0 + channels) of `rows` output rows from y on, which have the same valid taps.
 template <class T>
@@ -67,6 +67,8 @@ void compute_rows(const DepthwiseDecisions& plan, const Operands<T>& operands, s
         row.pixels = run.pixels;
         row.channels = channels;
         row.sliding = slides(a) && run.j1 - run.j0 == a.s ? a.s : 0;
+        row.stride = a.stride_w;
+        row.x_column = g.pixel;
         row.first_column = left;
         row.width = a.w;
         row.sliding_rows = row.sliding == 3 && i1 - i0 == 3 && plan.slides_down;
@@ -104,8 +106,8 @@ void plan(const Request& request, ConvPlan<T>& plan) {
         std::clamp<std::int64_t>(g.n * a.p / (8 * request.threads), 1, 18); // 18: 4 tiles of 4 rows, and 2 border rows
     const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * a.w);
     decisions->channels = std::max<std::int64_t>(64, kWindowBytes / bytes_per_channel / 64 * 64);
-    decisions->slides_down =
-        slides(a) && a.s == 3 && a.r == 3 && a.stride_h == 1 && a.dilation_h == 1 && g.pixel * size < kFarBytes;
+    decisions->slides_down = slides(a) && a.s == 3 && a.r == 3 && a.stride_w == 1 && a.stride_h == 1 &&
+                             a.dilation_h == 1 && g.pixel * size < kFarBytes;
     // Tiles that slide along the row alone skip taps outside the image. Tiles that also slide down serve only inner
     // pixels: without branches, they are twice as fast.
     decisions->runs = slides(a) && !decisions->slides_down ? std::vector<Run>{{0, a.q, 0, a.s}} : runs_of(a);

@@ -9,13 +9,13 @@
 // Ceiling: the load ports, because each FMA takes its own load of x. That is two vectors a cycle from L1, or one if x
 // is not aligned to cache lines.
 //
-// Windows 3, 5 or 7 columns wide at stride 1 slide: a loaded x serves all columns. A row of S taps then takes P + S - 1
-// loads instead of S*P in the forward pass. In the filter gradient, three columns take one load instead of three per
-// pixel. The forward tile is 6 pixels x 2 vectors, with S*2 filters and x in other registers. It takes two vectors
-// because one may be half a cache line, and the line would be evicted before its other half is used. With 16 registers,
-// it is 4x2 for S = 3 (8 sums, 6 filters and x), 8x1 for S = 5, and 6x1 for S = 7. Tiles that
-// slide along the row alone skip the columns outside the image, so that pixels at the border need no tiles of their
-// own.
+// Windows 3, 5 or 7 columns wide slide at strides 1 and 2: a loaded x serves all windows that it lies in. A row of S
+// taps then takes (P - 1)*stride + S loads instead of S*P in the forward pass. In the filter gradient, three columns at
+// stride 1 take one load instead of three per pixel. The forward tile is 6 pixels x 2 vectors, with S*2 filters and x
+// in other registers. It takes two vectors because one may be half a cache line, and the line would be evicted before
+// its other half is used. With 16 registers, it is 4x2 for S = 3 (8 sums, 6 filters and x), 8x1 for S = 5, and 6x1 for
+// S = 7, narrower at stride 2. Tiles that slide along the row alone skip the columns outside the image, so that pixels
+// at the border need no tiles of their own.
 //
 // 3x3 windows at stride 1 slide down as well: a tile of 4 rows x 4 pixels (2x4 with 16 registers) takes 36 loads of x
 // for 144 FMAs.
@@ -80,9 +80,11 @@ FASTCONV_INLINE uint32_t columns_inside(int64_t first, int64_t width) {
     return (to >= 32 ? ~uint32_t{0} : (uint32_t{1} << to) - 1) & ~uint32_t{0} << from;
 }
 
-/// Window rows of S neighbouring taps; pixel p + 1 starts where the second tap of pixel p lies.
-template <class T, int S, int KV, int P, bool Part>
+/// Window rows of S neighbouring taps. Pixel p + 1 starts where tap Stride of pixel p lies.
+template <class T, int S, int Stride, int KV, int P, bool Part>
 void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t count, uint32_t inside) {
+    constexpr int columns = (P - 1) * Stride + S;
+    static_assert(columns <= 16, "FASTCONV_UNROLL unrolls no longer loop");
     Vec<T> sum[P][KV];
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -99,41 +101,49 @@ void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t
                 filter[s][j] = fetch<T, Part>(a.filters + a.filter_offsets[t + s] + c + j * width<T>, count);
         }
         FASTCONV_UNROLL
-        for (int column = 0; column < P + S - 1; ++column) {
+        for (int column = 0; column < columns; ++column) {
             if ((inside >> column & 1) == 0) continue;
             FASTCONV_UNROLL
             for (int j = 0; j < KV; ++j) {
-                Vec<T> value = fetch<T, Part>(from + column * a.x_step + j * width<T>, count);
+                Vec<T> value = fetch<T, Part>(from + column * a.x_column + j * width<T>, count);
                 keep_in_register(value);
                 // Each sum adds its taps in the order of depthwise_tile.
                 FASTCONV_UNROLL
-                for (int s = 0; s < S; ++s)
-                    if (column - s >= 0 && column - s < P) sum[column - s][j] += value * filter[s][j];
+                for (int p = 0; p < P; ++p)
+                    if (column >= p * Stride && column < p * Stride + S)
+                        sum[p][j] += value * filter[column - p * Stride][j];
             }
         }
     }
     finish_tile<T, KV, P, Part>(a, sum, y, c, count);
 }
 
-template <class T, int S, int KV, int P>
+template <class T, int S, int Stride, int KV, int P>
 void sliding_pixels(const DepthwiseRow<T>& a, const T* x, T* y, uint32_t inside) {
     int64_t c = 0;
     for (; c + KV * width<T> <= a.channels; c += KV * width<T>)
-        sliding_tile<T, S, KV, P, false>(a, x, y, c, width<T>, inside);
+        sliding_tile<T, S, Stride, KV, P, false>(a, x, y, c, width<T>, inside);
     for (; KV > 1 && c + width<T> <= a.channels; c += width<T>)
-        sliding_tile<T, S, 1, P, false>(a, x, y, c, width<T>, inside);
-    if (c < a.channels) sliding_tile<T, S, 1, P, true>(a, x, y, c, a.channels - c, inside);
+        sliding_tile<T, S, Stride, 1, P, false>(a, x, y, c, width<T>, inside);
+    if (c < a.channels) sliding_tile<T, S, Stride, 1, P, true>(a, x, y, c, a.channels - c, inside);
 }
 
-template <class T, int S>
+/// The pixels of a sliding tile.
+template <int S, int Stride>
+constexpr int sliding_width() {
+    if (S == 3) return registers == 32 ? 6 : 4;
+    if (S == 5) return registers == 32 || Stride == 2 ? 6 : 8;
+    return Stride == 2 ? 4 : 6;
+}
+
+template <class T, int S, int Stride>
 void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y) {
-    constexpr int vectors = registers == 32 || S == 3 ? 2 : 1;
-    constexpr int most = registers == 32 ? 6 : S == 3 ? 4 : S == 5 ? 8 : 6;
+    constexpr int vectors = registers == 32 || S == 3 ? 2 : 1, most = sliding_width<S, Stride>();
     for (int64_t i = 0; i < a.pixels;) {
         const int64_t left = a.pixels - i;
         const auto tile = [&](auto pixels) {
-            sliding_pixels<T, S, vectors, pixels>(a, x + i * a.x_step, y + i * a.y_step,
-                                                  columns_inside(a.first_column + i, a.width));
+            sliding_pixels<T, S, Stride, vectors, pixels>(a, x + i * a.x_step, y + i * a.y_step,
+                                                          columns_inside(a.first_column + i * Stride, a.width));
             i += pixels;
         };
         if (left >= most)
@@ -145,6 +155,16 @@ void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y) {
         else
             tile(Constant<1>{});
     }
+}
+
+template <class T, int Stride>
+void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y) {
+    if (a.sliding == 3)
+        sliding_row<T, 3, Stride>(a, x, y);
+    else if (a.sliding == 5)
+        sliding_row<T, 5, Stride>(a, x, y);
+    else
+        sliding_row<T, 7, Stride>(a, x, y);
 }
 
 /// All channels of P pixels. Memory is read in order along the channels, so the hardware prefetchers keep up.
@@ -234,12 +254,8 @@ void depthwise_row(const DepthwiseRow<T>& a) {
         T* y = a.y + row * a.y_row;
         if (a.sliding_rows)
             taken = slide_down(a, x, y, a.rows - row);
-        else if (a.sliding == 3)
-            sliding_row<T, 3>(a, x, y);
-        else if (a.sliding == 5)
-            sliding_row<T, 5>(a, x, y);
-        else if (a.sliding == 7)
-            sliding_row<T, 7>(a, x, y);
+        else if (a.sliding != 0)
+            a.stride == 1 ? sliding_row<T, 1>(a, x, y) : sliding_row<T, 2>(a, x, y);
         else
             plain_row(a, x, y);
     }

@@ -101,10 +101,11 @@ struct DepthwiseRow {
     ptrdiff_t y_row, y_step;
     int64_t rows, pixels, channels;
     bool relu;
-    // If not 0, the taps form rows of 3, 5 or 7, in which tap j of pixel i + 1 reads what tap j + 1 of pixel i reads.
-    // Taps outside the image are skipped: tap j of pixel i is in column first_column + i + j, and `width` columns are
-    // inside.
-    int64_t sliding, first_column, width;
+    // If `sliding` is not 0, it is 3, 5 or 7, and the taps form rows of so many neighbouring columns of the image. A
+    // column is x_column away from the next one, and the stride is 1 or 2: x_step = stride*x_column. Taps outside the
+    // image are skipped: tap j of pixel i is in column first_column + i*stride + j, and `width` columns are inside.
+    int64_t sliding, stride, first_column, width;
+    ptrdiff_t x_column;
     bool sliding_rows; // 3 x 3 taps; tap row i of output row y + 1 reads what row i + 1 of row y reads
 };
 
