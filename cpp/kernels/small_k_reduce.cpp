@@ -23,7 +23,10 @@ namespace {
 
 constexpr int max_filters = registers == 32 ? 8 : 4;
 template <int M>
-constexpr int max_pixels = registers == 32 ? (16 / M < 8 ? 16 / M : 8) : (12 / M < 6 ? 12 / M : 6);
+constexpr int max_pixels = registers == 32 ? (M == 1       ? 16
+                                              : 16 / M < 8 ? 16 / M
+                                                           : 8)
+                                           : (12 / M < 6 ? 12 / M : 6);
 
 /// Adds the lanes of each sum, adds y and the bias, applies ReLU and stores the results. sums[p*M + m] is output m of
 /// pixel p.
@@ -49,7 +52,8 @@ FASTCONV_INLINE void finish_each(const SmallKReduceRow<T>& a, const Vec<T> (&sum
     for (int i = 0; i < P * M; ++i) y[i / M * a.y_step + i % M] = values[i];
 }
 
-/// As finish_each, but adds the lanes of all sums together and stores the M outputs of a pixel at once.
+/// As finish_each, but adds the lanes of all sums together. It stores the M outputs of a pixel at once, or all results
+/// where pixels are neighbours in memory.
 template <int M, int P, class T>
 FASTCONV_INLINE void finish_together(const SmallKReduceRow<T>& a, const Vec<T> (&sums)[P * M], T* y) {
     static_assert(P * M <= width<T>, "one vector of results");
@@ -57,11 +61,22 @@ FASTCONV_INLINE void finish_together(const SmallKReduceRow<T>& a, const Vec<T> (
     FASTCONV_UNROLL
     for (int i = 0; i < width<T>; ++i) each[i] = i < P * M ? sums[i < P * M ? i : 0] : Vec<T>{};
     const Vec<T> all = add_lanes_of_each<T>(each);
-    Index<T> lanes{};
+    Index<T> lanes{}, filters{};
     FASTCONV_UNROLL
-    for (int lane = 0; lane < width<T>; ++lane) lanes[lane] = lane;
+    for (int lane = 0; lane < width<T>; ++lane) {
+        lanes[lane] = lane;
+        filters[lane] = lane % M;
+    }
     Vec<T> bias{};
     if (a.bias) bias = load_part(a.bias, M);
+    if (a.y_step == M) {
+        Vec<T> value = all;
+        if (a.accumulate) value = load_part(y, P * M) + value;
+        if (a.bias) value += permute<T>(bias, filters);
+        if (a.relu) value = relu(value);
+        store_part(y, value, P * M);
+        return;
+    }
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         Vec<T> value = permute<T>(all, lanes + p * M);
