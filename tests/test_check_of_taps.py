@@ -47,12 +47,15 @@ def test_windows_at_the_edge_have_fewer_pixels() -> None:
 
 
 def test_other_python_threads_run_during_the_check() -> None:
-    """The other thread can get the lock only if the call releases it: forced thread switches are off."""
+    """The other thread can get the lock only if the call releases it: forced thread switches are off.
+
+    On a busy machine, the other thread may not get a CPU in time. So the arrays are large, and there are many tries.
+    """
     interval = sys.getswitchinterval()
-    taps = TAPS.copy()
+    x, taps, grad = (np.zeros((64, *array.shape[1:]), array.dtype) for array in (X, TAPS, GRAD))
     taps[-1, -1, -1, -1] = 4
     try:
-        for _ in range(50):
+        for _ in range(1000):
             ran: list[bool] = []
             waiting = threading.Lock()
             waiting.acquire()
@@ -66,7 +69,7 @@ def test_other_python_threads_run_during_the_check() -> None:
             sys.setswitchinterval(1000)
             waiting.release()
             with pytest.raises(ValueError):
-                fastconv.conv2d_max_pool2d_backprop(X, FILTERS, taps, GRAD, 2)
+                fastconv.conv2d_max_pool2d_backprop(x, FILTERS, taps, grad, 2)
             ran_meanwhile = bool(ran)
             sys.setswitchinterval(interval)
             thread.join()

@@ -2,16 +2,16 @@
 // Buffers are therefore kept for the next call: small ones by each thread, large ones by the process.
 #pragma once
 
+#include "fastconv/memory.h"
+
 #include <cstddef>
 #include <cstdint>
 
 namespace fastconv {
 
-void* take_memory(std::size_t bytes); // throws std::bad_alloc
 /// As take_memory, for values that many calls read, such as packed filters. It asks for huge pages: large filters come
 /// from memory in each call, and each small page costs a miss of the address translation.
 void* take_constant_memory(std::size_t bytes);
-void return_memory(void* memory) noexcept;
 
 /// Memory for `count` values of T, uninitialised.
 template <class T>

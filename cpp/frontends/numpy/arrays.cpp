@@ -1,11 +1,18 @@
 #include "arrays.h"
 
+#include "fastconv/memory.h"
+
 #include <pybind11/gil_safe_call_once.h>
 
+#include <memory>
+#include <new>
 #include <utility>
 
 namespace fastconv {
 namespace {
+
+// malloc keeps freed blocks of up to 32 MB. It takes larger ones from the system, page by page, at each call.
+constexpr std::size_t kRecycledBytes = 16 << 20;
 
 std::string name_of(const py::dtype& dtype) { return py::str(dtype).cast<std::string>(); }
 
@@ -123,9 +130,22 @@ void Arrays::expect(const char* name, DataType type) {
     dtype_ = type;
 }
 
+py::array new_array(const py::dtype& dtype, const Dims& dims) {
+    std::size_t bytes = static_cast<std::size_t>(dtype.itemsize());
+    for (const std::int64_t size : dims) bytes *= static_cast<std::size_t>(size);
+    if (bytes < kRecycledBytes) return py::array(dtype, dims);
+    try {
+        std::unique_ptr<void, void (*)(void*)> memory(take_memory(bytes), return_memory);
+        const py::capsule owner(memory.get(), return_memory);
+        return py::array(dtype, dims, memory.release(), owner);
+    } catch (const std::bad_alloc&) {
+        return py::array(dtype, dims); // raises an error that names the size
+    }
+}
+
 py::array Arrays::output(const char* name, py::handle value, const Dims& dims, OutputKind kind) {
     const py::dtype dtype = output_dtype(kind, dtype_);
-    if (value.is_none()) return py::array(dtype, dims);
+    if (value.is_none()) return new_array(dtype, dims);
     const py::array array = check_array(name, value, "the result's shape and dtype");
     check_output(name, array, dims, dtype);
     keep(name, array); // a second output must not overlap the first

@@ -19,6 +19,8 @@ Dims dims_of(const py::array& array);
 /// An array whose type is known before the call. A dense array is used in place. Any other is copied once.
 py::array typed_input(const char* name, py::handle value, DataType type, const char* whose);
 py::dtype dtype_of(DataType type);
+/// A new array. The memory of a large one is kept for the next when the array dies.
+py::array new_array(const py::dtype& dtype, const Dims& dims);
 
 /// The arrays of one call. They have one dtype, and an output overlaps no other array.
 class Arrays {

@@ -177,7 +177,7 @@ class NetworkProgram {
         py::list outputs;
         std::vector<void*> to;
         for (const Dims& dims : program_->output_dims(*schedule)) {
-            py::array output(dtype, dims);
+            py::array output = new_array(dtype, dims);
             to.push_back(output.mutable_data());
             outputs.append(std::move(output));
         }

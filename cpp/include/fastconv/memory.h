@@ -1,0 +1,14 @@
+// Memory that is kept for the next call when it is returned.
+#pragma once
+
+#include "fastconv/types.h"
+
+#include <cstddef>
+
+namespace fastconv {
+
+/// Uninitialised memory, aligned to cache lines. Throws std::bad_alloc.
+FASTCONV_API void* take_memory(std::size_t bytes);
+FASTCONV_API void return_memory(void* memory) noexcept;
+
+} // namespace fastconv
