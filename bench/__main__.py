@@ -15,6 +15,7 @@ COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "accuracy": ("bench.accuracy", "the accuracy of a short training on stock Keras's layers and on fastconv's"),
     "applications": ("bench.applications.run", "networks of keras.applications, before and after accelerate"),
     "deployment": ("bench.deployment", "serving a network: installed size, import, memory and latency"),
+    "memory": ("bench.memory", "the memory of frozen networks: parameters, packed filters, arenas"),
     "headline": ("bench.headline", "the figures on the README's first screen"),
     "pages": ("bench.pages", "write the results into the pages and pictures of docs/ and the README"),
 }
