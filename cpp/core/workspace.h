@@ -8,8 +8,8 @@
 namespace fastconv {
 
 void* take_memory(std::size_t bytes); // throws std::bad_alloc
-/// As take_memory, for values that many calls read, such as packed filters. It asks for huge pages: large filters come
-/// from memory in each call, and each small page costs a miss of the address translation.
+/// As take_memory, for values that many calls read, such as packed filters. Asks for huge pages, because each call
+/// reads large filters from memory, and each small page costs a TLB miss.
 void* take_constant_memory(std::size_t bytes);
 void return_memory(void* memory) noexcept;
 
