@@ -208,7 +208,8 @@ void check_padded_image(const ConvProblem& o) {
         fits = fits && !__builtin_mul_overflow(bytes, std::max<std::int64_t>(d, 1), &bytes);
     if (!fits || bytes > most_bytes) {
         fail("padding makes an image too large: ", rows, " x ", columns, " pixels of ", std::max(o.c, o.k),
-             " channels take more than 2^46 bytes; use less padding or a smaller window");
+             std::max(o.c, o.k) == 1 ? " channel" : " channels",
+             " take more than 2^46 bytes; use less padding or a smaller window");
     }
 }
 
@@ -337,7 +338,8 @@ Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t lef
 
 Padding explicit_padding(const Dims& eight, DataFormat format, const char* name) {
     if (eight.size() != 8) {
-        fail(name, " as four pairs must have 8 numbers, got ", eight.size(), " numbers");
+        fail(name, " as four pairs must have 8 numbers, got ", eight.size(),
+             eight.size() == 1 ? " number" : " numbers");
     }
     const std::size_t y = format == DataFormat::nhwc ? 2 : 4;
     const std::size_t channel = format == DataFormat::nhwc ? 6 : 2;
