@@ -37,13 +37,13 @@ def test_unknown_activation(name: str) -> None:
 
 
 WRONG_PARAMETERS = {
-    ("relu", 1): "'relu' takes no numbers, got 1",
-    ("leaky_relu", 1, 2): "'leaky_relu' takes at most 1 number, got 2",
-    ("hard_sigmoid", 1, 2, 3): "'hard_sigmoid' takes at most 2 numbers, got 3",
+    ("relu", 1): "'relu' takes no numbers, got 1 number",
+    ("leaky_relu", 1, 2): "'leaky_relu' takes at most 1 number, got 2 numbers",
+    ("hard_sigmoid", 1, 2, 3): "'hard_sigmoid' takes at most 2 numbers, got 3 numbers",
     ("elu", np.nan): "'elu' takes finite numbers, got nan",
     ("leaky_relu", -np.inf): "'leaky_relu' takes finite numbers, got -inf",
-    "clip": "'clip' takes 2 numbers, (low, high), got 0",
-    ("clip", 1): "'clip' takes 2 numbers, (low, high), got 1",
+    "clip": "'clip' takes 2 numbers, (low, high), got 0 numbers",
+    ("clip", 1): "'clip' takes 2 numbers, (low, high), got 1 number",
     ("clip", 2, 1): "'clip' takes a lower bound that is not above the upper one, got 2 and 1",
     ("clip", np.nan, 1): "'clip' takes numbers other than NaN, got nan",
 }

@@ -41,7 +41,7 @@ def test_windows_at_the_edge_have_fewer_pixels() -> None:
         taps[place] = pixels - 1
         fastconv.conv2d_max_pool2d_backprop(x, filters, taps, grad, 2, pool_padding="SAME")
         taps[place] = pixels
-        with pytest.raises(ValueError, match=f"got {pixels} for a window of {pixels} pixels;"):
+        with pytest.raises(ValueError, match=f"got {pixels} for a window of {pixels} pixels?;"):
             fastconv.conv2d_max_pool2d_backprop(x, filters, taps, grad, 2, pool_padding="SAME")
         taps[place] = 0
 

@@ -83,7 +83,7 @@ def test_wrong_output_sizes(pool: Any) -> None:
     for wrong in (-1, (2, -3), -(2**70)):
         with pytest.raises(ValueError, match=r"^output_size"):
             pool(X, wrong)
-    with pytest.raises(ValueError, match=r"^output_size must be 1 or 2 integers, got 3"):
+    with pytest.raises(ValueError, match=r"^output_size must be 1 or 2 integers, got 3 integers"):
         pool(X, (1, 2, 3))
     for kind in (None, 1.5, "2", (2, "3"), True):
         with pytest.raises(TypeError, match=r"^output_size"):

@@ -1,5 +1,5 @@
 // An algorithm is an object. Its functions decide whether it serves a request, compute the cost, make a plan and run
-// it.
+// the plan.
 #pragma once
 
 #include "algorithms/correlation.h"
@@ -20,10 +20,10 @@ struct Request {
     Direction direction;
     Correlation part; // unused in filter gradients
     std::int64_t threads;
-    bool filters_stay; // the filters are kept, so they are packed once
+    bool filters_stay; // later calls use the same filters, so they are packed once
     // Winograd's algorithm requests direct sums for values that are not finite (see winograd.h):
     bool only_direct = false; // only algorithms of the family "direct" may be taken
-    bool single = false;      // the plan computes parts of the output, Operands::only or Operands::block
+    bool single = false;      // the plan computes only parts of the output: Operands::only or Operands::block
 
     bool is_correlation() const { return direction != Direction::filter_gradient; }
     Request with(const Correlation& other) const {
@@ -59,13 +59,13 @@ constexpr double kAlwaysPays = -std::numeric_limits<double>::infinity();
 template <class T>
 struct Algorithm {
     const char* name;
-    const char* family; // the name in explain() and in conv2d(algorithm=...), where it excludes other families
-    const char* limits; // what the family serves, for error messages; null if everything
+    const char* family; // the name in explain() and in conv2d(algorithm=...); naming a family excludes the others
+    const char* limits; // what the family serves, for error messages; null if it serves everything
     /// Whether the algorithm can compute the request at all.
     bool (*serves)(const Request& request);
-    /// The cost in vectors multiplied per output pixel. Infinity means that the algorithm never pays, kAlwaysPays that
-    /// it is always taken. The cost depends on the layer and the ISA, with nominal cache sizes, because it chooses the
-    /// algorithm and thus the bits of the result. It depends on the batch only through the layer's `deciding_batch`.
+    /// The cost in vectors multiplied per output pixel. Infinity means that the algorithm never pays. kAlwaysPays means
+    /// that it is always taken. The cost decides the algorithm and thus the bits of the result. It therefore depends
+    /// only on the layer and the ISA, assumes nominal cache sizes, and uses no batch size but `deciding_batch`.
     double (*cost)(const Request& request);
     /// Adds one pass to the plan, or several if the whole does not fit into one.
     void (*plan)(const Request& request, ConvPlan<T>& plan);
@@ -83,7 +83,7 @@ class ConvPlan : public Plan {
     void run(const Operands<T>& operands) const {
         for (const Pass& pass : passes_) pass.algorithm->run(*pass.decisions, operands);
     }
-    /// Passes run one after the other, so their work adds up and their memory does not.
+    /// Passes run one after the other, so their work adds up but their memory does not.
     PlanSummary summary() const {
         PlanSummary all;
         for (const Pass& pass : passes_) {

@@ -48,7 +48,7 @@ const AlgorithmList<T>& algorithms() {
     return g_algorithms<T>.get(make_list<T>);
 }
 
-/// Whether the request allows this algorithm, by the name that the caller gave or because it needs a direct sum.
+/// Whether the request allows this algorithm. The caller may have named a family, or the request may need direct sums.
 template <class T>
 bool may_be_taken(const Algorithm<T>& algorithm, const Request& request) {
     if (request.only_direct) return std::string_view(algorithm.family) == "direct";
@@ -76,7 +76,8 @@ const Algorithm<T>& cheapest(const Request& request) {
     }
     if (best == nullptr)
         // check_named_algorithm has already refused most calls that no algorithm serves.
-        throw InvalidArgument("no algorithm can compute this convolution; use algorithm 'auto'");
+        fail("algorithm '", algorithm_names()[static_cast<std::size_t>(request.layer.algorithm)],
+             "' cannot compute this convolution; use 'auto' or 'direct'");
     return *best;
 }
 
@@ -125,7 +126,7 @@ const char* algorithm_family(const ConvProblem& problem, Direction direction) {
     const ConvProblem layer = with_filters(problem);
     return for_type(layer.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        // An input gradient has the same family: Winograd's cost relative to direct does not depend on the direction.
+        // An input gradient has the same family, because the ratio of Winograd's cost to the direct cost is the same.
         const Request request{layer, direction, forward_correlation(layer), 1, false};
         return cheapest<T>(request).family;
     });

@@ -1,4 +1,4 @@
-// The one ordered list of convolution algorithms, and the questions that it answers.
+// The choice of an algorithm from the one ordered list of convolution algorithms.
 #pragma once
 
 #include "algorithms/algorithm.h"
@@ -8,7 +8,8 @@
 
 namespace fastconv {
 
-/// Lets the cheapest algorithm that serves the request add to the plan. Of equal ones, takes the first in the list.
+/// Lets the cheapest algorithm that serves the request add to the plan. If costs are equal, takes the first in the
+/// list.
 template <class T>
 void plan_cheapest(const Request& request, ConvPlan<T>& plan);
 
@@ -17,8 +18,8 @@ const char* algorithm_family(const ConvProblem& layer, Direction direction);
 
 /// The index of a name that a caller gave. Throws InvalidArgument if there is no such algorithm.
 std::int64_t algorithm_index(std::string_view name);
-/// Throws InvalidArgument unless an algorithm of the family that the problem names serves it. `filters_name` is the
-/// caller's name of the filters, for the message.
+/// Throws InvalidArgument unless an algorithm of the family that the problem names serves the problem. `filters_name`
+/// is the caller's name of the filters, for the message.
 void check_named_algorithm(const ConvProblem& problem, const char* filters_name);
 
 } // namespace fastconv

@@ -1,9 +1,10 @@
 // The gradient of a bias: the sum of the output's gradient over all pixels, masked first if there is a fused ReLU.
 //
 // The kernel sums chunks of rows in the data type. The sums of the chunks are added in double, so the error does not
-// grow with the number of pixels. A row is one pixel. If channels are few, it is as many pixels as fill whole vectors.
-// Rows are divided into parts, one task each. Parts and chunks follow from the problem alone, so the bits do not depend
-// on the number of threads.
+// grow with the number of pixels. In NHWC, a row is one pixel or, if channels are few, as many pixels as fill whole
+// vectors. The rows are divided into parts, one task each. In NCHW, a row is a piece of a channel, and each channel is
+// a task. Parts and chunks follow from the problem alone, so the bits do not depend on the number of threads.
+#include "core/errors.h"
 #include "core/for_type.h"
 #include "core/isa.h"
 #include "core/numbers.h"
@@ -89,7 +90,7 @@ void bias_gradient(DataType dtype, DataFormat format, const Dims& dims, const vo
     std::int64_t count = 1;
     bool good = dims.size() == 4;
     for (const std::int64_t d : dims) good = good && d >= 0 && !__builtin_mul_overflow(count, d, &count);
-    if (!good) throw InvalidArgument("out_backprop must have 4 dimensions, and fewer than 2^63 values");
+    if (!good) fail("out_backprop must have 4 dimensions and fewer than 2^63 values, got shape ", show(dims));
     if ((output == nullptr) != (masked == nullptr))
         throw InvalidArgument("output and masked must be given together, or not at all");
     if (dims[format == DataFormat::nhwc ? 3 : 1] == 0) return;

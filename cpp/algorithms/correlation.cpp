@@ -47,7 +47,7 @@ std::vector<Correlation> input_gradient_correlations(const ConvProblem& o) {
             g.f_group = k;
             g.f_c = 1;
             g.f_k = o.k;
-            // The steps from tap to tap. With one tap, the step could overflow, and is not used.
+            // The steps from tap to tap. With one tap, the step is not used and could overflow.
             g.f_j = along.taps > 1 ? -along.tap_step * c * o.k : 0;
             g.f_i = down.taps > 1 ? -down.tap_step * o.s * c * o.k : 0;
             g.filters_start = (down.last_tap * o.s + along.last_tap) * c * o.k;

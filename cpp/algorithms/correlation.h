@@ -38,7 +38,7 @@ struct Correlation {
 Correlation forward_correlation(const ConvProblem& problem);
 /// One correlation for each stride residue. Its window is empty (r or s is 0) if no tap reaches the residue.
 std::vector<Correlation> input_gradient_correlations(const ConvProblem& problem);
-/// A dense 1x1 problem with stride 1 as one long row of pixels. Returns other problems unchanged.
+/// Turns a dense 1x1 problem with stride 1 into one long row of pixels. Returns other problems unchanged.
 Correlation as_one_row(const Correlation& g);
 
 /// Some output pixels of one image.
@@ -52,7 +52,7 @@ struct GradientBlock {
     std::int64_t c0, channels, k0, filters;
 };
 
-/// The data of one call. Pointers that its direction does not use are null.
+/// The data of one call. Pointers that the direction of the call does not use are null.
 template <class T>
 struct Operands {
     const T* input;        // what the correlation reads; in input gradients, this is out_backprop
@@ -61,20 +61,20 @@ struct Operands {
     const T* bias;
     bool relu; // applied by the kernel, in registers
     // The rest of the epilogue, for values that a task has stored: activation(value + residual). The residual has the
-    // output's layout, or is null. If it is given, a ReLU is set here and not in `relu`, because it comes last.
+    // output's layout, or is null. With a residual, a ReLU is set here and not in `relu`, because the ReLU comes last.
     Activation activation;
     T alpha, beta; // the activation's parameters
     const T* residual;
     T* output;
-    PackCache* cache;                   // the forms of packed filters that are kept, or null
+    PackCache* cache;                   // the packed forms of filters that stay, or null
     const std::vector<ImageTile>* only; // the tiles to compute; null for the whole output
-    const GradientBlock* block;         // the part of a filter gradient to compute, as a dense output; null for all
+    const GradientBlock* block;         // the block of a filter gradient to compute; `output` then holds only the block
 
-    /// Whether something remains to be done with stored values.
+    /// Whether a part of the epilogue remains for stored values.
     bool finishes() const { return residual != nullptr || activation != Activation::linear; }
 };
 
-/// The forms in which algorithms pack filters. Part of the key, so that one form is never taken for another.
+/// The forms in which algorithms pack filters. The form is part of the key, so one form is never taken for another.
 enum class PackForm : std::uint8_t { direct, small_k_reduce, small_k_spread, winograd, winograd_ordered };
 
 /// The key of packed filters: their layout in memory and how they are packed.

@@ -108,8 +108,8 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     decisions->channels = std::max<std::int64_t>(64, kWindowBytes / bytes_per_channel / 64 * 64);
     decisions->slides_down = slides(a) && a.s == 3 && a.r == 3 && a.stride_w == 1 && a.stride_h == 1 &&
                              a.dilation_h == 1 && g.pixel * size < kFarBytes;
-    // Tiles that slide along the row alone skip taps outside the image. Tiles that also slide down serve only inner
-    // pixels: without branches, they are twice as fast.
+    // Register tiles that slide along the row alone skip taps outside the image, so one run covers the whole row. Tiles
+    // that also slide down serve only inner pixels. They have no branches and are twice as fast.
     decisions->runs = slides(a) && !decisions->slides_down ? std::vector<Run>{{0, a.q, 0, a.s}} : runs_of(a);
     PlanSummary& summary = decisions->summary;
     summary.kernel = "depthwise_row";

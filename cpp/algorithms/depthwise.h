@@ -11,7 +11,7 @@ template <class T>
 const Algorithm<T>& depthwise_filter_gradient();
 
 constexpr const char* kDepthwiseLimits = "one filter for each input channel (as many groups and filters as channels)";
-/// Whether a layer is depthwise, also if it is given with groups: its memory is the same.
+/// Whether a layer is depthwise with multiplier 1. It may also be given with groups: the layout in memory is the same.
 inline bool is_depthwise(const ConvProblem& layer) { return layer.groups == layer.c && layer.k == layer.c; }
 
 } // namespace fastconv

@@ -1,5 +1,6 @@
-// The filter gradient of a depthwise convolution. It reads the input in place. If channels are so many that pixels are
-// far apart in memory, it reads planes of one vector of channels each instead (see kernels/depthwise.cpp).
+// The filter gradient of a depthwise convolution. Usually, it reads the input in place. If channels are so many that
+// pixels are far apart in memory, it first copies the input to planes, each of one vector of channels (see
+// kernels/depthwise.cpp).
 #include "algorithms/depthwise.h"
 
 #include "algorithms/depthwise_runs.h"
@@ -27,8 +28,8 @@ struct DepthwiseGradientDecisions : Decisions {
     Windows a;
     bool planes;
     std::vector<Run> runs;      // if the input is read in place: the runs of an output row
-    std::int64_t rows;          // if it is read as planes: output rows of a plane
-    std::int64_t block;         // if it is read as planes: channels of a task
+    std::int64_t rows;          // with planes: output rows of a plane
+    std::int64_t block;         // with planes: channels of a task
     std::int64_t parts, splits; // parts: output rows or planes, divided into splits, each with its own sums
 
     std::int64_t window() const { return o.r * o.s; }

@@ -31,7 +31,7 @@ inline std::vector<Run> runs_of(const Windows& a) {
     return runs;
 }
 
-/// The number of output rows in [y, end), from y on, that have the same valid taps as row y.
+/// The number of consecutive output rows, from y on and before `end`, that have the same valid taps as row y.
 inline std::int64_t rows_alike(const Windows& a, std::int64_t y, std::int64_t end) {
     std::int64_t i0 = 0, i1 = 0, next0 = 0, next1 = 0, rows = 1;
     valid_taps(a.base_h + y * a.stride_h, a.dilation_h, a.r, a.h, i0, i1);

@@ -1,8 +1,8 @@
 // The direct algorithm with all filters packed first.
 //
-// A panel of filters is a block of channels times a block of filters. The loops, outermost first: groups of panels
-// whose input stays in L2, blocks of filters, panels of the group, pixels of the tile. So a panel stays in L1 or L2
-// while the pixels pass by. The next one is prefetched in the meantime.
+// A panel of filters is a block of channels times a block of filters. The loops are, outermost first: groups of panels
+// whose input stays in L2, blocks of filters, panels of the group, pixels of the tile. A panel therefore stays in L1 or
+// L2 while the pixels pass by. The next panel is prefetched in the meantime.
 //
 // The blocks of channels follow from the layer and the ISA only, because they decide the order of a sum: each block
 // adds its sum to the output. Tiles of pixels, groups and blocks of filters change no bit, so they may depend on
@@ -78,7 +78,7 @@ class TileSum {
         const FilterBlocks& blocks = plan_.blocks;
         const std::int64_t c0 = blocks.channel(cb, g.c), channels = blocks.channels_of(cb, g.c);
         const std::int64_t k0 = blocks.first_vector(kb) * blocks.width, lanes = blocks.vectors_of(kb) * blocks.width;
-        const bool last_block = cb == blocks.c_blocks - 1; // after it comes what the sum is finished with
+        const bool last_block = cb == blocks.c_blocks - 1; // completes the sum, so the epilogue follows
         const TileSource<T> source(a, g.pixel, input_ + c0, task_.tile, channels, copy_of(cb));
         // A window row is one run if its columns and channels are contiguous.
         const bool whole_rows = source.layout.window_column == channels;

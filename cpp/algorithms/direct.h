@@ -1,7 +1,7 @@
 // The direct algorithms: sums of products, for any correlation and any filter gradient.
 //
-// direct and direct_streamed give the same bits. small_k_reduce and small_k_spread are for few filters. They add in
-// other orders.
+// direct and direct_streamed give the same bits. small_k_reduce and small_k_spread are for few filters. Each of the two
+// adds in its own order.
 #pragma once
 
 #include "algorithms/algorithm.h"
@@ -30,8 +30,8 @@ const Algorithm<T>& small_k_spread();
 template <class T>
 const Algorithm<T>& small_k_spread_filter_gradient();
 
-/// If the packed filters or the length of a sum are too large for one pass, plans two halves and returns true.
-/// `packed_values` is the number of values of all packed filters.
+/// If the packed filters are too large or the sums too long for one pass, plans two halves and returns true.
+/// `packed_values` is the number of values of all packed filters. With `splits_filters`, the filters may be split.
 template <class T>
 bool plan_halves(const Request& request, std::int64_t packed_values, bool splits_filters, ConvPlan<T>& plan);
 

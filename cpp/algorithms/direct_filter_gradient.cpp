@@ -24,12 +24,12 @@ constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
 constexpr std::int64_t kBlockBytes = 64 << 10; // the input of a tile; most of it stays in L1, while dy is read from L2
 constexpr std::int64_t kLeastChannels = 24;    // of a block, so that x is read in whole cache lines
 
-/// How a gradient, or a block of one, is cut up.
+/// How a gradient, or a block of a gradient, is cut up.
 struct GradientCut {
     ConvProblem o;
     Windows a;
     std::int64_t images, c, k; // c, k: channels and filters of one group
-    std::int64_t sum_step;     // the distance of two channels in the sums: the filters of all groups
+    std::int64_t sum_step;     // the distance of two channels in the sums: the number of filters of all groups
     bool copies;               // tiles are copied with their padding
     // Blocks of filters and of channels. Each (group, channel block, filter part) is summed on its own.
     std::int64_t width, vectors, k_blocks, c_blocks, k_parts;
@@ -101,7 +101,7 @@ GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
     d.k = d.sum_step = block.filters;
     d.vectors = ceil_div(d.k, d.width);
     d.k_blocks = d.k_parts = ceil_div(d.vectors, kernels<T>().max_vectors);
-    const std::int64_t fewest = ceil_div(d.c, ceil_div(whole.c, whole.c_blocks)); // blocks whose copies fit
+    const std::int64_t fewest = ceil_div(d.c, ceil_div(whole.c, whole.c_blocks)); // with fewer, copies would not fit
     d.c_blocks = std::clamp(ceil_div(kTasks, d.splits * d.k_parts), fewest, d.c);
     return d;
 }
@@ -111,7 +111,7 @@ template <class T>
 struct GradientTask {
     std::int64_t group, split, c0, channels, kb0, kb1;
     T* sum;                                // the sums of all filters
-    std::ptrdiff_t *offsets, *out_offsets; // where each element of the window is in x and in `sum`
+    std::ptrdiff_t *offsets, *out_offsets; // the places of the window's elements in x and in `sum`
 };
 
 template <class T>
@@ -156,7 +156,8 @@ void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientT
         products.dy = gradient + k0;
         products.channels = std::min(d.k - k0, vectors * d.width);
         products.out = task.sum + k0;
-        // With one vector of filters, elements that are neighbours in a row of the window share one pointer.
+        // With one vector of filters, the kernel reads elements that are neighbours in memory through one pointer. The
+        // calls are then cut at the rows of the window.
         const bool runs = vectors == 1 && source.layout.window_column == task.channels && window / o.r >= most / 2;
         const std::int64_t parts = runs ? o.r : 1, calls = parts * ceil_div(window / parts, most);
         for (std::int64_t call = 0; call < calls; ++call) {

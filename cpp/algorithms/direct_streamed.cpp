@@ -1,8 +1,8 @@
 // The direct algorithm for few pixels and many filters: a task multiplies all pixels with one block of filters.
 //
 // Each task packs its own filters into L2 and uses them there. If all filters were packed first, they would leave the
-// caches and come back. Serves only 1x1 windows, and only filters that are packed for one call. The sums have the same
-// bits as those of `direct`, so the choice between the two may depend on the threads and the batch.
+// caches before they are used. Serves only 1x1 windows, and only filters that are packed for one call. The sums have
+// the same bits as those of `direct`, so the choice between the two may depend on the threads and the batch.
 #include "algorithms/direct.h"
 
 #include "algorithms/epilogue.h"

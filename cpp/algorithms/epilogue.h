@@ -1,5 +1,5 @@
-// The end of a convolution that does not fit into registers: a residual, and activations other than ReLU. A task
-// applies it to the part of the output that it has just stored and that is still in its caches.
+// The part of the epilogue that kernels do not apply in registers: a residual, and activations other than ReLU. A task
+// applies this part to the values that it has just stored, while they are still in its caches.
 #pragma once
 
 #include "algorithms/correlation.h"
@@ -23,7 +23,7 @@ void finish_tile(const Correlation& g, const Operands<T>& operands, std::int64_t
 template <class T>
 void finish_values(const Operands<T>& operands, std::int64_t start, std::int64_t count);
 
-/// The output of a correlation whose window is empty: the epilogue of sums that are 0.
+/// Writes the output of a correlation whose window is empty: the epilogue applied to sums that are 0.
 template <class T>
 void write_empty_sums(const Correlation& g, const Operands<T>& operands);
 

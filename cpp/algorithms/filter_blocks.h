@@ -1,4 +1,4 @@
-// How the direct algorithm blocks and packs filters: blocks of channels x filters, each [i][j][c][lane].
+// How the direct algorithm blocks and packs filters: blocks of channels x filters, each stored as [i][j][c][lane].
 #pragma once
 
 #include "algorithms/correlation.h"
@@ -8,7 +8,7 @@
 
 namespace fastconv {
 
-constexpr std::int64_t kSumLength = 1024;       // the longest chain of additions: bounds the rounding error
+constexpr std::int64_t kSumLength = 1024;       // the longest chain of additions, which bounds the rounding error
 constexpr std::int64_t kPackedBytes = 32 << 20; // the most bytes of packed filters in one pass
 
 /// Blocks of input channels follow from the layer and the ISA only, because they decide the order of a sum.
@@ -44,7 +44,7 @@ template <class T>
 void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T* filters, std::int64_t group,
                        std::int64_t cb, std::int64_t kb, T* to);
 
-/// Packs all blocks, [group][filter block][channel block].
+/// Packs all blocks as [group][filter block][channel block].
 template <class T>
 void pack_filters(const Correlation& g, const FilterBlocks& blocks, const T* filters, T* to);
 

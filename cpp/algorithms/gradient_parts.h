@@ -6,9 +6,9 @@
 
 namespace fastconv {
 
-/// The number of parts that pays for a gradient of `values` filter values over `pixels` pixels. Each part has its own
-/// sums. Clearing and adding them costs as much as about 100 pixels, and a task as much as about 100,000
-/// multiplications.
+/// The number of parts that pays for a gradient of `values` filter values over `pixels` pixels. Each part is a task
+/// with its own sums. Clearing and adding the sums costs as much as about 100 pixels, and starting the task as much as
+/// about 100,000 multiplications. The work of a part must be greater than this cost.
 inline std::int64_t gradient_parts_that_pay(std::int64_t pixels, std::int64_t values) {
     const double work = static_cast<double>(pixels) * static_cast<double>(values);
     const double least = 131072.0 + 256.0 * static_cast<double>(values);

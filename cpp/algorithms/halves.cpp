@@ -6,7 +6,7 @@
 namespace fastconv {
 namespace {
 
-/// Splits an axis of `size` into two halves, calls set(half, start, the half's size) for each, and plans both.
+/// Splits an axis of `size` into two halves, calls set(half, start, size of the half) for each half, and plans both.
 template <class T, class Set>
 void plan_both(const Request& request, std::int64_t size, ConvPlan<T>& plan, Set&& set) {
     for (std::int64_t part = 0; part < 2; ++part) {

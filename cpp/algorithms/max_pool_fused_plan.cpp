@@ -11,20 +11,20 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kParts = 32;              // most parts of the batch; fixed: it decides the order of the sum
-constexpr std::int64_t kFewestImages = 4;        // the fewest images of a part, whose setup takes about 2 us
+constexpr std::int64_t kParts = 32;              // most parts of the batch; fixed, as it decides the order of the sum
+constexpr std::int64_t kFewestImages = 4;        // the fewest images of a part; setting up a part takes about 2 us
 constexpr std::int64_t kOutputBytes = 64 << 10;  // output gradients of the images that a task takes at a time
 constexpr std::int64_t kInputBytes = 1 << 20;    // inputs of these images; they may have to be transposed from NCHW
 constexpr std::int64_t kShiftBytes = 48 << 10;   // the shifted filters, which each image reads again, mostly from L1
 constexpr std::int64_t kColumnBytes = 128 << 10; // columns or patches of an image, which stay in L2
-constexpr std::int64_t kLongestRow = 1024; // windows of a row; they are added one by one, so this bounds the error
+constexpr std::int64_t kLongestRow = 1024; // most windows of a row; bounds the error, as they are added one by one
 constexpr std::int64_t kMostFilterValues =
     4 << 10; // the most filter values, because each part keeps a sum for each of them
 
 /// Properties of the kernels of one data type and ISA.
 struct Vectors {
     std::int64_t width;
-    bool spreads; // whether there is a kernel pooled_spreads
+    bool spreads; // whether the kernel pooled_spreads exists
 
     std::int64_t round_up(std::int64_t count) const { return ceil_div(count, width) * width; }
 };
@@ -36,7 +36,7 @@ Vectors vectors_of(DataType type) {
     });
 }
 
-/// The number of images, of `values` values each, that fit into `bytes`. At least 1.
+/// The number of images, of `values` values each, that fit into `bytes` bytes. At least 1.
 std::int64_t images_that_fit(std::int64_t bytes, std::int64_t values, DataType type) {
     return std::max<std::int64_t>(1, bytes / std::max<std::int64_t>(1, values * size_of(type)));
 }
@@ -68,7 +68,7 @@ PooledGeometry geometry_of(const ConvProblem& o, const PoolProblem& pool, const 
 // value.
 constexpr std::int64_t kStepLoads = 3;
 
-/// The cost of a pixel if its gradient is computed from the gradient of the convolution's output. The kernels that do
+/// The cost of a pixel if the gradient is computed from the gradient of the convolution's output. The kernels that do
 /// this reach 70 % of the FMA peak.
 double dense_pixel_cost(const ConvProblem& o, const Vectors& vectors) {
     return static_cast<double>(filter_values(o)) / (0.7 * static_cast<double>(vectors.width));

@@ -11,8 +11,8 @@ namespace fastconv {
 inline std::int64_t filter_values(const ConvProblem& o) { return o.r * o.s * (o.c / o.groups) * o.k; }
 
 // Limits of the kernels in kernels/max_pool_fused_backward.cpp.
-constexpr std::int64_t kSpreadRows = 4, kSpreadRowValues = 4;    // pooled_spreads: rows of a patch, and their values
-constexpr std::int64_t kMostRuns = 3, kMostRunValues = 4;        // pooled_runs: runs of a window, and their values
+constexpr std::int64_t kSpreadRows = 4, kSpreadRowValues = 4; // pooled_spreads: rows of a patch, most values of each
+constexpr std::int64_t kMostRuns = 3, kMostRunValues = 4;     // pooled_runs: most runs of a window, most values of each
 constexpr std::int64_t kFewestRunValues = 3, kMostShortRuns = 6; // window_columns: most runs of fewer than 3 values
 
 /// The kernel that computes a filter gradient from the pooled gradient.
@@ -37,8 +37,9 @@ struct MaxPoolFusedPlan {
     bool fused = false;
     std::int64_t parts = 0;  // parts of the batch; each is a task with its own sums of the filter gradient
     std::int64_t images = 0; // images that a task takes at a time
-    /// Each gradient is computed from the pooled gradient, or from the gradient of the convolution's output in scratch
-    /// memory. Values that are not finite force the second way.
+    /// Whether the input gradient is computed from the pooled gradient. If not, it is computed from the gradient of the
+    /// convolution's output, in scratch memory. The same holds for the filter gradient if `filter_kernel` is none, and
+    /// for both gradients if values are not finite.
     bool pooled_input_gradient = false;
     PooledFilterKernel filter_kernel = PooledFilterKernel::none;
     PooledGeometry geometry{}; // zeros unless the kernels for the pooled gradient serve the layer

@@ -110,7 +110,8 @@ void check_tap_numbers(const char* name, const PoolProblem& problem, const std::
     const auto found = find_wrong_tap(problem, taps, wrong / strips, wrong % strips * rows, rows);
     if (!found) return; // the caller has changed the taps in the meantime, from another thread
     fail(name, " must be pixel numbers within each pooling window, counted from 0, got ", found->tap,
-         " for a window of ", found->pixels, " pixels; pass what conv2d_max_pool2d returned");
+         " for a window of ", found->pixels, found->pixels == 1 ? " pixel" : " pixels",
+         "; pass what conv2d_max_pool2d returned");
 }
 
 void max_pool2d_gather(const PoolProblem& problem, const std::uint8_t* taps, const void* values, void* output) {

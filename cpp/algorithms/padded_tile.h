@@ -1,7 +1,7 @@
 // A padded tile: the part of an input that a tile of output pixels reads, copied with its padding made explicit.
 //
 // Only tiles that reach into the padding need a copy. A copy costs one store per input value, while the convolution
-// spends K*R*S multiplications on it.
+// spends K*R*S multiplications on each value.
 #pragma once
 
 #include "algorithms/windows.h"
@@ -32,8 +32,8 @@ inline std::int64_t padded_tile_size(const Windows& a, std::int64_t rows, std::i
     return rows * columns * a.r * a.s * channels;
 }
 
-/// Copies `count` pixels of `channels` values from columns x, x + stride, ... of the line `from`. Its pixels are
-/// `from_step` apart. Columns outside [0, w) become zero.
+/// Copies `count` pixels of `channels` values from columns x, x + stride, ... of the line `from`. Neighbouring pixels
+/// of the line are `from_step` elements apart. Columns outside [0, w) become zero.
 template <class T>
 void copy_pixels(T* to, const T* from, std::int64_t from_step, std::int64_t x, std::int64_t stride, std::int64_t count,
                  std::int64_t w, std::int64_t channels) {
@@ -51,7 +51,8 @@ void copy_pixels(T* to, const T* from, std::int64_t from_step, std::int64_t x, s
     std::fill(to + last * channels, to + count * channels, T{});
 }
 
-/// Fills `to` (padded_tile_size values) from one image. `input` is its first channel to copy. Pixels are `pixel` apart.
+/// Fills `to` (padded_tile_size values) from one image. `input` is the image's first channel to copy. Neighbouring
+/// pixels are `pixel` elements apart.
 template <class T>
 void fill_padded_tile(const Windows& a, const Tile& tile, const T* input, std::int64_t pixel, std::int64_t channels,
                       T* to) {

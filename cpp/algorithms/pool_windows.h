@@ -53,7 +53,7 @@ struct PoolAxis {
     std::int64_t extent() const { return (window - 1) * dilation + 1; }
     /// Whether no two windows overlap. Windows that interleave their taps count as overlapping.
     bool disjoint() const { return !adaptive && stride >= extent(); }
-    /// Whether the windows also cover every pixel up to the end of the last one.
+    /// Whether no two windows overlap and every pixel up to the end of the last window is in a window.
     bool gapless() const { return disjoint() && dilation == 1 && stride == window; }
 };
 
@@ -64,7 +64,8 @@ inline PoolAxis columns_of(const PoolProblem& o) {
     return {o.w, o.q, o.s, o.stride_w, o.dilation_w, o.pad_left, o.pad_right, o.adaptive, o.count_include_pad};
 }
 
-/// The columns [first, last) of windows with all taps. Adaptive windows differ, so none are of this kind.
+/// The output columns [first, last) whose windows have all taps inside the input. Adaptive windows differ in size, so
+/// the function leaves `first` and `last` unchanged for them.
 inline void inner_columns(const PoolProblem& o, std::int64_t& first, std::int64_t& last) {
     const Windows windows{o.h,        o.w,        o.p,          o.q,          o.r,        o.s,
                           o.stride_h, o.stride_w, o.dilation_h, o.dilation_w, -o.pad_top, -o.pad_left};
@@ -74,16 +75,16 @@ inline void inner_columns(const PoolProblem& o, std::int64_t& first, std::int64_
 /// Cuts output rows [y0, y1) into rectangles of windows with the same taps inside the input. Calls body(row, y, x) for
 /// each rectangle, from top to bottom; (y, x) is its first window.
 ///
-/// each_rectangle sets the taps, the steps and the size of `row`, with offsets from the first value of the image.
-/// Before it runs a kernel, body sets row.x (in a gradient also row.y) to that value, and fills in the other members.
+/// each_rectangle sets the taps, the steps and the size of `row`. Offsets count from the image's first value. Before it
+/// runs a kernel, body points row.x (in a gradient also row.y) to this value and fills in the other members.
 template <class T, class Body>
 void each_rectangle(const PoolProblem& o, std::int64_t y0, std::int64_t y1, Body&& body) {
-    if (o.q == 0) return; // otherwise the loop over rows would run for nothing
+    if (o.q == 0) return; // without columns, the loop over rows would do nothing
     const PoolAxis vertical = rows_of(o), horizontal = columns_of(o);
     std::int64_t first = 0, last = 0; // the columns [first, last) have all taps
     inner_columns(o, first, last);
     std::vector<std::ptrdiff_t> offsets;
-    offsets.reserve(static_cast<std::size_t>(std::min(o.r, o.h) * std::min(o.s, o.w))); // the most that can lie inside
+    offsets.reserve(static_cast<std::size_t>(std::min(o.r, o.h) * std::min(o.s, o.w))); // most taps inside the input
     for (std::int64_t y = y0, rows = 1; y < y1; y += rows) {
         const AxisTaps above = vertical.taps(y);
         rows = 1;

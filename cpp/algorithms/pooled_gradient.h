@@ -17,17 +17,17 @@ class PooledGradient {
   public:
     PooledGradient(const ConvProblem& problem, const PoolProblem& pool, const MaxPoolFusedPlan& plan);
 
-    /// The table that input_gradient reads, for all images: each filter, shifted by each tap inside a patch of zeros.
+    /// The table that input_gradient reads for every image: each filter, shifted by each tap inside a patch of zeros.
     std::int64_t shifts_size() const { return geometry_.shifts_size; }
     void fill_shifts(const T* filters, T* shifts) const;
     void input_gradient(const T* shifts, const std::uint8_t* taps, const T* grad, T* dx) const;
 
-    /// The table that add_filter_gradient reads, for all images. It may be empty.
+    /// The table that add_filter_gradient reads for every image. It may be empty.
     std::int64_t elements_size() const;
     void fill_elements(std::int32_t* elements) const;
-    /// Adds the image's gradient to `sums`, a column for each filter, sums_size() values in all. At least `following`
-    /// values after the image may be read.
     std::int64_t sums_size() const { return problem_.k * geometry_.column; }
+    /// Adds the image's gradient to `sums`, which holds a column for each filter, sums_size() values in all. At least
+    /// `following` values after the image may be read.
     void add_filter_gradient(const std::int32_t* elements, const T* input, std::int64_t following,
                              const std::uint8_t* taps, const T* grad, T* sums) const;
     /// Transposes the sums to the order of filters.

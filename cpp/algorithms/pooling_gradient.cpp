@@ -43,7 +43,7 @@ Division divide(const PoolProblem& o) {
 template <class T>
 void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t y1, std::int64_t channels, T* to) {
     // Windows without gaps and overlaps overwrite every value up to the end of the last window. Other windows leave
-    // gaps or add to what is there, so everything is cleared for them.
+    // gaps or add to the values there, so everything is cleared for them.
     const bool gapless = rows_of(o).gapless() && columns_of(o).gapless();
     const std::int64_t covered = gapless ? std::clamp<std::int64_t>(y1 * o.r - o.pad_top, h0, h1) : h0;
     // Windows with gaps or overlaps may be so large that q*s overflows.
@@ -58,12 +58,12 @@ void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t 
             std::fill_n(to + pixel * o.c, channels, T{});
 }
 
-/// A maximum's tap is found in `input` or given in `taps`. An average needs neither.
+/// The tap of each maximum is found in `input` or given in `taps`. Average pooling needs neither.
 template <class T>
 void gradient_nhwc(const PoolProblem& o, const T* input, const std::uint8_t* taps, const T* grad, T* input_grad,
                    PoolKernel<T> kernel) {
     const std::int64_t image = o.h * o.w * o.c;
-    if (image == 0) return;                                                    // otherwise empty images would be tasks
+    if (image == 0) return; // otherwise empty images would become tasks
     const double window = static_cast<double>(o.r) * static_cast<double>(o.s); // may be huge
     const double work = static_cast<double>(o.n * o.p * o.q * o.c) * window + static_cast<double>(o.n * image);
     const bool disjoint = rows_of(o).disjoint() && columns_of(o).disjoint();

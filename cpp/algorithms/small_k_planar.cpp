@@ -5,7 +5,7 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kPartWork = 64 << 10; // an image with fewer multiplications is not cut (they take about 2 us)
+constexpr std::int64_t kPartWork = 64 << 10; // an image with fewer multiplications (about 2 us) is not cut
 
 } // namespace
 
@@ -19,7 +19,7 @@ void fill_planar(const Windows& a, std::int64_t y0, std::int64_t rows, const T* 
     const std::int64_t left = std::clamp<std::int64_t>(-a.base_w, 0, planar.line);
     const std::int64_t right = std::clamp<std::int64_t>(a.w - a.base_w, left, planar.line);
     const bool padded = first > 0 || last < planar.lines || left > 0 || right < planar.line;
-    // The padding is many small pieces, so clearing the whole copy is faster.
+    // The padding consists of many small pieces, so clearing the whole copy is faster.
     if (padded) std::fill_n(to, channels * planar.plane, T{});
     const auto turn = [&](std::int64_t t, std::int64_t count) {
         const T* from = input + ((top + t) * a.w + a.base_w + left) * pixel;

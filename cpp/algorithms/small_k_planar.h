@@ -19,7 +19,7 @@ struct Planar {
     std::int64_t lines, line, plane; // lines: rows; line: values of a row with its padding; plane: values of a channel
 
     Planar(const Windows& a, std::int64_t rows) : lines(rows + a.r - 1), line(a.q + a.s - 1), plane(lines * line) {}
-    /// One vector more than the values, because the kernels may read beyond the end.
+    /// Has room for one more vector than the values need, because the kernels may read beyond the end.
     template <class T>
     std::int64_t size(std::int64_t channels) const {
         return channels * plane + kernels<T>().width;
@@ -31,13 +31,14 @@ template <class T>
 void fill_planar(const Windows& a, std::int64_t y0, std::int64_t rows, const T* input, std::int64_t pixel,
                  std::int64_t channels, T* to);
 
-/// The number of lane patterns: how many vectors of a row start at different filters.
+/// The number of lane patterns. Lane i of a row holds filter i % filters, so vectors start at different filters. The
+/// patterns repeat after this many vectors.
 template <class T>
 std::int64_t lane_patterns(std::int64_t filters) {
     return filters / std::gcd(filters, kernels<T>().width);
 }
 
-/// Whether the kernels can compute such windows.
+/// Whether the kernels can compute these windows.
 template <class T>
 bool spread_serves(const Windows& a, std::int64_t channels, std::int64_t filters);
 
@@ -48,7 +49,7 @@ double spread_cost(const Windows& a, std::int64_t channels, std::int64_t filters
     return static_cast<double>(a.r * a.s * channels * filters * 5 / (4 * kernels<T>().width) + channels / 2);
 }
 
-/// The output rows of a planar copy: whole register tiles, as many as fit, but few enough to leave `parts` parts.
+/// The output rows of a planar copy: as many whole register tiles as fit, but few enough to leave `parts` parts.
 template <class T>
 std::int64_t choose_spread_rows(const Windows& a, std::int64_t channels, std::int64_t filters, std::int64_t images,
                                 std::int64_t parts);

@@ -11,7 +11,7 @@ namespace {
 
 /// The runs of a window, each rounded up to whole vectors.
 struct Runs {
-    bool whole_rows; // a run is a row of the window; otherwise it is one element of the window
+    bool whole_rows; // whether a run is a row of the window; if not, a run is one tap
     std::int64_t per_row, length, steps;
 
     std::int64_t of_window(const Windows& a) const { return a.r * per_row * length; }
@@ -82,7 +82,7 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
     row.relu = g.finish && operands.relu;
     const bool rows_cross = a.crosses_rows(); // if not, skip valid_taps, whose division is slow for short rows
     for (std::int64_t y = 0; y < tile.rows; ++y) {
-        // Rows of the filter that meet only padding at the top or bottom are skipped.
+        // Window rows that meet only padding at the top or bottom are skipped.
         std::int64_t first = 0, last = a.r;
         if (rows_cross) valid_taps(a.base_h + (tile.y0 + y) * a.stride_h, a.dilation_h, a.r, a.h, first, last);
         row.x = source.x + y * source.layout.row;

@@ -24,7 +24,7 @@ void pack(const Correlation& g, std::int64_t patterns, const T* filters, T* to) 
     const Windows& a = g.windows;
     const std::int64_t width = kernels<T>().width;
     for (std::int64_t pattern = 0; pattern < patterns; ++pattern) {
-        std::ptrdiff_t lanes[64]; // at least a vector; a division for each value would take longer than the sum
+        std::ptrdiff_t lanes[64]; // 64: at least a vector; a division for each value would take longer than the sum
         for (std::int64_t lane = 0; lane < width; ++lane) lanes[lane] = (pattern * width + lane) % g.k * g.f_k;
         for (std::int64_t c = 0; c < g.c; ++c)
             for (std::int64_t j = 0; j < a.s; ++j)

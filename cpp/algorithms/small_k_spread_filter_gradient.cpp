@@ -17,11 +17,12 @@ struct SpreadGradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
     std::int64_t rows, tiles;     // output rows of a planar copy; planar copies of an image
-    std::int64_t parts;           // parts of all copies, each with its own sums
+    std::int64_t parts;           // all copies are divided into parts, each with its own sums
     std::int64_t patterns, lanes; // lanes: values of the sums of a part
 };
 
-/// Adds the lanes of each filter: turns [pattern][c][column][row][lane] into the filters' gradient.
+/// Adds up the lanes of each filter. This turns sums of the form [pattern][c][column][row][lane] into the filter
+/// gradient.
 template <class T>
 void add_lanes_of_filters(const SpreadGradientDecisions& plan, const T* sum, T* dw) {
     const ConvProblem& o = plan.o;

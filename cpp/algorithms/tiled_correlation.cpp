@@ -7,9 +7,9 @@ namespace {
 
 constexpr std::int64_t kTileBytes = 208 << 10; // the input of a tile: it stays in L2 with its output
 static_assert(kMostCopyBytes == 8 * kTileBytes);
-// A tile of this many pixels uses a panel of filters often enough, and its output stays in L2, too.
+// A tile of this many pixels reuses a panel of filters often enough, and the output of the tile stays in L2, too.
 constexpr std::int64_t kTilePixels = 96;
-constexpr double kLeastTileWork = 1 << 21; // multiplications of a tile: less would be spent on starting its task
+constexpr double kLeastTileWork = 1 << 21; // multiplications of a tile; with fewer, starting the task costs too much
 
 class Planner {
   public:
@@ -55,13 +55,13 @@ class Planner {
         const std::int64_t q = g_.windows.q;
         const double work = static_cast<double>(g_.window() * g_.c) * static_cast<double>(g_.k);
         const auto least = static_cast<std::int64_t>(std::min(kLeastTileWork / work, 1e6));
-        // Prefers all channels of fewer pixels: parts of pixels that are far apart share few sets of L2.
+        // Prefers fewer pixels with all channels. Parts of more pixels would be far apart and share few sets of L2.
         const std::int64_t enough = std::clamp(kTileBytes / (g_.c * size_), kTilePixels / 2, kTilePixels);
         const std::int64_t pixels = std::max<std::int64_t>(enough, std::min(least, q / wanted_));
         std::int64_t tiles = std::max<std::int64_t>(1, (q + pixels / 2) / pixels);
-        // If there are too few filters, the pixels must be enough for all threads.
+        // If the filters give too few tasks for all threads, the pixels must give enough.
         while (q >= 48 * tiles && 2 * g_.n * g_.groups * tiles * most_parts() < wanted_) tiles *= 2;
-        // Each thread gets as many, if that makes them little smaller.
+        // Gives each thread the same number of tiles, if the tiles become only a little smaller.
         const std::int64_t even = ceil_div(tiles, threads_) * threads_;
         if (4 * even <= 5 * tiles) tiles = even;
         return tiles == 1 ? q : std::max<std::int64_t>(1, (q / tiles + 6) / 12) * 12; // whole register tiles
@@ -81,7 +81,7 @@ class Planner {
     }
 
     /// Makes enough tasks to give each thread an even share. But a task must not be so small that it reads filters
-    /// from L2 for a few pixels only. Filters that outweigh the pixels are cut instead of the pixels.
+    /// from L2 for only a few pixels. If the filters have more values than the pixels, the filters are cut instead.
     void choose_rows() {
         const Windows& a = g_.windows;
         Tiling& tiling = plan_.tiling;
@@ -96,7 +96,7 @@ class Planner {
         tiling.row_tiles = ceil_div(a.p, tiling.rows);
     }
 
-    /// Takes as many panels at a time as their input fits, because the output is written again for each group.
+    /// Takes panels into a group as long as their input fits, because each group writes the whole output again.
     void choose_group() {
         while (plan_.group < panels_.count) {
             const std::int64_t before = plan_.group;
@@ -106,7 +106,7 @@ class Planner {
         }
     }
 
-    /// A task has at least 32 filters, if there are as many: it reads its pixels for all of them.
+    /// A task has at least 32 filters, if the layer has that many, because the task reads its pixels for all of them.
     std::int64_t most_parts() const {
         return std::clamp<std::int64_t>(panels_.k_blocks * panels_.filters / 32, 1, panels_.k_blocks);
     }

@@ -12,7 +12,7 @@
 namespace fastconv {
 
 /// How the output is cut into tasks: tiles of rows x columns, and parts of the filter blocks. The last column of tiles
-/// has what is left, which may be more or fewer than `columns`.
+/// has the remaining pixels, which may be more or fewer than `columns`.
 struct Tiling {
     std::int64_t rows, columns, row_tiles, column_tiles, k_parts;
 
@@ -26,17 +26,18 @@ struct Tiling {
 
 struct TilePlan {
     Tiling tiling;
-    // Whether all tiles read padded copies of the input, or only those at the left and right.
+    // Whether all tiles read padded copies of the input, or only the tiles at the left and right.
     bool copy_all, copy_borders;
     std::int64_t k_blocks;               // blocks of filters
-    std::int64_t group, widest_channels; // panels whose input is used at a time, and the most channels of such a group
+    std::int64_t group, widest_channels; // panels whose input is used at a time; the most channels of such a group
 
     std::int64_t tasks(const Correlation& g) const { return g.n * g.groups * tiling.tiles() * tiling.k_parts; }
     /// The scratch memory of a task.
     std::int64_t thread_bytes(const Correlation& g, std::int64_t size) const;
 };
 
-/// The panels of packed filters: `count` blocks of channels, of at most `channels`, times k_blocks blocks of filters.
+/// The panels of packed filters: `count` blocks of at most `channels` channels, times k_blocks blocks of at most
+/// `filters` filters.
 struct FilterPanels {
     std::int64_t count, channels, k_blocks, filters;
 };
@@ -59,7 +60,8 @@ struct TileSource {
     const T* x;
     PaddedTileLayout layout;
 
-    /// `input` is the image's first channel to read. Pixels are `pixel` apart. `copy` is the filled copy, or null.
+    /// `input` is the image's first channel to read. Neighbouring pixels are `pixel` elements apart. `copy` is the
+    /// filled copy, or null.
     TileSource(const Windows& a, std::int64_t pixel, const T* input, const Tile& tile, std::int64_t channels,
                const T* copy) {
         if (copy != nullptr) {
@@ -73,7 +75,7 @@ struct TileSource {
     }
 };
 
-/// Writes the offsets of a window's contiguous runs: whole rows or single elements. Returns the number per row.
+/// Writes the offsets of a window's contiguous runs: whole rows or single taps. Returns the number of runs per row.
 inline std::int64_t window_segments(const Windows& a, const PaddedTileLayout& layout, bool whole_rows,
                                     std::ptrdiff_t* segments) {
     const std::int64_t per_row = whole_rows ? 1 : a.s;
@@ -83,8 +85,8 @@ inline std::int64_t window_segments(const Windows& a, const PaddedTileLayout& la
     return per_row;
 }
 
-/// Calls body(task, copy, segments) in parallel for all tiles, or for those of `only`. `copy` is memory for a copy of
-/// the tile's input; it is null if the input is read in place. `segments` has room for a window's offsets.
+/// Calls body(task, copy, segments) in parallel for all tiles, or for the tiles in `only`. `copy` is memory for a copy
+/// of the tile's input, or null if the input is read in place. `segments` has room for the offsets of a window.
 template <class T, class Body>
 void for_each_tile(const Correlation& g, const TilePlan& plan, const std::vector<ImageTile>* only, Body body) {
     const Windows& a = g.windows;

@@ -40,7 +40,7 @@ inline void valid_taps(std::int64_t base, std::int64_t dilation, std::int64_t wi
     last = std::max(first, last);
 }
 
-/// Output columns [first, last) whose whole window lies inside the line. The others have fewer valid taps.
+/// Output columns [first, last) whose whole window lies inside the line. The other columns have fewer valid taps.
 inline void inner_columns(const Windows& a, std::int64_t& first, std::int64_t& last) {
     first = a.base_w >= 0 ? 0 : std::min(a.q, (-a.base_w + a.stride_w - 1) / a.stride_w);
     const std::int64_t room = a.w - 1 - (a.s - 1) * a.dilation_w - a.base_w;

@@ -1,13 +1,13 @@
 // Winograd's algorithm, forward and input gradient. It transforms tiles of the input, multiplies them with transformed
 // filters at each of the 36 points, and transforms the products back. conv_row over tiles computes the products.
 //
-// There are two orders of work, which give the same bits. If tiles are many, all transformed filters are stored, and
+// There are two orders of work. Both give the same bits. If tiles are many, all transformed filters are stored, and
 // each task takes a block of tiles through all of them. If tiles are few, each task takes a block of filters through
-// many tiles, so that a thread reads only a part of the filters. The transformed filters are stored, too, if they stay
-// for later calls and are not too large. Otherwise they are streamed: a task transforms a part of them into L2,
-// multiplies it with the tiles, and never stores it, because transformed filters are 4 times as large as the filters.
-// The sums over channels resume from part to part. Streamed filters that are kept are put in the order of their
-// transformation once.
+// many tiles, so that a thread reads only a part of the filters. In this second order, transformed filters are stored
+// only if they stay for later calls and are not too large. Otherwise, they are streamed: a task transforms a part of
+// the filters into L2, multiplies it with the tiles, and then drops it. Transformed filters are up to 4 times as large
+// as the filters, so storing them would cost more. The sums over channels resume from part to part. Streamed filters
+// that stay are reordered once, into the order in which they are transformed.
 #include "algorithms/winograd.h"
 
 #include "algorithms/algorithms.h"
@@ -26,13 +26,14 @@ namespace {
 constexpr std::int64_t kBlockBytes = 640 << 10; // points of a block of tiles, in and out: most of an L2 cache
 constexpr std::int64_t kThreadBytes = 2 << 20;  // limit for the scratch memory of a thread
 constexpr std::int64_t kLeastTiles = 12;        // fewer tiles would read the transformed filters for too few products
-constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
+constexpr std::int64_t kFilterBytes = 24 << 20; // most bytes of the transformed filters of one pass
 constexpr std::int64_t kCachedBytes = 1 << 20;  // transformed filters that may still be in L2 from the last call
-constexpr std::size_t kTilesAgain = 1 << 14;    // most tiles that are computed directly in one go
-// The most tiles that one streamed part of the filters serves. With fewer tiles, filters are transformed and read more
-// often. 200 tiles take 2 MB of each thread, and the scratch memory of 16 threads must stay below 64 MB.
+constexpr std::size_t kTilesAgain = 1 << 14;    // most tiles that the direct algorithm computes at a time
+// The most tiles of one task. With fewer tiles, filters are transformed and read more often. 200 tiles take 2 MB of
+// each thread, and the scratch memory of 16 threads must stay below 64 MB. More than 16 threads therefore take fewer
+// tiles.
 constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
-constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input
+constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input that are stored at a time
 
 template <class T>
 constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
@@ -43,7 +44,7 @@ struct WinogradDecisions : Decisions {
           filters_stay(request.filters_stay), g(request.part), form(g.windows.r), grid(form, g.windows.p, g.windows.q),
           tiles(g.n * grid.tiles_per_image()) {}
 
-    /// The request for tiles that must be computed again.
+    /// The request for the tiles that are not finite, which the direct algorithm computes again.
     Request again() const {
         Request request{layer, direction, g, threads, filters_stay};
         request.only_direct = request.single = true;
@@ -72,8 +73,9 @@ std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
     return kPoints * (c + lanes) * value_bytes<T>;
 }
 
-/// Chooses the tiles of a block: a multiple of 12 fills whole register tiles of 12, 6 or 4, and there are enough blocks
-/// for all threads. Few tiles make one or two equal blocks per thread, which may be a quarter larger than fits into L2.
+/// Chooses the tiles of a block. If tiles are few, each thread gets one or two equal blocks, which may be a quarter
+/// larger than fits into L2. Otherwise, a multiple of 12 fills whole register tiles of 12, 6 or 4, and there are enough
+/// blocks for all threads.
 template <class T>
 std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k, std::int64_t threads) {
     const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
@@ -93,8 +95,8 @@ void choose_chunk(WinogradDecisions& d) {
     d.block = ceil_div(d.chunk, std::min(d.chunk, std::max(ceil_div(d.chunk, most), enough)));
 }
 
-/// Multiplies `tiles` tiles of points at `in` with a part of the transformed filters, planes of [c][lanes]. If the
-/// filters come from memory, each plane is prefetched while the one before it is multiplied.
+/// Multiplies the points of `tiles` tiles at `in` with a part of the transformed filters, stored as planes of
+/// [c][lane]. If the filters come from memory, each plane is prefetched while the plane before it is multiplied.
 template <class T>
 void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int64_t tiles, const T* filters,
               std::int64_t channels, std::int64_t lanes, T* out, std::int64_t out_plane, bool resume,
@@ -139,7 +141,7 @@ void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, 
         tile.y = operands.output + g.output_start + d.grid.n(t) * g.out_image + y * g.out_row + x * g.out_pixel + k0;
         tile.rows = std::min(d.form.tile, g.windows.p - y);
         tile.columns = std::min(d.form.tile, g.windows.q - x);
-        // Several tasks may write this byte, because they compute filters of one tile. All of them write 0.
+        // Several tasks may write this byte, because they compute different filters of one tile. All of them write 0.
         if (!kernels<T>().winograd_output[d.form.index](tile))
             __atomic_store_n(&finite[static_cast<std::size_t>(t)], static_cast<unsigned char>(0), __ATOMIC_RELAXED);
         finish_tile(g, operands, d.grid.n(t), 0, {y, tile.rows, x, tile.columns}, k0, tile.channels);
@@ -188,8 +190,8 @@ void run_by_tiles(const WinogradDecisions& d, const Operands<T>& operands, std::
     });
 }
 
-/// Filters that are kept, in the order in which they are transformed: [filter block][channel][tap][lane]. In the
-/// caller's order, a tap is a run of one or few cache lines, far from the next.
+/// Filters that stay, in the order in which they are transformed: [filter block][channel][tap][lane]. In the caller's
+/// order, a tap is a run of only a few cache lines, and the next tap is far away.
 template <class T>
 Packed<T> ordered_filters(const WinogradDecisions& d, const Operands<T>& operands) {
     const Correlation& g = d.g;
@@ -207,7 +209,7 @@ Packed<T> ordered_filters(const WinogradDecisions& d, const Operands<T>& operand
     });
 }
 
-/// Describes a block of ordered filters.
+/// The correlation whose filters are a block of ordered filters.
 Correlation ordered_block(const WinogradDecisions& d, std::int64_t kb) {
     Correlation g = d.g;
     const std::int64_t k0 = d.filters.first(kb), lanes = d.filters.lanes(kb);
@@ -269,7 +271,7 @@ void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std
     }
 }
 
-/// Computes the tiles that are not finite by the direct algorithm.
+/// Computes the tiles that are not finite again, by the direct algorithm.
 template <class T>
 void compute_again(const WinogradDecisions& d, Operands<T> operands, const std::vector<unsigned char>& finite) {
     const Windows& a = d.g.windows;
@@ -304,7 +306,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
 template <class T>
 void plan(const Request& request, ConvPlan<T>& plan);
 
-/// Plans each half of the filters on its own, because all transformed filters do not fit.
+/// Plans each half of the filters on its own, because the transformed filters do not all fit.
 template <class T>
 void plan_filter_halves(const Request& request, std::int64_t first_half, ConvPlan<T>& plan_of_both) {
     Correlation half = request.part;
@@ -368,7 +370,7 @@ double winograd_cost(const ConvProblem& o) {
     constexpr double never = std::numeric_limits<double>::infinity();
     if (!winograd_enabled()) return never;
     // A tile costs about 36*(C + K) operations for the transforms and 36*C*K multiplications, so the algorithm pays
-    // from about 32 channels. Outputs of fewer than 36 pixels have too few tiles to pay for transforming the filters.
+    // from about 32 channels on. Outputs of fewer than 36 pixels have too few tiles to pay for the filter transform.
     if (o.c < 32 || o.k < 32 || o.p * o.q < 36) return never;
     // A tile takes 36 products, even if it reaches beyond the edge. Each counts twice: the transforms take up to half
     // as long as the products, and the products run below the peak because they read both factors from L2.
@@ -376,9 +378,9 @@ double winograd_cost(const ConvProblem& o) {
     return static_cast<double>(2 * kPoints * tiles) / static_cast<double>(o.p * o.q);
 }
 
-/// The cost of transforming streamed filters, in the unit of winograd_cost. All images of the batch share it, so it
-/// counts only if the batch may decide. The 36 points of a vector of filters are written to L2 and read again. With
-/// vectors of 64 bytes that takes as long as 200 products, and half as long with 32.
+/// The cost of transforming streamed filters, in the unit of winograd_cost. All images of the batch share this cost, so
+/// it counts only if the batch may decide. The 36 points of a vector of filters are written to L2 and read again. This
+/// takes as long as 200 products if vectors have 64 bytes, and as long as 100 if they have 32.
 template <class T>
 double streaming_cost(const Request& request) {
     const ConvProblem& o = request.layer; // not the part, so that both directions and explain() agree

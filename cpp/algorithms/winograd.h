@@ -15,7 +15,8 @@ const Algorithm<T>& winograd_filter_gradient();
 
 constexpr const char* kWinogradLimits =
     "3x3 and 5x5 filters with strides 1, dilations 1, one group and at most about 1000 channels";
-/// Whether the algorithm can compute a layer at all: it has such a window, and the scratch memory stays within bounds.
+/// Whether the algorithm can compute a layer at all: the layer has such a window, and the scratch memory stays within
+/// bounds.
 template <class T>
 bool winograd_serves(const ConvProblem& layer);
 /// The cost per output pixel, channel and vector of filters, in products. Infinity if the algorithm does not pay, or if

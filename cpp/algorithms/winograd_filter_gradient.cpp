@@ -2,9 +2,10 @@
 // transforms the sums to filter taps.
 //
 // The 36*C*K sums cause most of the memory traffic. If channels are few, all sums stay in the L2 cache of one thread,
-// and tiles stream through them. The tiles are then cut into parts, each with its own taps. If channels are many, the
-// points of a chunk of tiles are written to memory. A task then computes the taps of a block of channels x filters at
-// all points, and its sums stay in L2. Either way, the order of a sum follows from the problem, not from the threads.
+// and each tile is added to all of them. The tiles are then cut into parts, each with its own taps. If channels are
+// many, the points of a chunk of tiles are written to memory. A task then computes the taps of a block of channels x
+// filters at all points, and its sums stay in L2. In both cases, the order of a sum follows from the problem, not from
+// the threads.
 #include "algorithms/algorithms.h"
 #include "algorithms/winograd.h"
 #include "algorithms/winograd_tiles.h"
@@ -25,7 +26,7 @@ namespace {
 constexpr std::int64_t kSumBytes = 640 << 10;   // the sums of a task: most of an L2 cache
 constexpr std::int64_t kTileBytes = 320 << 10;  // if channels are few: points of the tiles that a task takes at once
 constexpr std::int64_t kChunkBytes = 8 << 20;   // if channels are many: points of a chunk of tiles
-constexpr std::int64_t kDirectBytes = 36 << 20; // taps that are computed again at a time
+constexpr std::int64_t kDirectBytes = 36 << 20; // taps that the direct algorithm computes again at a time
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, because it decides the order of the sum
 
 struct WinogradGradientDecisions : Decisions {
@@ -33,7 +34,7 @@ struct WinogradGradientDecisions : Decisions {
         : o(request.layer), threads(request.threads), form(o.r), grid(form, o.p, o.q),
           tiles(o.n * grid.tiles_per_image()) {}
 
-    /// The request for the gradient that must be computed again.
+    /// The request for the taps that are not finite, which the direct algorithm computes again.
     Request again() const {
         Request request{o, Direction::filter_gradient, {}, threads, false};
         request.only_direct = request.single = true;
@@ -47,7 +48,7 @@ struct WinogradGradientDecisions : Decisions {
     std::int64_t tiles, width = 0, vectors = 0, k_blocks = 0;
     bool resident = false;           // whether channels are so few that all sums of a task stay in L2
     std::int64_t parts = 1;          // if resident, how many parts the tiles are cut into
-    std::int64_t chunk = 0;          // tiles that are transformed at once, by a task or by all
+    std::int64_t chunk = 0;          // tiles that are transformed at once: by each task if resident, else by all
     std::int64_t c_blocks = 1;       // if not resident, there are c_blocks x k_blocks tasks
     std::int64_t widest_filters = 0; // filters of a block
     std::int64_t block_sums = 0;     // sums of a task
@@ -161,7 +162,8 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
 /// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
 /// [block][point][tile][channel], so that a product reads each factor from one run of memory.
 struct PointBlocks {
-    // `size` channels (or filters) are cut into `units` units of `unit` channels. The last unit may be partial.
+    // `size` channels (or filters) make `units` units of `unit` channels. The last unit may be partial. The units are
+    // divided into `count` blocks.
     std::int64_t count, units, unit, size, chunk, padding;
 
     std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
@@ -245,8 +247,8 @@ void each_run(const Marks& marks, std::int64_t gap, Body&& body) {
 }
 
 /// Blocks that cover the marked pairs. A NaN in the input marks all filters of its channel. A NaN in the output's
-/// gradient marks all channels of its filter. Channels with all filters marked come first, then the filters of the
-/// rest.
+/// gradient marks all channels of its filter. The first blocks are the channels with all filters marked. The other
+/// blocks are the filters that are marked in the remaining channels.
 std::vector<GradientBlock> blocks_of(const ConvProblem& o, const Marks& pairs, std::int64_t width) {
     Marks channels(static_cast<std::size_t>(o.c), 0), filters(static_cast<std::size_t>(o.k), 0);
     for (std::size_t c = 0; c < channels.size(); ++c) {
@@ -261,7 +263,7 @@ std::vector<GradientBlock> blocks_of(const ConvProblem& o, const Marks& pairs, s
     return blocks;
 }
 
-/// A NaN or infinity spreads over all taps of its (c, k). Computes these taps directly and changes no other.
+/// A NaN or infinity spreads over all taps of its (c, k). Computes these taps directly and does not change the others.
 template <class T>
 void compute_again(const WinogradGradientDecisions& plan, Operands<T> operands) {
     const ConvProblem& o = plan.o;

@@ -9,15 +9,15 @@ namespace fastconv {
 struct WinogradFilters {
     std::int64_t width, vectors, k_blocks, widest_filters; // widest_filters: how many filters the widest block has
     bool stored;          // whether transformed filters are stored; if not, they are streamed
-    bool by_filters;      // whether tasks take blocks of filters, not of tiles; always if streamed
+    bool by_filters;      // whether tasks take blocks of filters instead of tiles; always true if streamed
     std::int64_t c_parts; // if streamed, how many parts the channels are cut into
 
     /// Block b has filters [first(b), first(b) + lanes(b)). The last block may reach beyond k.
     std::int64_t first(std::int64_t b) const { return part_start(b, k_blocks, vectors) * width; }
     std::int64_t lanes(std::int64_t b) const { return first(b + 1) - first(b); }
     std::int64_t part(std::int64_t p, std::int64_t c) const { return part_start(p, c_parts, c); }
-    /// Transformed filters of one block are 36 planes, each [c][lane], with padding: a transform writes to all planes
-    /// in turn, and the sizes are often powers of two.
+    /// The size of a plane. Transformed filters of one block are 36 planes, each stored as [c][lane]. Planes are
+    /// padded, because a transform writes to all planes in turn, and the sizes are often powers of two.
     template <class T>
     static std::int64_t plane(std::int64_t c, std::int64_t lanes) {
         return c * lanes + plane_padding<T>;
@@ -37,7 +37,7 @@ struct WinogradFilters {
 template <class T>
 WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay);
 
-/// Whether a layer of large filters and small images streams them, even if they stay.
+/// Whether a layer has such large filters and small images that it streams the filters even if they stay.
 template <class T>
 bool streams_filters(const ConvProblem& layer);
 

@@ -31,7 +31,8 @@ struct TileGrid {
     std::int64_t x(std::int64_t t) const { return t % tiles_per_image() % columns * tile; }
 };
 
-/// One cache line of padding between planes of points. Planes a power of two apart would all fall into one set of L1.
+/// One cache line of padding between planes of points. Without it, planes a power of two apart would all fall into one
+/// set of L1.
 template <class T>
 constexpr std::int64_t plane_padding = 64 / static_cast<std::int64_t>(sizeof(T));
 

@@ -36,13 +36,14 @@ static_assert(std::size(kActivations) == activation_count, "an entry for each ac
 void check_parameters(const Entry& entry, const std::vector<double>& parameters) {
     const std::size_t count = parameters.size();
     if (count < entry.fewest || count > entry.most) {
-        if (entry.most == 0) fail("activation '", entry.name, "' takes no numbers, got ", count);
+        const char* const numbers = count == 1 ? " number" : " numbers";
+        if (entry.most == 0) fail("activation '", entry.name, "' takes no numbers, got ", count, numbers);
         if (entry.fewest == entry.most)
-            fail("activation '", entry.name, "' takes ", entry.most, " numbers, (low, high), got ", count);
+            fail("activation '", entry.name, "' takes ", entry.most, " numbers, (low, high), got ", count, numbers);
         fail("activation '", entry.name, "' takes at most ", entry.most, entry.most == 1 ? " number" : " numbers",
-             ", got ", count);
+             ", got ", count, numbers);
     }
-    const bool bounds = entry.name == "clip"; // which may be infinite
+    const bool bounds = entry.name == "clip"; // bounds may be infinite
     for (const double value : parameters)
         if (std::isnan(value) || (!bounds && std::isinf(value)))
             fail("activation '", entry.name, "' takes ", bounds ? "numbers other than NaN" : "finite numbers", ", got ",
@@ -84,7 +85,7 @@ ActivationFunction parse_activation(std::string_view text, bool graph_only) {
         while (at != end && *at == ' ') ++at;
         double value = 0;
         const std::from_chars_result read =
-            std::from_chars(at, end, value); // unlike strtod, it reads a point in every locale
+            std::from_chars(at, end, value); // unlike strtod, expects a decimal point in every locale
         if (read.ec != std::errc()) refuse();
         parameters.push_back(value);
         at = read.ptr;

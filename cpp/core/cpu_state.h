@@ -22,7 +22,7 @@ inline void set_floating_point_control(FloatingPointControl control) { _mm_setcs
 inline void cpu_pause() { _mm_pause(); }
 #elif defined(__aarch64__)
 using FloatingPointControl = std::uint64_t; // FPCR
-/// As above. Only FZ is set.
+/// As above. Only FZ (flush to zero) is set. The other bits are 0, for round to nearest and no traps.
 constexpr FloatingPointControl kKernelControl = 1u << 24;
 constexpr FloatingPointControl kControlBits = ~FloatingPointControl{0};
 inline FloatingPointControl floating_point_control() {
@@ -44,9 +44,9 @@ inline void set_floating_point_control(FloatingPointControl) {}
 inline void cpu_pause() {}
 #endif
 
-/// One floating-point state inside every kernel region: the constructor sets it, the destructor restores the caller's.
-/// Without it, the bits of a result would depend on the thread. TensorFlow's graph threads flush denormals, its eager
-/// thread does not. A nested region finds the state already set, and only reads it.
+/// The floating-point state of all kernels: the constructor sets it, and the destructor restores the caller's state.
+/// Without it, the bits of a result would depend on the thread: TensorFlow's graph threads flush denormals, but its
+/// eager thread does not. If objects are nested, the inner ones find the state already set and only read it.
 class FloatingPointState {
   public:
     FloatingPointState() : saved_(floating_point_control()), changed_((saved_ & kControlBits) != kKernelControl) {

@@ -29,8 +29,8 @@ std::int64_t read_num_threads() {
     return number;
 }
 
-/// The first number of OMP_NUM_THREADS, which may be a list. 0 if a number of the list is not positive: OpenMP ignores
-/// the variable then.
+/// The first number of OMP_NUM_THREADS, which may be a list. 0 if the variable is not a list of positive numbers,
+/// because OpenMP then ignores it.
 std::int64_t read_openmp_num_threads() {
     const std::string list = value_of("OMP_NUM_THREADS");
     std::int64_t first = 0;

@@ -19,15 +19,15 @@ struct Environment {
     std::optional<ThreadingBackend> threading; // FASTCONV_THREADING
 };
 
-/// The environment, which is read and checked as a whole at the first use.
+/// The environment. All variables are read and checked together, at the first use.
 const Environment& environment();
 
-/// Throws InvalidArgument. `expected` is the end of a sentence: "must be ...".
+/// Throws InvalidArgument. `expected` is the end of the message, such as "must be '0' or '1'".
 [[noreturn]] void refuse_variable(const char* name, const std::string& value, const std::string& expected);
 
 inline bool winograd_enabled() { return environment().winograd; }
 
-/// All switches of algorithms as a number, for the keys of plans.
+/// All variables that switch algorithms on or off, as one number for the keys of plans.
 inline std::int64_t environment_switches() { return winograd_enabled() ? 1 : 0; }
 
 } // namespace fastconv

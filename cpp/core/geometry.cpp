@@ -87,7 +87,7 @@ struct Axis {
 
 // For error messages: the names of the arguments that decide an output's size, and of the output.
 struct SpatialNames {
-    const char* window = "dilations"; // the argument that makes a window too large
+    const char* window = "dilations"; // the argument to name if a window is too large
     const char* padding = "padding";
     const char* output = "the output";
 };
@@ -101,8 +101,9 @@ std::int64_t window_extent(const char* axis, std::int64_t kernel, std::int64_t d
     return extent;
 }
 
-// Resolves the output size and padding of one spatial axis by TensorFlow's rule. With SAME, an odd row goes to the end.
-// `ceil_mode` is PyTorch's: the last window starts inside the input or the padding before it. SAME rounds up anyway.
+// Resolves the output size and padding of one spatial axis by TensorFlow's rule. If SAME needs an odd number of padded
+// rows, the end gets one more than the start. `ceil_mode` is PyTorch's: the last window starts inside the input or the
+// padding before it. SAME always rounds up.
 Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                   Padding::Mode mode, std::int64_t before, std::int64_t after, const SpatialNames& names = {},
                   bool ceil_mode = false) {
@@ -128,7 +129,7 @@ Axis resolve_axis(const char* axis, std::int64_t size, std::int64_t kernel, std:
         fail(names.padding, " must be smaller: ", axis, " ", size, " plus padding (", before, ", ", after,
              ") overflows 64 bits");
     }
-    // floor((padded - extent) / stride) + 1, or the same with ceil. The division rounds to zero.
+    // floor((padded - extent) / stride) + 1, or the same with ceil. The division rounds towards zero.
     const std::int64_t difference = padded - extent;
     std::int64_t steps = difference / stride;
     if (difference % stride != 0) {
@@ -183,7 +184,8 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
     problem.pad_bottom = y.after;
     problem.pad_left = x.before;
     problem.pad_right = x.after;
-    // With one output, the stride is never used and may be huge. With 1 instead, strides times rows fit in 64 bits.
+    // With one output, the stride is never used and may be huge. With 1 in its place, stride times rows fits in 64
+    // bits.
     problem.stride_h = y.output > 1 ? strides[0] : 1;
     problem.stride_w = x.output > 1 ? strides[1] : 1;
     // resolve_axis has checked that these sums do not overflow.
@@ -194,8 +196,9 @@ void set_spatial(Problem& problem, const Pair& strides, const Pair& dilations, c
     check_size(names.output, problem.output_dims(), problem.dtype, "use smaller dimensions");
 }
 
-// Kernels step from window to window over the padding, in bytes of any channel. The steps start before the image, where
-// an address must not be negative. On x86-64, Linux places the data of most programs above 2^46.
+// Kernels compute the addresses of windows that start in the padding, although they read nothing there. Such an address
+// lies before the image and must not become negative. On x86-64, Linux places the data of most programs above 2^46, so
+// 2^46 bytes before an image are safe.
 void check_padded_image(const ConvProblem& o) {
     constexpr std::int64_t most_bytes = std::int64_t{1} << 46;
     const std::int64_t rows = o.h + o.pad_top + o.pad_bottom, columns = o.w + o.pad_left + o.pad_right;
@@ -205,11 +208,12 @@ void check_padded_image(const ConvProblem& o) {
         fits = fits && !__builtin_mul_overflow(bytes, std::max<std::int64_t>(d, 1), &bytes);
     if (!fits || bytes > most_bytes) {
         fail("padding makes an image too large: ", rows, " x ", columns, " pixels of ", std::max(o.c, o.k),
-             " channels take more than 2^46 bytes; use less padding or a smaller window");
+             std::max(o.c, o.k) == 1 ? " channel" : " channels",
+             " take more than 2^46 bytes; use less padding or a smaller window");
     }
 }
 
-/// The channels of the input must be those of the filters, or in a convolution with groups a multiple of them.
+/// The input must have as many channels as the filters or, in a convolution with groups, a multiple of that number.
 void check_input_channels(const ConvProblem& problem, const Dims& input, const Dims& filters,
                           const ConvArguments& arguments) {
     if (arguments.depthwise ? filters[2] == problem.c : problem.c % filters[2] == 0) return;
@@ -219,7 +223,7 @@ void check_input_channels(const ConvProblem& problem, const Dims& input, const D
          show(filters), " and ", arguments.input_name, " ", show(input), " in ", name_of(problem.format));
 }
 
-// Explicit padding that is as large as the window would give windows of padding alone.
+// Explicit padding as large as the window would give windows that hold only padding.
 void check_pool_padding(const PoolArguments& arguments) {
     const Padding& pad = arguments.padding;
     if (pad.mode != Padding::Mode::explicit_pads) return;
@@ -232,11 +236,13 @@ void check_pool_padding(const PoolArguments& arguments) {
     }
 }
 
-// Whether a window of this axis has all its taps in the padding. Only a dilated window can step over the whole input.
+// Whether any window along this axis has all its taps in the padding. Only a dilated window can step over the whole
+// input.
 bool misses_input(std::int64_t size, std::int64_t stride, std::int64_t dilation, std::int64_t before,
                   std::int64_t outputs) {
     if (dilation <= size) return false;
-    // Windows that start in the padding. Their first tap below it depends on the start modulo the dilation.
+    // Only windows that start in the padding can miss the input. Where their first tap after the padding lies depends
+    // on the start modulo the dilation, so `period` windows show every case.
     const std::int64_t period = dilation / std::gcd(dilation, stride);
     const std::int64_t starts = std::min({outputs, before / stride + (before % stride != 0), period});
     for (std::int64_t i = 0; i < starts; ++i) {
@@ -262,7 +268,8 @@ void check_windows_meet_input(const PoolProblem& o, const PoolArguments& argumen
     }
 }
 
-// The output sizes of an adaptive pooling. If they divide the input's, its windows are those of an ordinary pooling.
+// Sets the sizes of an adaptive pooling. If the output sizes divide the input sizes, the windows are those of an
+// ordinary pooling.
 void set_adaptive(PoolProblem& problem, const Pair& output_size) {
     const Pair sizes{problem.h, problem.w};
     Pair outputs{}, windows{};
@@ -331,7 +338,8 @@ Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t lef
 
 Padding explicit_padding(const Dims& eight, DataFormat format, const char* name) {
     if (eight.size() != 8) {
-        fail(name, " as four pairs must have 8 numbers, got ", eight.size(), " numbers");
+        fail(name, " as four pairs must have 8 numbers, got ", eight.size(),
+             eight.size() == 1 ? " number" : " numbers");
     }
     const std::size_t y = format == DataFormat::nhwc ? 2 : 4;
     const std::size_t channel = format == DataFormat::nhwc ? 6 : 2;
@@ -364,7 +372,8 @@ Pair parse_pair(const char* name, const Dims& values, DataFormat format) {
 
 Pair parse_output_size(const char* name, const Dims& values) {
     constexpr std::int64_t most = std::int64_t{1} << 62; // TensorFlow's graphs store the size plus one
-    if (values.size() != 1 && values.size() != 2) fail(name, " must be 1 or 2 integers, got ", values.size());
+    if (values.size() != 1 && values.size() != 2)
+        fail(name, " must be 1 or 2 integers, got ", values.size(), " integers");
     for (const std::int64_t v : values) {
         if (v < kept_size) fail(name, " must not be negative, got ", v);
         if (v > most) fail(name, " must be at most 2^62, got ", v);

@@ -1,4 +1,4 @@
-// Validates arguments and resolves all sizes. Knows no algorithm.
+// Validates arguments and resolves all sizes. Does not depend on the algorithms.
 #pragma once
 
 #include "fastconv/convolution.h"

@@ -8,7 +8,7 @@
 
 namespace fastconv {
 
-/// Throws InvalidArgument if FASTCONV_ISA does not name an instruction set of this machine.
+/// Throws InvalidArgument if FASTCONV_ISA does not name an instruction set that this CPU supports.
 const KernelTable& kernel_table();
 
 template <class T>

@@ -9,13 +9,13 @@
 namespace fastconv {
 
 /// Transposes each image: images x rows x columns becomes images x columns x rows. From NCHW to NHWC, rows = C and
-/// columns = H*W. Back, rows = H*W and columns = C.
+/// columns = H*W. From NHWC to NCHW, rows = H*W and columns = C.
 template <class T>
 void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t columns, const T* from, T* to);
 
-/// Calls body(part, n) for consecutive parts of an NCHW problem. `part` is the problem in NHWC for some images, from
-/// image n on. The NHWC copies take image_bytes per image. A part's copies take at most 16 MB, unless one image takes
-/// more.
+/// Calls body(part, n) for consecutive parts of the batch of an NCHW problem. `part` is the NHWC problem for the images
+/// of this part, and n is the first of them. The NHWC copies take image_bytes per image. The copies of a part take at
+/// most 16 MB, unless one image takes more.
 template <class Problem, class Body>
 void each_nhwc_part(const Problem& problem, std::int64_t image_bytes, Body&& body) {
     constexpr std::int64_t most_bytes = 16 << 20;

@@ -8,9 +8,9 @@ namespace fastconv {
 
 /// An object that is made at its first use. Declare it at namespace scope.
 ///
-/// A static variable in a function has a lock, which a fork() could leave locked in the child. This class has none. If
-/// two threads make an object at the same time, one of the two is kept. It is never destroyed, because operations may
-/// run while the process ends.
+/// A static variable in a function has a lock, which a fork() could leave locked in the child. This class has no lock.
+/// If two threads make an object at the same time, one of the two objects is kept. It is never destroyed, because
+/// operations may run while the process ends.
 template <class T>
 class MadeOnce {
   public:
@@ -26,7 +26,7 @@ class MadeOnce {
         return get([] { return std::make_unique<T>(); });
     }
 
-    /// For a forked child. The next call makes a new object. The old one is not destroyed.
+    /// For a forked child. The next call of get() makes a new object. The old object is not destroyed.
     void abandon() { made_ = nullptr; }
 
   private:

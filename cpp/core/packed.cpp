@@ -55,7 +55,7 @@ PackedFilters::PackedFilters(DataType dtype, const Dims& dims, const void* filte
     for (const std::int64_t d : dims) bytes *= static_cast<std::size_t>(d);
     copy_.reset(take_memory(bytes));
     data_ = copy_.get();
-    if (bytes > 0) std::memcpy(copy_.get(), filters, bytes); // without filters, there may be no memory
+    if (bytes > 0) std::memcpy(copy_.get(), filters, bytes); // `filters` may be null if there are none
 }
 
 PackedFilters::~PackedFilters() = default;

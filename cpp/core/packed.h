@@ -11,11 +11,12 @@
 
 namespace fastconv {
 
-/// Everything that decides how filters are packed: start, sizes, strides and blocks. Equal keys give equal values.
+/// Everything that decides how filters are packed: start, sizes, strides and blocks. Equal keys give equal packed
+/// values.
 using PackKey = std::array<std::int64_t, 16>;
 
-/// The packed forms of filters whose values never change. It is a list that only grows, and it has no lock that fork()
-/// could leave locked. If two threads pack the same form at the same time, both do so and one copy is kept.
+/// The packed forms of filters whose values never change: a list that only grows. It has no lock that fork() could
+/// leave locked. If two threads need the same form at the same time, both pack it and one copy is kept.
 class PackCache {
   public:
     PackCache() = default;
@@ -39,7 +40,8 @@ class PackCache {
 template <class T>
 class Packed {
   public:
-    /// Takes the packed form from the cache, or calls pack(memory for `count` values). `cache` may be null.
+    /// Takes the packed form from the cache. If the cache lacks the form or is null, calls pack(memory for `count`
+    /// values).
     template <class Pack>
     Packed(PackCache* cache, const PackKey& key, std::int64_t count, Pack&& pack) {
         if (cache != nullptr) data_ = static_cast<T*>(cache->find(key));

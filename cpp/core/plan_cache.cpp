@@ -12,7 +12,7 @@
 namespace fastconv {
 namespace {
 
-constexpr std::size_t kSets = 64, kWays = 8; // 512 plans of about a kilobyte
+constexpr std::size_t kSets = 64, kWays = 8; // 512 plans of about 1 KB each
 
 struct Entry {
     std::uint64_t hash = 0, used = 0; // used: when the plan was last used, by the clock of its set

@@ -1,4 +1,4 @@
-// The cache of plans. A plan is every decision about a call, kept for the next call of the same kind.
+// The cache of plans. A plan holds every decision about a call, for the next call of the same kind.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@ class Plan {
 };
 using PlanPointer = std::shared_ptr<const Plan>;
 
-/// The key of a plan in the cache: numbers that hold everything its decisions depend on.
+/// The key of a plan in the cache: numbers that hold everything that the plan's decisions depend on.
 class PlanKey {
   public:
     template <class... Numbers>
@@ -38,13 +38,13 @@ class PlanKey {
     std::int64_t values_[kMost];
 };
 
-/// The plan of this key, or null. The cache is bounded, so a plan that was not used for long may be gone.
+/// The plan of this key, or null. The cache is bounded, so a plan that has not been used for a while may be gone.
 PlanPointer find_plan(const PlanKey& key);
 void keep_plan(const PlanKey& key, const PlanPointer& plan);
 /// The number of plans that this process has made.
 std::int64_t plans_made();
 
-/// The plan of this key. Calls `make` if the cache has none. Two threads may make the same plan at once.
+/// The plan of this key. Calls `make` if the cache does not hold the plan. Two threads may make the same plan at once.
 template <class Make>
 PlanPointer cached_plan(const PlanKey& key, Make&& make) {
     PlanPointer plan = find_plan(key);
@@ -55,8 +55,8 @@ PlanPointer cached_plan(const PlanKey& key, Make&& make) {
     return plan;
 }
 
-/// The plan of the last call. Packed filters and TensorFlow's kernels hold one, because they repeat the same call. Any
-/// number of threads may use it at once. If another thread is using it, a thread asks the cache instead.
+/// The plan of the last call. Packed filters and TensorFlow's kernels hold a KeptPlan, because they repeat the same
+/// call. Any number of threads may use a KeptPlan at once. A thread that finds it busy asks the cache instead.
 class KeptPlan {
   public:
     template <class Make>
@@ -76,7 +76,7 @@ class KeptPlan {
     }
 
   private:
-    std::atomic_flag busy_ = ATOMIC_FLAG_INIT; // if fork() leaves it set in a child, the child asks the cache
+    std::atomic_flag busy_ = ATOMIC_FLAG_INIT; // if fork() leaves the flag set in a child, the child asks the cache
     PlanKey key_;
     PlanPointer plan_;
 };

@@ -1,6 +1,7 @@
-// Large buffers are kept in a few slots of the process. They are exchanged atomically, so no thread owns them and there
-// is no lock that fork() could leave locked. Small buffers are kept in a few slots of each thread: for an aligned
-// allocation, glibc splits and merges blocks, which took an eighth of the time of LeNet's first layer.
+// Large buffers are kept in a few slots of the process. Slots are read and written atomically, so no thread owns a slot
+// and there is no lock that fork() could leave locked. Small buffers are kept in a few slots of each thread. For
+// aligned allocations, glibc splits and merges blocks. Without the slots, this took an eighth of the time of LeNet's
+// first layer.
 #include "core/workspace.h"
 
 #include <algorithm>
@@ -18,8 +19,8 @@ namespace {
 
 constexpr std::size_t kLine = 64;            // bytes of a cache line
 constexpr std::size_t kHugePage = 2 << 20;   // bytes of a huge page on x86-64, and on AArch64 with pages of 4 KB
-constexpr std::size_t kSmall = 64 << 10;     // malloc gets smaller blocks from its own pages, not from the system
-constexpr std::size_t kLeast = 4 << 10;      // a thread's buffers are not smaller, so that the next call can use them
+constexpr std::size_t kSmall = 64 << 10;     // malloc serves smaller blocks from pages that it keeps
+constexpr std::size_t kLeast = 4 << 10;      // the smallest buffer of a thread, so that other calls can use it, too
 constexpr std::size_t kKeptBytes = 96 << 20; // the most bytes in all slots of the process together
 
 struct alignas(kLine) Header { // precedes the memory that the caller sees
@@ -49,8 +50,9 @@ Header* allocate(std::size_t bytes, std::size_t alignment = kLine) {
     return new (::operator new(bytes + kLine, std::align_val_t{alignment})) Header{bytes, alignment};
 }
 
-/// The calling thread's buffers of at most kSmall / 2. The array outlives the object that empties it, because functions
-/// of atexit() may run operations after the main thread's thread_local objects are destroyed.
+/// The calling thread's buffers of at most kSmall / 2 bytes. The array has no destructor, so it outlives the object
+/// that empties it: functions of atexit() may run operations after the main thread's thread_local objects are
+/// destroyed.
 thread_local Header* t_small[4] = {};
 
 struct SmallBuffersEnd {
@@ -113,7 +115,7 @@ void* take_constant_memory(std::size_t bytes) {
     if (huge == 0) return allocate(bytes) + 1;
     Header* header = allocate(bytes, kHugePage);
 #if defined(MADV_HUGEPAGE)
-    madvise(header, huge, MADV_HUGEPAGE); // advice: if the system has no huge pages, it gives small ones
+    madvise(header, huge, MADV_HUGEPAGE); // advice only: without huge pages, the system uses small ones
 #endif
     return header + 1;
 }

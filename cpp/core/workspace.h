@@ -9,8 +9,8 @@
 
 namespace fastconv {
 
-/// As take_memory, for values that many calls read, such as packed filters. It asks for huge pages: large filters come
-/// from memory in each call, and each small page costs a miss of the address translation.
+/// As take_memory, for values that many calls read, such as packed filters. Asks for huge pages, because each call
+/// reads large filters from memory, and each small page costs a TLB miss.
 void* take_constant_memory(std::size_t bytes);
 
 /// Memory for `count` values of T, uninitialised.

@@ -16,7 +16,7 @@
 namespace fastconv {
 namespace {
 
-/// The CPUs that the affinity mask allows.
+/// The number of CPUs that the affinity mask allows.
 std::int64_t cpus_in_mask() {
 #if defined(__linux__)
     cpu_set_t mask;
@@ -27,8 +27,8 @@ std::int64_t cpus_in_mask() {
     return std::max(1u, std::thread::hardware_concurrency());
 }
 
-/// The CPU time that a control group may use, in CPUs and rounded up; 0 if it has no limit. Version 2 writes "max" for
-/// no limit, version 1 writes -1.
+/// The CPU time that a control group may use, in CPUs and rounded up. 0 if the group has no limit. Version 2 writes
+/// "max" for no limit, and version 1 writes -1.
 std::int64_t group_quota(const std::string& directory, bool v2) {
     std::string quota;
     double period = 0;
@@ -100,8 +100,9 @@ void leave_cpu(int cpu) {
     if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) {
         return;
     }
-    // During the move, another process may change which CPUs this thread may use, as taskset does. This change must
-    // hold. The system cannot compare and set in one call, so a change between these two calls is still lost.
+    // During the move, another process may change which CPUs this thread may use, as taskset does. Such a change must
+    // not be undone. The system cannot compare and set in one call, so a change between the next two calls is still
+    // lost.
     cpu_set_t now;
     if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others)) {
         sched_setaffinity(0, sizeof allowed, &allowed);

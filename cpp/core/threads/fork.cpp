@@ -11,7 +11,8 @@ namespace {
 
 std::atomic<bool> g_in_forked_child{false};
 
-// Done when the library is loaded. The first parallel_for would be too late: others may have used libgomp before it.
+// Registered when the library is loaded. The first parallel_for would be too late, because other libraries may have
+// used libgomp before.
 const bool g_registered = on_fork_in_child([] { g_in_forked_child = true; });
 
 } // namespace

@@ -39,21 +39,21 @@ void Job::work(std::int64_t yields) {
     const FloatingPointState state;
     const InsideTask inside;
     // The C++ runtime allocates a thread's exception state at its first use. Do that now, in case memory runs out in a
-    // task. The result is volatile because the compiler could leave out the call otherwise.
+    // task. The result is volatile, because the compiler could otherwise leave out the call.
     [[maybe_unused]] const volatile int none = std::uncaught_exceptions();
     const std::int64_t first = std::max(current_cpu(), 0);
     for (std::int64_t i = 0; i < ranges_; ++i) {
         Range& range = range_[(first + i) % ranges_];
         try {
             for (std::int64_t task = range.next.fetch_add(1); task < range.end; task = range.next.fetch_add(1)) {
-                // Before the task, because tasks may be long: a worker that waits for this CPU moves to another one.
+                // Yields before the task, because the task may be long. A worker that waits for this CPU can then move.
                 if (yields > 0 && helpers.load(std::memory_order_relaxed) == 0) {
                     --yields;
                     std::this_thread::yield();
                 }
                 function_(context_, task);
             }
-        } catch (...) { // such as std::bad_alloc: an exception must not leave a thread of OpenMP or of the pool
+        } catch (...) { // std::bad_alloc, for example; an exception must not leave a thread of OpenMP or of the pool
             if (!failed_.exchange(true)) {
                 failure_ = std::current_exception();
             }

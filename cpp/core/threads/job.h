@@ -23,8 +23,7 @@ class Job {
     bool has_tasks_left() const;
 
     /// Runs tasks on the calling thread until none are left. As long as the job has no helpers, the thread yields its
-    /// CPU after a task, at most `yields` times.
-    /// After a failure, no further task is started.
+    /// CPU before each task, at most `yields` times. After a failure, no further task is started.
     void work(std::int64_t yields = 0);
 
     /// Throws the first exception of a task. Call it when all threads have left the job.

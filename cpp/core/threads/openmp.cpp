@@ -21,18 +21,18 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// If a region waits for longer than kLate, the pool runs the jobs of the next kPoolAfterLate.
+// If a region waits for longer than kLate, the pool runs all jobs for a time of kPoolAfterLate.
 constexpr std::chrono::milliseconds kLate{2};
 constexpr std::chrono::seconds kPoolAfterLate{10};
 
 std::atomic<Clock::time_point> g_pool_until{Clock::time_point::min()};
 
-thread_local std::int64_t t_last_threads = 0; // libgomp keeps so many threads for this caller
+thread_local std::int64_t t_last_threads = 0; // how many threads libgomp keeps for this caller
 
 } // namespace
 
 void run_on_openmp(Job& job, std::int64_t threads) {
-    const bool starts_threads = threads > t_last_threads; // this takes some milliseconds
+    const bool starts_threads = threads > t_last_threads; // starting threads takes some milliseconds
     t_last_threads = threads;
     Clock::rep longest_work = 0; // the time that the busiest thread worked
     const Clock::time_point start = Clock::now();

@@ -1,8 +1,8 @@
 // The number of threads, the choice between OpenMP and the pool, and the serial case.
 //
-// OpenMP is the default. libgomp keeps one set of threads per calling thread, and they do not survive fork(). The pool
-// therefore serves callers that come from many threads, and every forked child. It also replaces OpenMP for a while
-// when other threads, such as those of NumPy's BLAS, occupy the CPUs.
+// OpenMP is the default. libgomp keeps one set of threads for each calling thread, and no set survives fork(). The pool
+// therefore serves callers that come from many threads, and every forked child. The pool also replaces OpenMP for a
+// while when other threads, such as those of NumPy's BLAS, occupy the CPUs.
 #include "core/threads/parallel_for.h"
 
 #include "core/cpu_state.h"
@@ -20,14 +20,14 @@
 namespace fastconv {
 namespace {
 
-// Waking a thread takes about 5 us. Below this many operations that costs more than it saves.
+// Waking a thread takes about 5 us. For jobs below this many operations, several threads cost more than they save.
 constexpr double kSerialCost = 2e5;
 
 std::atomic<std::int64_t> g_num_threads{0}; // 0 before the first use
 std::atomic<std::int64_t> g_host_threads{kMaxThreads};
 thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
 
-/// What the settings say. A forked child has no choice.
+/// Whether the settings choose the pool. A forked child always uses the pool.
 bool pool_is_chosen() {
     if constexpr (kHasOpenmp) {
         return in_forked_child() || environment().threading.value_or(t_preferred) == ThreadingBackend::pool;
@@ -35,7 +35,7 @@ bool pool_is_chosen() {
     return true;
 }
 
-/// The settings, and how OpenMP did lately unless FASTCONV_THREADING forces it.
+/// Whether to use OpenMP: the settings choose it, and it was not late recently or FASTCONV_THREADING forces it.
 bool use_openmp() { return !pool_is_chosen() && (environment().threading.has_value() || !openmp_was_late()); }
 
 } // namespace

@@ -19,12 +19,12 @@ namespace fastconv {
 namespace {
 
 // If all CPUs are busy, a woken worker queues on its caller's CPU and the scheduler does not migrate it. The caller
-// therefore yields once per woken worker, and the worker moves away (see leave_cpu). This takes about 50 us, so jobs
-// with fewer operations do not do it.
+// therefore yields once per woken worker, and the worker moves away (see leave_cpu). This takes about 50 us, so the
+// caller yields only for jobs of at least this many operations.
 constexpr double kYieldCost = 5e6;
 
-// Waking a sleeping thread takes about 30 us, as long as many operations do. A thread therefore spins for this time
-// before it sleeps.
+// Waking a sleeping thread takes about 30 us, which is longer than many calls take. A thread therefore spins for
+// kSpinTime before it sleeps.
 constexpr std::chrono::microseconds kSpinTime{50};
 
 // A caller works on its own job. The workers help with any job that has tasks left, as long as no more threads than
@@ -103,7 +103,7 @@ class Pool {
             const std::lock_guard<SpinLock> guard(jobs_lock_);
             --at_work_;
         }
-        // When its last helper has left, the caller may destroy the job: do not use it afterwards.
+        // When its last helper has left, the caller may destroy the job. Do not use the job after that.
         if (job.helpers.fetch_sub(1) == 1 && waiting_callers_.load() > 0) {
             const std::lock_guard<std::mutex> guard(mutex_);
             wake_callers_.notify_all();
@@ -123,9 +123,9 @@ class Pool {
         return nullptr;
     }
 
-    // No wake-up is lost, for this reason. Before a thread sleeps, it increments the count of sleepers, and then checks
-    // its condition. A thread that makes the condition true does so first, and then reads the count. These operations
-    // are sequentially consistent, so at least one of the two sees the other's change. The mutex is held while
+    // Why no wake-up is lost: before a thread sleeps, it increments the count of sleepers and then checks its
+    // condition. A thread that makes the condition true does so first, and then reads the count. These operations are
+    // sequentially consistent, so at least one of the two threads sees the other's change. The mutex is held while
     // notifying, so a notification cannot fall between the check and the sleep.
 
     void wait_for_helpers(Job& job) {
@@ -150,7 +150,7 @@ class Pool {
         }
     }
 
-    /// Tells the workers that a job needs helpers, and wakes so many of those that sleep.
+    /// Tells the workers that a job needs helpers, and wakes at most this number of sleeping workers.
     void announce(std::int64_t helpers) {
         announcements_.fetch_add(1);
         if (sleeping_workers_.load() == 0) {
@@ -165,7 +165,7 @@ class Pool {
     SpinLock jobs_lock_; // guards the next three members, and entering a job
     std::vector<Job*> jobs_;
     std::int64_t at_work_ = 0;     // callers and workers inside jobs
-    std::int64_t max_at_work_ = 0; // the most of them that the last caller allows
+    std::int64_t max_at_work_ = 0; // the most callers and workers inside jobs that the last caller allows
 
     std::mutex mutex_;
     std::condition_variable wake_workers_, wake_callers_;

@@ -7,8 +7,9 @@ namespace fastconv {
 
 class Job;
 
-/// Runs the job on the caller and workers of the pool, at most `threads` in all. With the jobs of other callers, at
-/// most `max_at_work` threads run tasks. Returns when all threads have left the job. `cost` is that of parallel_for.
+/// Runs the job on the calling thread and workers of the pool, at most `threads` threads in all. Together with the jobs
+/// of other callers, at most `max_at_work` threads run tasks. Returns when all threads have left the job. `cost` is
+/// that of parallel_for.
 void run_on_pool(Job& job, std::int64_t threads, std::int64_t max_at_work, double cost);
 
 } // namespace fastconv

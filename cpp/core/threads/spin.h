@@ -31,8 +31,8 @@ bool spin_until(std::chrono::microseconds limit, bool yields, Ready ready) {
     return ready();
 }
 
-/// A lock to hold for a few instructions. A thread that waits for a mutex goes to sleep. If a framework's threads are
-/// waiting for a CPU, it wakes up hundreds of microseconds later.
+/// A lock to hold for a few instructions. A thread that waits for a mutex goes to sleep instead. If a framework's
+/// threads are waiting for a CPU, the sleeping thread gets one only hundreds of microseconds later.
 class SpinLock {
   public:
     void lock() {

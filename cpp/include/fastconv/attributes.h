@@ -10,7 +10,7 @@
 
 namespace fastconv {
 
-/// In the order of the values when a call passes them by position.
+/// The order is that of the values in a call that passes them by position.
 enum class Attribute : std::uint8_t {
     ksize,
     pool_size, // of the pooling after a convolution; `strides` and `padding` are then the convolution's
@@ -22,18 +22,19 @@ enum class Attribute : std::uint8_t {
     dilations,
     algorithm,
     activation,
-    output_padding, // not in graphs: they know the shape of the output
+    output_padding, // not used in graphs, where the shape of the output is an input
     depthwise,
     include_batch_in_index,
     input_gradient,
     ceil_mode,
     count_include_pad,
-    output_size, // of an adaptive pooling; takes the place of the other attributes of a window
+    output_size, // of an adaptive pooling; replaces the other attributes of a window
 };
 constexpr std::size_t attribute_count = 17;
 
 FASTCONV_API const char* name_of(Attribute attribute);
-/// Throws: the windows of an adaptive pooling follow from `output_size`.
+/// Throws InvalidArgument, because `attribute` and `output_size` must not be given together: `output_size` determines
+/// the windows of an adaptive pooling.
 [[noreturn]] FASTCONV_API void refuse_beside_output_size(Attribute attribute);
 
 class AttributeSet {
@@ -47,7 +48,7 @@ class AttributeSet {
         return both;
     }
     constexpr bool has(Attribute attribute) const { return (bits_ & bit(attribute)) != 0; }
-    /// How many attributes of the set come before this one.
+    /// How many attributes of the set come before `attribute`.
     constexpr std::size_t position(Attribute attribute) const { return count(bits_ & (bit(attribute) - 1)); }
     constexpr std::size_t size() const { return count(bits_); }
 
@@ -79,12 +80,12 @@ struct Attributes {
     bool input_gradient = true; // whether the gradient of the input is wanted
 };
 
-/// Two numbers, each at least 0, from one or two.
+/// Makes a pair of one or two numbers, each at least 0.
 FASTCONV_API Pair parse_output_padding(const Dims& numbers);
 
-/// Reads the attributes of a set. If two values are wrong, the first in this order is refused. With `graph`, the
-/// attributes are for a graph, and activations that graphs cannot hold are refused. A convolution with pooling refuses
-/// them in any case. `source` gives the values that the front end received:
+/// Reads the attributes of a set into `result`. If several values are wrong, the error is about the first one that the
+/// function reads. With `graph`, the attributes are for a graph, and activations that graphs cannot hold are refused. A
+/// convolution with pooling always refuses these activations. `source` gives the values that the front end received:
 ///
 ///     std::string_view word(Attribute)
 ///     Pair pair(Attribute, DataFormat)
@@ -93,7 +94,7 @@ FASTCONV_API Pair parse_output_padding(const Dims& numbers);
 ///     ActivationFunction activation(bool graph_only)
 ///     bool boolean(Attribute, bool otherwise)
 ///     Pair output_size(Attribute)
-///     bool given(Attribute)   // asked only for attributes that every front end may leave out
+///     bool given(Attribute)   // whether the caller gave the attribute; called only for optional attributes
 template <class Source>
 void read_attributes(const AttributeSet& set, const Source& source, Attributes& result, bool graph = false) {
     ConvArguments& convolution = result.convolution;
@@ -138,18 +139,18 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
 }
 
 // ---- As numbers --------------------------------------------------------------------------------------------------
-// A code is the shape (0, ...) of a tensor without elements. In TensorFlow's C API, a shape function cannot read
-// attributes, but it can read the shapes of inputs. Static shapes then also survive tf.while_loop and SavedModels.
-// Saved graphs hold these numbers, so their places and meanings must not change.
+// A graph passes attributes as a code: the shape (0, ...) of a tensor without elements. In TensorFlow's C API, a shape
+// function cannot read attributes, but it can read the shapes of inputs. Static shapes therefore also survive
+// tf.while_loop and SavedModels. Saved graphs hold codes, so the places and meanings of the numbers must not change.
 
 constexpr std::size_t convolution_code_size = 14, pooling_code_size = 19;
-/// Older graphs hold codes without dilations, ceil_mode, count_include_pad and output_size, which then have their
-/// defaults.
+/// The size of the codes in older graphs. These codes lack dilations, ceil_mode, count_include_pad and output_size. The
+/// four attributes then have their defaults.
 constexpr std::size_t first_pooling_code_size = 12;
 
 FASTCONV_API Dims encode_convolution(const Attributes& attributes);
 FASTCONV_API Dims encode_pooling(const Attributes& attributes);
-/// Anyone can call the TensorFlow ops directly, so these check every number again.
+/// Anyone can call the TensorFlow ops directly, so the decoding functions check every number again.
 FASTCONV_API void decode_convolution(const Dims& code, Attributes& attributes);
 FASTCONV_API void decode_pooling(const Dims& code, Attributes& attributes);
 

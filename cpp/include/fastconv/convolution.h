@@ -1,4 +1,4 @@
-// Convolution: problems, the three directions, packed filters, and an explanation of what a call would do.
+// Convolution: problems, the three directions, packed filters, and explanations of what a call would do.
 #pragma once
 
 #include "fastconv/types.h"
@@ -10,7 +10,8 @@ namespace fastconv {
 class PackCache;
 class KeptPlan;
 
-/// The algorithms that a caller may name, "auto" first. Saved graphs hold the indices, so they must not change.
+/// The algorithms that a caller may name, "auto" first. Saved graphs hold indices into this list, so its order must not
+/// change.
 FASTCONV_API const std::vector<std::string>& algorithm_names();
 constexpr std::int64_t kAutoAlgorithm = 0;
 
@@ -33,7 +34,8 @@ struct ConvProblem {
     DataFormat format = DataFormat::nhwc;
     bool depthwise = false;
     std::int64_t algorithm = kAutoAlgorithm; // index into algorithm_names()
-    // The number of images that may decide the algorithm. If 0, an image has the same bits in every batch.
+    // The batch size that the choice of the algorithm may depend on. If 0, the choice ignores the batch, and the result
+    // of an image has the same bits in every batch.
     std::int64_t deciding_batch = 0;
     std::int64_t n = 0, h = 0, w = 0, c = 0, k = 0, r = 0, s = 0, p = 0, q = 0, groups = 1;
     std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
@@ -65,7 +67,7 @@ class FASTCONV_API PlanHolder {
     std::unique_ptr<KeptPlan> kept_;
 };
 
-/// What follows the sums of a convolution: output = activation(sum + bias + residual).
+/// What is applied to the sums of a convolution: output = activation(sum + bias + residual).
 struct Epilogue {
     const void* bias = nullptr; // one value for each output channel, or null
     ActivationFunction activation;
@@ -83,11 +85,11 @@ FASTCONV_API void conv2d_transpose(const ConvProblem& problem, const void* input
 FASTCONV_API void conv2d_backprop_filter(const ConvProblem& problem, const void* input, const void* out_backprop,
                                          void* filter_backprop, const PlanHolder* holder = nullptr);
 
-/// A copy of the caller's filters. Each algorithm and geometry packs it once, at first use. Nobody can change the copy,
-/// so the packed forms stay valid. Any number of threads may use it at once.
+/// Filters whose values never change. Each algorithm packs them at first use, once for each geometry, and the packed
+/// forms are kept for later calls. Any number of threads may use an object at once.
 class FASTCONV_API PackedFilters {
   public:
-    /// Borrowed memory is not copied. It must outlive the object and never change.
+    /// Whether the object copies the caller's filters. Borrowed memory must outlive the object and never change.
     enum class Memory : std::uint8_t { copied, borrowed };
 
     PackedFilters(DataType dtype, const Dims& dims, const void* filters, Memory memory = Memory::copied);
@@ -127,7 +129,7 @@ struct Explanation {
     std::string kernel;    // the function in cpp/kernels/table.h that does the work
     // One register tile: pixels x filters. In a filter gradient: window elements x filters.
     std::int64_t tile_pixels, tile_filters;
-    std::int64_t tasks, threads, scratch_bytes; // scratch_bytes: an upper bound
+    std::int64_t tasks, threads, scratch_bytes; // scratch_bytes is an upper bound
     double multiplications;                     // the multiplications of the algorithm, without those of transforms
 };
 FASTCONV_API Explanation explain(const ConvProblem& problem, Direction direction);

@@ -1,7 +1,8 @@
-// Programs of frozen networks: operations, constants and the values between them, as plain data that anyone may write.
+// Programs: frozen networks as plain data, that is operations, constants and the values between them.
 //
-// A front end makes a Program, which validates everything that does not depend on the sizes of inputs. For the sizes of
-// a call it asks for a Schedule, allocates the outputs and runs it. Any number of threads may do so at once.
+// A front end constructs a Program from a ProgramSource. The constructor validates everything that does not depend on
+// the sizes of inputs. For the sizes of a call, the front end asks for a Schedule, allocates the outputs and runs the
+// schedule. Any number of threads may do so at once.
 #pragma once
 
 #include "fastconv/types.h"
@@ -51,7 +52,7 @@ struct AttributeSpec {
     AttributeKind kind;
     bool required = false;
     Json otherwise{};                 // the default, unless required
-    std::vector<const char*> words{}; // the choices of a word
+    std::vector<const char*> words{}; // what an attribute of kind `word` may be
 };
 
 struct OperationSpec {
@@ -71,16 +72,16 @@ struct NamedShape {
     Dims dims; // a size may be unknown_size (operations.h)
 };
 
-/// The memory belongs to the caller. It must live as long as the program and never change.
+/// The memory belongs to the caller. It must outlive the program and never change.
 struct Constant {
     Dims dims;
     const void* data;
 };
 
-/// A reference to a value. Values are counted from 0: the inputs of the program, then the outputs of its steps in
-/// order. Constant i is -1 - i.
+/// A reference to a value or a constant. Values are counted from 0: the inputs of the program, then the outputs of its
+/// steps in order. The reference to constant i is -1 - i.
 using Reference = std::int64_t;
-constexpr Reference left_out = INT64_MIN; // an optional input
+constexpr Reference left_out = INT64_MIN; // in place of an optional input
 
 struct StepSource {
     std::string operation;
@@ -103,7 +104,8 @@ struct ProgramSource {
     bool batch_invariant = false; // if not, the number of images may decide the algorithm of a convolution
 };
 
-/// All that follows from the shapes of the inputs: shapes, problems, and places in memory. It never changes.
+/// Everything that follows from the shapes of the inputs: the other shapes, the problems, and the place of each value
+/// in memory. A schedule never changes.
 class Schedule;
 
 struct StepReport {
@@ -128,13 +130,13 @@ class FASTCONV_API Program {
     /// The schedule for inputs of these shapes. Throws InvalidArgument. The last few schedules are kept.
     std::shared_ptr<const Schedule> schedule(const std::vector<Dims>& inputs) const;
     const std::vector<Dims>& output_dims(const Schedule& schedule) const;
-    /// Inputs and outputs are dense, and no output overlaps another buffer. Adds the time of each step to `seconds`,
-    /// unless it is null.
+    /// Inputs and outputs must be dense, and no output may overlap another buffer. Adds the time of each step to
+    /// `seconds`, unless that is null.
     void run(const Schedule& schedule, const void* const* inputs, void* const* outputs,
              std::vector<double>* seconds = nullptr) const;
 
     std::vector<StepReport> describe(const Schedule& schedule) const;
-    /// The memory of the values between inputs and outputs, for each call in flight.
+    /// The bytes that each call in flight takes for the values between inputs and outputs.
     std::int64_t arena_bytes(const Schedule& schedule) const;
 
   private:

@@ -1,8 +1,8 @@
 // All operations as one table, so that a front end serves all of them with the same code.
 //
 // A front end adapts tensors. It reads the attributes (attributes.h) and the shapes of the inputs into a Call. `infer`
-// validates them and computes the shapes of the outputs. The front end then provides memory for the outputs, and `run`
-// computes them.
+// validates the call and computes the shapes of the outputs. The front end then provides memory for the outputs, and
+// `run` computes them.
 #pragma once
 
 #include "fastconv/attributes.h"
@@ -29,7 +29,7 @@ constexpr bool is_optional(InputKind kind) {
 struct Input {
     const char* name;
     InputKind kind = InputKind::tensor;
-    bool in_graphs = true; // false for an optional input without a gradient; comes after all others
+    bool in_graphs = true; // false for an optional input without a gradient; such inputs come last
 };
 
 enum class OutputKind : std::uint8_t { tensor, bytes, int64 };
@@ -37,7 +37,7 @@ enum class OutputKind : std::uint8_t { tensor, bytes, int64 };
 struct Output {
     const char* name;
     OutputKind kind = OutputKind::tensor;
-    int may_overwrite = -1;                // index of an input of the same shape that may share this output's memory
+    int may_overwrite = -1; // the input, of the same shape, whose memory this output may overwrite; -1: none
     bool only_with_input_gradient = false; // left out if the attribute input_gradient is false
 };
 
@@ -79,13 +79,13 @@ struct Call {
 /// Pointers to dense memory of the inferred shapes. An output must not overlap any other buffer, except an input that
 /// it may overwrite.
 struct Buffers {
-    std::array<const void*, most_inputs> inputs{}; // null if sizes, left out, or packed
+    std::array<const void*, most_inputs> inputs{}; // null for sizes and packed filters, and if left out
     std::array<void*, most_outputs> outputs{};     // null if not wanted
     const PackedFilters* packed = nullptr;         // replaces the input of kind `filters`
     const PlanHolder* holder = nullptr;            // the plan of the last call, if the caller repeats the same call
 };
 
-enum class Geometry : std::uint8_t { convolution, pooling, both }; // which codes of attributes.h an op takes
+enum class Geometry : std::uint8_t { convolution, pooling, both }; // which codes (attributes.h) an op in a graph takes
 
 struct Operation {
     const char* name;
@@ -97,14 +97,14 @@ struct Operation {
     /// fills in the outputs only. Throws InvalidArgument.
     void (*infer)(Call& call);
     void (*compute)(const Call& call, const Buffers& buffers); // called by `run`
-    /// Validates the values of inputs; null if any value will do. `run` relies on it. A front end may skip it only if
-    /// the values are results of an operation.
+    /// Validates the values of inputs. Null if every value is valid. A front end must call this function before `run`,
+    /// unless the values are results of an operation.
     void (*check)(const Call& call, const Buffers& buffers) = nullptr;
 
-    /// Computes the outputs. All steps run in the floating-point state of the kernels; the caller's is restored.
+    /// Computes the outputs in the floating-point state of the kernels, and then restores the caller's state.
     FASTCONV_API void run(const Call& call, const Buffers& buffers) const;
 
-    /// How many inputs the op in a graph has. They are the first inputs of the operation.
+    /// How many inputs the op in a graph has: the first ones of the operation.
     FASTCONV_API std::size_t graph_inputs() const;
 };
 

@@ -15,12 +15,13 @@ struct PoolArguments {
     Padding padding;
     DataFormat format = DataFormat::nhwc;
     Pair dilations{1, 1};
-    /// Rounds the output's size up: the last window may reach beyond the padding, but not start there.
+    /// Rounds the output's size up. The last window may reach beyond the padding, but it must start inside the input or
+    /// the padding before it.
     bool ceil_mode = false;
     /// Average pooling: whether the mean counts padded pixels, as zeros. It never counts pixels beyond the padding.
     bool count_include_pad = false;
-    /// Adaptive pooling: window i of P covers rows floor(i*H/P) to ceil((i+1)*H/P) - 1. Only the format and the output
-    /// size count then.
+    /// Adaptive pooling: window i of P covers rows floor(i*H/P) to ceil((i+1)*H/P) - 1. Only `format` and `output_size`
+    /// are then used.
     bool adaptive = false;
     Pair output_size{kept_size, kept_size};
     // For error messages: the caller's names of the arguments, and of the output.
@@ -38,7 +39,8 @@ struct PoolProblem {
     std::int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
     std::int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
     bool count_include_pad = false;
-    /// Whether windows differ in size or distance. (R,S) is then at least the largest window, and strides do not count.
+    /// Whether windows differ in size or distance. (R,S) is then at least as large as any window, and the strides are
+    /// not used.
     bool adaptive = false;
 
     FASTCONV_API Dims input_dims() const;
@@ -56,10 +58,10 @@ FASTCONV_API void max_pool2d(const PoolProblem& problem, const void* input, void
 FASTCONV_API void max_pool2d_grad(const PoolProblem& problem, const void* input, const void* grad, void* input_grad);
 
 constexpr std::int64_t max_pool_taps = 255;
-/// For training: also writes the tap of each maximum to `taps`, one byte per output, always in NHWC order.
-/// max_pool2d_scatter computes the gradient from these taps without reading the input again. max_pool2d_gather is its
-/// transpose. A byte that is not the number of a tap means "no maximum". All functions with taps take windows of at
-/// most max_pool_taps taps.
+/// For training: also writes the tap of each maximum to `taps`, one byte per output, always in NHWC order. Taps are
+/// counted from 0, and only those inside the input count. max_pool2d_scatter computes the gradient from these taps
+/// without reading the input again. max_pool2d_gather is the transpose of max_pool2d_scatter. A byte that is not the
+/// number of a tap means "no maximum". All functions with taps take windows of at most max_pool_taps taps.
 FASTCONV_API void max_pool2d_with_taps(const PoolProblem& problem, const void* input, void* output, std::uint8_t* taps);
 FASTCONV_API void max_pool2d_scatter(const PoolProblem& problem, const std::uint8_t* taps, const void* grad,
                                      void* input_grad);
@@ -75,7 +77,8 @@ FASTCONV_API void avg_pool2d_grad(const PoolProblem& problem, const void* grad, 
 FASTCONV_API void conv2d_max_pool2d(const ConvProblem& problem, const PoolProblem& pool, const void* input,
                                     const PackedFilters& filters, const void* bias, Activation activation, void* output,
                                     std::uint8_t* taps);
-/// Whether the layer is small enough for conv2d_max_pool2d_backprop to fuse its operations. The batch does not matter.
+/// Whether the layer is small enough for conv2d_max_pool2d_backprop to fuse its operations. The batch size does not
+/// matter.
 FASTCONV_API bool conv2d_max_pool2d_backprop_serves(const ConvProblem& problem);
 /// The gradients of a convolution whose only consumer is the max-pooling `pool`. Computes the results of
 /// max_pool2d_scatter, conv2d_backprop_input (unless input_backprop is null), conv2d_backprop_filter and bias_gradient.

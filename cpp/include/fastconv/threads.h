@@ -5,7 +5,7 @@
 
 namespace fastconv {
 
-FASTCONV_API void set_num_threads(std::int64_t count); // throws InvalidArgument if the number is below 1
+FASTCONV_API void set_num_threads(std::int64_t count); // throws InvalidArgument unless count is from 1 to 1024
 FASTCONV_API std::int64_t get_num_threads();
 
 /// For a host with thread settings of its own: calls that prefer the pool use at most `count` threads, even if
@@ -14,7 +14,7 @@ FASTCONV_API void limit_host_threads(std::int64_t count);
 
 enum class ThreadingBackend : std::uint8_t { openmp, pool };
 
-/// While this object lives, calls from its thread run on `backend`, unless FASTCONV_THREADING names another one.
+/// While this object lives, calls from its thread run on `backend`, unless FASTCONV_THREADING names the other backend.
 class FASTCONV_API PreferBackend {
   public:
     explicit PreferBackend(ThreadingBackend backend);

@@ -16,7 +16,7 @@
 
 namespace fastconv {
 
-/// A wrong argument. The message names the argument, the value that came, and the values that would do.
+/// A wrong argument. The message names the argument, the value that it had, and the values that are valid.
 class FASTCONV_API InvalidArgument : public std::invalid_argument {
   public:
     using std::invalid_argument::invalid_argument;
@@ -24,7 +24,7 @@ class FASTCONV_API InvalidArgument : public std::invalid_argument {
 
 enum class DataType : std::uint8_t { float32, float64 };
 enum class DataFormat : std::uint8_t { nhwc, nchw };
-/// Saved graphs hold the first two, so new ones come last.
+/// Saved graphs hold the first two values, so new activations come last.
 enum class Activation : std::uint8_t {
     linear,
     relu,
@@ -40,8 +40,8 @@ enum class Activation : std::uint8_t {
     tanh,
     clip,
 };
-// The number of enumerators. Saved graphs hold their values, which are checked when they are read. They hold only the
-// activations below graph_activation_count, because the others have no gradient.
+// The numbers of enumerators. Saved graphs hold enumerators as integers, which are checked when a graph is read. Graphs
+// hold only the activations below graph_activation_count, because the other activations have no gradient.
 constexpr std::int64_t data_format_count = 2, activation_count = 13, graph_activation_count = 2, padding_mode_count = 3;
 
 /// An activation with its parameters, as make_activation sets them. ReLU6 is a clip at 0 and 6.
@@ -63,29 +63,30 @@ struct Padding {
 // Parsing. `name` is the caller's name of the argument, for error messages.
 FASTCONV_API DataFormat parse_data_format(std::string_view text); // "NHWC" | "NCHW"
 /// An activation by its name. Parameters that are left out have their defaults: leaky_relu(0.2), elu(1),
-/// hard_sigmoid(1/6, 0.5). `clip` has none. With `graph_only`, only those that graphs may hold are accepted.
+/// hard_sigmoid(1/6, 0.5). `clip` has no defaults. With `graph_only`, only activations that graphs may hold are
+/// accepted.
 FASTCONV_API ActivationFunction make_activation(std::string_view name, const std::vector<double>& parameters,
                                                 bool graph_only);
-/// A name, or a name with parameters, as "leaky_relu(0.2)" or "clip(0, 1)".
+/// An activation from a name, or from a name with parameters such as "leaky_relu(0.2)" or "clip(0, 1)".
 FASTCONV_API ActivationFunction parse_activation(std::string_view text, bool graph_only);
-/// What `activation` may be, for error messages.
+/// What `activation` may be, as a phrase for error messages.
 FASTCONV_API std::string activation_choices(bool graph_only);
 /// "VALID" | "SAME", any case
 FASTCONV_API Padding parse_padding(std::string_view text, const char* name = "padding");
-/// Eight numbers in the order of the four dimensions, as TensorFlow's `explicit_paddings`.
+/// (before, after) for each of the four dimensions, in `format` order, like TensorFlow's `explicit_paddings`.
 FASTCONV_API Padding explicit_padding(const Dims& eight, DataFormat format, const char* name = "padding");
 /// (top, bottom, left, right); each at least 0.
 FASTCONV_API Padding explicit_padding(std::int64_t top, std::int64_t bottom, std::int64_t left, std::int64_t right,
                                       const char* name = "padding");
 /// 1, 2 or 4 numbers, each at least 1. Four are in `format` order, and those of batch and channels must be 1.
 FASTCONV_API Pair parse_pair(const char* name, const Dims& values, DataFormat format);
-/// 1 or 2 numbers, each at least 0, or kept_size (pooling.h).
+/// 1 or 2 numbers. Each is at least 0, or is kept_size (pooling.h).
 FASTCONV_API Pair parse_output_size(const char* name, const Dims& values);
 
 /// Throws unless `dims` equals `expected`. `why` explains the expected shape.
 FASTCONV_API void check_dims(const char* name, const Dims& dims, const Dims& expected, const char* why);
 
-/// What the four dimensions of an array are.
+/// What an array holds. This decides the meaning of its four dimensions.
 enum class ArrayKind : std::uint8_t { input, output, filters, depthwise_filters };
 /// Throws unless an array has 4 dimensions. The message says how to add missing dimensions.
 FASTCONV_API void check_array_rank(const char* name, const Dims& dims, ArrayKind kind, DataFormat format);
