@@ -1,7 +1,7 @@
 // Elementwise arithmetic of two tensors, and scales and shifts of channels.
 //
-// Vectorised along rows, whose elements are neighbours in memory or one element that is broadcast. Ceiling: memory
-// bandwidth, since a vector takes two loads, one operation and a store.
+// Vectorised along rows. The elements of a row are neighbours in memory, or one element that is broadcast. Ceiling:
+// memory bandwidth, since a vector takes two loads, one operation and a store.
 //
 // Arguments: any sizes. Nothing needs to be aligned. The output may be one of the inputs, element for element.
 #include "kernels/simd.h"

@@ -1,8 +1,8 @@
 // Reductions of rows and of columns, normalisation of rows by their mean and variance, exponentials for softmax, and
 // interpolation of pixels.
 //
-// Vectorised along rows. A reduction of columns keeps four vectors of results in registers, a reduction of a row four
-// partial results. Ceiling: memory bandwidth, since a vector takes one load and one operation.
+// Vectorised along rows. A reduction of columns keeps four vectors of results in registers. A reduction of a row keeps
+// four vectors of partial results. Ceiling: memory bandwidth, since a vector takes one load and one operation.
 //
 // Arguments: at least one row and one column. Nothing needs to be aligned.
 //

@@ -1,6 +1,6 @@
-// Vectors of one ISA, built on the vector extensions of GCC and Clang, and a generic form of each primitive that the
-// extensions lack. An ISA's header defines its properties, then includes this header, then specialises the primitives
-// that the ISA does better.
+// Vectors of one ISA, built on the vector extensions of GCC and Clang. Each primitive that the extensions lack has a
+// generic form here. An ISA's header defines its properties, then includes this header, then specialises the primitives
+// for which the ISA has better instructions.
 #pragma once
 
 #include <stddef.h>
