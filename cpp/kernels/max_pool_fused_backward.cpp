@@ -6,10 +6,10 @@
 // The kernels use the tap to select an address:
 //
 // pooled_patches computes the input gradient. The pixels of a pooling window read a patch of the input. The gradient of
-// this patch is a sum over filters of grad * the filter, shifted by its tap inside a patch of zeros. A table in L1
-// holds all shifted filters. Vectorised over the values of a patch. Up to 12 vectors of sums (8 with 16 registers) sit
-// in registers. A step is a broadcast and as many FMAs as vectors, with operands from memory. Ceiling: two loads a
-// cycle, which for patches of 6 vectors is 6/7 of the FMA peak.
+// this patch is a sum over filters of grad times the filter, which its tap shifts inside a patch of zeros. A table in
+// L1 holds all shifted filters. Vectorised over the values of a patch. Up to 12 vectors of sums (8 with 16 registers)
+// sit in registers. A step takes one filter: a broadcast and an FMA per vector, with operands from memory. Ceiling: two
+// loads a cycle, which for patches of 6 vectors is 6/7 of the FMA peak.
 //
 // pooled_products computes the filter gradient of one image. window_columns first copies the windows that the
 // convolution's pixels read, so that each is contiguous. Vectorised over the elements of a window. The sums of 4
@@ -22,9 +22,9 @@
 // loads a cycle.
 //
 // pooled_spreads computes the same if a patch fits into one vector of 16 lanes. Vectorised over the elements of a
-// window. The patch is loaded once, row by row, and serves all filters. A filter's tap selects a permutation of it. 8
-// sums, the patch and 3 masks sit in registers. A step loads a tap, a permutation and a gradient. Ceiling: two loads a
-// cycle.
+// window. The patch is loaded once, row by row, and serves all filters. A filter's tap selects a permutation of the
+// patch. 8 sums, the patch and 3 masks sit in registers. A step loads a tap, a permutation and a gradient. Ceiling: two
+// loads a cycle.
 //
 // Arguments: gradients must be finite (see all_finite), because the zeros of the table are multiplied by them. Lanes
 // beyond a window may hold anything, because nothing reads their sums.

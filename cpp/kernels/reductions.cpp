@@ -23,7 +23,7 @@ FASTCONV_INLINE V fold(V a, V b) {
         return a + b;
     case Reduction::product:
         return a * b;
-    case Reduction::maximum: // NaN if one of the two is
+    case Reduction::maximum: // NaN if a or b is NaN
         return ((a > b) | (a != a)) ? a : b;
     default:
         return ((a < b) | (a != a)) ? a : b;

@@ -101,9 +101,9 @@ struct DepthwiseRow {
     ptrdiff_t y_row, y_step;
     int64_t rows, pixels, channels;
     bool relu;
-    // If not 0, the taps form rows of 3, 5 or 7, in which tap j of pixel i + 1 reads what tap j + 1 of pixel i reads.
-    // Taps outside the image are skipped: tap j of pixel i is in column first_column + i + j, and `width` columns are
-    // inside.
+    // sliding: if not 0, the taps form rows of this length, 3, 5 or 7. In a row, tap j of pixel i + 1 reads what tap j
+    // + 1 of pixel i reads. Tap j of pixel i is in column first_column + i + j. Only columns 0 to width - 1 are in the
+    // image. Taps in other columns are skipped.
     int64_t sliding, first_column, width;
     bool sliding_rows; // 3 x 3 taps; tap row i of output row y + 1 reads what row i + 1 of row y reads
 };

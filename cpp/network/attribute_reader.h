@@ -14,7 +14,7 @@ std::string text_of(const Json& value);
 
 class AttributeReader {
   public:
-    /// Throws if a given attribute is not in the specification, if one is given twice, or if a required one is missing.
+    /// Throws if an attribute is not in the specification, if it is given twice, or if a required attribute is missing.
     AttributeReader(const OperationSpec& operation, const std::vector<NamedJson>& given);
 
     std::int64_t integer(const char* name) const;

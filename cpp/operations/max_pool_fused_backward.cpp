@@ -71,7 +71,7 @@ class FusedBackward {
     }
 
   private:
-    /// Images [first, end); `sums` and `bias` become their gradients of the filters and the bias.
+    /// Computes the gradients of images [first, end). Those of the filters and the bias go to `sums` and `bias`.
     void compute_part(std::int64_t first, std::int64_t end, T* sums, T* bias) const {
         std::fill_n(sums, filter_values_, T{});
         const Scratch<T> by_filter(filters_from_pooled_ ? gradient_.sums_size() : 0), filter_gradient(filter_values_);
@@ -103,8 +103,7 @@ class FusedBackward {
         const bool input_from_pooled = input_from_pooled_ && finite;
         const bool filters_from_pooled =
             filters_from_pooled_ && finite && kernels_.all_finite(images.input, count * image_);
-        // Compute one gradient for all images, then the other, because each reads a table again and again that fills
-        // L1.
+        // Compute one gradient for all images, then the other, because each repeatedly reads a table that fills L1.
         if (filters_from_pooled) {
             std::fill_n(by_filter, gradient_.sums_size(), T{});
             for (std::int64_t i = n; i < n + count; ++i) {

@@ -17,7 +17,7 @@ void prepare_arrays();
 
 Dims dims_of(const py::array& array);
 
-/// An array that must have dtype `type`, which messages call the dtype of `whose`. A dense array is used in place. Any
+/// An argument that must have dtype `type`, which belongs to `whose` in messages. A dense array is used in place. Any
 /// other is copied once.
 py::array typed_input(const char* name, py::handle value, DataType type, const char* whose);
 py::dtype dtype_of(DataType type);

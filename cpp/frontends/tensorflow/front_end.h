@@ -22,8 +22,8 @@ constexpr std::size_t most_operations = 64;
 /// Constant filters are packed once for all calls of the kernel. If a graph lacks the attribute, its value is False.
 constexpr const char* kConstantFilters = "constant_filters";
 
-/// An attribute of operations with a `check`: whether calls run the check. Gradients set it to False if an op computed
-/// the taps, because these are valid then.
+/// An attribute of operations with a `check`: whether calls run the check. Gradients set it to False if the taps come
+/// from an op, because such taps are valid.
 constexpr const char* kCheckInputs = "check_inputs";
 
 /// The input of kind `filters`, or the number of inputs if there is none.

@@ -13,7 +13,7 @@
 namespace fastconv::tf {
 namespace {
 
-/// The name of the op. That of "conv2d_max_pool2d" is FastconvConv2DMaxPool2D.
+/// The name of the op, such as FastconvConv2DMaxPool2D for "conv2d_max_pool2d".
 std::string op_name(const Operation& operation) {
     std::string name = "Fastconv";
     bool starts_word = true;
