@@ -79,9 +79,9 @@ def test_wrong_output_padding() -> None:
         "output_padding must be None if output_shape is given, got (1, 1)": {
             "output_shape": (10, 10), "output_padding": 1,
         },
-        "output_shape must be given, got None; or pass output_padding=0 to let the size follow": {},
+        "output_shape must be given, got None; or pass output_padding=0 to derive the size from the input": {},
         "output_padding must not be negative, got -1": {"output_padding": (0, -1)},
-        "output_padding must be 1 or 2 integers, (height, width), got 3": {"output_padding": (0, 0, 0)},
+        "output_padding must be 1 or 2 integers (height, width), got 3 integers": {"output_padding": (0, 0, 0)},
         "output_padding along the width must be smaller than the stride 2 or the dilation 1, got 2": {
             "output_padding": (1, 2),
         },

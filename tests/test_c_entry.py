@@ -150,7 +150,8 @@ def test_pooling() -> None:
         code, text, _ = call(LIBRARY.fastconv_run, "max_pool2d", [x], [x.copy()], {"output_size": 3, **beside})
         assert (
             code != OK
-            and text == f"{next(iter(beside))} must not be given beside output_size, from which the windows follow"
+            and text
+            == f"{next(iter(beside))} must not be given together with output_size, which determines the windows"
         )
     output, argmax = run("max_pool2d_with_argmax", [x], 2, ksize=2, include_batch_in_index=1)
     expected = fastconv.max_pool2d_with_argmax(x, 2, include_batch_in_index=True)
@@ -185,7 +186,7 @@ def test_a_convolution_and_its_max_pool() -> None:
     code, text, _ = call(
         LIBRARY.fastconv_run, "conv2d_max_pool2d_backprop", [x, w, taps, grad, None], outputs, {**relu, **options}
     )
-    assert code == INVALID_ARGUMENT and text.startswith("activation 'relu' needs output")
+    assert code == INVALID_ARGUMENT and text.startswith("output must be given if activation is 'relu'")
     code, text, _ = call(
         LIBRARY.fastconv_run,
         "conv2d_max_pool2d_backprop",
@@ -232,8 +233,8 @@ WRONG: dict[str, tuple[list[Any], list[Any], Any, str]] = {
     "negative rank": ([Tensor(1, -1), W, None], [Y], {}, "rank from 0 to 8, got -1"),
     "negative size": ([Tensor(1, 1, (ctypes.c_int64 * 8)(-1)), W, None], [Y], {}, "no negative dimension"),
     "size": ([Tensor(1, 3, (ctypes.c_int64 * 8)(*[2**31] * 3)), W, None], [Y], {}, "overflows 64 bits"),
-    "null data": ([Tensor(1, 4, (ctypes.c_int64 * 8)(1, 6, 6, 2)), W, None], [Y], {}, "its data must not be null"),
-    "null output": ([X, W, None], [Tensor(1, 4, (ctypes.c_int64 * 8)(1, 4, 4, 4))], {}, "output: its data must not be"),
+    "null data": ([Tensor(1, 4, (ctypes.c_int64 * 8)(1, 6, 6, 2)), W, None], [Y], {}, "data of input must not be null"),
+    "null output": ([X, W, None], [Tensor(1, 4, (ctypes.c_int64 * 8)(1, 4, 4, 4))], {}, "data of output must not be"),
     "alignment": (
         [Tensor(1, 4, (ctypes.c_int64 * 8)(1, 6, 6, 2), X.ctypes.data + 2), W, None], [Y], {}, "aligned to 4 bytes",
     ),
@@ -244,7 +245,7 @@ WRONG: dict[str, tuple[list[Any], list[Any], Any, str]] = {
     "attribute of another": ([X, W, None], [Y], {"ksize": 1}, "conv2d has no attribute 'ksize'"),
     "attribute twice": ([X, W, None], [Y], [attribute("strides", 1)] * 2, "strides must not be given twice"),
     "attribute without a name": ([X, W, None], [Y], [Attribute()], "name of attribute 0 must not be null"),
-    "attribute without a value": ([X, W, None], [Y], [Attribute(b"strides")], "must have text or numbers, got neither"),
+    "attribute without a value": ([X, W, None], [Y], [Attribute(b"strides")], "either text or numbers, got neither"),
     "many numbers": ([X, W, None], [Y], {"padding": [0] * 9}, "padding must have 1 to 8 numbers, got 9"),
     "three numbers": ([X, W, None], [Y], {"padding": [0] * 3}, "padding must be 'VALID', 'SAME' or 1, 2, 4 or 8"),
     "no stride": ([X, W, None], [Y], {"strides": 0}, "strides must be at least 1, got 0"),
@@ -274,7 +275,7 @@ SIZES: dict[str, tuple[Any, str]] = {
     "unknown": ((-1, 6, 6, 2), "input_sizes must have no negative dimension"),
     "floats": (np.ones(4, np.float32), "input_sizes must be int64, got float32"),
     "many": (np.ones(9, np.int64), "input_sizes must have at most 8 numbers, got 9"),
-    "null": (Tensor(4, 1, (ctypes.c_int64 * 8)(4)), "input_sizes: its data must not be null"),
+    "null": (Tensor(4, 1, (ctypes.c_int64 * 8)(4)), "the data of input_sizes must not be null"),
     "nothing": (None, "input_sizes must be a tensor"),
 }
 

@@ -107,7 +107,7 @@ def test_taps_that_name_no_pixel_in_tensorflow(data_format: str) -> None:
                 fc.conv2d_max_pool2d_backprop(**{**given, "taps": wrong}, **options, input_gradient=wanted)
     with pytest.raises(TypeError, match=r"^taps must be uint8, got int64"):
         fc.conv2d_max_pool2d_backprop(**{**given, "taps": given["taps"].astype(np.int64)}, **options)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="activation 'relu' needs output"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="output must be given if activation is 'relu'"):
         fc.conv2d_max_pool2d_backprop(**{**given, "output": None}, **options)
 
 

@@ -1,8 +1,8 @@
-// The end of a convolution, where it cannot stay in registers: y = activation(y + residual), value by value.
+// The epilogue of a convolution if it is not applied in registers: y = activation(y + residual), value by value.
 //
-// One loop over vectors for each activation. The loop has one copy of the activation, for whole vectors and for the
-// last part alike, so that the compiler cannot round them differently. Ceiling: memory bandwidth for the simple
-// activations, else the polynomials (about 40 operations a vector) and divisions.
+// One loop over vectors for each activation. The loop has one copy of the activation, for whole and partial vectors
+// alike, so that the compiler cannot round them differently. Ceiling: memory bandwidth for the simple activations, else
+// the polynomials (about 40 operations a vector) and divisions.
 //
 // Arguments: any number of rows, pixels and channels. Nothing needs to be aligned.
 //

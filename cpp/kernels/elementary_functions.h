@@ -1,5 +1,5 @@
-// exp, expm1, tanh and the normal distribution for vectors. All are built from polynomials, divisions and bits, and
-// have no branches, so a value gives the same bits in every lane.
+// exp, expm1, tanh and the normal distribution for vectors. All are built from polynomials, divisions and bit
+// operations, without branches. So equal inputs give the same bits in every lane.
 //
 // Rounding: see activations.cpp. Results below the smallest normal number may be zero. NaN gives NaN.
 #pragma once
@@ -10,7 +10,7 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// The numbers that differ between the types.
+/// The constants that differ between the types.
 template <class T>
 struct Numbers;
 
@@ -25,10 +25,10 @@ struct Numbers<float> {
     static constexpr int shift = -64;
     static constexpr float normal_limit = 15, cubic_limit = 14;
     static constexpr float log2_e = 1.44269504f, ln2_high = 0.693115234375f, ln2_low = 0.0000319461849453f;
-    // (expm1(r) - r) / r^2 for |r| <= ln(2)/2, to 1e-9 of expm1(r)
+    // (expm1(r) - r) / r^2 for |r| <= ln(2)/2. The error is at most 1e-9 of expm1(r).
     static constexpr float expm1[] = {
         0.5f, 0.1666666668f, 0.0416664642f, 0.008333310845f, 0.001393373072f, 0.0001989108046f};
-    // upper_tail(t) * exp(t^2/2) * (1 + t) in (t - 4)/(t + 4) for t <= 15, to 3e-9
+    // Phi(-t) * exp(t^2/2) * (1 + t) as a polynomial in (t - 4)/(t + 4), for t <= 15. The error is at most 3e-9.
     static constexpr float tail[] = {0.4720532064f,    -0.09670346798f,  0.01399963659f,   0.0286000328f,
                                      -0.03219781535f,  0.01793944948f,   -0.005002140853f, -0.0002999187613f,
                                      0.0006908448556f, -6.673718492e-5f, -7.437454417e-5f};
@@ -59,7 +59,7 @@ struct Numbers<double> {
                                        2.75572551700008874e-6,
                                        2.75572734787185805e-7,
                                        2.51053127296221018e-8,
-                                       2.09147553258932022e-9}; // to 1e-18
+                                       2.09147553258932022e-9}; // error at most 1e-18
     static constexpr double tail[] = {
         0.472053206509844681,      -0.0967034773265258147,    0.0139996347244253846,
         0.0286003640535514838,     -0.0321978374280841207,    0.0179360974796536255,
@@ -68,7 +68,7 @@ struct Numbers<double> {
         0.0000136268867792075717,  -3.43222926639272937e-6,   -2.61296324723691052e-6,
         4.04534960740403658e-7,    5.52119533224264393e-7,    1.42485002339593007e-9,
         -1.11160031367018874e-7,   -1.99077979094749738e-8,   1.77618318838503682e-8,
-        6.26813572535948719e-9,    -1.57622649049166212e-9,   -8.02139310026269511e-10}; // t <= 40, to 8e-18
+        6.26813572535948719e-9,    -1.57622649049166212e-9,   -8.02139310026269511e-10}; // t <= 40, error at most 8e-18
     static constexpr double linear = 1.5957691216057308, linear_rest = -9.9693088091109203146e-17;
     static constexpr double cubic = 0.07135481627260025, cubic_rest = -6.1751499181553154534e-19;
 };
@@ -82,7 +82,7 @@ FASTCONV_INLINE Vec<T> polynomial(Vec<T> x, const T (&coefficients)[N]) {
     return value;
 }
 
-/// Bounds that keep NaN.
+/// Upper and lower bounds. NaN stays NaN.
 template <class T>
 FASTCONV_INLINE Vec<T> at_most(Vec<T> x, T limit) {
     return x > limit ? broadcast(limit) : x;
@@ -115,8 +115,8 @@ FASTCONV_INLINE Vec<T> expm1_of_reduced(Vec<T> r) {
     return r + (r * r) * polynomial<T>(r, Numbers<T>::expm1);
 }
 
-/// exp(x + rest) * 2^shift. `rest` is so small that it does not change the exponent. The power of two is multiplied in
-/// two parts, because it may be out of range where the result is not.
+/// exp(x + rest) * 2^shift. `rest` is so small that it does not change the exponent. The power of two is the product of
+/// two factors, because the power may be out of range when the result is not.
 template <class T>
 FASTCONV_INLINE Vec<T> exp_shifted(Vec<T> x, Vec<T> rest, Index<T> shift) {
     Index<T> exponent;
@@ -136,8 +136,8 @@ FASTCONV_INLINE Vec<T> expm1_of_negative(Vec<T> x) {
     return scale * expm1_of_reduced<T>(r) + (scale - T{1});
 }
 
-/// x / (1 + exp(y + rest)). For large y, both sides of the fraction are scaled, since exp(y) may overflow where the
-/// fraction does not.
+/// x / (1 + exp(y + rest)). For large y, numerator and denominator are scaled, since exp(y) may overflow when the
+/// quotient does not.
 template <class T>
 FASTCONV_INLINE Vec<T> over_one_plus_exp(Vec<T> x, Vec<T> y, Vec<T> rest) {
     using N = Numbers<T>;
@@ -171,7 +171,7 @@ template <class T>
 FASTCONV_INLINE Twofold<T> product(Vec<T> a, Vec<T> b) {
     const Vec<T> a_high = upper_half<T>(a), a_low = a - a_high, b_high = upper_half<T>(b), b_low = b - b_high;
     Vec<T> value = a * b;
-    keep_in_register(value); // so that the compiler does not round it in one place only
+    keep_in_register(value); // so that no use of it becomes an FMA, which would not round a * b
     return {value, ((a_high * b_high - value) + (a_high * b_low + a_low * b_high)) + a_low * b_low};
 }
 
@@ -189,7 +189,7 @@ FASTCONV_INLINE Vec<T> times_normal_distribution(Vec<T> x) {
 }
 
 /// 2*sqrt(2/pi) * (x + 0.044715*x^3). GELU's approximation with tanh is x / (1 + exp(-this)). An error of 1 ulp here
-/// would become one of many ulp in the exponential.
+/// would become an error of many ulp in the exponential.
 template <class T>
 FASTCONV_INLINE Twofold<T> gelu_exponent(Vec<T> unbounded) {
     using N = Numbers<T>;

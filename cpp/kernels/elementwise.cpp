@@ -1,9 +1,10 @@
 // Elementwise arithmetic of two tensors, and scales and shifts of channels.
 //
-// Vectorised along rows, whose elements are neighbours in memory or one element that is broadcast. Ceiling: memory
-// bandwidth, since a vector takes two loads, one operation and a store.
+// Vectorised along rows. The elements of a row are neighbours in memory, or one element that is broadcast. Ceiling:
+// memory bandwidth, since a vector takes two loads, one operation and a store.
 //
-// Arguments: any sizes. Nothing needs to be aligned. The output may be one of the inputs, element for element.
+// Arguments: any sizes. Nothing needs to be aligned. An output element may overwrite the input element in the same
+// place.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -22,7 +23,7 @@ FASTCONV_INLINE V compute(V a, V b) {
         return a * b;
     case Arithmetic::divide:
         return a / b;
-    case Arithmetic::maximum: // NaN if one of the two is
+    case Arithmetic::maximum: // NaN if a or b is NaN
         return ((a > b) | (a != a)) ? a : b;
     default:
         return ((a < b) | (a != a)) ? a : b;

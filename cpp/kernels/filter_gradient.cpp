@@ -3,7 +3,7 @@
 // Vectorised over filters (the channels of dy). A tile of M window elements x KV vectors of filters sits in registers
 // while the loop runs over the pixels. Per pixel, KV loads of dy and M broadcasts of x feed M*KV FMAs. dy is read in
 // place, with a partial load for the last vector. If KV is 1 and the M elements are neighbours in memory, they share
-// one pointer: 14 pointers would not fit into the general registers. Register budget and ceiling are those of
+// one pointer, because 14 pointers would not fit into the general registers. Register budget and ceiling are those of
 // direct.cpp, with M in place of P.
 //
 // Arguments: `count` is M, at most outer_products_count, with one instance of the kernel per KV. Nothing needs to be

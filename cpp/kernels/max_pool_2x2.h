@@ -1,9 +1,9 @@
 // Max pooling, and its gradient, of 2x2 windows with stride 2 and fewer channels than lanes.
 //
-// Vectorised over the flattened row of (window, channel). A group of windows fills the lanes. Lane l belongs to window
-// l / channels, channel l % channels. The input of a group is two contiguous runs, one per row. `even` and `odd` pick
-// the left and the right taps from them. Whole vectors are loaded and stored. The lanes beyond the group belong to the
-// next group, which is computed later and overwrites them. Only the last group of a row is partial.
+// Vectorised over the flattened (window, channel) axis of a row. A group of windows fills the lanes. Lane l belongs to
+// window l / channels, channel l % channels. The input of a group is two contiguous runs, one per row. `even` and `odd`
+// pick the left and the right taps from them. Whole vectors are loaded and stored. The lanes beyond the group belong to
+// the next group, which is computed later and overwrites them. Only the last group of a row is partial.
 //
 // Arguments: has_pairs(a) must hold. Ceiling: the shuffle port, with 4 picks per group. With AVX-512 a pick is one
 // permutation, otherwise two.
@@ -15,7 +15,7 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// The layout of a group. If `Many` is true, a group holds several windows, else one.
+/// The layout of a group. If `Many` is true, a group holds several windows. Otherwise it holds one.
 template <class T, bool Many>
 struct Pairs {
     static constexpr int taps = 4;
@@ -125,9 +125,9 @@ struct Pairs {
 };
 
 // The gradient of such windows if their taps are given and at least one window fits into a vector. Vectors run along
-// the two input rows, so that each is stored whole and once. The gradients of a vector's windows take one load, and a
-// permutation brings them to their lanes. Their taps take another load and permutation. The permutations repeat after
-// `count` vectors. Ceiling: one vector of each row in 4 cycles, for 2 loads, 2 permutations, 2 comparisons and 2
+// the two input rows, so that each vector is stored once and whole. The gradients of a vector's windows take one load,
+// and a permutation brings them to their lanes. Their taps take another load and permutation. The permutations repeat
+// after `count` vectors. Ceiling: one vector of each row in 4 cycles, for 2 loads, 2 permutations, 2 comparisons and 2
 // stores. The stores that cross cache lines cost most.
 template <class T>
 struct PairRows {

@@ -2,14 +2,14 @@
 // one pixel of each pooling window has a gradient, so with 2x2 windows three quarters of the products need not be
 // computed.
 //
-// The tap of a window says which pixel this is. It differs from filter to filter and is known only at run time. The
-// kernels use it to select an address:
+// The tap of a window says which pixel this is. The tap differs from filter to filter and is known only at run time.
+// The kernels use the tap to select an address:
 //
 // pooled_patches computes the input gradient. The pixels of a pooling window read a patch of the input. The gradient of
-// this patch is a sum over filters of grad * the filter, shifted by its tap inside a patch of zeros. A table in L1
-// holds all shifted filters. Vectorised over the values of a patch. Up to 12 vectors of sums (8 with 16 registers) sit
-// in registers. A step is a broadcast and as many FMAs as vectors, with operands from memory. Ceiling: two loads a
-// cycle, which for patches of 6 vectors is 6/7 of the FMA peak.
+// this patch is a sum over filters of grad times the filter, which its tap shifts inside a patch of zeros. A table in
+// L1 holds all shifted filters. Vectorised over the values of a patch. Up to 12 vectors of sums (8 with 16 registers)
+// sit in registers. A step takes one filter: a broadcast and an FMA per vector, with operands from memory. Ceiling: two
+// loads a cycle, which for patches of 6 vectors is 6/7 of the FMA peak.
 //
 // pooled_products computes the filter gradient of one image. window_columns first copies the windows that the
 // convolution's pixels read, so that each is contiguous. Vectorised over the elements of a window. The sums of 4
@@ -22,12 +22,12 @@
 // loads a cycle.
 //
 // pooled_spreads computes the same if a patch fits into one vector of 16 lanes. Vectorised over the elements of a
-// window. The patch is loaded once, row by row, and serves all filters. A filter's tap selects a permutation of it. 8
-// sums, the patch and 3 masks sit in registers. A step loads a tap, a permutation and a gradient. Ceiling: two loads a
-// cycle.
+// window. The patch is loaded once, row by row, and serves all filters. A filter's tap selects a permutation of the
+// patch. 8 sums, the patch and 3 masks sit in registers. A step loads a tap, a permutation and a gradient. Ceiling: two
+// loads a cycle.
 //
 // Arguments: gradients must be finite (see all_finite), because the zeros of the table are multiplied by them. Lanes
-// beside a window may hold anything: nothing reads their sums.
+// beyond a window may hold anything, because nothing reads their sums.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -78,8 +78,8 @@ void pooled_patches(const PooledPatches<T>& a) {
     });
 }
 
-// A step's three other loads are shared by its vectors, so a tile takes as many vectors as it can. If a window has few
-// vectors, a tile takes more filters, which hide the latency of the FMAs.
+// In a step, all vectors of a filter share the loads of a tap, an offset and a gradient. So a tile takes as many
+// vectors as it can. If a window has few vectors, a tile takes more filters, which hide the latency of the FMAs.
 constexpr int most_column_vectors = registers == 32 ? 4 : 7;
 template <int Vectors>
 constexpr int product_filters = registers == 32 || Vectors < 4 ? 4
@@ -134,11 +134,11 @@ void pooled_products(const PooledProducts<T>& a) {
     });
 }
 
-constexpr int most_runs = 6; // the most in a vector of 16 lanes, if each has at least 3 values
+constexpr int most_runs = 6; // the most runs in a vector of 16 lanes, if each has at least 3 values
 
-/// Writes the vector at offset `at` of every column. It holds parts of `Runs` runs, the first of which is run `first`.
-/// For each run, a whole vector is loaded, in which the values of the run are in their lanes. The lanes from the start
-/// of the run on then replace those of the runs before it.
+/// Writes the vector at offset `at` of every column. The vector holds values of `Runs` runs, beginning with run
+/// `first`. For each run, a whole vector is loaded whose lanes hold the values of the run in their final places. From
+/// the start of the run on, its lanes replace those of the runs before it.
 template <class T, int Runs>
 void column_vectors(const WindowColumns<T>& a, int64_t at, int64_t first) {
     Index<T> is_run[Runs];
@@ -147,7 +147,7 @@ void column_vectors(const WindowColumns<T>& a, int64_t at, int64_t first) {
         from[i] = (first + i) * (a.x_row - a.run) + at;
         for (int lane = 0; lane < width<T>; ++lane) is_run[i][lane] = at + lane >= (first + i) * a.run ? -1 : 0;
     }
-    const int64_t pixels = a.pixels, column = a.column; // copies, because to GCC, stores may change the fields
+    const int64_t pixels = a.pixels, column = a.column; // copies, because GCC assumes that stores change the fields
     const ptrdiff_t x_step = a.x_step;
     T* to = a.columns + at;
     for (int64_t row = 0; row < a.rows; ++row) {
@@ -262,8 +262,8 @@ void pooled_spreads(const PooledProducts<T>& a) {
         dispatch<most>(a.filters - k < most ? a.filters - k : most, [&](auto n) { spreads<T, n>(a, k); });
 }
 
-// 0 times a finite value is 0, and 0 times any other is NaN. A sum that is NaN stays NaN. Four sums hide the latency of
-// the FMAs.
+// 0 times a finite value is 0, and 0 times any other value is NaN. A sum that is NaN stays NaN. Four sums hide the
+// latency of the FMAs.
 template <class T>
 bool all_finite(const T* x, int64_t count) {
     Vec<T> zero[4] = {};
@@ -296,7 +296,7 @@ FASTCONV_INLINE void add_row(const T* from, T* to, int64_t count) {
 template <class T>
 void add_patches(const AddPatches<T>& a) {
     for (int64_t row = 0; row < a.rows; ++row) {
-        // Neighbouring patches overlap, and a load of what two recent stores wrote waits long. So add every other patch
+        // Neighbouring patches overlap, and a load of bytes from two recent stores is slow. So add every other patch
         // first, then the rest.
         for (int64_t first = 0; first < 2; ++first) {
             for (int64_t window = first; window < a.windows; window += 2) {

@@ -1,9 +1,9 @@
 // Max and average pooling of rows of windows, and their gradients.
 //
 // Vectorised over channels. The running maximum (with its tap) or sum of one vector of channels sits in registers while
-// the loop runs over the window. With fewer channels than lanes, this is done for 4 windows at a time. Ceiling: one
-// load a tap, that is the load ports in L1 and memory bandwidth beyond. Few channels leave most lanes empty, so 2x2
-// windows with stride 2, the most common ones, have their own kernels then (max_pool_2x2.h).
+// the loop runs over the window. With fewer channels than lanes, the loop handles 4 windows at a time. Ceiling: one
+// load a tap, which means the load ports in L1 and memory bandwidth beyond. Few channels leave most lanes empty. For
+// the most common case of this, 2x2 windows with stride 2, there are separate kernels (max_pool_2x2.h).
 //
 // Arguments: windows of one shape that lie inside the input. A gradient that is not `disjoint` adds to y, so y must be
 // initialised.

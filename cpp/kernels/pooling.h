@@ -30,7 +30,7 @@ FASTCONV_INLINE void windows(const PoolRow<T>& a, int64_t i, bool again) {
     else
         Window<T, P, true>::run(a, i, c, a.channels - c);
 }
-/// `again`: whether a window may be computed twice.
+/// `again`: whether some channels of a window may be computed twice.
 template <template <class, int, bool> class Window, class T>
 FASTCONV_INLINE void each_window(PoolRow<T> a, bool again) {
     // With few channels, independent windows hide the latency of comparisons. With many, reading in order is faster.
@@ -43,8 +43,8 @@ FASTCONV_INLINE void each_window(PoolRow<T> a, bool again) {
     }
 }
 
-/// Whether `value` replaces `best`. A NaN in `best` stays, because best == best is then false. A greater value or a NaN
-/// replaces it, because value <= best is then false.
+/// Whether `value` replaces `best`. If `best` is NaN, it stays, because best == best is false. Otherwise a greater
+/// value or a NaN replaces `best`, because value <= best is false.
 template <class T>
 FASTCONV_INLINE Index<T> beats(Vec<T> value, Vec<T> best) {
     return ~(value <= best) & (best == best);

@@ -1,8 +1,8 @@
 // Reductions of rows and of columns, normalisation of rows by their mean and variance, exponentials for softmax, and
 // interpolation of pixels.
 //
-// Vectorised along rows. A reduction of columns keeps four vectors of results in registers, a reduction of a row four
-// partial results. Ceiling: memory bandwidth, since a vector takes one load and one operation.
+// Vectorised along rows. A reduction of columns keeps four vectors of results in registers. A reduction of a row keeps
+// four vectors of partial results. Ceiling: memory bandwidth, since a vector takes one load and one operation.
 //
 // Arguments: at least one row and one column. Nothing needs to be aligned.
 //
@@ -23,7 +23,7 @@ FASTCONV_INLINE V fold(V a, V b) {
         return a + b;
     case Reduction::product:
         return a * b;
-    case Reduction::maximum: // NaN if one of the two is
+    case Reduction::maximum: // NaN if a or b is NaN
         return ((a > b) | (a != a)) ? a : b;
     default:
         return ((a < b) | (a != a)) ? a : b;

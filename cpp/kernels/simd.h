@@ -24,7 +24,8 @@ FASTCONV_INLINE void put(T* to, Vec<T> value, int64_t count) {
     else
         store(to, value);
 }
-/// As load_part and store_part, for any `count`: nothing if it is 0 or less, the whole vector if it is `width` or more.
+/// As load_part and store_part, but for any `count`. If `count` is 0 or less, they touch nothing. If it is `width` or
+/// more, they take the whole vector.
 template <class T>
 FASTCONV_INLINE Vec<T> load_some(const T* from, int64_t count) {
     if (count >= width<T>) return load(from);

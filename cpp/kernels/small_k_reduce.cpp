@@ -8,7 +8,7 @@
 // and gets all results in one vector.
 //
 // Ceiling: the FMA peak, reduced by the additions of lanes and by the loads that cross a cache line. With vectors of 64
-// bytes, every load of x crosses one, unless x is aligned.
+// bytes, every load of x crosses a cache line, unless x is aligned.
 //
 // Arguments: filters packed and zero-padded as SmallKReduceRow says, at most max_reduced_filters of them.
 //

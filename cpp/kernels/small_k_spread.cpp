@@ -1,17 +1,17 @@
 // Convolution of some output rows with few filters and windows of 3 or 5 rows at stride 1, and its filter gradient.
 //
-// Vectorised over the flattened (pixel, filter) axis of an output row, which is contiguous in NHWC memory. 6 filters
-// then fill every lane. direct.cpp would leave 10 of 16 empty. The input is planar, [channel][row][column], so the
-// pixels of a vector are neighbours: one load and one permutation spread them over the lanes. (One filter needs no
-// permutation.) The lane pattern says which pixel and which filter a lane belongs to. It repeats after at most
-// `filters` vectors.
+// Vectorised over the flattened (pixel, filter) axis of an output row, which is contiguous in NHWC memory. So 6 filters
+// fill every lane. The tiles of direct.cpp would leave 10 of 16 lanes empty. The input is planar,
+// [channel][row][column], so the pixels of a vector are neighbours: one load and one permutation spread them over the
+// lanes. (One filter needs no permutation.) The lane pattern says which pixel and which filter a lane belongs to. It
+// repeats after at most `filters` vectors.
 //
 // Forward: the sums of 8 output rows sit in registers. The spread values of an input row serve the R output rows whose
 // windows cross it. Per channel and column tap, 8 + R - 1 permutations and R filter vectors feed 8*R FMAs. Register
 // budget: 8 sums + R filters + value + lanes, that is 15 of 16 at R = 5.
 //
-// Filter gradient: R x J sums sit in registers while the loop runs over the input rows. It takes J column taps at a
-// time: 3 if R is 3, 2 if R is 5, and the remaining ones singly. Per row, J permutations and R rows of dy feed R*J
+// Filter gradient: R x J sums sit in registers while the loop runs over the input rows. J is the number of column taps
+// at a time: 3 if R is 3, 2 if R is 5, and 1 for the remaining taps. Per row, J permutations and R rows of dy feed R*J
 // FMAs. Register budget at R = 5: 10 sums + 2 values + lanes, that is 13 of 16. Rows of dy stay in the registers that
 // are left.
 //
@@ -24,8 +24,8 @@
 // larger than L2. The kernels access both in columns of vectors. No hardware prefetcher follows that, so each tile
 // prefetches as much of the next rows as it reads or writes itself.
 //
-// An output is one chain of additions over channels, then column taps, then row taps, whatever the tile. (With 32
-// registers and 3x3 windows, it is row taps, then column taps.)
+// In every tile, an output is one chain of additions over channels, then column taps, then row taps. (With 32 registers
+// and 3x3 windows, the row taps come before the column taps.)
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -35,7 +35,7 @@ namespace {
 
 constexpr int most_rows = 8;
 
-/// Prefetches `bytes` bytes and returns the end of them.
+/// Prefetches `bytes` bytes and returns the address after them.
 template <bool Write>
 FASTCONV_INLINE const char* prefetch(const char* from, int64_t bytes) {
     constexpr int64_t line = 64;
@@ -54,7 +54,7 @@ FASTCONV_INLINE Vec<T> load_pixels(const T* from, Index<T> lanes) {
 /// The lane pattern of all vectors of a row that start with the same filter.
 template <class T>
 struct LanePattern {
-    Index<T> lanes; // pixel of each lane, counted from the first lane's
+    Index<T> lanes; // pixel of each lane, relative to that of the first lane
     int64_t period; // number of patterns
 
     LanePattern(int64_t first, int64_t filters) {
@@ -96,8 +96,8 @@ FASTCONV_INLINE void add_taps(const SmallKSpreadRows<T>& a, bool nine, const T* 
     }
 }
 
-/// Does the same if `nine` is set, for 3x3 windows. The nine filter vectors of a channel stay in registers, so one load
-/// of x serves three column taps. (Most of these loads cross a cache line.)
+/// Does the same as add_taps if `nine` is set, for 3x3 windows. The nine filter vectors of a channel stay in registers,
+/// so one load of x serves three column taps. (Most of these loads cross a cache line.)
 template <class T, int Rows>
 FASTCONV_INLINE void add_nine_taps(const SmallKSpreadRows<T>& a, bool nine, const T* x, const T* filters,
                                    Index<T> lanes, Vec<T> (&sum)[Rows]) {

@@ -16,7 +16,7 @@ namespace fastconv {
 template <class T>
 struct ConvRow {
     const T* x;
-    ptrdiff_t x_step, row_step; // elements between the windows of neighbouring pixels, and of rows
+    ptrdiff_t x_step, row_step; // distance in elements between the windows of neighbouring pixels, and of rows
     int64_t row_pixels;
     const ptrdiff_t* segments; // offsets of a window's contiguous runs
     int64_t segment_count, segment_length;
@@ -27,8 +27,8 @@ struct ConvRow {
     ptrdiff_t y_step;
     int64_t pixels, channels;    // (vectors - 1) * width < channels <= vectors * width
     bool accumulate, relu;       // accumulate: the finished sum is added to y
-    bool resume;                 // the sum starts from y, as if one call had run over both windows
-    bool prefetch_x, prefetch_y; // they are not in L2 yet; prefetch_x is for 1x1 windows
+    bool resume;                 // the sum starts from y, to continue that of an earlier call
+    bool prefetch_x, prefetch_y; // x or y is not in L2 yet; prefetch_x is for 1x1 windows
 };
 
 /// As ConvRow, for few filters: `filters` is [filter][segment][element], each segment zero-padded to whole vectors.
@@ -55,7 +55,7 @@ struct SmallKSpreadRows {
     const T* x;
     ptrdiff_t x_plane, x_row;
     int64_t channels, window_rows, columns; // window_rows: 3 or 5; columns: those of the window
-    const T* filters;                       // [pattern][c][column][row][width]: each lane has a tap of its own filter
+    const T* filters;                       // [pattern][c][column][row][width]: each lane has the tap of its own filter
     const T* bias;                          // [pattern][width] or null
     T* y;
     ptrdiff_t y_row;
@@ -63,8 +63,8 @@ struct SmallKSpreadRows {
     bool relu;
 };
 
-/// The filter gradient of such rows. sums[pattern][c][column][row][lane] += the products of x and dy of all the lane's
-/// pixels, for this tap of the lane's filter.
+/// The filter gradient of such rows. sums[pattern][c][column][row][lane] += sum of x * dy over the lane's pixels, for
+/// this tap of the lane's filter.
 template <class T>
 struct SmallKSpreadFilterRows {
     const T* x;
@@ -101,9 +101,9 @@ struct DepthwiseRow {
     ptrdiff_t y_row, y_step;
     int64_t rows, pixels, channels;
     bool relu;
-    // If `sliding` is not 0, it is 3, 5 or 7, and the taps form rows of so many neighbouring columns of the image. A
-    // column is x_column away from the next one, and the stride is 1 or 2: x_step = stride*x_column. Taps outside the
-    // image are skipped: tap j of pixel i is in column first_column + i*stride + j, and `width` columns are inside.
+    // sliding: if not 0, the taps form rows of this length, 3, 5 or 7, in neighbouring columns of the image. The stride
+    // is 1 or 2 columns, and x_column is the distance of two columns. Tap j of pixel i is in column
+    // first_column + i*stride + j. Only columns 0 to width - 1 are in the image. Taps in other columns are skipped.
     int64_t sliding, stride, first_column, width;
     ptrdiff_t x_column;
     bool sliding_rows; // 3 x 3 taps; tap row i of output row y + 1 reads what row i + 1 of row y reads
@@ -153,7 +153,7 @@ struct PoolRow {
     ptrdiff_t x_row, x_step;
     const ptrdiff_t* offsets;
     int64_t taps;
-    int64_t counted; // what a mean divides by: the number of taps, with those in the padding if they count
+    int64_t counted; // the divisor of a mean: the number of taps, including those in the padding if they count
     T* y;            // the output; in gradients, the gradient of the input, laid out as x
     ptrdiff_t y_row, y_step;
     const T* grad; // gradients only
@@ -169,8 +169,8 @@ struct PoolRow {
 };
 
 /// The input gradient of a convolution that was followed by max pooling, from the gradient of the pooled output. For
-/// each pooling window and filter, `taps` names the pixel of the window that receives `grad`. If the tap is
-/// taps_count or more, no pixel of the window receives it.
+/// each pooling window and filter, `taps` names the pixel of the window that receives `grad`. If the tap is taps_count
+/// or more, no pixel of the window receives `grad`.
 ///
 /// patches[window] = sum over filters k of grad[window][k] * shifts[k*patch + tap*tap_step], `patch` values each.
 template <class T>
@@ -197,7 +197,7 @@ template <class T>
 struct PooledProducts {
     const uint8_t* taps;
     const T* grad;
-    int64_t rows, windows, filters, taps_count; // windows: how many are in a row
+    int64_t rows, windows, filters, taps_count; // windows: the number in a row
     const T* x;
     ptrdiff_t row, step, x_row;
     const ptrdiff_t* offsets;
@@ -257,7 +257,7 @@ struct WinogradOutput {
 
 enum class Arithmetic : uint8_t { add, subtract, multiply, divide, maximum, minimum };
 
-/// y[r*columns + i] = a[r*a_row + i*a_step] and b[r*b_row + i*b_step], combined. The steps are 0 or 1.
+/// y[r*columns + i] = a[r*a_row + i*a_step] combined with b[r*b_row + i*b_step]. The steps are 0 or 1.
 template <class T>
 struct ArithmeticRows {
     const T *a, *b;
@@ -277,8 +277,9 @@ struct NormalizedRows {
     double epsilon;
 };
 
-/// A row of pixels between four others. Pixel i lies `weights[i]` of the way from left[i] to right[i], which are
-/// offsets in both rows, and `weight` of the way from the top to the bottom.
+/// A row of pixels, each interpolated between two pixels of row `top` and two pixels of row `bottom`. Pixel i lies
+/// weights[i] of the way from left[i] to right[i], which are offsets in both rows, and `weight` of the way from `top`
+/// to `bottom`.
 template <class T>
 struct InterpolatedRow {
     const T *top, *bottom;
@@ -298,7 +299,7 @@ struct KernelsOf {
     int64_t conv_row_pixels[4]; // most pixels of a register tile
     int64_t max_reduced_filters;
     void (*small_k_reduce_row)(const SmallKReduceRow<T>&);
-    bool spreads; // fast permutations exist; without, the next two kernels take one filter only
+    bool spreads; // whether permutations are fast; if not, the next two kernels take one filter only
     void (*small_k_spread_rows)(const SmallKSpreadRows<T>&);
     void (*small_k_spread_filter_rows)(const SmallKSpreadFilterRows<T>&);
     void (*outer_products[4])(const OuterProducts<T>&);
@@ -334,7 +335,8 @@ struct KernelsOf {
     void (*arithmetic[6])(const ArithmeticRows<T>&); // in the order of Arithmetic
     /// y[r*columns + c] = x[r*columns + c] * scale[c] + shift[c]. Scale and shift may be null.
     void (*scale_shift)(const T* x, const T* scale, const T* shift, T* y, int64_t rows, int64_t columns);
-    // In the order of Reduction, of at least one value: y[c] over all x[r*row + c], and the result of one row.
+    // In the order of Reduction, of at least one value. fold_columns reduces x[r*row + c] over all rows r to y[c].
+    // fold_row reduces one row.
     void (*fold_columns[4])(const T* x, ptrdiff_t row, int64_t rows, int64_t columns, T* y);
     T (*fold_row[4])(const T* x, int64_t count);
     void (*normalize_rows)(const NormalizedRows<T>&);

@@ -1,9 +1,9 @@
 // Transposes a matrix, to pack filters whose lanes are not neighbours in memory and to convert between NHWC and NCHW.
 //
-// Vectorised over both axes. AVX2 and AVX-512 transpose a square of 32 bytes x 32 bytes in registers, so that all reads
-// and writes are whole vectors. Squares that reach beyond the right edge are read in part. If the matrix has fewer rows
-// than a square, and on the baseline, values are copied one by one. Ceiling: the shuffle port, at 3 shuffles a vector
-// (2 for double); beyond L1, memory bandwidth.
+// Vectorised over both axes. AVX2 and AVX-512 transpose a square of 8x8 floats or 4x4 doubles in registers, so that all
+// reads and writes are whole vectors. Squares that reach beyond the right edge are read in part. If the matrix has
+// fewer rows than a square, and on the baseline, values are copied one by one. Ceiling: the shuffle port, at 3 shuffles
+// a vector (2 for double); beyond L1, memory bandwidth.
 //
 // Arguments: any size. The two matrices must not overlap.
 #include "kernels/simd.h"

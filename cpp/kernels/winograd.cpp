@@ -10,7 +10,7 @@
 // Arguments: any number of channels. Nothing needs to be aligned.
 //
 // The interpolation points are 0, +-a, +-b and infinity, with a = 1/sqrt(2) and b = sqrt(2). Since a*b = 1, the entries
-// of all three matrices stay near 1, and rounding errors grow less than with the integers 1 and 2.
+// of all three matrices stay near 1. Rounding errors grow less than with a = 1 and b = 2.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 

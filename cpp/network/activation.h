@@ -5,7 +5,7 @@
 
 namespace fastconv::network {
 
-/// Overwrites `count` values, from number `first` on.
+/// Overwrites values[first], ..., values[first + count - 1].
 void activate(const ActivationFunction& activation, DataType dtype, void* values, std::int64_t first,
               std::int64_t count);
 

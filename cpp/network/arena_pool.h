@@ -1,4 +1,4 @@
-// The arenas of a schedule. Each call in flight has one. They are kept for the next calls.
+// The arenas of a schedule. Each call in flight has one arena. Arenas are kept for the next calls.
 #pragma once
 
 #include "core/workspace.h"

@@ -9,8 +9,7 @@
 namespace fastconv::network {
 namespace {
 
-/// The number that a value of JSON holds, if it is one. JSON has no infinity, so the texts "inf" and "-inf" stand for
-/// it.
+/// The number that a JSON value holds, if any. JSON has no infinity, so the texts "inf" and "-inf" stand for infinity.
 std::optional<double> as_number(const Json& json) {
     if (const auto* integer = std::get_if<std::int64_t>(&json.held)) return static_cast<double>(*integer);
     if (const auto* number = std::get_if<double>(&json.held)) return *number;
@@ -92,7 +91,7 @@ AttributeReader::AttributeReader(const OperationSpec& operation, const std::vect
             fail("attribute '", operation.attributes[i].name, "' is missing");
 }
 
-/// The number of attributes if there is none of this name.
+/// The index of the attribute with this name. If there is none, the number of attributes.
 std::size_t AttributeReader::index(std::string_view name) const {
     const auto& specs = operation_->attributes;
     const auto same = [&](const AttributeSpec& spec) { return name == spec.name; };

@@ -1,4 +1,4 @@
-// Reads the attributes of a step, with the defaults of its operation. Refuses wrong ones.
+// Reads the attributes of a step. Missing attributes get the defaults of the operation. Wrong attributes throw.
 #pragma once
 
 #include "fastconv/network.h"
@@ -14,22 +14,22 @@ std::string text_of(const Json& value);
 
 class AttributeReader {
   public:
-    /// Throws if a given attribute is not in the specification, if one is given twice, or if a required one is missing.
+    /// Throws if an attribute is not in the specification, if it is given twice, or if a required attribute is missing.
     AttributeReader(const OperationSpec& operation, const std::vector<NamedJson>& given);
 
     std::int64_t integer(const char* name) const;
     Dims integers(const char* name) const;
     std::vector<std::optional<std::int64_t>> optional_integers(const char* name) const;
-    /// Two numbers of at least 1, for height and width.
+    /// Two integers of at least 1, for height and width.
     Pair pair(const char* name) const;
     std::optional<Pair> optional_pair(const char* name) const;
     std::optional<std::array<double, 2>> optional_numbers(const char* name) const;
-    /// Two numbers of at least 0.
+    /// Two integers of at least 0.
     Pair pair_from_zero(const char* name) const;
     std::vector<Pair> pairs(const char* name) const;
     double number(const char* name) const;
     bool boolean(const char* name) const;
-    /// The index of a word among the choices of the specification.
+    /// The index of the given word among the words of the specification.
     std::size_t word(const char* name) const;
     Padding padding(const char* name) const;
     ActivationFunction activation() const;

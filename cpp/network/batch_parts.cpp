@@ -1,9 +1,9 @@
 // Cuts a batch into parts of whole images.
 //
-// Each part runs through all steps on one thread, and the threads take parts at the same time. So the values of a part
+// Each part runs through all steps on one thread, and the threads run parts at the same time. So the values of a part
 // stay in the cache of one CPU from step to step, and threads wait for each other once per call, not once per step. The
-// smaller the part, the better its values fit into the cache. But each part reads all constants, so it should have
-// about as many bytes of values.
+// smaller the part, the better its values fit into the cache. But each part reads all constants, so its values should
+// have about as many bytes as the constants.
 #include "core/errors.h"
 #include "core/numbers.h"
 #include "network/schedule.h"
@@ -13,8 +13,8 @@
 namespace fastconv::network {
 namespace {
 
-constexpr double kLeastBusy = 0.85;            // the smallest share of a call in which the threads must be busy
-constexpr std::int64_t kLeastBytes = 32 << 10; // of the values of a part: starting a part takes about a microsecond
+constexpr double kLeastBusy = 0.85;            // the smallest share of the threads' time in which they must be busy
+constexpr std::int64_t kLeastBytes = 32 << 10; // of the values of a part, since starting a part takes about 1 us
 
 std::int64_t constant_bytes(const ProgramSource& source) {
     std::int64_t bytes = 0;
@@ -23,7 +23,7 @@ std::int64_t constant_bytes(const ProgramSource& source) {
     return bytes;
 }
 
-/// The images whose values have as many bytes as all constants. A part should have about as many.
+/// The number of images whose values have as many bytes as all constants. A part should have about this many images.
 std::int64_t balanced_images(const ProgramSource& source, const Schedule& whole, std::int64_t images) {
     double values = 0;
     for (const ScheduledStep& step : whole.steps)
@@ -35,17 +35,17 @@ std::int64_t balanced_images(const ProgramSource& source, const Schedule& whole,
     return static_cast<std::int64_t>(std::min(all, wanted * all / values + 1));
 }
 
-/// The number of parts. It is a multiple of the number of threads if there are enough images, and 1 if some threads
-/// would be idle too long.
+/// The number of parts. A multiple of the number of threads if there are enough images, but 1 if threads would be idle
+/// too long.
 std::int64_t count_parts(std::int64_t images, std::int64_t balanced, std::int64_t threads) {
     if (balanced >= images && threads == 1) return 1;
     const std::int64_t rounds = ceil_div(images, threads * std::min(balanced, ceil_div(images, threads)));
     const std::int64_t count = std::min(images, threads * rounds);
-    const std::int64_t longest = ceil_div(count, threads) * ceil_div(images, count); // images of a thread
+    const std::int64_t longest = ceil_div(count, threads) * ceil_div(images, count); // the most images of a thread
     return static_cast<double>(images) >= kLeastBusy * static_cast<double>(threads * longest) ? count : 1;
 }
 
-/// Whether each image passes through the steps on its own.
+/// Whether each step computes an image of its output from the same image of its inputs and constants alone.
 bool runs_by_image(const ProgramSource& source, const std::vector<Step>& steps, const Shapes& inputs,
                    const Schedule& whole, std::int64_t images) {
     const auto batched = [&](const Dims& dims) { return !dims.empty() && dims[0] == images; };
@@ -110,8 +110,8 @@ std::shared_ptr<const Schedule> make_schedule(const ProgramSource& source, const
     if (images == 0) return whole;
     set_deciding_batch(*whole, images);
     if (!runs_by_image(source, steps, inputs, *whole, images)) return whole;
-    // Parts depend on the number of threads, but algorithms must not. Therefore a number that does not depend on it
-    // decides.
+    // The size of the parts depends on the number of threads, but algorithms must not. Therefore `balanced`, which does
+    // not depend on it, decides the algorithms.
     const std::int64_t balanced = balanced_images(source, *whole, images);
     set_deciding_batch(*whole, balanced);
     BatchParts parts;

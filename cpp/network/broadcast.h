@@ -15,11 +15,11 @@ class Broadcast {
 
     const Dims& output() const { return output_; }
 
-    /// Rows of the output that are neighbours in memory. Offsets and distances are in elements. A distance is 0 where a
+    /// Rows of the output y that are neighbours in memory. Offsets and strides are in elements. A stride is 0 where a
     /// tensor is broadcast.
     struct Part {
-        std::int64_t a, b, y;
-        std::int64_t a_row, b_row, a_step, b_step;
+        std::int64_t a, b, y;                      // offsets of the part in each tensor
+        std::int64_t a_row, b_row, a_step, b_step; // strides of rows, and of elements in a row
         std::int64_t rows, columns;
     };
 
@@ -47,7 +47,7 @@ class Broadcast {
 
   private:
     struct Axis {
-        std::int64_t size = 1, a = 0, b = 0; // a, b: the distance of neighbours in each tensor, in elements
+        std::int64_t size = 1, a = 0, b = 0; // a, b: the stride in each tensor, in elements
     };
     /// The part of the output that begins at this index of the outer axes.
     Part outer_part(std::int64_t index) const;

@@ -8,10 +8,10 @@
 
 namespace fastconv::network {
 
-/// The elements of a task. Those of two operands and of the result stay in L1, so that an activation finds them there.
+/// The number of elements in a task. This many elements of two operands and of the result stay in L1, so that an
+/// activation finds the result there.
 inline constexpr std::int64_t kChunk = 2048;
-/// The cost of an element, in operations of parallel_for. It stands for the memory traffic, which takes longer than the
-/// arithmetic.
+/// The cost of an element for parallel_for. It stands for the memory traffic, which takes longer than the arithmetic.
 inline constexpr double kElementCost = 4;
 
 /// Calls body(first, size) for each chunk of `count` elements, on all threads.

@@ -57,7 +57,7 @@ std::int64_t element_count(const Dims& dims, DataType dtype) {
     std::int64_t bytes = size_of(dtype), count = 1;
     for (const std::int64_t d : dims) {
         if (d != 0 && __builtin_mul_overflow(bytes, d, &bytes))
-            fail("the size of shape ", show(dims), " overflows 64 bits");
+            fail("a tensor of shape ", show(dims), " has a size in bytes that overflows 64 bits");
         count *= d;
     }
     return count;
@@ -71,13 +71,13 @@ std::int64_t product(const Dims& dims, std::size_t first, std::size_t last) {
 
 std::size_t normal_axis(std::int64_t axis, std::size_t rank) {
     const auto count = static_cast<std::int64_t>(rank);
-    if (rank == 0) fail("a tensor without dimensions has no axis ", axis);
+    if (rank == 0) fail("a tensor of shape () has no axis ", axis);
     if (axis < -count || axis >= count) fail("axis must be from ", -count, " to ", count - 1, ", got ", axis);
     return static_cast<std::size_t>(axis < 0 ? axis + count : axis);
 }
 
 void check_rank_at_least(const char* name, const Dims& dims, std::size_t rank) {
-    if (dims.size() < rank) fail(name, " must have at least ", rank, " dimensions, got shape ", show(dims));
+    if (dims.size() < rank) fail(name, " must have ", rank, " or more dimensions, got shape ", show(dims));
 }
 
 } // namespace fastconv::network

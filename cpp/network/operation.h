@@ -1,7 +1,7 @@
 // What an operation of a network is: its inputs, its attributes, and a function that binds it to a step of a program.
 //
-// Work is done as early as possible. Binding reads the attributes and takes the constants, once for a program.
-// Preparing validates shapes and makes problems, once for the shapes of the inputs. Running computes.
+// Work is done as early as possible. Binding reads the attributes and takes the constants, once per program. Preparing
+// validates shapes and makes problems, once per set of input shapes. Running computes.
 #pragma once
 
 #include "network/attribute_reader.h"
@@ -10,7 +10,7 @@
 
 namespace fastconv::network {
 
-/// Pointers in the order of the step's inputs; null for those that are left out.
+/// Takes the pointers of the step's inputs in order. The pointer of an input that is left out is null.
 using Run = std::function<void(const void* const* inputs, void* output)>;
 
 /// A step for inputs of certain shapes.
@@ -19,8 +19,8 @@ struct PreparedStep {
     Run run;
     /// May be empty. Makes the `run` for an input 0 whose rows along the last axis start `row` elements apart.
     std::function<Run(std::int64_t row)> reading_rows;
-    /// May be empty. Makes the `run` for an output whose rows start `row` elements apart. It leaves out inputs whose
-    /// pointer is null: they are in the output already. Only for concatenations along the last axis.
+    /// May be empty. Makes the `run` for an output whose rows start `row` elements apart. That `run` skips inputs whose
+    /// pointer is null, because they are in the output already. Only for concatenations along the last axis.
     std::function<Run(std::int64_t row)> writing_rows;
     /// The output is input 0 in another shape. `run` is never called.
     bool only_reshapes = false;
@@ -34,7 +34,7 @@ struct PreparedStep {
     std::function<void(std::int64_t images)> set_deciding_batch;
 };
 
-/// The shapes of a step's inputs. That of an input that is left out is empty.
+/// The shapes of a step's inputs. An input that is left out has an empty shape.
 using Shapes = std::vector<Dims>;
 using Prepare = std::function<PreparedStep(const Shapes& inputs)>;
 
@@ -43,7 +43,7 @@ struct BoundInput {
     const Constant* constant = nullptr; // null unless the input is a constant
 };
 
-/// A step of a program, when an operation is bound to it.
+/// What an operation reads when it is bound to a step of a program.
 struct Binding {
     DataType dtype;
     std::vector<BoundInput> inputs;

@@ -22,32 +22,32 @@ namespace {
 void check_shape(const std::string& name, const Dims& dims, DataType dtype, std::int64_t least) {
     if (dims.size() > most_dimensions) fail(name, " must have at most 8 dimensions, got ", dims.size());
     for (const std::int64_t size : dims)
-        if (size < least) fail(name, " has a negative size in shape ", show(dims));
+        if (size < least) fail(name, " must not have a negative size, got shape ", show(dims));
     if (least == 0) element_count(dims, dtype);
 }
 
-/// Throws unless the reference is a constant, or one of the values so far.
+/// Throws unless the reference is to a constant or to one of the `values` values so far.
 void check_reference(const ProgramSource& source, std::size_t values, Reference reference, const std::string& who) {
     if (reference < -static_cast<Reference>(source.constants.size()) || reference >= static_cast<Reference>(values))
-        fail(who, "there is no value ", reference, " yet; there are ", values, " values and ", source.constants.size(),
-             " constants");
+        fail(who, "there is no value ", reference, " (values so far: ", values,
+             ", constants: ", source.constants.size(), ")");
 }
 
-/// Throws unless the operation takes inputs of these kinds.
+/// The inputs of a step. Throws unless the operation takes this number of inputs, and inputs of these kinds.
 std::vector<BoundInput> bind_inputs(const ProgramSource& source, const OperationSpec& operation,
                                     const std::vector<Reference>& references) {
     const std::vector<InputSpec>& specs = operation.inputs;
     const bool any_number = !specs.empty() && specs.back().kind == InputKind::tensors;
     if (any_number ? references.size() < specs.size() : references.size() != specs.size())
-        fail("it takes ", specs.size(), any_number ? " or more" : "", " inputs, got ", references.size());
+        fail("the number of inputs must be ", specs.size(), any_number ? " or more" : "", ", got ", references.size());
     std::vector<BoundInput> inputs;
     for (std::size_t i = 0; i < references.size(); ++i) {
         const InputSpec& spec = specs[std::min(i, specs.size() - 1)];
         const bool given = references[i] != left_out, constant = given && references[i] < 0;
         const bool optional = spec.kind == InputKind::optional_tensor || spec.kind == InputKind::optional_constant;
         const bool must_be_constant = spec.kind == InputKind::constant || spec.kind == InputKind::optional_constant;
-        if (!given && !optional) fail("its input ", spec.name, " is missing");
-        if (given && must_be_constant && !constant) fail("its input ", spec.name, " must be a constant");
+        if (!given && !optional) fail("input '", spec.name, "' is missing");
+        if (given && must_be_constant && !constant) fail("input '", spec.name, "' must be a constant");
         inputs.push_back({given, constant ? &source.constants[static_cast<std::size_t>(-1 - references[i])] : nullptr});
     }
     return inputs;
@@ -70,8 +70,8 @@ Step make_step(const ProgramSource& source, std::size_t index) {
     }
 }
 
-/// The declared shapes, with this size of the batch. Empty if another size is unknown, too. A tensor with a single
-/// axis has no batch.
+/// The declared shapes, with this batch size. Empty if any other size is unknown. A tensor with a single axis has no
+/// batch.
 Shapes with_batch(const ProgramSource& source, std::int64_t batch) {
     Shapes shapes;
     for (const NamedShape& input : source.inputs) {
@@ -85,8 +85,8 @@ Shapes with_batch(const ProgramSource& source, std::int64_t batch) {
     return shapes;
 }
 
-/// Validates the shapes of all steps, if the size of the batch is the only one that is unknown. A program may refuse
-/// some sizes of the batch, for example because a step reshapes pairs of images. It must accept a batch of 1 or of 12.
+/// Validates the shapes of all steps if no size but the batch size is unknown. A program may refuse some batch sizes,
+/// for example because a step reshapes pairs of images. It must accept a batch of 1 or of 12 images.
 void try_a_batch(const ProgramSource& source, const std::vector<Step>& steps) {
     const Shapes one = with_batch(source, 1), dozen = with_batch(source, 12);
     if (one.empty()) return;
@@ -140,7 +140,8 @@ std::shared_ptr<const Schedule> Program::schedule(const std::vector<Dims>& input
     const std::int64_t threads = threads_for_tasks();
     if (std::shared_ptr<const Schedule> kept = parts_->schedules.find(inputs, threads)) return kept;
     const std::vector<NamedShape>& declared = parts_->source.inputs;
-    if (inputs.size() != declared.size()) fail("the network takes ", declared.size(), " inputs, got ", inputs.size());
+    if (inputs.size() != declared.size())
+        fail("the number of the network's inputs must be ", declared.size(), ", got ", inputs.size());
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         check_input(declared[i], inputs[i]);
         check_shape(declared[i].name, inputs[i], dtype(), 0);
@@ -155,7 +156,7 @@ const std::vector<Dims>& Program::output_dims(const Schedule& schedule) const { 
 void Program::run(const Schedule& schedule, const void* const* inputs, void* const* outputs,
                   std::vector<double>* seconds) const {
     const FloatingPointState state;
-    // Servers call from many threads, beside other work. OpenMP would give each caller threads of its own.
+    // Servers call from many threads, while other work runs. OpenMP would start threads for each caller.
     const PreferBackend pool(ThreadingBackend::pool);
     schedule.run(inputs, outputs, seconds);
 }

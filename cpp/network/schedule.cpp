@@ -14,11 +14,11 @@ constexpr std::size_t kLine = 64;                                     // buffers
 constexpr std::size_t kEnd = std::numeric_limits<std::size_t>::max(); // a step after the last one
 constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
 
-/// Memory for a value, or for several if each overwrites the one before it.
+/// Memory for one value, or for several values if each overwrites the one before it.
 struct Buffer {
-    std::size_t bytes, first, last; // first: the first step that writes it; last: the last one that reads it
-    std::size_t output = kNone;     // index of the output of the program, if it is one
-    std::size_t offset = 0;         // place in the arena, if it is no output
+    std::size_t bytes, first, last; // first: the first step that writes it; last: the last step that reads it
+    std::size_t output = kNone;     // index of the program's output whose memory this is, or kNone
+    std::size_t offset = 0;         // offset in the arena, unless it is an output
 };
 
 class Planner {
@@ -45,7 +45,7 @@ class Planner {
     std::size_t bytes(Reference reference) const {
         return static_cast<std::size_t>(element_count(shape(reference), source_.dtype) * size_of(source_.dtype));
     }
-    /// The value whose memory this one shares, because steps only reshape it.
+    /// The value whose memory this value shares, if only reshapes lie between the two. Otherwise the value itself.
     Reference root(Reference reference) const {
         return reference < 0 ? reference : roots_[static_cast<std::size_t>(reference)];
     }
@@ -62,7 +62,7 @@ class Planner {
     std::vector<std::size_t> last_uses_;  // of all roots
     std::vector<std::size_t> buffer_of_;  // of all computed roots
     std::vector<std::size_t> grows_into_; // of all steps: the step whose output begins with this one's, or kNone
-    std::vector<std::size_t> whole_;      // of all steps: the last step that the output grows into; the step if none
+    std::vector<std::size_t> whole_;      // of all steps: the last step that the output grows into, or the step itself
     std::vector<Buffer> buffers_;
 };
 
@@ -76,7 +76,7 @@ void Planner::prepare_steps(std::vector<ScheduledStep>& scheduled) {
         try {
             scheduled.push_back({step.prepare(inputs), {}, {}});
             const Dims& output = scheduled.back().prepared.output;
-            element_count(output, source_.dtype); // throws if it is too large
+            element_count(output, source_.dtype); // throws if the output is too large
             if (output.size() > most_dimensions) fail("the output must have at most 8 dimensions, got ", output.size());
         } catch (const InvalidArgument& error) {
             fail(place_of(i, step.operation->name, step.name), error.what());
@@ -90,7 +90,7 @@ void Planner::prepare_steps(std::vector<ScheduledStep>& scheduled) {
 void Planner::find_last_uses() {
     last_uses_.assign(shapes_.size(), 0);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
-        last_uses_[inputs_ + i] = i; // it is written, even if nothing reads it
+        last_uses_[inputs_ + i] = i; // the output is written, even if nothing reads it
         for (const Reference input : steps_[i].inputs)
             if (root(input) >= 0) last_uses_[static_cast<std::size_t>(root(input))] = i;
     }
@@ -98,8 +98,8 @@ void Planner::find_last_uses() {
         if (root(output.value) >= 0) last_uses_[static_cast<std::size_t>(root(output.value))] = kEnd;
 }
 
-/// The step that appends channels to this step's output, if that can be done in place: the step's output is then
-/// written to the first channels of the other's. All other readers must be able to read these. kNone if there is none.
+/// The step that appends channels to this step's output in place, or kNone. This step then writes its output to the
+/// first channels of the other step's output. All other readers must be able to read these channels there.
 std::size_t Planner::growth_of(std::size_t step, const std::vector<ScheduledStep>& scheduled) const {
     const Reference value = output_of(step);
     if (!scheduled[step].prepared.writing_rows || last_uses_[static_cast<std::size_t>(value)] == kEnd) return kNone;
@@ -120,7 +120,8 @@ std::size_t Planner::growth_of(std::size_t step, const std::vector<ScheduledStep
     return growth;
 }
 
-/// Networks such as DenseNet concatenate again and again to a growing value. Its parts are written in place.
+/// Networks such as DenseNet append channels to a growing value again and again. All parts of this value are written
+/// directly to their place in it.
 void Planner::find_growing_values(const std::vector<ScheduledStep>& scheduled) {
     for (std::size_t i = 0; i < steps_.size(); ++i) grows_into_.push_back(growth_of(i, scheduled));
     whole_.resize(steps_.size());
@@ -138,11 +139,11 @@ void Planner::set_rows(std::size_t step, ScheduledStep& scheduled) const {
     if (prepared.writing_rows && (whole_[step] != step || (source != kNone && grows_into_[source] == step))) {
         prepared.run = prepared.writing_rows(shape(output_of(whole_[step])).back());
         scheduled.in_place = source != kNone && grows_into_[source] == step;
-        if (scheduled.in_place) scheduled.inputs[0] = {}; // it is there already
+        if (scheduled.in_place) scheduled.inputs[0] = {}; // the output holds it already
     }
 }
 
-/// The input whose memory the step's output takes over. kNone if there is none.
+/// The index of the input whose memory the step's output takes over, or kNone.
 std::size_t Planner::input_to_overwrite(std::size_t step, const PreparedStep& prepared) const {
     const std::vector<Reference>& inputs = steps_[step].inputs;
     for (std::size_t i = 0; i < inputs.size() && i < 32; ++i) {
@@ -153,7 +154,7 @@ std::size_t Planner::input_to_overwrite(std::size_t step, const PreparedStep& pr
         const std::size_t buffer = buffer_of_[static_cast<std::size_t>(value)];
         const bool grows = grows_into_[static_cast<std::size_t>(value) - inputs_] != kNone;
         if (grows || buffers_[buffer].last > step) continue; // it is part of a larger value, or will be read again
-        // Another input in the same memory may be read after it was overwritten.
+        // If another input shares this memory, it would be read after it was overwritten.
         const auto shares = [&](Reference other) { return root(other) == value; };
         if (std::count_if(inputs.begin(), inputs.end(), shares) == 1) return i;
     }

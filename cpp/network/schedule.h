@@ -1,8 +1,8 @@
 // A program for inputs of certain shapes: its prepared steps, and where each value is in memory.
 //
 // Values between inputs and outputs share one block of memory, the arena. Two values may have the same place if no step
-// needs both. A value that a step only reshapes stays where it is, and elementwise steps overwrite an input that nobody
-// needs any more.
+// needs both. A value that a step only reshapes stays where it is. An elementwise step overwrites an input that no
+// later step needs.
 #pragma once
 
 #include "network/arena_pool.h"
@@ -54,7 +54,7 @@ struct BatchParts {
 
 class Schedule {
   public:
-    /// Throws InvalidArgument, with the step's name, if a step does not take its inputs.
+    /// Throws InvalidArgument, with the step's name, if a step refuses the shapes of its inputs.
     Schedule(const ProgramSource& source, const std::vector<Step>& steps, const Shapes& inputs);
 
     /// Runs the parts of the batch, or all steps at once if it is whole. Adds the time of each step to `seconds`,
@@ -74,7 +74,7 @@ class Schedule {
     void run_parts(const void* const* inputs, void* const* outputs, std::vector<double>* seconds) const;
 };
 
-/// A schedule that cuts the batch into parts if that pays for this number of threads. Throws InvalidArgument.
+/// A schedule that cuts the batch into parts if that is worthwhile with this number of threads. Throws InvalidArgument.
 std::shared_ptr<const Schedule> make_schedule(const ProgramSource& source, const std::vector<Step>& steps,
                                               const Shapes& inputs, std::int64_t threads);
 

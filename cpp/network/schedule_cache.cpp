@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kKept = 8; // enough for batches of a few sizes, and for the smaller last batch of `predict`
 
-std::atomic<std::uint32_t> g_forks{0}; // how many forks lie between this process and the one that loaded the library
+std::atomic<std::uint32_t> g_forks{0}; // the number of forks between the process that loaded the library and this one
 const bool g_registered = on_fork_in_child([] { g_forks.fetch_add(1); });
 
 struct Entry {
@@ -37,7 +37,7 @@ ScheduleCache::Table& ScheduleCache::table() {
     Table* table = table_.load(std::memory_order_acquire);
     if (table != nullptr && table->forks == g_forks.load(std::memory_order_relaxed)) return *table;
     auto fresh = std::make_unique<Table>();
-    // The parent's table is left alone: another thread of the parent may have been changing it.
+    // The table of the parent is not freed: during the fork, another thread may have been changing it.
     return table_.compare_exchange_strong(table, fresh.get()) ? *fresh.release() : *table;
 }
 

@@ -5,8 +5,8 @@
 
 namespace fastconv::network {
 
-/// A small table with a lock, which is held only while shapes are compared. A forked child may inherit a locked lock
-/// that no thread will unlock. It therefore starts with a new table.
+/// A small table with a lock, which is held only while shapes are compared. A forked child may inherit the lock while
+/// it is locked, and no thread would ever unlock it. Therefore the child starts with a new table.
 class ScheduleCache {
   public:
     ScheduleCache() = default;

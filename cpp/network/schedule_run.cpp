@@ -65,7 +65,7 @@ void Schedule::run_parts(const void* const* inputs, void* const* to, std::vector
                            seconds == nullptr ? nullptr : &times[static_cast<std::size_t>(part)]);
     });
     if (seconds == nullptr) return;
-    // Parts ran at the same time, so the times of all together are more than the call took.
+    // Parts ran at the same time, so their times add up to more than the time of the call. Scale them down.
     const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     double sum = 0;
     for (const std::vector<double>& time : times) sum = std::accumulate(time.begin(), time.end(), sum);

@@ -76,7 +76,7 @@ void StridedCopy::copy_item(const T* from, T* to, std::int64_t piece) const {
     }
 }
 
-/// Counts through the outer axes as an odometer does.
+/// Counts through the indices of the outer axes like an odometer.
 template <class T>
 void StridedCopy::copy_items(const T* from, T* to, std::int64_t first, std::int64_t last) const {
     std::array<std::int64_t, most_dimensions> index{};

@@ -1,4 +1,4 @@
-// Copies tensors whose elements have any distances in memory: slices, transposes, parts of concatenations.
+// Copies tensors with arbitrary strides: slices, transposes, parts of concatenations.
 #pragma once
 
 #include "network/operation.h"
@@ -7,12 +7,12 @@
 
 namespace fastconv::network {
 
-/// The distances of neighbours along each axis of a dense tensor.
+/// The strides of a dense tensor, in elements.
 Dims dense_steps(const Dims& dims);
 
 class StridedCopy {
   public:
-    /// `from` and `to`: the distances of neighbours along each axis, in elements. Those of `from` may be negative.
+    /// `from` and `to` are the strides of the source and the destination, in elements. Those of `from` may be negative.
     StridedCopy(const Dims& dims, const Dims& from, const Dims& to, DataType dtype);
 
     /// Copies on all threads.

@@ -10,10 +10,12 @@ namespace fastconv {
 namespace {
 
 [[noreturn]] void refuse_code() {
-    throw InvalidArgument("geometry must come from the functions of fastconv.tensorflow; call them instead of the op");
+    throw InvalidArgument(
+        "geometry must come from the functions of fastconv.tensorflow; call these functions, not the op");
 }
 
-/// Throws unless the code has `size` numbers, the first of them 0 and none negative, and the next are below `limits`.
+/// Throws unless the code has `size` numbers, none of them negative. The first must be 0. Those after it must be below
+/// `limits`.
 void check_code(const Dims& code, std::size_t size, std::initializer_list<std::int64_t> limits) {
     bool good = code.size() == size && code[0] == 0;
     std::size_t i = 1;
@@ -65,12 +67,12 @@ const char* name_of(Attribute attribute) {
 
 void refuse_beside_output_size(Attribute attribute) {
     throw InvalidArgument(std::string(name_of(attribute)) +
-                          " must not be given beside output_size, from which the windows follow");
+                          " must not be given together with output_size, which determines the windows");
 }
 
 Pair parse_output_padding(const Dims& numbers) {
     if (numbers.empty() || numbers.size() > 2)
-        fail("output_padding must be 1 or 2 integers, (height, width), got ", numbers.size());
+        fail("output_padding must be 1 or 2 integers (height, width), got ", numbers.size(), " integers");
     const Pair pair{numbers.front(), numbers.back()};
     if (pair[0] < 0 || pair[1] < 0) fail("output_padding must not be negative, got ", std::min(pair[0], pair[1]));
     return pair;

@@ -1,8 +1,8 @@
-// A convolution and the max pooling of its output, a few images at a time. The convolution's output of a whole batch
-// would go to memory and back. That of a few images stays in the caches.
+// A convolution and the max pooling of its output, a few images at a time. For a whole batch, the output of the
+// convolution would go to memory and back. For a few images, it stays in the caches.
 //
-// If the layer is small, a task takes a few images through both operations. If not, each operation uses all threads,
-// because otherwise every task would pack or transform the filters again.
+// In a small layer, a task takes a few images through both operations. In a large layer, each operation uses all
+// threads, because otherwise every task would pack or transform the filters again.
 #include "algorithms/max_pool_taps.h"
 #include "core/numbers.h"
 #include "core/threads/parallel_for.h"
@@ -15,10 +15,10 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kTaskBytes = 64 << 10;    // the convolution's output in one task: stays in L2, mostly in L1
+constexpr std::int64_t kTaskBytes = 64 << 10;    // the convolution's output in one task; stays in L2, mostly in L1
 constexpr std::int64_t kFilterBytes = 128 << 10; // the filters that each task reads and may transform
-constexpr std::int64_t kTasks = 32;           // a batch of at least as many images is cut into at least as many tasks
-constexpr std::int64_t kChunkBytes = 4 << 20; // the convolution's output at a time in a large layer: stays in L3
+constexpr std::int64_t kTasks = 32;              // the fewest tasks, if the batch has at least as many images
+constexpr std::int64_t kChunkBytes = 4 << 20;    // the convolution's output at a time in a large layer; stays in L3
 
 } // namespace
 

@@ -7,8 +7,8 @@
 
 namespace fastconv {
 
-/// The plan of one direction of an NHWC layer, for the current number of threads. `kept` holds the plan of the caller's
-/// last call. It may be null.
+/// The plan of one direction of an NHWC layer, for the current number of threads. `filters_stay` says that the packed
+/// filters are kept for later calls. `kept` holds the plan of the caller's last call, and may be null.
 template <class T>
 std::shared_ptr<const ConvPlan<T>> conv_plan(const ConvProblem& problem, Direction direction, bool filters_stay,
                                              KeptPlan* kept = nullptr);

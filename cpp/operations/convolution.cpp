@@ -72,7 +72,7 @@ void run(const ConvProblem& o, Direction direction, const Operands<T>& operands,
     conv_plan<T>(o, direction, operands.cache != nullptr, kept)->run(operands);
 }
 
-/// The images that a correlation reads or writes.
+/// The size of the images that a correlation reads or writes.
 struct Images {
     std::int64_t pixels, channels;
     std::int64_t values() const { return pixels * channels; }
@@ -90,7 +90,7 @@ void set_epilogue(const Epilogue& epilogue, Operands<T>& operands) {
     operands.beta = static_cast<T>(activation.beta);
 }
 
-/// The input gradient of a convolution without filters: the epilogue of sums that are 0.
+/// The input gradient of a convolution without filters. All sums are 0, so only the epilogue remains.
 template <class T>
 void run_without_filters(const ConvProblem& o, Operands<T> operands) {
     const std::int64_t image = o.h * o.w * o.c, channel = o.format == DataFormat::nhwc ? 1 : o.h * o.w;
@@ -117,7 +117,7 @@ void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>
         Operands<T> nhwc = operands;
         nhwc.input = x.get();
         nhwc.output = y.get();
-        if (operands.residual != nullptr) { // it is in NCHW, so it is added after the output is converted to NCHW
+        if (operands.residual != nullptr) { // the residual is NCHW, so it is added after the output is converted
             nhwc.residual = nullptr;
             nhwc.activation = Activation::linear;
         }

@@ -31,10 +31,10 @@ void run_conv2d(const Call& call, const Buffers& buffers) {
         conv2d(call.convolution, input, filters, epilogue, buffers.outputs[0], buffers.holder);
 }
 
-// ---- The gradient of the input, and the transposed convolution that is the same -----------------------------------
+// ---- The gradient of the input, which a transposed convolution computes, too ---------------------------------------
 
-/// The whole shape of the input, also if the caller gives only its height and width. The batch size is then that of the
-/// gradient, and the channels are those of the filters, in one group. A size may be unknown.
+/// The full shape of the input, even if the caller gives only height and width. The batch size then comes from the
+/// gradient, and the channel count from the filters, for one group. A size may be unknown.
 Dims whole_input_sizes(const Call& call, std::size_t sizes_index, std::size_t gradient_index) {
     const Shape &sizes = call.inputs[sizes_index], &gradient = call.inputs[gradient_index], &filters = call.inputs[1];
     if (sizes.dims.size() != 2) return sizes.dims;
@@ -52,7 +52,8 @@ void check_size_count(const Call& call, std::size_t index) {
                               " must have 4 numbers, or 2 for height and width, got " + std::to_string(count));
 }
 
-/// Resolves the convolution of a gradient with respect to its input, or infers the gradient's shape as far as it goes.
+/// Infers the gradient with respect to a convolution's input. If the call is complete, resolves the convolution. If
+/// not, infers the gradient's shape as far as it is known.
 void infer_input_gradient(Call& call, std::size_t sizes_index, std::size_t gradient_index, const char* why) {
     const Shape& sizes = call.inputs[sizes_index];
     if (sizes.known) check_size_count(call, sizes_index);
@@ -88,7 +89,7 @@ void run_backprop_input(const Call& call, const Buffers& buffers) {
 
 void infer_transpose(Call& call) {
     set_transposed_sizes(call, 0, 2);
-    infer_input_gradient(call, 2, 0, "what a convolution of output_shape with these filters gives");
+    infer_input_gradient(call, 2, 0, "the output of a convolution of output_shape with these filters");
     if (call.complete()) check_epilogue(call, 3, call.convolution.c, call.outputs[0].dims);
 }
 
@@ -146,7 +147,7 @@ void run_bias_gradient(const Call& call, const Buffers& buffers) {
 
 void infer_relu_bias_grad(Call& call) {
     if (call.complete()) {
-        check_input(call, 1, call.inputs[0].dims, "as gradients");
+        check_input(call, 1, call.inputs[0].dims, "that of gradients");
         check_rank(call, 0, ArrayKind::output);
     }
     call.outputs[0] = call.inputs[1];

@@ -38,7 +38,7 @@ Shape unknown_sizes(std::size_t rank) {
     return shape;
 }
 
-/// Replaces each unknown size by 1. All checks of the other sizes then work, except whether the window fits.
+/// Replaces each unknown size by 1. The other sizes can then be validated, except that the window may seem too large.
 Dims with_ones(const Shape& shape) {
     Dims dims = shape.known ? shape.dims : Dims(4, 1);
     for (std::int64_t& d : dims)
@@ -141,7 +141,7 @@ Shape partial_pooling_output(const Call& call, const Shape& input) {
     if (!input.known) return unknown_sizes(4);
     if (call.operation->geometry == Geometry::pooling) check_rank(call, 0, ArrayKind::input);
     const PoolArguments arguments = named_pooling(call);
-    if (input.dims.size() != 4) make_pool_problem(call.dtype, with_ones(input), arguments); // refuses it
+    if (input.dims.size() != 4) make_pool_problem(call.dtype, with_ones(input), arguments); // throws
     const std::size_t height = channel_axis(arguments.format) == 3 ? 1 : 2;
     Shape output = input;
     for (std::size_t axis = 0; axis < 2; ++axis) {

@@ -25,11 +25,12 @@ void resolve_pooling(Call& call, std::size_t input);
 void resolve_pooling_of_convolution(Call& call);
 
 /// Throws unless this input of the call has 4 dimensions. The message says how to add missing dimensions to an array.
-/// Sizes are validated later, by the problem that is made of them.
+/// The sizes are validated later, when a problem is made from them.
 void check_rank(const Call& call, std::size_t index, ArrayKind kind);
 /// Throws unless this input of the call has the expected shape.
 void check_input(const Call& call, std::size_t index, const Dims& expected, const char* why);
-/// Throws unless the optional inputs of an epilogue, the bias and the residual after it, have the right shapes.
+/// Throws unless the bias and the residual, the optional inputs of an epilogue, have the right shapes. The residual is
+/// the input after the bias.
 void check_epilogue(const Call& call, std::size_t bias_index, std::int64_t channels, const Dims& output);
 Epilogue epilogue_of(const Call& call, const Buffers& buffers, std::size_t bias_index);
 /// For a transposed convolution with output_padding instead of output_shape: sets the sizes of the output.
@@ -42,7 +43,7 @@ Dims taps_dims(const PoolProblem& pooling);
 inline std::size_t channel_axis(DataFormat format) { return format == DataFormat::nhwc ? 3 : 1; }
 
 // For partial calls. Known sizes are validated, with the messages of complete calls. A size of the result is unknown if
-// it depends on an unknown one.
+// it depends on an unknown size.
 
 Shape partial_convolution_output(const Call& call, const Shape& input, const Shape& filters);
 Shape partial_pooling_output(const Call& call, const Shape& input);

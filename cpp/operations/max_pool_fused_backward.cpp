@@ -1,12 +1,12 @@
 // The gradients of a convolution whose output went into a max pooling and nowhere else.
 //
-// Between small layers, the gradient of the convolution's output costs more time than the sums. It is four times as
-// large as the pooled gradient of 2x2 windows, mostly zeros, and leaves the caches before the convolution's two
-// gradients read it. Here one parallel_for computes both of them. A task takes a few images at a time, and computes
-// each of the two gradients in one of two ways:
+// In small layers, writing and reading the gradient of the convolution's output takes more time than the sums. With 2x2
+// windows, this gradient is four times as large as the pooled gradient, and mostly zeros. It leaves the caches before
+// the convolution's input gradient and filter gradient read it. Here one parallel_for computes both gradients. A task
+// takes a few images at a time, and computes each of the two gradients in one of two ways:
 //
 // - from the pooled gradient: sums over one value for each filter and pooling window (PooledGradient);
-// - from the gradient of the convolution's output: it is scattered into scratch memory for the convolution's gradients.
+// - from the gradient of the convolution's output, which is scattered into scratch memory first.
 #include "algorithms/max_pool_fused_plan.h"
 #include "algorithms/max_pool_taps.h"
 #include "algorithms/pooled_gradient.h"
@@ -71,7 +71,7 @@ class FusedBackward {
     }
 
   private:
-    /// Images [first, end); `sums` and `bias` become their gradients of the filters and the bias.
+    /// Computes the gradients of images [first, end). Those of the filters and the bias go to `sums` and `bias`.
     void compute_part(std::int64_t first, std::int64_t end, T* sums, T* bias) const {
         std::fill_n(sums, filter_values_, T{});
         const Scratch<T> by_filter(filters_from_pooled_ ? gradient_.sums_size() : 0), filter_gradient(filter_values_);
@@ -79,7 +79,7 @@ class FusedBackward {
             compute_images(n, std::min(plan_.images, end - n), by_filter.get(), filter_gradient.get());
             add_partials(1, filter_values_, filter_gradient.get(), sums);
         }
-        // Only one pixel of a window gets its gradient. Which one makes no difference for the bias.
+        // One pixel of a window gets the window's gradient. Which pixel it is makes no difference for the bias.
         Dims dims = pool_.output_dims();
         dims[0] = end - first;
         bias_gradient(problem_.dtype, problem_.format, dims, tensors_.grad + first * pooled_, nullptr, nullptr, bias);
@@ -103,7 +103,7 @@ class FusedBackward {
         const bool input_from_pooled = input_from_pooled_ && finite;
         const bool filters_from_pooled =
             filters_from_pooled_ && finite && kernels_.all_finite(images.input, count * image_);
-        // Compute one gradient for all images, then the other: the table that each reads repeatedly fills L1.
+        // Compute one gradient for all images, then the other, because each repeatedly reads a table that fills L1.
         if (filters_from_pooled) {
             std::fill_n(by_filter, gradient_.sums_size(), T{});
             for (std::int64_t i = n; i < n + count; ++i) {
@@ -120,7 +120,7 @@ class FusedBackward {
         scatter(count, images, !filters_from_pooled, images.input_backprop && !input_from_pooled);
     }
 
-    /// Computes the gradients that are not computed from the pooled one.
+    /// Computes the chosen gradients from the gradient of the convolution's output.
     void scatter(std::int64_t count, const Tensors<T>& images, bool filters, bool input) const {
         if (!filters && !input) return;
         ConvProblem problem = problem_;
@@ -197,7 +197,7 @@ void conv2d_max_pool2d_backprop(const ConvProblem& problem, const PoolProblem& p
     check_pool_of_output(problem, pool);
     Tensors<void> tensors{input, filters, taps, grad, input_backprop, filter_backprop, bias_backprop};
     if (problem.n == 0 || pool.p == 0 || pool.q == 0 || pool.c == 0)
-        return all_zeros(problem, tensors); // otherwise the loop over images would run for nothing
+        return all_zeros(problem, tensors); // otherwise the loop over images would run without computing anything
     const std::int64_t pooled_bytes = pool.n * pool.p * pool.q * pool.c * size_of(pool.dtype);
     const Scratch<std::byte> masked(output != nullptr ? pooled_bytes : 0);
     if (output != nullptr) {

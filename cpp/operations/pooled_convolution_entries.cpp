@@ -34,8 +34,8 @@ void run_conv2d_max_pool2d(const Call& call, const Buffers& buffers) {
 void check_output_of_relu(const Call& call) {
     const Shape& output = call.inputs[4];
     if (call.attributes.activation.kind == Activation::relu && !output.given && !output.refused)
-        throw InvalidArgument("activation 'relu' needs output, the pooled output of conv2d_max_pool2d; "
-                              "pass it as output=pooled");
+        throw InvalidArgument("output must be given if activation is 'relu'; "
+                              "pass the pooled output of conv2d_max_pool2d");
 }
 
 /// Validates the call, and says whether it is complete.
@@ -44,7 +44,7 @@ bool infer_backprop(Call& call) {
     if (!call.complete()) return false;
     resolve_convolution(call, {0, 1});
     resolve_pooling_of_convolution(call);
-    check_input(call, 2, taps_dims(call.pooling), "N, P, Q, K of the pooling's output in any data_format");
+    check_input(call, 2, taps_dims(call.pooling), "N, P, Q, C of the pooling's output, in every data_format");
     check_input(call, 3, call.pooling.output_dims(), pooling_output_text);
     if (call.inputs[4].given) check_input(call, 4, call.pooling.output_dims(), pooling_output_text);
     return true;

@@ -18,7 +18,7 @@ void infer_pooling(Call& call) {
     for (std::size_t i = 0; i < call.operation->outputs.size(); ++i) call.outputs[i] = output;
 }
 
-/// The gradient of a pooling has the shape of input 0.
+/// For a gradient of a pooling, which has the shape of input 0. Returns whether the call is complete.
 bool infer_pooling_gradient(Call& call) {
     call.outputs[0] = call.inputs[0];
     if (call.complete()) resolve_pooling(call, 0);
@@ -26,7 +26,7 @@ bool infer_pooling_gradient(Call& call) {
 }
 
 void check_taps(const Call& call, std::size_t index) {
-    check_input(call, index, taps_dims(call.pooling), "(N, P, Q, C) of the pooling's output, whatever the data_format");
+    check_input(call, index, taps_dims(call.pooling), "N, P, Q, C of the pooling's output, in every data_format");
 }
 
 // ---- Max ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// The size of a transposed convolution's output, if the caller gives output_padding.
+// The size of a transposed convolution's output, if the caller gives output_padding instead of output_shape.
 #include "core/errors.h"
 #include "operations/entries.h"
 
@@ -49,7 +49,8 @@ void set_transposed_sizes(Call& call, std::size_t input_index, std::size_t sizes
                  (*output_padding)[1], ")");
         return;
     }
-    if (!output_padding) fail("output_shape must be given, got None; or pass output_padding=0 to let the size follow");
+    if (!output_padding)
+        fail("output_shape must be given, got None; or pass output_padding=0 to derive the size from the input");
     check_rank(call, input_index, ArrayKind::output);
     check_rank(call, 1, ArrayKind::filters);
     const ConvArguments& a = call.attributes.convolution;

@@ -5,7 +5,7 @@
 namespace fastconv::c {
 namespace {
 
-/// The place of a name in the enumeration, or attribute_count.
+/// The index of the attribute with this name in `enum class Attribute`. If there is none, attribute_count.
 std::size_t find_attribute(const char* name) {
     std::size_t i = 0;
     while (i < attribute_count && std::strcmp(name, name_of(static_cast<Attribute>(i))) != 0) ++i;
@@ -15,7 +15,7 @@ std::size_t find_attribute(const char* name) {
 void check_value(const fastconv_attribute& attribute) {
     const bool has_text = attribute.text != nullptr, has_numbers = attribute.numbers != nullptr;
     if (has_text == has_numbers)
-        fail(attribute.name, " must have text or numbers, got ", has_text ? "both" : "neither");
+        fail(attribute.name, " must have either text or numbers, got ", has_text ? "both" : "neither");
     if (has_numbers && (attribute.count < 1 || attribute.count > 8))
         fail(attribute.name, " must have 1 to 8 numbers, got ", attribute.count);
 }

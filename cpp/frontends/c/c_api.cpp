@@ -1,4 +1,4 @@
-// The C front end. It validates the caller's structures and turns them into a call of the table.
+// The C front end. It validates the caller's structures and turns them into calls of the table's operations.
 #include "fastconv/c_api.h"
 #include "fastconv/threads.h"
 #include "frontends/c/attributes.h"
@@ -13,7 +13,7 @@ namespace {
 // ---- Tensors -----------------------------------------------------------------------------------------------------
 
 const char* name_of_dtype(int dtype) {
-    static constexpr const char* names[] = {"none", "float32", "float64", "uint8", "int64"};
+    static constexpr const char* names[] = {"FASTCONV_NONE", "float32", "float64", "uint8", "int64"};
     return dtype >= FASTCONV_NONE && dtype <= FASTCONV_INT64 ? names[dtype] : "an unknown dtype";
 }
 
@@ -44,7 +44,7 @@ void check_structure(const char* name, const fastconv_tensor& tensor) {
 
 Dims dims_of(const fastconv_tensor& tensor) { return {tensor.dims, tensor.dims + tensor.rank}; }
 
-/// In bytes. 0 for a tensor that is left out.
+/// The size in bytes. 0 for a tensor that is left out.
 std::int64_t size_of(const fastconv_tensor& tensor) {
     if (tensor.dtype == FASTCONV_NONE) return 0;
     std::int64_t bytes = size_of(tensor.dtype);
@@ -54,9 +54,9 @@ std::int64_t size_of(const fastconv_tensor& tensor) {
 
 void check_memory(const char* name, const fastconv_tensor& tensor) {
     if (size_of(tensor) == 0) return;
-    if (tensor.data == nullptr) fail(name, ": its data must not be null");
+    if (tensor.data == nullptr) fail("the data of ", name, " must not be null");
     if (reinterpret_cast<std::uintptr_t>(tensor.data) % static_cast<std::uintptr_t>(size_of(tensor.dtype)) != 0)
-        fail(name, ": its data must be aligned to ", size_of(tensor.dtype), " bytes");
+        fail("the data of ", name, " must be aligned to ", size_of(tensor.dtype), " bytes");
 }
 
 bool overlap(const fastconv_tensor& a, const fastconv_tensor& b) {
@@ -88,7 +88,7 @@ void check_count(const Operation& operation, const char* what, const void* tenso
     if (tensors == nullptr) fail(what, "s must not be null");
 }
 
-/// The least number of inputs. Optional inputs at the end of the list may be left out of the array.
+/// The smallest input_count. The caller's array may end before optional inputs at the end of the list.
 std::size_t fewest_inputs(const Operation& operation) {
     std::size_t count = operation.inputs.size();
     while (count > 0 && is_optional(operation.inputs[count - 1].kind)) --count;
@@ -130,7 +130,7 @@ int output_dtype(const Call& call, const Output& output) {
     return call.dtype == DataType::float32 ? FASTCONV_FLOAT32 : FASTCONV_FLOAT64;
 }
 
-/// Reads the call into `call`, which must have been made for the operation, and infers it.
+/// Reads the arguments into `call`, which was made for this operation, and infers the outputs.
 void read_call(const Given& given, Call& call) {
     const Operation& operation = *call.operation;
     const std::size_t most = operation.inputs.size();
@@ -216,7 +216,7 @@ struct Message {
     }
 };
 
-/// Returns the result of body(). If body() throws, writes the message and returns the status of the exception.
+/// Returns the result of body(). If body() throws, writes the message and returns the code of the exception.
 template <class Body>
 int guarded(const Message& message, Body&& body) noexcept {
     try {

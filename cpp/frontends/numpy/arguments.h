@@ -1,4 +1,5 @@
-// Reads Python's words and numbers. Raises TypeError for the wrong kind of object, and ValueError for a wrong value.
+// Reads words and numbers from Python objects. Raises TypeError for a wrong kind of object, and ValueError for a wrong
+// value.
 #pragma once
 
 #include "fastconv/attributes.h"
@@ -24,7 +25,8 @@ std::string type_name(py::handle value);
 /// A wrong value for an error message: its repr, or its type if the repr is long or fails.
 std::string describe(py::handle value);
 
-/// Bools have __index__, too (NumPy 1.26's with a warning), but they are not accepted as numbers.
+/// Whether the value is a bool of Python or NumPy. Bools have __index__ (with a warning in NumPy 1.26), but are not
+/// accepted as numbers.
 bool is_bool(py::handle value);
 std::int64_t integer(const char* name, py::handle value);
 bool boolean(const char* name, py::handle value);
@@ -32,15 +34,15 @@ bool boolean(const char* name, py::handle value);
 Dims integers(const char* name, py::handle value);
 /// A shape given as an argument. The core checks how many numbers it has.
 Dims shape(const char* name, py::handle value);
-/// A view of the object's own memory.
+/// The text of a str. A view of the object's own memory.
 std::string_view text_of(py::handle value);
 Pair read_pair(const char* name, py::handle value, DataFormat format);
 ActivationFunction read_activation(py::handle value, bool graph_only);
 Padding read_padding(const char* name, py::handle value, DataFormat format);
-/// An int or a pair, in which None keeps the input's size.
+/// An int, None, or a pair of these. None keeps the input's size.
 Pair read_output_size(const char* name, py::handle value);
 
-/// The positional attributes of a call, in the order of the enumeration. A source for read_attributes.
+/// The positional attributes of a call, in the order of `enum class Attribute`. A source for read_attributes.
 class PositionalAttributes {
   public:
     PositionalAttributes(const AttributeSet& set, PyObject* const* values) : set_(set), values_(values) {}

@@ -24,7 +24,7 @@ bool is_dense(const py::array& array) { return (array.flags() & py::array::c_sty
 
 py::array dense(const py::array& array) { return is_dense(array) ? array : py::array(array.attr("copy")("C")); }
 
-/// The bytes from an array's lowest element to its highest.
+/// The range of addresses that an array's elements span.
 std::pair<std::uintptr_t, std::uintptr_t> extent(const py::array& array) {
     auto low = reinterpret_cast<std::uintptr_t>(array.data());
     auto high = low + static_cast<std::uintptr_t>(array.itemsize());
@@ -49,7 +49,7 @@ const py::object& plain_array() {
 py::array check_array(const char* name, py::handle value, const char* kind) {
     if (!py::isinstance<py::array>(value))
         fail<py::type_error>(name, " must be a NumPy array of ", kind, ", got ",
-                             value.is_none() ? "None" : type_name(value) + "; np.asarray makes one");
+                             value.is_none() ? "None" : type_name(value) + "; np.asarray makes an array");
     // Most arrays are plain ndarrays. numpy.ma is imported only for subclasses.
     const py::object& plain = plain_array();
     if (!py::type::handle_of(value).is(plain) &&
@@ -69,7 +69,7 @@ py::dtype output_dtype(OutputKind kind, DataType type) {
     }
 }
 
-/// The type of a floating-point array. Throws if it has another type or byte order; then `wanted` says what would do.
+/// The type of a floating-point array. Throws for any other type or byte order. `wanted` names the accepted types.
 DataType float_type(const char* name, const py::array& array, const char* wanted) {
     const py::dtype dtype = array.dtype();
     const bool is_float32 = dtype.num() == py::dtype::num_of<float>();
@@ -87,7 +87,7 @@ DataType float_type(const char* name, const py::array& array, const char* wanted
 
 void prepare_arrays() {
     plain_array();
-    py::dtype::of<float>(); // pybind11 looks up NumPy's functions
+    py::dtype::of<float>(); // makes pybind11 look up NumPy's functions
 }
 
 py::dtype dtype_of(DataType type) {

@@ -1,4 +1,4 @@
-// What each call from Python needs around the computation: Python's lock is released, and errors become Python's.
+// What each call from Python needs around the computation: it releases the GIL, and turns C++ exceptions into Python's.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -11,9 +11,10 @@
 
 namespace fastconv {
 
-/// Releases Python's lock for a block. When Python ends, a daemon thread does not get the lock back. Python before 3.14
-/// unwinds the thread's stack instead. That would run destructors of Python objects without the lock, and it ends the
-/// process at a `noexcept` function. Here the thread waits for the end of the process, as in Python 3.14.
+/// Releases the GIL for a block of code. A daemon thread does not get the GIL back once the interpreter shuts down.
+/// Python before 3.14 unwinds the stack of such a thread. This would run destructors of Python objects without the GIL,
+/// and would end the process at a `noexcept` function. Here the thread waits for the end of the process instead, as in
+/// Python 3.14.
 class ReleasedLock {
   public:
     ReleasedLock() : state_(PyEval_SaveThread()) {}
@@ -35,7 +36,7 @@ class ReleasedLock {
     PyThreadState* state_;
 };
 
-/// Returns body()'s object, or sets Python's error.
+/// Returns the object that body() returns. If body() throws, sets the Python exception and returns null.
 template <class Body>
 PyObject* guarded(Body&& body) noexcept {
     try {

@@ -66,7 +66,7 @@ py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handl
     attributes.convolution.filters_name = "filter_sizes";
     Dims input = shape("input_sizes", input_sizes);
     const Dims filters = shape("filter_sizes", filter_sizes);
-    if (input.size() == 2 && filters.size() == 4) // height and width, of one image with the channels of the filters
+    if (input.size() == 2 && filters.size() == 4) // height and width: one image, with the channels of the filters
         input = attributes.convolution.format == DataFormat::nhwc ? Dims{1, input[0], input[1], filters[2]}
                                                                   : Dims{1, filters[2], input[0], input[1]};
     const ConvProblem problem = make_conv_problem(double_precision ? DataType::float64 : DataType::float32, input,
@@ -84,7 +84,7 @@ py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handl
     return result;
 }
 
-/// The padding of one axis: "VALID", "SAME", p on both sides, or (before, after).
+/// `padding` is that of one axis: "VALID", "SAME", p on both sides, or (before, after).
 std::int64_t output_size(py::handle size, py::handle kernel, py::handle stride, py::handle padding,
                          py::handle dilation) {
     Padding pad;
@@ -124,7 +124,7 @@ py::dict show_config() {
 
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     prepare_arrays();
-    module.doc() = "The compiled core of fastconv. Use the functions of the package: they say what they take.";
+    module.doc() = "The compiled core of fastconv. Call the functions of the package instead; they are documented.";
     py::class_<PackedFilters> packed(module, "PackedFilters", kPackedFilters);
     packed.attr("__module__") = "fastconv";
     packed.def(py::init(&pack_filters), py::arg("filters"))

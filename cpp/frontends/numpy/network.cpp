@@ -18,14 +18,15 @@ using network::Schedule;
 
 // ---- Values of JSON ----------------------------------------------------------------------------------------------
 
-constexpr int kDeepest = 4; // the most levels of nested lists; no attribute needs more than two
+constexpr int kDeepest = 4; // the most levels of nested lists; no attribute needs more than two levels
 
 Json to_json(const std::string& name, py::handle value, int depth = 0) {
     if (value.is_none()) return {};
     if (is_bool(value)) return {boolean(name.c_str(), value)};
     if (PyUnicode_Check(value.ptr())) return {std::string(text_of(value))};
     if (py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value)) {
-        if (depth == kDeepest) fail<py::value_error>("attribute '", name, "' has too many lists within lists");
+        if (depth == kDeepest)
+            fail<py::value_error>("attribute '", name, "' must have at most ", kDeepest, " levels of lists");
         Json::List list;
         for (const py::handle item : value) list.push_back(to_json(name, item, depth + 1));
         return {std::move(list)};
@@ -97,7 +98,7 @@ DataType read_dtype(const py::object& dtype) {
     fail<py::type_error>("dtype must be float32 or float64, got ", describe(dtype));
 }
 
-/// A program, and the arrays that its constants are in.
+/// A program, and the arrays that hold its constants.
 class NetworkProgram {
   public:
     NetworkProgram(const py::object& dtype, const Inputs& inputs, const std::vector<py::object>& constants,
@@ -108,7 +109,9 @@ class NetworkProgram {
         for (const auto& [name, shape] : inputs) {
             network::NamedShape input{name, {}};
             for (const auto& size : shape) {
-                if (size && *size < 0) fail<py::value_error>("input '", name, "' has a negative size, ", *size);
+                if (size && *size < 0)
+                    fail<py::value_error>("input '", name, "' must not have a negative size, got ", *size,
+                                          "; None is an unknown size");
                 input.dims.push_back(size.value_or(unknown_size));
             }
             source.inputs.push_back(std::move(input));
@@ -167,7 +170,7 @@ class NetworkProgram {
         std::vector<Dims> shapes;
         std::vector<const void*> from;
         for (std::size_t i = 0; i < inputs.size(); ++i) {
-            const char* name = i < declared.size() ? declared[i].name.c_str() : "an input";
+            const char* name = i < declared.size() ? declared[i].name.c_str() : "input";
             arrays.push_back(typed_input(name, inputs[i], program_->dtype(), "the network"));
             shapes.push_back(dims_of(arrays.back()));
             from.push_back(arrays.back().data());

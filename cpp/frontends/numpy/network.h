@@ -1,4 +1,4 @@
-// Programs of frozen networks as a class of Python.
+// Programs of frozen networks as a Python class.
 #pragma once
 
 #include "arguments.h"

@@ -15,7 +15,7 @@ using Objects = std::array<py::object, most_inputs>;
 
 constexpr const char* kOut[] = {"out[0]", "out[1]", "out[2]"};
 
-/// The members of `out`, which is a tuple if the operation has several outputs. None stands for a new array.
+/// The members of `out`, which is a tuple if the operation has several outputs. None asks for a new array.
 std::array<py::handle, most_outputs> read_out(const Operation& operation, py::handle out) {
     const std::size_t count = operation.outputs.size();
     if (count == 1) return {out};
@@ -30,7 +30,7 @@ std::array<py::handle, most_outputs> read_out(const Operation& operation, py::ha
     return members;
 }
 
-/// Reads one input that is an array, or packed filters.
+/// Reads one input: an array or packed filters.
 void read_array(Call& call, std::size_t index, py::handle value, Arrays& arrays, Buffers& buffers, Objects& alive) {
     const Input& input = call.operation->inputs[index];
     Shape& shape = call.inputs[index];
@@ -47,8 +47,8 @@ void read_array(Call& call, std::size_t index, py::handle value, Arrays& arrays,
     alive[index] = std::move(array);
 }
 
-/// Reads the inputs. The order decides which of several errors is reported: arrays come first, then sizes. Then it is
-/// checked whether these fit together. Optional inputs come last.
+/// Reads the inputs: first required arrays, then sizes, then optional arrays. The order decides which of several errors
+/// is reported. An error in an optional array is reported only if the inputs before it fit together.
 void read_inputs(Call& call, PyObject* const* values, Arrays& arrays, Buffers& buffers, Objects& alive) {
     const std::vector<Input>& inputs = call.operation->inputs;
     for (std::size_t i = 0; i < inputs.size(); ++i)
@@ -123,15 +123,16 @@ py::object run_operation(const Operation& operation, PyObject* const* values) {
     }
 }
 
-// ---- Functions of Python -------------------------------------------------------------------------------------------
-// Python calls them through its vectorcall protocol. pybind11's own dispatch costs a small call a third of its time.
+// ---- Python functions ----------------------------------------------------------------------------------------------
+// Python calls these functions through its vectorcall protocol. pybind11's dispatch would take a third of the time of a
+// small call.
 
 void check_count(const char* name, Py_ssize_t count, std::size_t expected) {
     if (count != static_cast<Py_ssize_t>(expected))
         fail<py::type_error>(name, " takes ", expected, " positional arguments, got ", count);
 }
 
-/// The operation that a function was made for, from its capsule.
+/// The operation that a function calls, from the function's capsule.
 const Operation& operation_of(PyObject* self) {
     return *static_cast<const Operation*>(PyCapsule_GetPointer(self, nullptr));
 }
@@ -148,7 +149,7 @@ template <Dims Encode(const Attributes&)>
 PyObject* geometry(PyObject* self, PyObject* const* values, Py_ssize_t count) {
     return guarded([&]() -> py::object {
         const AttributeSet& set = operation_of(self).attributes;
-        check_count("a geometry", count, set.size());
+        check_count("a geometry function", count, set.size());
         Attributes attributes;
         read_attributes(set, PositionalAttributes(set, values), attributes, true);
         return py::cast(Encode(attributes));
@@ -158,7 +159,7 @@ PyObject* geometry(PyObject* self, PyObject* const* values, Py_ssize_t count) {
 using Function = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
 
 void add_function(py::module_& module, const char* name, Function function, const Operation& operation) {
-    static std::deque<PyMethodDef> definitions; // functions point into it
+    static std::deque<PyMethodDef> definitions; // functions point to its elements
     definitions.push_back(
         {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)), METH_FASTCALL, nullptr});
     const py::capsule self(&operation);

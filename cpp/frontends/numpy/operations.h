@@ -1,12 +1,11 @@
-// The operations of the table as Python functions, and functions that encode attributes for the ops in TensorFlow.
+// The operations of the table as Python functions, and functions that encode attributes for the TensorFlow ops.
 #pragma once
 
 #include "arguments.h"
 
 namespace fastconv {
 
-/// Adds a function for each operation: (*inputs, *attributes, out). Also adds operations(), which
-/// returns the table itself.
+/// Adds a function for each operation: (*inputs, *attributes, out). Also adds operations(), which describes the table.
 void add_operations(py::module_& module);
 
 /// Adds conv_geometry(*attributes of conv2d), pool_geometry(*attributes of max_pool2d_with_argmax) and

@@ -16,7 +16,7 @@ const char* find_functions() {
     if (name == nullptr) return #name;
     FASTCONV_TF_FUNCTIONS(FASTCONV_TF_FIND)
 #undef FASTCONV_TF_FIND
-    return nullptr; // the handle stays open, as TensorFlow itself does
+    return nullptr; // never closed, since TensorFlow is never unloaded either
 }
 
 } // namespace fastconv::tf

@@ -1,5 +1,5 @@
-// The part of TensorFlow's C API that the ops need, declared here so that no TensorFlow is needed to build them
-// (tensorflow/c/{c_api,kernels,ops,tf_status,tf_tensor}.h; the C ABI is the same from 2.16 on).
+// The part of TensorFlow's C API that the ops need. The declarations are copied here, so that the build needs no
+// TensorFlow (from tensorflow/c/{c_api,kernels,ops,tf_status,tf_tensor}.h; the C ABI is the same from 2.16 on).
 //
 // The functions are looked up in libtensorflow_framework.so.2, which must be loaded already. Plain undefined symbols
 // would fail if Python has loaded TensorFlow with RTLD_LOCAL.

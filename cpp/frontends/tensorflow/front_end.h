@@ -1,7 +1,7 @@
 // Shared by the parts of the TensorFlow front end.
 //
-// In an op, an input of kind `sizes` is called `like`. Only its shape counts. It is a tensor of the wanted shape, or a
-// tensor without elements of shape (0, ...wanted shape).
+// In an op, an input of kind `sizes` is called `like`, and only its shape counts. `like` is either a tensor of the
+// wanted shape or an empty tensor of shape (0, *wanted shape).
 #pragma once
 
 #include "c_api.h"
@@ -14,15 +14,16 @@
 
 namespace fastconv::tf {
 
-/// TensorFlow does not tell a callback which operation it is called for. Each operation of the table therefore has its
-/// own callbacks, which are instances of templates. This is the number of instances.
+/// TensorFlow does not tell a callback which operation is meant. Each operation of the table therefore has its own
+/// callbacks, which are instances of templates. This is the number of instances.
 constexpr std::size_t most_operations = 64;
 
 /// An attribute of operations with an input of kind `filters`: whether the filters are a constant of the graph.
-/// Constant filters are packed once for all calls of the kernel. A graph without the attribute counts as False.
+/// Constant filters are packed once for all calls of the kernel. If a graph lacks the attribute, its value is False.
 constexpr const char* kConstantFilters = "constant_filters";
 
-/// An attribute of operations with a `check`: whether a call runs it. Gradients switch it off for the taps of an op.
+/// An attribute of operations with a `check`: whether calls run the check. Gradients set it to False if the taps come
+/// from an op, because such taps are valid.
 constexpr const char* kCheckInputs = "check_inputs";
 
 /// The input of kind `filters`, or the number of inputs if there is none.
@@ -64,7 +65,7 @@ bool guarded(TF_Status* status, Body&& body) {
         body();
         return true;
     } catch (const Failure&) {
-        // the status holds it
+        // the status holds the error already
     } catch (const InvalidArgument& error) {
         TF_SetStatus(status, kInvalidArgument, error.what());
     } catch (const std::bad_alloc&) {
@@ -82,7 +83,7 @@ inline void take_lent(Dims& dims) {
     if ((dims.size() == 5 || dims.size() == 3) && dims[0] == 0) dims.erase(dims.begin());
 }
 
-/// Marks the inputs that an op does not have.
+/// Marks as left out the inputs that the operation has but its op lacks.
 inline void leave_out_others(Call& call) {
     for (std::size_t i = call.operation->graph_inputs(); i < call.operation->inputs.size(); ++i)
         call.inputs[i].given = false;
@@ -91,8 +92,8 @@ inline void leave_out_others(Call& call) {
 /// Whether a tensor of this shape stands for an optional input that is left out. No real input has this rank.
 inline bool is_left_out(const Dims& dims) { return dims.size() == 2 && dims[0] == 0 && dims[1] == 0; }
 
-/// Taps are (N, P, Q, C) in memory. For ops in NCHW, their tensors nevertheless have shape (N, C, P, Q), because saved
-/// graphs hold these shapes.
+/// Taps are (N, P, Q, C) in memory. In NCHW ops, the tensors of taps nevertheless have shape (N, C, P, Q), because
+/// saved graphs hold these shapes.
 inline void to_op_taps(const Call& call, Dims& dims) {
     if (call.attributes.pooling.format == DataFormat::nchw && dims.size() == 4)
         dims = {dims[0], dims[3], dims[1], dims[2]};
@@ -109,8 +110,8 @@ inline void from_op_taps(Call& call) {
 /// How many numbers the code of a geometry has: in the oldest graphs, and in new ones.
 using CodeSizes = std::array<std::size_t, 2>;
 
-/// Calls read(index of the input, sizes that the code may have, its decoder) for each geometry of an op. Geometries
-/// come after the operation's own inputs.
+/// Calls read(index of the input, sizes that the code may have, decoder of the code) for each geometry of an op.
+/// Geometries come after the operation's own inputs.
 template <class Read>
 void for_each_geometry(const Operation& operation, Read&& read) {
     std::size_t index = operation.graph_inputs();

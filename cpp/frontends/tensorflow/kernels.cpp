@@ -1,4 +1,4 @@
-// Kernels. They turn TensorFlow's tensors into the pointers of an operation. No arithmetic.
+// The ops' kernels. They pass the shapes and the memory of TensorFlow's tensors to the operations, which compute.
 #include "fastconv/threads.h"
 #include "front_end.h"
 
@@ -17,7 +17,7 @@ class Kernel {
     Kernel(const Operation& which, bool constant_filters, bool check)
         : operation(which), checks_inputs(check && which.check != nullptr), constant_filters_(constant_filters) {}
 
-    /// The packed filters, if they are a constant of the graph; else null.
+    /// The packed filters if the filters are a constant of the graph, else null.
     const PackedFilters* packed(DataType dtype, const Dims& dims, const void* filters) const {
         if (!constant_filters_) return nullptr;
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -79,7 +79,8 @@ struct Context {
         status.check();
         return Tensor(tensor);
     }
-    /// An output in the memory of an input of the same type and shape, if no other op needs that; else in new memory.
+    /// An output of the type and shape of input `from`. It takes over this input's memory if no other op needs the
+    /// input. Otherwise, it gets new memory.
     Tensor output_in_place(std::size_t i, int from, const Dims& dims) const {
         int taken = -1;
         TF_Tensor* tensor = TF_ForwardInputOrAllocateOutput(context, &from, 1, static_cast<int>(i), dims.data(),
@@ -117,7 +118,7 @@ Tensor make_output(const Context& context, const Call& call, std::size_t i, Tens
     if (output.kind == OutputKind::bytes) to_op_taps(call, dims);
     if (output.may_overwrite >= 0) {
         const auto from = static_cast<std::size_t>(output.may_overwrite);
-        inputs[from] = Tensor(); // releases it, so that the output can take its memory
+        inputs[from] = Tensor(); // releases the input, so that the output can take its memory
         Tensor made = context.output_in_place(i, output.may_overwrite, dims);
         inputs[from] = context.input(from);
         return made;
@@ -167,7 +168,7 @@ void* create(TF_OpKernelConstruction* construction) {
         return new Kernel(operation, has_filters && read_flag(construction, kConstantFilters, false),
                           operation.check != nullptr && read_flag(construction, kCheckInputs, true));
     } catch (const std::bad_alloc&) {
-        return nullptr; // TensorFlow treats null as a failure
+        return nullptr; // no exception may reach TensorFlow
     }
 }
 
@@ -192,7 +193,7 @@ CreateFunction create_kernel(std::size_t operation) {
 void destroy_kernel(void* kernel) { delete static_cast<Kernel*>(kernel); }
 
 void compute(void* kernel, TF_OpKernelContext* tensorflow) {
-    // TensorFlow calls ops from many threads. All share one pool, whereas OpenMP would start threads for each caller.
+    // TensorFlow calls ops from many threads. The calls share one pool. OpenMP would start threads for each caller.
     const PreferBackend pool(ThreadingBackend::pool);
     const Context context{tensorflow, {}};
     if (!guarded(context.status.get(), [&] { run(context, *static_cast<const Kernel*>(kernel)); }))

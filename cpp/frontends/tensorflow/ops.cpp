@@ -1,9 +1,9 @@
 // The operations of the table as native ops, through TensorFlow's C API alone.
 //
-// Ops and kernels are registered in the library's constructor, during the dlopen by tf.load_op_library, which then
-// makes their Python wrappers. One binary serves all TensorFlow versions. No op is stateful: TensorFlow would run
-// stateful ops one after the other. The attributes come as the shapes of inputs (see attributes.h), so that kernels and
-// shape functions read the same numbers.
+// tf.load_op_library opens this library with dlopen, which runs the library's constructor. The constructor registers
+// the ops and their kernels. tf.load_op_library then makes the Python wrappers. One binary serves all TensorFlow
+// versions from 2.16 on. No op is stateful: TensorFlow would run stateful ops one after the other. Attributes are
+// encoded in the shapes of inputs (see attributes.h), so that kernels and shape functions read the same numbers.
 #include "front_end.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 namespace fastconv::tf {
 namespace {
 
-/// "conv2d_max_pool2d" is FastconvConv2DMaxPool2D.
+/// The name of the op, such as FastconvConv2DMaxPool2D for "conv2d_max_pool2d".
 std::string op_name(const Operation& operation) {
     std::string name = "Fastconv";
     bool starts_word = true;
@@ -83,7 +83,9 @@ __attribute__((constructor)) void register_all() {
     }
     const std::size_t count = operations().size();
     if (count > most_operations) {
-        std::fprintf(stderr, "fastconv: %zu operations are too many for the TensorFlow front end\n", count);
+        std::fprintf(stderr,
+                     "fastconv: the table has %zu operations; raise most_operations in the TensorFlow front end\n",
+                     count);
         return;
     }
     const Status status;

@@ -1,4 +1,5 @@
-// Shape functions. They infer the shapes of outputs as far as TensorFlow knows the inputs while it builds a graph.
+// Shape functions. They infer the shapes of outputs while TensorFlow builds a graph. Sizes of inputs may be unknown
+// then.
 #include "front_end.h"
 
 #include <utility>

@@ -57,8 +57,8 @@ FASTCONV_INLINE Vec<double> permute<double>(Vec<double> values, Index<double> la
     const Index<double> two = lanes + lanes, pair = two | ((two + 1) << 32);
     return (Vec<double>)_mm256_permutevar8x32_ps((__m256)values, (__m256i)pair);
 }
-// The pixels fill at most half a vector. The load broadcasts that half to both halves, so a permutation within halves
-// is enough. It takes one operation on every CPU, while vpermps takes two on Zen 3 and older.
+// The values fill at most half a vector. The load broadcasts that half to both halves, so a permutation within halves
+// is enough. Such a permutation is one operation on every CPU, while vpermps is two on Zen 3 and older.
 template <>
 FASTCONV_INLINE Vec<float> load_spread(const float* from, Index<float> lanes) {
     return (Vec<float>)_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128*)from), (__m256i)lanes);

@@ -39,7 +39,7 @@ FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
     _mm512_mask_storeu_pd(to, (__mmask8)((1u << count) - 1), (__m512d)value);
 }
 
-// Written with maskz forms because GCC 12 warns about the plain ones.
+// These use the maskz forms because GCC 12 warns about the plain forms.
 template <>
 FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {
     return add_lanes_256(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xFF, (__m512)value, 0),
@@ -59,7 +59,7 @@ FASTCONV_INLINE __m512 add_quarters(__m512 a, __m512 b, __m512 c, __m512 d) {
 }
 template <>
 constexpr bool adds_lanes_together<float> = true;
-/// Transposes and adds in one go, at 3 operations a sum.
+/// Transposes and adds at the same time, at 3 operations a sum.
 template <>
 FASTCONV_INLINE Vec<float> add_lanes_of_each<float>(const Vec<float> (&values)[16]) {
     __m512 quarters[4];

@@ -26,8 +26,8 @@ FASTCONV_INLINE double add_lanes_256(__m256d value) {
     return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
 }
 
-// A square of 32 bytes x 32 bytes sits in 8 registers for float, 4 for double. It takes 3 shuffles a vector for float,
-// 2 for double. (Squares of 64-byte rows would halve the stores but take 4 shuffles a vector.)
+// A square has rows of 32 bytes. It sits in 8 registers for float, 4 for double, and takes 3 shuffles a vector for
+// float, 2 for double. (Squares with rows of 64 bytes would halve the stores but take 4 shuffles a vector.)
 template <>
 constexpr int square_side<float> = 8;
 template <>

@@ -1,4 +1,5 @@
-// What every CPU of the architecture has: SSE2 on x86-64. Elsewhere the compiler implements the vectors of 16 bytes.
+// What every CPU of the architecture has: SSE2 on x86-64. On other architectures, the compiler implements vectors of 16
+// bytes.
 #pragma once
 
 namespace fastconv {

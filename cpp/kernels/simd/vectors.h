@@ -1,6 +1,6 @@
-// Vectors of one ISA, built on the vector extensions of GCC and Clang, and a generic form of each primitive that the
-// extensions lack. An ISA's header defines its properties, then includes this header, then specialises the primitives
-// that the ISA does better.
+// Vectors of one ISA, built on the vector extensions of GCC and Clang. Each primitive that the extensions lack has a
+// generic form here. An ISA's header defines its properties, then includes this header, then specialises the primitives
+// for which the ISA has better instructions.
 #pragma once
 
 #include <stddef.h>
@@ -74,8 +74,9 @@ FASTCONV_INLINE void keep_in_register(V& value) {
 
 // ---- Primitives that an ISA may specialise
 
-// load_part and store_part touch the first `count` (1 ... width) elements only. The other lanes read as zero. Neither
-// is inlined: kernels use them so often that compiling the branches would take a tenth of the build time.
+// load_part and store_part touch the first `count` (1 ... width) elements only. In a load, the other lanes are zero.
+// The generic forms are not inlined: kernels use them so often that compiling the branches would take a tenth of the
+// build time.
 template <class T>
 FASTCONV_NOINLINE Vec<T> load_part(const T* from, int64_t count) {
     T values[width<T>] = {};
@@ -165,7 +166,7 @@ template <class T>
 FASTCONV_INLINE Bytes<T> narrow(Index<T> value) {
     return __builtin_convertvector(value, Bytes<T>);
 }
-// These touch the first `count` (1 ... width - 1) bytes only. The others read as zero.
+// These touch the first `count` (1 ... width - 1) bytes only. In a load, the other bytes are zero.
 template <class T>
 FASTCONV_INLINE Bytes<T> load_part_of_bytes(const uint8_t* from, int64_t count) {
     uint8_t some[width<T>] = {};

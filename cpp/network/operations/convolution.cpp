@@ -1,4 +1,4 @@
-// Convolutions and dense layers, by the convolutions of the table of operations (fastconv/operations.h).
+// Convolutions and dense layers. The convolutions in the table of operations (fastconv/operations.h) compute them.
 //
 // The filters of a step never change, so they are packed at the first run of each geometry. A dense layer is a
 // convolution with windows of one pixel, over an image of one row.
@@ -47,12 +47,13 @@ void read_convolution(const AttributeReader& from, ConvArguments& to) {
     to.dilations = from.pair("dilations");
 }
 
-/// The index of the table's input for bias and residual. The transposed convolution has the output's shape before them.
+/// The index of a step's bias or residual in the table. In the table, a transposed convolution has one more input
+/// before them: the shape of the output.
 std::size_t table_input(const Layer& layer, std::size_t input) {
     return input + (layer.operation->inputs.size() == most_inputs ? 1 : 0);
 }
 
-/// The call for inputs of these shapes, not inferred yet.
+/// The call for inputs of these shapes. It is not inferred yet.
 std::shared_ptr<Call> call_of(const Layer& layer, const Dims& input, const Shapes& inputs) {
     auto call = std::make_shared<Call>(*layer.operation);
     call->dtype = layer.dtype;
@@ -116,7 +117,7 @@ Prepare bind_conv2d_max_pool2d(const Binding& binding) {
     const LayerPointer layer = make_layer(binding, "conv2d_max_pool2d");
     const Activation activation = layer->attributes.activation.kind;
     if (activation != Activation::linear && activation != Activation::relu)
-        fail("activation must be linear or relu; for another one, use conv2d and then max_pool2d");
+        fail("activation must be linear or relu; for other activations, use conv2d and then max_pool2d");
     PoolArguments& pooling = layer->attributes.pooling;
     pooling.ksize = binding.attributes.pair("pool_size");
     pooling.strides = binding.attributes.optional_pair("pool_strides").value_or(pooling.ksize);
@@ -126,7 +127,7 @@ Prepare bind_conv2d_max_pool2d(const Binding& binding) {
 
 // ---- Transposed convolutions -------------------------------------------------------------------------------------
 
-/// (N, H, W, C) of the output, for groups: the table takes the number of groups from the channels.
+/// (N, H, W, C) of the output. The table derives the number of groups from the channels of this shape.
 Dims transposed_output(const Layer& layer, const Dims& input, std::int64_t groups) {
     const ConvArguments& a = layer.attributes.convolution;
     const Dims& filters = layer.filters.dims();
@@ -136,7 +137,7 @@ Dims transposed_output(const Layer& layer, const Dims& input, std::int64_t group
     for (std::size_t axis = 0; axis < 2; ++axis) {
         const std::int64_t more = (*layer.attributes.output_padding)[axis];
         if (more >= a.strides[axis])
-            fail("output_padding must be smaller than the strides if there are groups, got ", more);
+            fail("output_padding must be smaller than the strides if groups is more than 1, got ", more);
         std::int64_t size = 0, extent = 0;
         overflows = overflows || __builtin_mul_overflow(input[axis + 1] - 1, a.strides[axis], &size) ||
                     __builtin_mul_overflow(filters[axis] - 1, a.dilations[axis], &extent) ||
@@ -182,7 +183,7 @@ Prepare bind_dense(const Binding& binding) {
         Dims output = inputs[0];
         check_rank_at_least("input", output, 1);
         if (output.back() != matrix[0])
-            fail("input must have ", matrix[0], " values along its last axis, as many as filters has rows, got shape ",
+            fail("input must have size ", matrix[0], " along its last axis, the number of rows of filters, got shape ",
                  show(output));
         output.back() = matrix[1];
         Shapes as_rows = inputs;

@@ -47,7 +47,7 @@ Prepare bind_arithmetic(const Binding& binding) {
         PreparedStep step;
         step.output = broadcast.output();
         step.by_image = true;
-        for (std::size_t i = 0; i < 2; ++i) // broadcasting would combine a tensor of fewer dimensions with every image
+        for (std::size_t i = 0; i < 2; ++i) // a tensor of fewer dimensions would be broadcast to all images
             if (!constants[i] && inputs[i].size() != step.output.size()) step.by_image = false;
         step.operations = static_cast<double>(element_count(step.output, dtype));
         step.may_overwrite = (inputs[0] == step.output ? 1u : 0u) | (inputs[1] == step.output ? 2u : 0u);
@@ -69,7 +69,7 @@ Prepare bind_arithmetic(const Binding& binding) {
 
 // ---- Scale and shift ---------------------------------------------------------------------------------------------
 
-/// Scale and shift of few channels are repeated, so that a row is long enough for vectors.
+/// If there are few channels, scale and shift are repeated, so that a row is long enough for vectors.
 struct ScaleShift {
     ActivationFunction activation;
     DataType dtype;
@@ -139,7 +139,7 @@ Prepare bind_scale_shift(const Binding& binding) {
         const Dims& dims = binding.inputs[i].constant->dims;
         const char* name = i == 1 ? "scale" : "shift";
         if (dims.size() != 1) fail(name, " must have 1 dimension (C), got shape ", show(dims));
-        if (channels >= 0) check_dims(name, dims, {channels}, "as many values as scale");
+        if (channels >= 0) check_dims(name, dims, {channels}, "that of scale");
         channels = dims[0];
     }
     const std::int64_t times = channels > 0 ? std::max<std::int64_t>(1, kFewChannels / channels) : 1;
@@ -150,7 +150,7 @@ Prepare bind_scale_shift(const Binding& binding) {
         const Dims& dims = inputs[0];
         check_rank_at_least("input", dims, 1);
         if (channels >= 0 && dims.back() != channels)
-            fail("input must have ", channels, " channels along its last axis, as many as scale and shift, got shape ",
+            fail("input must have size ", channels, " along its last axis, the size of scale and shift, got shape ",
                  show(dims));
         const std::int64_t count = element_count(dims, bound->dtype), last = dims.back();
         PreparedStep step;

@@ -14,7 +14,7 @@ std::vector<Operation> resize_entries();
 std::vector<Operation> softmax_entries();
 std::vector<Operation> reduction_entries();
 
-// ---- Specifications that several entries have ---------------------------------------------------------------------
+// ---- Specifications that several entries share --------------------------------------------------------------------
 
 Json json(std::int64_t number);
 Json json(double number);

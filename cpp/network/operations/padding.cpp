@@ -1,7 +1,7 @@
 // Padding with a constant, with the edge, or with the reflection of the input at its edge.
 //
-// Everything after the last padded axis is one block of values. A row of the output is the blocks along that axis. The
-// rows along the axes before it are divided among tasks.
+// All axes after the last padded axis form one block of values. A row of the output consists of the blocks along the
+// last padded axis. The axes before that axis number the rows, which are divided among tasks.
 #include "core/errors.h"
 #include "core/for_type.h"
 #include "network/chunks.h"
@@ -21,7 +21,7 @@ struct PaddedAxis {
     std::int64_t size, before, after;
 
     std::int64_t output() const { return before + size + after; }
-    /// The index of the input for an index of the output. kOutside where the constant goes.
+    /// The index of the input for an index of the output, or kOutside where the output is the constant.
     std::int64_t source(std::int64_t index, Mode mode) const {
         const std::int64_t at = index - before;
         if (at >= 0 && at < size) return at;
@@ -83,7 +83,8 @@ PaddedAxis padded_axis(std::int64_t size, const Pair& pads, Mode mode) {
     std::int64_t output = 0;
     if (__builtin_add_overflow(size, pads[0], &output) || __builtin_add_overflow(output, pads[1], &output))
         fail("paddings (", pads[0], ", ", pads[1], ") of an axis of size ", size, " overflow 64 bits");
-    if (size == 0 && output > 0 && mode != Mode::constant) fail("an empty axis can be padded by a constant only");
+    if (size == 0 && output > 0 && mode != Mode::constant)
+        fail("mode must be \"constant\" if an axis of size 0 is padded");
     return {size, pads[0], pads[1]};
 }
 
@@ -94,7 +95,7 @@ Prepare bind_pad(const Binding& binding) {
     return [=, dtype = binding.dtype](const Shapes& inputs) {
         const Dims& dims = inputs[0];
         if (dims.size() != paddings.size())
-            fail("paddings must have ", dims.size(), " pairs, one for each dimension of the input, got ",
+            fail("the number of paddings must be ", dims.size(), ", one for each dimension of the input, got ",
                  paddings.size());
         PreparedStep step;
         PadProblem problem;

@@ -1,4 +1,4 @@
-// Pooling, by the operations of the table (fastconv/operations.h).
+// Pooling. The operations of the table (fastconv/operations.h) compute it.
 #include "core/errors.h"
 #include "fastconv/operations.h"
 #include "network/operations/entries.h"

@@ -45,7 +45,7 @@ void reduce(const ReduceProblem& p, const T* from, T* to) {
     const auto method = static_cast<std::size_t>(p.method);
     const std::int64_t results = p.outer * p.inner;
     const double cost = kElementCost * static_cast<double>(results * p.reduced);
-    if (p.reduced == 0) { // a sum or a product
+    if (p.reduced == 0) { // of no values: only sums, means and products
         std::fill_n(to, results, p.mean ? static_cast<T>(__builtin_nan("")) : p.method == Reduction::sum ? T{0} : T{1});
     } else if (p.inner == 1) {
         const std::int64_t at_once = std::max<std::int64_t>(1, kChunk / p.reduced);
@@ -74,7 +74,7 @@ std::vector<bool> reduced_axes(const Dims& axes, std::size_t rank) {
     std::vector<bool> reduced(rank);
     for (const std::int64_t axis : axes) {
         const std::size_t index = normal_axis(axis, rank);
-        if (reduced[index]) fail("axes must name each axis once, got ", show(axes));
+        if (reduced[index]) fail("axes must not name an axis more than once, got ", show(axes));
         reduced[index] = true;
     }
     return reduced;
@@ -155,8 +155,8 @@ Prepare bind_layer_normalization(const Binding& binding) {
         const std::int64_t rows = product(dims, 0, axis), columns = product(dims, axis, dims.size());
         for (const std::size_t i : {std::size_t{1}, std::size_t{2}})
             if (given[i].given && product(inputs[i], 0, inputs[i].size()) != columns)
-                fail(i == 1 ? "scale" : "offset", " must have ", columns,
-                     " values, as many as the normalised axes together, got shape ", show(inputs[i]));
+                fail(i == 1 ? "scale" : "offset", " must have as many values as the normalised axes together, ",
+                     columns, ", got shape ", show(inputs[i]));
         PreparedStep step;
         step.output = dims;
         step.by_image = axis > 0;

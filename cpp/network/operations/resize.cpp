@@ -1,4 +1,4 @@
-// Resizes images to their nearest or interpolated pixels, with the coordinates of ONNX.
+// Resizes images by nearest-neighbour or bilinear interpolation, with the coordinates of ONNX.
 #include "core/errors.h"
 #include "core/for_type.h"
 #include "core/isa.h"
@@ -28,7 +28,7 @@ struct ResizeAttributes {
 /// Where the pixels along one axis of the output come from.
 struct AxisSources {
     std::vector<std::ptrdiff_t> left, right; // pixels
-    std::vector<double> weights;             // the weight of the right one
+    std::vector<double> weights;             // the weights of the right pixels
 };
 
 double source_coordinate(std::int64_t at, std::int64_t from, std::int64_t to, double scale, Coordinates coordinates) {
@@ -122,7 +122,7 @@ PreparedStep prepare_resize(const ResizeAttributes& a, const Dims& dims, DataTyp
         if (!(wanted <= static_cast<double>(kLargest)))
             fail("the resized image must have at most ", kLargest, " rows and columns, got ", wanted);
         const auto output = static_cast<std::int64_t>(wanted);
-        if (size == 0 && output > 0) fail("input has no pixels to resize, got shape ", show(dims));
+        if (size == 0 && output > 0) fail("input must have pixels to resize, got shape ", show(dims));
         problem->to[axis + 1] = output;
         const double scale = a.size ? wanted / length : (*a.scales)[axis];
         (axis == 0 ? problem->rows : problem->columns) = axis_sources(size, output, scale, a);
@@ -147,7 +147,7 @@ Prepare bind_resize(const Binding& binding) {
                                       from.word("method") == 1, static_cast<Coordinates>(from.word("coordinates")),
                                       static_cast<Rounding>(from.word("rounding"))};
     if (attributes.size.has_value() == attributes.scales.has_value())
-        fail("exactly one of size and scales must be given");
+        fail("either size or scales must be given, and not both");
     if (attributes.scales)
         for (const double scale : *attributes.scales)
             if (!(scale > 0 && std::isfinite(scale))) fail("scales must be positive and finite, got ", scale);

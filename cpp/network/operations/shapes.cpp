@@ -1,4 +1,4 @@
-// Operations that move values and change none: reshape, transpose, slice, concatenate.
+// Operations that move values without changing them: reshape, transpose, slice, concatenate.
 #include "core/errors.h"
 #include "core/numbers.h"
 #include "network/operations/entries.h"
@@ -12,15 +12,15 @@ namespace {
 
 // ---- Reshape -----------------------------------------------------------------------------------------------------
 
-/// The shape that `wanted` stands for: a 0 copies the size of the same axis of the input, and -1 is the size that keeps
-/// the number of elements. It follows from the input's sizes that are not copied, so a copied size may be 0.
+/// The shape that `wanted` stands for. A 0 copies the size of the same axis of the input. A -1 stands for the size that
+/// keeps the number of elements. This size follows from the sizes that are not copied, so a copied size may be 0.
 Dims resolve_shape(const Dims& input, const Dims& wanted, DataType dtype) {
     Dims output = wanted, others = input; // others: copied sizes become 1
     std::size_t rest = wanted.size();
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         if (wanted[i] == 0) {
             if (i >= input.size())
-                fail("shape must have a 0 only for an axis of the input, got ", show(wanted), " for an input of shape ",
+                fail("shape must have no 0 beyond the axes of the input, got ", show(wanted), " for an input of shape ",
                      show(input));
             output[i] = input[i];
             others[i] = 1;
@@ -32,11 +32,11 @@ Dims resolve_shape(const Dims& input, const Dims& wanted, DataType dtype) {
         std::int64_t known = 1;
         for (const std::int64_t size : wanted)
             if (size > 0 && __builtin_mul_overflow(known, size, &known))
-                fail("the sizes of shape ", show(wanted), " overflow 64 bits");
+                fail("the product of shape ", show(wanted), " overflows 64 bits");
         output[rest] = product(others, 0, others.size()) / known;
     }
     if (element_count(output, dtype) != element_count(input, dtype))
-        fail("an input of shape ", show(input), " cannot be reshaped to ", show(wanted));
+        fail("shape must have as many elements as the input of shape ", show(input), ", got ", show(wanted));
     return output;
 }
 
@@ -69,7 +69,8 @@ Prepare bind_transpose(const Binding& binding) {
     return [perm, dtype = binding.dtype](const Shapes& inputs) {
         const Dims& dims = inputs[0];
         if (dims.size() != perm.size())
-            fail("perm must have ", dims.size(), " numbers, one for each dimension of the input, got ", perm.size());
+            fail("the length of perm must be ", dims.size(), ", the number of dimensions of the input, got ",
+                 perm.size());
         const Dims steps = dense_steps(dims);
         Dims from;
         PreparedStep step;
@@ -91,7 +92,7 @@ struct Range {
     std::int64_t first, count;
 };
 
-/// The elements of Python's slice(begin, end, stride) of a sequence.
+/// The elements that Python's slice(begin, end, stride) takes from a sequence of `size` elements.
 Range slice_range(std::optional<std::int64_t> begin, std::optional<std::int64_t> end, std::int64_t stride,
                   std::int64_t size) {
     const std::int64_t low = stride > 0 ? 0 : -1, high = stride > 0 ? size : size - 1;
@@ -112,14 +113,15 @@ Prepare bind_slice(const Binding& binding) {
     Dims strides = binding.attributes.integers("strides");
     if (strides.empty()) strides.assign(begin.size(), 1);
     if (begin.size() != end.size() || begin.size() != strides.size())
-        fail("begin, end and strides must have the same number of values, got ", begin.size(), ", ", end.size(),
-             " and ", strides.size());
+        fail("begin, end and strides must have the same length, got ", begin.size(), ", ", end.size(), " and ",
+             strides.size());
     if (std::find(strides.begin(), strides.end(), 0) != strides.end())
-        fail("strides must not be 0, got ", show(strides));
+        fail("strides must not contain 0, got ", show(strides));
     return [=, dtype = binding.dtype](const Shapes& inputs) {
         const Dims& dims = inputs[0];
         if (dims.size() != begin.size())
-            fail("begin must have ", dims.size(), " numbers, one for each dimension of the input, got ", begin.size());
+            fail("the length of begin must be ", dims.size(), ", the number of dimensions of the input, got ",
+                 begin.size());
         Dims from = dense_steps(dims);
         std::int64_t offset = 0;
         PreparedStep step;
@@ -140,9 +142,9 @@ Prepare bind_slice(const Binding& binding) {
 
 // ---- Concatenate -------------------------------------------------------------------------------------------------
 
-/// Copies inputs side by side into an output whose elements have these distances.
+/// Copies inputs side by side into an output with the strides `to`.
 Run concatenation(const Shapes& inputs, std::size_t axis, const Dims& to, DataType dtype) {
-    std::vector<std::pair<StridedCopy, std::int64_t>> copies; // and the offsets of their results
+    std::vector<std::pair<StridedCopy, std::int64_t>> copies; // with the offset of each result
     std::int64_t offset = 0;
     for (const Dims& dims : inputs) {
         copies.emplace_back(StridedCopy(dims, dense_steps(dims), to, dtype), offset * size_of(dtype));
@@ -164,9 +166,10 @@ Prepare bind_concatenate(const Binding& binding) {
             Dims same = inputs[i];
             if (same.size() == inputs[0].size()) same[axis] = inputs[0][axis];
             if (same != inputs[0])
-                fail("inputs ", show(inputs[0]), " and ", show(inputs[i]), " differ in an axis other than ", axis);
+                fail("the inputs' shapes must not differ in an axis other than ", axis, ", got ", show(inputs[0]),
+                     " and ", show(inputs[i]));
             if (__builtin_add_overflow(step.output[axis], inputs[i][axis], &step.output[axis]))
-                fail("the size of axis ", axis, " overflows 64 bits");
+                fail("the size of axis ", axis, " of the output overflows 64 bits");
         }
         element_count(step.output, dtype);
         step.by_image = axis > 0;

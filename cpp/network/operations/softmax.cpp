@@ -1,4 +1,5 @@
-// Softmax and its logarithm, row by row. Other axes than the last are transposed to rows, image by image.
+// Softmax and its logarithm, row by row. If the axis is not the last one, the values along it are first transposed to
+// rows.
 #include "core/for_type.h"
 #include "core/isa.h"
 #include "core/workspace.h"
@@ -10,13 +11,13 @@
 namespace fastconv::network {
 namespace {
 
-/// y = x combined with a number.
+/// y = x combined with `number` by the operation `which`.
 template <class T>
 void with_number(Arithmetic which, const T* x, T number, T* y, std::int64_t count) {
     kernels<T>().arithmetic[static_cast<std::size_t>(which)]({x, &number, 0, 0, 1, 0, y, 1, count});
 }
 
-/// Not in place, if it is the logarithm.
+/// The logarithm cannot be computed in place.
 template <class T>
 void softmax_row(const T* x, T* y, std::int64_t count, bool logarithm) {
     const KernelsOf<T>& kernel = kernels<T>();
