@@ -151,9 +151,7 @@ def test_group_normalisation_by_instance_normalisation(tmp_path: Path, sizes: tu
     m.output(m.conv(y, 8, 3))
     net = check(m, tmp_path, (2, 3, 6, 5))
     assert operations(net)[:2] == ["conv2d", "layer_normalization"]
-    assert [node.operation for node in net._graph.nodes].count(
-        "transpose"
-    ) == 4  # two at the input and the output
+    assert [node.operation for node in net._graph.nodes].count("transpose") == 4  # two at the input and the output
 
 
 @pytest.mark.parametrize("opset, scales", [(18, 2), (21, 6)])
