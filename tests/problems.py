@@ -271,7 +271,7 @@ def tolerance_of(problem: Problem, magnitude: np.ndarray, filter_gradient: bool 
         if filter_gradient:
             magnitude = np.broadcast_to(magnitude.max(axis=(0, 1)), magnitude.shape)
         elif magnitude.size:
-            magnitude = largest_nearby(magnitude, 3)  # a tile has 4x4 pixels
+            magnitude = largest_nearby(magnitude, 3)  # a tile has at most 4x4 pixels
     return bound * np.finfo(problem.dtype).eps * magnitude
 
 

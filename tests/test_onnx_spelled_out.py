@@ -97,7 +97,7 @@ def square_root(m: Model, x: str, mean: str, axes: list[int], power: bool = True
     return str(m.add("Sqrt", m.add("Add", m.add("ReduceMean", square, axes=axes), 1e-3)))
 
 
-def test_layer_normalisation_by_a_quotient(tmp_path: Path) -> None:
+def test_layer_normalisation_by_a_quotient_becomes_one_operation(tmp_path: Path) -> None:
     """As PyTorch's exporter writes it for operator sets before 17."""
     m = Model(opset=14)
     x = m.add("Transpose", m.conv(m.input("n", 3, 6, 5), 3, 4), perm=[0, 2, 3, 1])
@@ -112,7 +112,9 @@ def test_layer_normalisation_by_a_quotient(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("offset", ["none", "sum", "difference"])
 @pytest.mark.parametrize("inverse", ["Reciprocal", "Div"])
-def test_layer_normalisation_by_a_factor(tmp_path: Path, scale: bool, offset: str, inverse: str) -> None:
+def test_layer_normalisation_by_a_factor_becomes_one_operation(
+    tmp_path: Path, scale: bool, offset: str, inverse: str
+) -> None:
     """As tf2onnx writes TensorFlow's x * f + (offset - mean * f), over the channels of NCHW images."""
     m = Model(opset=14)
     x = m.conv(m.input("n", 3, 6, 5), 3, 4)
@@ -155,7 +157,7 @@ def test_group_normalisation_by_instance_normalisation(tmp_path: Path, sizes: tu
 
 
 @pytest.mark.parametrize("opset, scales", [(18, 2), (21, 6)])
-def test_group_normalisation(tmp_path: Path, opset: int, scales: int) -> None:
+def test_group_normalisation_scales_groups_or_channels(tmp_path: Path, opset: int, scales: int) -> None:
     """There is one scale for each group before operator set 21, and one for each channel from then on."""
     m = Model(opset=opset)
     x = m.conv(m.input("n", 3, "h", "w"), 3, 6)

@@ -18,7 +18,7 @@ def plane(*rows: list[float]) -> np.ndarray:
     return np.array(rows, np.float32)[None, :, :, None]
 
 
-def test_small_examples() -> None:
+def test_small_examples_computed_by_hand() -> None:
     x = plane([1, 2, 3], [4, 5, 6], [7, 8, 9])
     up = {"ceil_mode": True}
     np.testing.assert_array_equal(fastconv.max_pool2d(x, 2, **up), plane([5, 6], [8, 9]))

@@ -159,8 +159,8 @@ def test_the_place_in_the_image_changes_no_bit(
 @pytest.mark.parametrize(
     ("size", "channels", "filters", "window"),
     [
-        (14, 256, 260, 3),  # Winograd: transformed filters are stored for many tiles only
-        (7, 1100, 257, 1),  # direct: each task packs the filters it needs, if pixels are few
+        (14, 256, 260, 3),  # Winograd: transformed filters are stored only for many tiles
+        (7, 1100, 257, 1),  # direct: if there are few pixels, each task packs the filters it needs
         (9, 300, 512, 1),
     ],
 )

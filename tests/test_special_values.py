@@ -248,8 +248,8 @@ def filter_gradients(
 @pytest.mark.parametrize(
     ("value", "size", "shape", "channels", "filters"),
     [
-        (np.nan, 3, (2, 14, 15), 40, 35),  # all sums at once
-        (np.inf, 3, (2, 14, 15), 200, 90),  # by blocks
+        (np.nan, 3, (2, 14, 15), 40, 35),  # all sums are computed at once
+        (np.inf, 3, (2, 14, 15), 200, 90),  # in blocks
         (np.nan, 5, (2, 9, 11), 33, 130),
         (np.nan, 5, (1, 6, 7), 640, 600),  # a filter gradient of more than 36 MB
         (3e38, 3, (2, 14, 15), 40, 35),  # finite, but its transform is not

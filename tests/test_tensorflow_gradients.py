@@ -255,7 +255,7 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * np.abs(b).max())
 
 
-def test_gradient_of_one_argument() -> None:
+def test_the_gradient_of_one_argument_has_the_same_bits() -> None:
     """The gradient of the filters has the same bits if it is requested alone."""
     x, w = tf.constant(random(1, 6, 6, 2)), tf.constant(random(3, 3, 2, 4))
     both, one = [], []

@@ -173,7 +173,7 @@ def compare(call: Call) -> float | None:
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ADAPTIVE])
-def test_same_as_tensorflow(name: str, seed: int, count: int, tally: dict[str, tuple[int, float]]) -> None:
+def test_functions_agree_with_tensorflow(name: str, seed: int, count: int, tally: dict[str, tuple[int, float]]) -> None:
     """Half of the problems are in each precision."""
     for dtype in ("float32", "float64"):
         compared: list[Problem] = []
