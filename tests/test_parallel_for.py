@@ -125,7 +125,7 @@ extern "C" int clock_gettime(clockid_t, timespec* time) noexcept {
 extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned, unsigned) {
     ++regions;
     pass_time("before");
-    body(data); // the first call finds all tasks
+    body(data); // the first call runs all tasks
     pass_time("between");
     body(data);
     pass_time("after");
@@ -184,7 +184,7 @@ def late_region(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("wait", "regions"), [("before", 2), ("between", 2), ("after", 2), ("in a task", 3), ("", 3)])
-def test_the_pool_runs_the_job_after_a_late_region(wait: str, regions: int, late_region: Path) -> None:
+def test_the_pool_runs_a_job_only_after_a_late_region(wait: str, regions: int, late_region: Path) -> None:
     """An OpenMP thread may have to wait before its work, or after it. A long task does not make a region late."""
     run_program(late_region, WAIT=wait, REGIONS=str(regions))
 

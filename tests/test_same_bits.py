@@ -135,7 +135,7 @@ def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image
         ("conv2d", 40, 33, (1, 1)),
         ("conv2d", 300, 2, (3, 3)),
         ("depthwise_conv2d", 40, 1, (3, 3)),
-        ("depthwise_conv2d", 40, 1, (5, 3)),  # other tiles, because the window has not three rows
+        ("depthwise_conv2d", 40, 1, (5, 3)),  # other tiles, because the window does not have three rows
         ("depthwise_conv2d", 600, 1, (3, 3)),  # other tiles, because of many channels
         ("depthwise_conv2d", 17, 3, (3, 5)),
     ],

@@ -4,7 +4,7 @@
 
 Works on a copy of the sources in build/mutations, never on the sources themselves. The tests run with a copy of the
 installed fastconv package, whose library is replaced. First the tests must pass with the unchanged sources. Each
-mutation of `mutations.json` replaces a text of `file`: `search`, which must occur once, becomes `replace`. Then `tests`
+mutation in `mutations.json` replaces a text in `file`: `search`, which must occur once, becomes `replace`. Then `tests`
 must fail. Needs CMake.
 """
 
@@ -28,7 +28,7 @@ TESTS_FAILED = 1  # pytest's exit status; any other status is an error of the sc
 
 
 def update_tree() -> None:
-    """Copies only files that differ, so that the build compiles nothing else again."""
+    """Copies only files that differ, so that the build recompiles nothing else."""
     for path in [ROOT / "CMakeLists.txt", *(p for p in (ROOT / "cpp").rglob("*") if p.is_file())]:
         copy = TREE / path.relative_to(ROOT)
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
