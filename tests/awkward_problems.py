@@ -1,4 +1,4 @@
-"""Awkward problems, by name, and short forms to write them."""
+"""Awkward problems by name, and short functions that make them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ NEED_TENSORFLOW = {
 HAS_ONNX = find_spec("onnx") is not None
 NEED_ONNX = {"onnx", "onnx_models", "fastconv.onnx"}
 
-# A worker takes a whole file, so that its fixtures are made once. The tests of these files are distributed one by one.
+# By default, a worker runs a whole file, so that the file's fixtures are made once. The tests in these files are
+# distributed one by one.
 SPLIT = {
     "test_against_reference",
     "test_applications",
@@ -50,8 +51,8 @@ NOT_RUN = pytest.StashKey[set[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastconv")
-    group.addoption("--slow", action="store_true", help=f"tests marked slow, too, and {SLOW_PROBLEMS} random problems")
-    group.addoption("--problems", type=int, help=f"random problems of each function and dtype (default: {PROBLEMS})")
+    group.addoption("--slow", action="store_true", help=f"run slow tests, too, and {SLOW_PROBLEMS} random problems")
+    group.addoption("--problems", type=int, help=f"random problems for each function and dtype (default: {PROBLEMS})")
     group.addoption("--seed", type=int, default=1, help="seed of the random problems (default: %(default)s)")
 
 
@@ -79,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"random problems: {problem_count(config)} of each function and dtype, seed {config.getoption('seed')}"
+    return f"random problems: {problem_count(config)} for each function and dtype, seed {config.getoption('seed')}"
 
 
 # ---- Several processes ----------------------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ def file_of(nodeid: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """No workers for a single file: it starts sooner and its output is visible."""
+    """No workers for a single file, so that it starts sooner and its output is visible."""
     if len({file_of(argument) for argument in config.args}) == 1 and not Path(config.args[0]).is_dir():
         return 0
     return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
@@ -142,7 +143,10 @@ def imports_tensorflow(path: Path) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Ignore files that import a package that is not installed, or TensorFlow if it is not wanted: it takes seconds."""
+    """Ignore files that import a package that is not installed.
+
+    Also ignore files that import TensorFlow if its tests are deselected, because the import takes seconds.
+    """
     if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
     if not HAS_ONNX and imports_any(collection_path, NEED_ONNX):
@@ -183,7 +187,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for what, (count, worst) in sorted(config.stash[TALLY].items()):
-        terminalreporter.write_line(f"{what}: {count} random problems, largest error {worst:.3f} of the bound")
+        terminalreporter.write_line(f"{what}: random problems: {count}, largest error: {worst:.3f} times the bound")
     not_run = sorted(config.stash[NOT_RUN])
     if not_run:
         terminalreporter.write_sep("!", "promises that this run did not test", yellow=True, bold=True)
@@ -203,11 +207,11 @@ def count(pytestconfig: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def tally(pytestconfig: pytest.Config) -> dict[str, tuple[int, float]]:
-    """The number of problems compared and the largest error, for the summary."""
+    """For the summary: the number of problems and the largest error of each function and dtype."""
     return pytestconfig.stash[TALLY]
 
 
 @pytest.fixture(scope="session")
 def not_run(pytestconfig: pytest.Config) -> set[str]:
-    """Promises that this run cannot test, for the summary."""
+    """For the summary: promises that this run cannot test."""
     return pytestconfig.stash[NOT_RUN]

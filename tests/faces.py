@@ -1,4 +1,7 @@
-"""Shared by the tests of the faces: the names of their functions, and a layer with a ReLU."""
+"""Shared by the tests of the two faces, which are the NumPy and the TensorFlow functions.
+
+It has the names of the functions, and a layer with a ReLU.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ import numpy as np
 import pytest
 from fastconv import _core
 
-# Names and parameters that only one of the faces has.
-ONLY_NUMPY = {"out", "residual", "output_padding"}  # tensors cannot be written to; the others have no gradient
-ONLY_TENSORFLOW = {"name"}  # of the ops in a graph; NumPy has no graphs
-# Operations without a function of their own: gradients combine them.
+# Parameters that only one of the faces has.
+ONLY_NUMPY = {"out", "residual", "output_padding"}  # tensors are immutable; the other two have no gradient
+ONLY_TENSORFLOW = {"name"}  # of an op in a graph; NumPy has no graphs
+# Operations without a public function: the gradients in fastconv.tensorflow use them.
 PRIVATE = {
     "conv2d_backprop_filter_bias",
     "conv2d_max_pool2d_backprop_filter_bias",
@@ -56,12 +59,12 @@ SMALL, LARGE = ((3, 9, 8, 3), (3, 3, 3, 4)), ((2, 20, 20, 32), (3, 3, 32, 40))  
 
 def biases(filters: np.ndarray) -> np.ndarray:
     """Biases so low that many pooling windows have no positive element."""
-    sums = np.sqrt(filters[..., 0].size)  # their standard deviation
+    sums = np.sqrt(filters[..., 0].size)  # the standard deviation of the convolution's output
     return random(filters.shape[3], dtype=filters.dtype) - sums.astype(filters.dtype)
 
 
 def relu_layer(sizes: Any, data_format: str, dtype: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of a gradient after a ReLU, and its options."""
+    """Arrays and options for conv2d_max_pool2d_backprop after a ReLU."""
     x, w = (random(*shape, dtype=dtype) for shape in sizes)
     x = to_nchw(x) if data_format == "NCHW" else x
     options = {"pool_padding": "SAME", "padding": 1, "data_format": data_format, "activation": "relu"}

@@ -1,4 +1,4 @@
-"""Keras models for the tests of frozen networks, and the comparison with what they become."""
+"""Keras models for the tests of frozen networks, and functions to compare the models with the networks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def frozen_outputs(net: Any, *inputs: Any) -> list[Any]:
 
 
 def distance(ours: list[Any], theirs: list[Any]) -> float:
-    """The largest relative difference in norm."""
+    """The largest relative difference of an output in the Euclidean norm."""
     assert [a.shape for a in ours] == [b.shape for b in theirs]
     return max(float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-300)) for a, b in zip(ours, theirs, strict=True))
 

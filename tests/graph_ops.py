@@ -1,4 +1,4 @@
-"""The ops of fastconv in a graph of TensorFlow."""
+"""The fastconv ops in a TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def ops_of(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    """The types of our ops that remain after TensorFlow prunes a graph."""
+    """The types of our ops that the outputs of the graph need. TensorFlow prunes all others."""
     concrete = tf.function(function).get_concrete_function(*arguments)
     needed, waiting = set(), [tensor.op for tensor in concrete.graph.outputs]
     while waiting:

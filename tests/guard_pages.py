@@ -4,7 +4,7 @@
 
 With "behind", an inaccessible page follows each array; with "before", one precedes it. The pages of inputs are
 read-only. The description of each call is printed before it runs, so that the last line names a call that crashed.
-Other tests compare the values. Here, every element of the output must have been written.
+This script checks only that every element of the outputs is written. Other tests compare the values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def protect(address: int, size: int, protection: int) -> None:
 
 
 def guarded(values: np.ndarray, side: str, read_only: bool) -> np.ndarray:
-    """A copy that borders on an inaccessible page at `side`. Another such page lies at the other end of its pages."""
+    """A copy that borders on an inaccessible page at `side`. Another inaccessible page lies at the far end."""
     pages = max(1, -(-values.nbytes // PAGE))
     memory = mmap.mmap(-1, (pages + 2) * PAGE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
@@ -60,11 +60,11 @@ def run(call: problems.Call, side: str) -> None:
     if call.problem.values != "nan":
         for array in out:
             left = np.isnan(array) if array.dtype.kind == "f" else array == unwritten(array.dtype)
-            assert not left.any(), f"{left.sum()} elements are not written\n{call}"
+            assert not left.any(), f"elements that are not written: {left.sum()}\n{call}"
 
 
 def unwritten(dtype: np.typing.DTypeLike) -> float:
-    """A value that no result has."""
+    """A mark for unwritten elements. No result has this value."""
     return np.nan if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
 
 

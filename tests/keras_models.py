@@ -38,7 +38,7 @@ def ours(model: Any) -> list[str]:
 
 
 def configs_of(model: Any) -> list[dict[str, Any]]:
-    """The configs of all layers but nested models, whose configs name the classes of their layers."""
+    """The configs of all layers except nested models. Their configs would name the classes of the layers inside."""
     return [layer.get_config() for layer in all_layers(model) if not isinstance(layer, keras.Model)]
 
 

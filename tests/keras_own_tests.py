@@ -17,14 +17,14 @@ import fastconv.tensorflow
 import keras
 import pytest
 
-# A part of the name of each test that cannot hold for fastconv's layers, and why.
+# A part of the name of each test that fastconv's layers cannot pass, and why.
 NOT_OURS: dict[str, str] = {}
 # A part of each reason for which Keras skips tests, and what it means for fastconv's layers.
 SKIPPED: dict[str, str] = {
-    "`output_padding` greater than `strides`": "no layer takes it: a combination of a product of parameters",
-    "`output_padding` must be less than `strides`": "no layer takes it: a combination of a product of parameters",
+    "`output_padding` greater than `strides`": "no layer accepts this combination of the test's parameters",
+    "`output_padding` must be less than `strides`": "no layer accepts this combination of the test's parameters",
     "channels_first unsupported on CPU with TF": (
-        "one Conv2DTranspose; ours has it: test_channels_first of test_keras_family.py"
+        "one test of Conv2DTranspose; ours supports it, see test_channels_first in test_keras_family.py"
     ),
 }
 FEWEST_CALLS = 250  # of fastconv's ops
@@ -32,7 +32,7 @@ FEWEST_TESTS = 300
 
 
 class Record:
-    """What the tests did."""
+    """Collects the outcomes of the tests."""
 
     def __init__(self) -> None:
         self.passed: list[str] = []
@@ -96,11 +96,11 @@ def main() -> int:
             wrong.append(f"NOT_OURS is out of date: no test named {part} failed (listed because: {reason})")
     for reason, count in record.skipped.items():
         if not any(part in reason for part in SKIPPED):
-            wrong.append(f"{count} tests were skipped for a reason that SKIPPED does not have: {reason}")
+            wrong.append(f"skipped for a reason that is not in SKIPPED (tests: {count}): {reason}")
     if len(record.passed) < FEWEST_TESTS:
-        wrong.append(f"{len(record.passed)} tests passed, expected {FEWEST_TESTS} or more")
+        wrong.append(f"tests that passed: {len(record.passed)}, expected at least {FEWEST_TESTS}")
     if sum(calls.values()) < FEWEST_CALLS or len(calls) < 5:
-        wrong.append(f"fastconv's ops computed too little: {dict(calls)}")
+        wrong.append(f"expected at least {FEWEST_CALLS} calls of 5 functions of fastconv, got {dict(calls)}")
     for reason, count in record.skipped.most_common():
         meaning = next((meaning for part, meaning in SKIPPED.items() if part in reason), "not in SKIPPED")
         print(f"{count} {reason[0].lower()}{reason[1:]} ({meaning})")

@@ -1,4 +1,4 @@
-"""Shared by the tests of Keras's layers: pairs of our layer and the stock one, and a small network of either."""
+"""Shared by the tests of Keras's layers: pairs of our layer and the stock one, and a small network of either kind."""
 
 from __future__ import annotations
 

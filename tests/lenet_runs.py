@@ -70,7 +70,7 @@ def npz(digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def trained(npz: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
-    out = tmp_path_factory.mktemp("out")  # there, and empty
+    out = tmp_path_factory.mktemp("out")  # an existing, empty folder
     process = fastconv("lenet", "--data", npz, *SHORT, "--out", out)
     assert process.returncode == 0, process.stderr
     return process, out

@@ -1,4 +1,4 @@
-"""Runs the graph of a network in float64 with plain NumPy. The reference for fastconv.Network."""
+"""The reference for fastconv.Network: runs the graph of a network in float64 with plain NumPy."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def depthwise_conv2d(a: dict[str, Any], x: Array, filters: Array, bias: Any = No
 
 
 def conv2d_transpose(a: dict[str, Any], x: Array, filters: Array, bias: Any = None, residual: Any = None) -> Array:
-    """Each pixel of the input adds its filters to the output."""
+    """Each input pixel adds the filters, multiplied by its value, to the output."""
     (sh, sw), (dh, dw) = a.get("strides", (1, 1)), a.get("dilations", (1, 1))
     padding = a.get("padding", "VALID")
     top, bottom, left, right = (0, 0, 0, 0) if padding == "VALID" else padding

@@ -21,7 +21,7 @@ def calls(dtype: Any = np.float32) -> dict[str, tuple[Callable[..., Any], Arrays
     pool: dict[str, Any] = {"ksize": (3, 2), "strides": (3, 4)}
     max_pool: dict[str, Any] = {"pool_size": 2, "pool_padding": "SAME"}
     taps = np.random.default_rng(0).integers(0, 2, (2, 3, 3, 6)).astype(np.uint8)
-    taps[:, 2, 2] = 0  # one pixel only
+    taps[:, 2, 2] = 0  # this window has only one pixel
     table: dict[str, tuple[dict[str, Any], Arrays]] = {
         "conv2d": ({**conv, "activation": "relu"}, {"input": x, "filters": filters, "bias": random(6, dtype=dtype)}),
         "conv2d_backprop_input": ({**conv, "input_sizes": x.shape}, {"filters": filters, "out_backprop": y}),

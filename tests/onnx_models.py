@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 Array = Any
-Shape = Sequence[int | str]  # a string is the name of a size that is not known
+Shape = Sequence[int | str]  # a string names an unknown size
 
 
 class Model:
@@ -34,7 +34,7 @@ class Model:
         return name
 
     def constant(self, values: Any) -> str:
-        """An initializer of floats in the type of the model, or of integers."""
+        """The name of a new initializer. Floats get the type of the model, and integers become int64."""
         array = np.asarray(values)
         array = array.astype(self.dtype if np.issubdtype(array.dtype, np.floating) else np.int64)
         self.weights.append(numpy_helper.from_array(array, f"constant_{len(self.weights)}"))
@@ -44,7 +44,7 @@ class Model:
         return self.constant(self.rng.uniform(low, high, shape))
 
     def add(self, operator: str, *inputs: Any, count: int = 1, **attributes: Any) -> Any:
-        """Append a node. Inputs that are no names become constants. Returns the name of its output, or the names."""
+        """Append a node. Inputs other than names become constants. Returns the name or names of its outputs."""
         names = ["" if x is None else x if isinstance(x, str) else self.constant(x) for x in inputs]
         label = f"{operator}_{len(self.nodes)}"
         outputs = [f"{label}_{index}" for index in range(count)]
@@ -88,9 +88,9 @@ def build(make: Callable[[Model], None], dtype: str = "float64", opset: int = 17
 
 
 def check(m: Model, folder: Path, *shapes: tuple[int, ...], single: bool = False) -> Any:
-    """The network of a model, which must compute for inputs of these shapes what onnx computes.
+    """Load a model as a network, and compare it with onnx's evaluator for inputs of these shapes.
 
-    With `single`, onnx's evaluator rounds to float32.
+    `single` is for models whose values onnx's evaluator rounds to float32. Returns the network.
     """
     net = fastconv.onnx.load(m.save(folder))
     for shape in shapes:

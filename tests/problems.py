@@ -1,7 +1,7 @@
 """Problems, their calls and the expected results.
 
 A problem is a geometry and one of the many ways to write its arguments. `calls_of(problem)` turns it into calls of
-fastconv's public functions, each with the reference's answer and the error it allows.
+fastconv's public functions, each with the reference's results and the allowed errors.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ CONV_MAX_POOL = ("conv2d_max_pool2d", "conv2d_max_pool2d_backprop")
 FUNCTIONS = CONV + DEPTHWISE + POOL + ADAPTIVE + CONV_MAX_POOL
 KINDS = ("conv", "winograd", "depthwise", "pool", "adaptive", "conv_max_pool")  # of random problems
 
-# Bounds on the error of one element, in units of eps * sum(|x||w|). Winograd's algorithm spreads its rounding errors
-# over a tile, so its bound takes the largest sum nearby. Where "auto" chooses it, many channels average them out.
+# Bounds on the error of one element, in units of eps * sum(|x||w|). Winograd's algorithm spreads rounding errors over
+# a tile, so its bound uses the largest sum near the element. "auto" chooses the algorithm only for many channels, where
+# rounding errors average out.
 ERROR_BOUND = 16
 WINOGRAD_AUTO_ERROR_BOUND = 64
 WINOGRAD_ERROR_BOUND = 128
 
 
 def kind_of(name: str) -> str:
-    """The kind of problem that a function is for."""
+    """The kind of problem that a function solves."""
     kinds = {"adaptive": ADAPTIVE, "pool": POOL, "depthwise": DEPTHWISE, "conv_max_pool": CONV_MAX_POOL}
     return next((kind for kind, names in kinds.items() if name in names), "conv")
 
@@ -86,7 +87,7 @@ class Problem:
 
     @property
     def windows(self) -> reference.Windows:
-        """Of a pooling."""
+        """The windows of a pooling."""
         if self.adaptive is None:
             return self.geometry._replace(ceil_mode=self.ceil_mode, count_include_pad=self.count_include_pad)
         height, width = (self.size[i] if (given := self.adaptive[i]) is None else given for i in range(2))
@@ -132,7 +133,7 @@ class Problem:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """In NHWC, as `output_shape`."""
+        """In NHWC, like `output_shape`."""
         return (self.n, *self.size, self.channels)
 
     @property
@@ -170,7 +171,7 @@ class Problem:
         return forms[self.forms % len(forms)]
 
     def mean_arguments(self) -> dict[str, Any]:
-        """What an average pooling takes besides `window_arguments`."""
+        """The arguments of an average pooling besides `window_arguments`."""
         return {"count_include_pad": True} if self.count_include_pad else {}
 
     def window_arguments(self) -> dict[str, Any]:
@@ -222,7 +223,7 @@ class Call:
         return [*results, (shape, "int64")] if self.name == "max_pool2d_with_argmax" else results
 
     def in_data_format(self, result: int) -> bool:
-        """Whether the order of that result's dimensions depends on the data format."""
+        """Whether the dimensions of result number `result` are in the data format."""
         return not self.name.endswith("backprop_filter") and (self.name not in CONV_MAX_POOL or result == 0)
 
     def check(self, result: Any, where: str = "") -> float:
@@ -230,7 +231,7 @@ class Call:
         what = f"{where}\n{self}"
         results = result if isinstance(result, tuple) else (result,)
         expected = self.expected()
-        assert len(results) == len(expected), f"{len(results)} results instead of {len(expected)} {what}"
+        assert len(results) == len(expected), f"number of results: {len(results)}, expected {len(expected)} {what}"
         worst = 0.0
         for got, (value, tolerance) in zip(results, expected, strict=True):
             assert isinstance(got, np.ndarray), f"got {type(got)} {what}"
@@ -244,7 +245,7 @@ class Call:
                 if not right.all():
                     at = tuple(int(i) for i in np.argwhere(~right)[0])
                     raise AssertionError(
-                        f"{(~right).sum()} of {right.size} elements are wrong; the first, at {at}: got {got[at]!r}, "
+                        f"wrong elements: {(~right).sum()} of {right.size}; the first, at {at}: got {got[at]!r}, "
                         f"expected {value[at]!r} within {tolerance[at]!r} {what}"
                     )
                 ratio = np.where(same, 0.0, error / tolerance)
@@ -270,7 +271,7 @@ def tolerance_of(problem: Problem, magnitude: np.ndarray, filter_gradient: bool 
         if filter_gradient:
             magnitude = np.broadcast_to(magnitude.max(axis=(0, 1)), magnitude.shape)
         elif magnitude.size:
-            magnitude = largest_nearby(magnitude, 3)  # a tile has 4x4 pixels
+            magnitude = largest_nearby(magnitude, 3)  # a tile has at most 4x4 pixels
     return bound * np.finfo(problem.dtype).eps * magnitude
 
 
@@ -370,7 +371,7 @@ def _conv_max_pool_call(problem: Problem, name: str) -> Call:
     x = problem.array("input", problem.input_shape)
     w = problem.array("filters", problem.filter_shape)
     bias = problem.array("bias", (problem.filters,)) if problem.bias else None
-    maps = problem.array("maps", problem.output_shape)  # the pooling's input, of a gradient
+    maps = problem.array("maps", problem.output_shape)  # the pooling's input, for the gradient
     grad = problem.array("grad", problem.pooled_shape)
     arguments = problem.window_arguments() | {"input": problem.to_format(x), "filters": w}
     arguments["pool_size"] = problem.pair(problem.pooling.kernel)
@@ -391,7 +392,7 @@ def _conv_max_pool_call(problem: Problem, name: str) -> Call:
                 reference.max_pool2d_taps(sums, pooling),
             ]
             return [(result, np.zeros(result.shape, result.dtype)) for result in results]
-        dy = reference.max_pool2d_grad(maps, grad, pooling)  # where windows overlap, these are already sums
+        dy = reference.max_pool2d_grad(maps, grad, pooling)  # already a sum where windows overlap
         dx = reference.conv2d_backprop_input(w, dy.value, geometry, problem.groups).value
         dx_size = reference.conv2d_backprop_input(np.abs(w), dy.magnitude, geometry, problem.groups).value
         dw = reference.conv2d_backprop_filter(x, dy.value, geometry, problem.groups).value

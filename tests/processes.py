@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-# Seconds. Ten times the slowest process of a test, but less than pytest's timeout, which would end the worker.
+# Seconds: ten times what the slowest process takes, but less than pytest's timeout, which would end the test worker.
 TIMEOUT = 500
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

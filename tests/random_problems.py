@@ -36,7 +36,7 @@ def _padding_form(rng: np.random.Generator, pads: Pads, data_format: str) -> Any
 
 
 def _with_random_pooling(rng: np.random.Generator, problem: Problem) -> Problem | None:
-    """As _random_problem, with a max pooling of the output. Most are common layers, and many of those are small."""
+    """Like _random_problem, with a max pooling of the output. Most are common layers, and many of these are small."""
     if rng.random() < 0.6:
         channels, filters = _pick(rng, 1, 1, 2, 3, 6, 6, 8, 17), _pick(rng, 1, 5, 6, 8, 16, 16, 17, 33)
         padding = problem.padding if isinstance(problem.padding, str) else problem.pads
@@ -62,7 +62,7 @@ def _with_random_pooling(rng: np.random.Generator, problem: Problem) -> Problem 
 
 
 def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str, kind: str) -> Problem | None:
-    """None if the draw has a negative output size or is too much work."""
+    """None if the draw has a negative output size, has a pooling window without input, or is too much work."""
     if kind == "conv_max_pool":
         problem = _random_problem(rng, seed, dtype, "conv")
         return problem and _with_random_pooling(rng, problem)
@@ -104,7 +104,7 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
             n = 0
         elif not pool and rng.random() < 0.1:
             size = _pick(rng, (0, size[1]), (size[0], 0), (0, 0))
-        else:  # on one axis, the window is too large by up to a stride
+        else:  # on one axis, the window exceeds the padded input by at most a stride
             axis = _pick(rng, 0, 1)
             pads = reference.resolve_pads(padding, data_format, size, kernel, strides, dilations)
             room = reference.extent(kernel[axis], dilations[axis]) - sum(pads[axis])
@@ -172,7 +172,7 @@ def draw(count: int, seed: int, dtype: str, kind: str) -> list[Problem]:
 
 
 def shares(problems: list[Problem]) -> dict[str, float]:
-    """The share of the problems that has each awkward property."""
+    """For each awkward property, the share of the problems that have it."""
 
     def share(has: Callable[[Problem], bool]) -> float:
         return sum(has(p) for p in problems) / len(problems)

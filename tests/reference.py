@@ -1,9 +1,9 @@
 """The oracle: every function of fastconv in plain float64 NumPy, by loops over the taps of the window.
 
 Shapes are NHWC and paddings are four resolved numbers; `problems.py` turns other layouts and forms into these. Each
-convolution also gives the sum of |x||w| over the products of every element of its result: the unit of the bounds on
-rounding errors. A tap over the padding is left out, not multiplied by zero, so that a non-finite filter there does not
-count.
+convolution also gives, for every element of its result, the sum of |x||w| over the element's products. This is the unit
+of the bounds on rounding errors. A tap over the padding is left out, not multiplied by zero, so that a non-finite
+filter there has no effect.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def extent(kernel: int, dilation: int) -> int:
 def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int = 1, ceil_mode: bool = False) -> int:
     """The size of an output, which may be negative.
 
-    With `ceil_mode`, the last window may reach beyond the padding, but it must not start there.
+    With `ceil_mode`, the last window may reach beyond the padding, but it must start before the end of the input.
     """
     room = size + sum(pads) - extent(kernel, dilation)
     if not ceil_mode:
@@ -43,7 +43,7 @@ def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int =
 
 
 def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
-    """TensorFlow's rule: ceil(size / stride) outputs, and the odd row or column of padding goes after."""
+    """TensorFlow's rule: ceil(size / stride) outputs. An odd row or column of padding goes to the bottom or right."""
     outputs = -(-size // stride)
     total = max(0, (outputs - 1) * stride + extent(kernel, dilation) - size)
     return total // 2, total - total // 2
@@ -86,7 +86,7 @@ class Geometry(NamedTuple):
         return y, x
 
     def counted(self) -> np.ndarray:
-        """How many elements the mean of each window counts, of shape (P, Q, 1)."""
+        """The number of elements in the mean of each window, in shape (P, Q, 1)."""
         y, x = (
             [sum(self._counts(axis, p, tap) for tap in range(self.kernel[axis])) for p in range(self.output[axis])]
             for axis in range(2)
@@ -115,7 +115,7 @@ class Geometry(NamedTuple):
 
 
 class AdaptiveGeometry(NamedTuple):
-    """The windows of a pooling that follow from its output's size: window i covers i*H/P to (i+1)*H/P, rounded out."""
+    """The windows of an adaptive pooling: window i covers i*H/P to (i+1)*H/P, rounded outwards."""
 
     size: Pair
     output: Pair
@@ -129,7 +129,7 @@ class AdaptiveGeometry(NamedTuple):
         return np.multiply.outer(y, x).reshape(*self.output, 1).astype(np.float64)
 
     def taps(self) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
-        """As Geometry's, for one window after the other."""
+        """Like `Geometry.taps`, one window after another."""
         for p, q in np.ndindex(self.output):
             for i, h in enumerate(self._window(0, p)):
                 for j, w in enumerate(self._window(1, q)):
@@ -266,7 +266,7 @@ def max_pool2d(x: np.ndarray, geometry: Windows) -> Maximum:
 
 
 def max_pool2d_taps(x: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """The argmax of each window: its pixels are numbered row by row, leaving out those in the padding."""
+    """The argmax as a number in its window. Pixels are numbered row by row, and those in the padding are left out."""
     argmax = max_pool2d(x, geometry).argmax
     taps, before = np.zeros(argmax.shape, np.uint8), np.zeros(argmax.shape, np.uint8)
     index = np.arange(x[0].size if len(x) else 0, dtype=np.int64).reshape(x.shape[1:] if len(x) else (0, 0, 0))

@@ -18,13 +18,14 @@ fi
   -C build-dir=build/sanitize/cmake -C cmake.build-type=None -C cmake.define.CMAKE_CXX_FLAGS=-O1 \
   -C cmake.define.CMAKE_CXX_COMPILER="$compiler" -C cmake.define.FASTCONV_SANITIZE=address,undefined
 
-# Python leaks by design, so leaks are not reported. Python was not built with the sanitizers, so their runtime is loaded
-# first, together with the C++ library, whose throw it wraps. Reports go to files: pytest's captured output is lost when
-# the process dies. The quarantine is small because fresh pages for each array would take longer than the tests.
+# Python leaks by design, so leaks are not reported. Python was not built with the sanitizers, so their runtime is
+# loaded first. It wraps the C++ library's throw, so this library is loaded with it. Reports go to files, because
+# pytest's captured output is lost when the process dies. The quarantine of freed memory is small: otherwise every array
+# gets fresh pages, which takes longer than the tests.
 rm -f build/sanitize/report.*
 report="log_path=$PWD/build/sanitize/report"
 status=0
-# There are more OpenMP threads than cores, and all are slow, so waiting threads must not spin.
+# There are more OpenMP threads than cores, and the sanitizers slow them down, so waiting threads must not spin.
 env OMP_WAIT_POLICY=passive LD_PRELOAD="$libasan $("$compiler" -print-file-name=libstdc++.so)" PYTHONPATH="$site" PYTHONDONTWRITEBYTECODE=1 \
   ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16:$report" \
   UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:$report" \

@@ -83,7 +83,7 @@ def leaky(x: Any) -> Any:
 
 
 class Net(keras.Model):
-    """A user's model, which Keras can make again from its config."""
+    """A user's model, which Keras can recreate from its config."""
 
     def __init__(self, filters: int = 4, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -109,7 +109,7 @@ def subclassed() -> Any:
 
 
 class Steps(keras.Model):
-    """A functional model with a train_step of its own."""
+    """A functional model with its own train_step."""
 
     def train_step(self, data: Any) -> Any:
         return {**super().train_step(data), "steps": 1.0}
@@ -127,7 +127,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "subclassed": subclassed,
     "functional class": functional_class,
 }
-# The layers that become ours; only two-dimensional convolution and pooling layers do.
+# For each model, the least number of layers that become ours. Only 2-D convolution and pooling layers do.
 SERVED = {
     "sequential": 4,
     "functional": 3,

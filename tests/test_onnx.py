@@ -18,7 +18,7 @@ MODELS: dict[str, tuple[Callable[[Model], Any], tuple[int, ...]]] = {}
 
 
 def model(*shape: int) -> Callable[[Any], Any]:
-    """Register a function that builds a model, with a shape of its input. The batch size is free."""
+    """Register a function that builds a model, with the shape of its input, without the batch."""
 
     def register(make: Any) -> Any:
         MODELS[make.__name__] = (make, shape)
@@ -174,10 +174,10 @@ def reductions(m: Model) -> None:
 
 @pytest.mark.parametrize("dtype, bound", [("float64", 1e-9), ("float32", 1e-5)])
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_models(tmp_path: Path, name: str, dtype: str, bound: float) -> None:
+def test_models_compute_what_onnx_computes(tmp_path: Path, name: str, dtype: str, bound: float) -> None:
     make, shape = MODELS[name]
     if name == "automatic_padding" and tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 20):
-        pytest.skip("the evaluator of this onnx makes the output too small")
+        pytest.skip("onnx's evaluator makes the output too small before version 1.20")
     path = build(make, dtype).save(tmp_path)
     net = fastconv.onnx.load(path)
     assert net.inputs[0].shape == (None, *shape)
@@ -206,7 +206,7 @@ def test_free_image_sizes(tmp_path: Path) -> None:
             np.testing.assert_allclose(result, y, rtol=1e-9, atol=1e-12)
 
 
-def test_moved_pixels_and_channels_in_free_sizes(tmp_path: Path) -> None:
+def test_shuffled_pixels_and_channels_in_free_image_sizes(tmp_path: Path) -> None:
     def shuffle(m: Model) -> None:
         y = m.conv(m.input("n", 4, "h", "w"), 4, 18)
         m.output(m.add("DepthToSpace", y, blocksize=3, mode="CRD"), m.add("DepthToSpace", y, blocksize=3))
@@ -221,7 +221,7 @@ def test_moved_pixels_and_channels_in_free_sizes(tmp_path: Path) -> None:
         channel_shuffle(m, "h", "w")
 
     net = fastconv.onnx.load(build(shuffle_channels).save(tmp_path))
-    assert str(net).count("transpose ") == 3  # the input, the shuffle and the output
+    assert str(net).count("transpose ") == 3  # for the input, the shuffle and the output
     for shape in ((2, 4, 8, 6), (1, 4, 5, 7)):
         x = np.random.default_rng(0).uniform(-1, 1, shape)
         y = expected(build(shuffle_channels).proto(), {"x": x})[0]
@@ -231,7 +231,9 @@ def test_moved_pixels_and_channels_in_free_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", sorted(permutations(range(3))))
 @pytest.mark.parametrize("inner_first", [True, False])
 @pytest.mark.parametrize("divided", [True, False])
-def test_gelu_from_its_parts(tmp_path: Path, order: tuple[int, ...], inner_first: bool, divided: bool) -> None:
+def test_the_parts_of_gelu_become_one_activation(
+    tmp_path: Path, order: tuple[int, ...], inner_first: bool, divided: bool
+) -> None:
     """Exporters write x * 0.5 * (1 + erf(x / sqrt(2))) with the factors in different orders."""
     m = Model("float32")
     x = m.conv(m.input("n", 2, 5, 4), 2, 3)
@@ -247,7 +249,9 @@ def test_gelu_from_its_parts(tmp_path: Path, order: tuple[int, ...], inner_first
 
 
 @pytest.mark.parametrize("half, one, root", [(0.4, 1.0, 2.0), (0.5, 2.0, 2.0), (0.5, 1.0, 3.0)])
-def test_what_is_no_gelu(tmp_path: Path, half: float, one: float, root: float) -> None:
+def test_the_erf_of_an_expression_other_than_gelu_is_refused(
+    tmp_path: Path, half: float, one: float, root: float
+) -> None:
     m = Model("float32")
     x = m.input("n", 3)
     m.output(m.add("Mul", m.add("Mul", x, half), m.add("Add", m.add("Erf", m.add("Div", x, np.sqrt(root))), one)))
@@ -258,7 +262,7 @@ def test_what_is_no_gelu(tmp_path: Path, half: float, one: float, root: float) -
 def test_images_are_transposed_once(tmp_path: Path) -> None:
     """The network has one transposition for its input, and none for layers that normalise channels."""
     path = build(layer_normalization_of_channels).save(tmp_path)
-    assert str(fastconv.onnx.load(path)).count("transpose ") == 2  # one for the output
+    assert str(fastconv.onnx.load(path)).count("transpose ") == 2  # the second is for the output
 
 
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
@@ -272,7 +276,7 @@ def test_several_inputs_and_outputs(tmp_path: Path) -> None:
         np.testing.assert_allclose(result, y, rtol=1e-5, atol=1e-6)
 
 
-def test_a_network_needs_no_onnx_when_it_is_saved(tmp_path: Path) -> None:
+def test_a_saved_network_computes_the_same(tmp_path: Path) -> None:
     net = fastconv.onnx.load(build(residual_block).save(tmp_path))
     net.save(tmp_path / "saved.fastconv")
     x = np.random.default_rng(0).random((2, 3, 8, 8))

@@ -1,4 +1,4 @@
-"""Keras models compute the same after Keras has exported them as ONNX. Needs tf2onnx, with which Keras exports."""
+"""Keras models compute the same after Keras exports them as ONNX. Needs tf2onnx, which Keras uses for the export."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OTHERS: dict[str, Callable[[], Any]] = {
 
 
 def made(name: str) -> Any:
-    """The model in the type of the current policy, with random weights, and its logits as a second output."""
+    """The model in the type of the current policy, with random weights. Classifiers also output their logits."""
     if name in OTHERS:
         model = OTHERS[name]()
     else:
@@ -70,7 +70,7 @@ def pixels(name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def exporter(not_run: set[str]) -> Iterator[None]:
-    """Makes Keras's exporter complete."""
+    """Adds what Keras's exporter lacks."""
     try:
         import tf2onnx
         from tf2onnx.handler import tf_op
@@ -91,7 +91,7 @@ def exporter(not_run: set[str]) -> Iterator[None]:
             erf = graph.make_node("Erf", node.input, **options)
             graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=[output], **options)
 
-    # Keras compiles convolutions with groups in functions of their own, which tf2onnx leaves out.
+    # Keras puts grouped convolutions into separate compiled functions, which tf2onnx leaves out.
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -107,13 +107,13 @@ def in_float64() -> Iterator[None]:
 
 
 def exported(model: Any, folder: Path) -> Path:
-    """The file of a model that has already computed something."""
+    """The ONNX file of a model, which must have computed something before."""
     path = folder / "model.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.export(path, format="onnx", verbose=False)
     proto = onnx.load(path)
-    # Keras makes inputs of the constants of Normalization.
+    # Keras exports the constants of Normalization as inputs. They become initializers again here.
     for entry in list(proto.graph.input)[1:]:
         (layer,) = (layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
         value = np.asarray({"Sub/y:0": layer.mean, "Sqrt/x:0": layer.variance}[entry.name.split("/", 2)[-1]])
@@ -135,7 +135,7 @@ def compute_gelu_in_float64(model: Any) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_in_float64(exporter: None, tmp_path: Path, name: str) -> None:
+def test_exported_models_agree_in_float64(exporter: None, tmp_path: Path, name: str) -> None:
     model, x = made(name), pixels(name).astype("float64")
     model(x)
     net = fastconv.onnx.load(exported(model, tmp_path))
@@ -147,7 +147,7 @@ def test_in_float64(exporter: None, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_in_float32(exporter: None, tmp_path: Path, name: str) -> None:
+def test_exported_models_are_accurate_in_float32(exporter: None, tmp_path: Path, name: str) -> None:
     exact_model, x = made(name), pixels(name)
     keras.config.set_dtype_policy("float32")
     model = made(name)

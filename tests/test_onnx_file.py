@@ -1,4 +1,4 @@
-"""Files that are no ONNX models or name weights elsewhere, and nodes that cannot be converted, get a clear error."""
+"""Clear errors for files that are not ONNX models, weights in the wrong place and nodes that cannot be converted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def small(dtype: str = "float32") -> Model:
 
 
 def with_external_weights(folder: Path, location: str = "weights.bin") -> tuple[Path, Any]:
-    """A model whose weights are in a file beside it, under whatever name the model then gives it."""
+    """A model whose weights are in weights.bin beside it, although the model names the file `location`."""
     proto = small().proto()
     path = folder / "model.onnx"
     onnx.save(
@@ -44,13 +44,15 @@ def images() -> Any:
     return np.random.default_rng(0).random((2, 3, 6, 5), np.float32)
 
 
-def test_weights_in_a_file_beside_the_model(tmp_path: Path) -> None:
+def test_weights_are_read_from_a_file_beside_the_model(tmp_path: Path) -> None:
     path, proto = with_external_weights(tmp_path)
     correct = expected(proto, {"x": images()})[0]
     np.testing.assert_allclose(fastconv.onnx.load(path)(images()), correct, rtol=1e-5, atol=1e-6)
 
 
-def test_weights_in_a_subfolder_and_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_read_from_a_subfolder_and_by_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, proto = with_external_weights(tmp_path, "parts/weights.bin")
     (tmp_path / "parts").mkdir()
     (tmp_path / "weights.bin").rename(tmp_path / "parts" / "weights.bin")
@@ -60,7 +62,7 @@ def test_weights_in_a_subfolder_and_a_relative_path(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("how", ["absolute", "above", "link", "link to a folder"])
-def test_weights_outside_the_folder_of_the_model(tmp_path: Path, how: str) -> None:
+def test_weights_outside_the_folder_of_the_model_are_refused(tmp_path: Path, how: str) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     outside = tmp_path / "weights.bin"
@@ -75,7 +77,7 @@ def test_weights_outside_the_folder_of_the_model(tmp_path: Path, how: str) -> No
         fastconv.onnx.load(path)
 
 
-def test_weights_that_are_missing(tmp_path: Path) -> None:
+def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
     path, _ = with_external_weights(tmp_path)
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(ValueError, match=r"the file 'weights\.bin' with the weights of .constant_0. is missing"):
@@ -83,7 +85,7 @@ def test_weights_that_are_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field, value", [("offset", "100000"), ("length", "8"), ("offset", "-4"), ("length", "x")])
-def test_weights_that_do_not_fit_their_file(tmp_path: Path, field: str, value: str) -> None:
+def test_weights_that_do_not_fit_their_file_are_refused(tmp_path: Path, field: str, value: str) -> None:
     path, _ = with_external_weights(tmp_path)
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer:
@@ -95,7 +97,7 @@ def test_weights_that_do_not_fit_their_file(tmp_path: Path, field: str, value: s
         fastconv.onnx.load(path)
 
 
-def test_truncated_models(tmp_path: Path) -> None:
+def test_truncated_models_are_refused(tmp_path: Path) -> None:
     data = small().proto().SerializeToString()
     path = tmp_path / "model.onnx"
     for size in range(0, len(data), 13):
@@ -105,7 +107,7 @@ def test_truncated_models(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 a zip file", b"not a model", b"\x00" * 1000, b"\x08\x07"])
-def test_files_that_are_no_models(tmp_path: Path, data: bytes) -> None:
+def test_files_that_are_not_models_are_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"model\.onnx is not an ONNX model"):
@@ -128,7 +130,7 @@ def test_changed_bytes_give_an_error_or_a_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dims", [[1 << 40, 1 << 40], [1 << 40], [-1, 7], [120, 6]])
-def test_shapes_that_do_not_fit_the_weights(tmp_path: Path, dims: list[int]) -> None:
+def test_shapes_that_do_not_fit_the_weights_are_refused(tmp_path: Path, dims: list[int]) -> None:
     model = small().proto()
     del model.graph.initializer[2].dims[:]
     model.graph.initializer[2].dims.extend(dims)
@@ -138,7 +140,7 @@ def test_shapes_that_do_not_fit_the_weights(tmp_path: Path, dims: list[int]) -> 
         fastconv.onnx.load(path)
 
 
-def test_small_nodes_do_not_make_huge_constants(tmp_path: Path) -> None:
+def test_small_nodes_that_make_huge_constants_are_refused(tmp_path: Path) -> None:
     m = Model("float32")
     m.output(m.add("Add", m.input("n", 3), m.add("Expand", 1.0, [1 << 20, 1 << 20, 3])))
     with pytest.raises(ValueError, match=r"'Expand_0' \(Expand\)"):
@@ -150,12 +152,12 @@ def test_small_nodes_do_not_make_huge_constants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [None, 3, b"model.onnx", small()])
-def test_what_is_no_path(path: Any) -> None:
+def test_anything_but_a_path_raises_type_error(path: Any) -> None:
     with pytest.raises(TypeError, match=r"path must be a path to a \.onnx file, got "):
         fastconv.onnx.load(path)
 
 
-def test_paths_without_a_file(tmp_path: Path) -> None:
+def test_missing_files_and_folders_raise_os_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         fastconv.onnx.load(tmp_path / "none.onnx")
     with pytest.raises(IsADirectoryError):
@@ -217,7 +219,7 @@ def test_weights_that_are_inputs_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.INT64, TensorProto.BFLOAT16])
-def test_other_types_are_refused(tmp_path: Path, kind: int) -> None:
+def test_models_of_other_types_are_refused(tmp_path: Path, kind: int) -> None:
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
         "test",
@@ -239,7 +241,7 @@ def test_outputs_of_integers_are_refused(tmp_path: Path) -> None:
         fastconv.onnx.load(m.save(tmp_path))
 
 
-def test_a_value_that_nothing_computes(tmp_path: Path) -> None:
+def test_a_value_that_no_node_computes_is_refused(tmp_path: Path) -> None:
     m = Model("float32")
     m.input("n", 3)
     m.output(m.add("Relu", "nowhere"))
@@ -247,7 +249,7 @@ def test_a_value_that_nothing_computes(tmp_path: Path) -> None:
         fastconv.onnx.load(m.save(tmp_path))
 
 
-def test_models_without_the_rank_of_their_input(tmp_path: Path) -> None:
+def test_inputs_of_unknown_rank_are_refused(tmp_path: Path) -> None:
     m = Model("float32")
     m.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, None))
     m.output(m.add("Relu", "x"))
@@ -255,7 +257,7 @@ def test_models_without_the_rank_of_their_input(tmp_path: Path) -> None:
         fastconv.onnx.load(m.save(tmp_path))
 
 
-def test_nodes_in_a_circle(tmp_path: Path) -> None:
+def test_nodes_that_form_a_cycle_are_refused(tmp_path: Path) -> None:
     m = Model("float32")
     m.input("n", 3)
     m.nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
@@ -263,7 +265,7 @@ def test_nodes_in_a_circle(tmp_path: Path) -> None:
         fastconv.onnx.load(m.output("b").save(tmp_path))
 
 
-def test_values_that_are_computed_twice(tmp_path: Path) -> None:
+def test_values_that_are_computed_twice_are_refused(tmp_path: Path) -> None:
     m = Model("float32")
     m.input("n", 3)
     m.nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["a"])]

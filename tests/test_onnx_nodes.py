@@ -1,6 +1,6 @@
-"""ONNX's own tests of its operators, as models of fastconv.onnx.
+"""ONNX's own tests of its operators, run by fastconv.onnx.
 
-An operator that fastconv claims must give ONNX's results, except in the modes of a list, which it must refuse. Other
+Each operator in `CONVERTERS` must give ONNX's results. It must refuse the modes that `NOT_SUPPORTED` lists. Other
 operators must be refused or give ONNX's results.
 """
 
@@ -20,15 +20,16 @@ from fastconv.network.passes import simplify
 from fastconv.onnx._importer import CONVERTERS, graph_of
 from onnx import numpy_helper
 
-FIRST_VERSION = (1, 20)  # The tests of older ones need an old NumPy, and some expect other results.
+FIRST_VERSION = (1, 20)  # of onnx. The tests of older versions need an old NumPy, and some expect other results.
 FLOATS = (np.float32, np.float64)
-# The inputs of these operators stay inputs. Other operators want constants, such as filters and axes.
+# All inputs of these operators stay inputs of the model. Other operators keep only the first: the rest, such as filters
+# and axes, become constants.
 ALL_ARE_INPUTS = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Concat"}
 
-# Their second outputs, such as the positions of maxima, are not supported.
+# Only the first output of these operators is tested. Further ones, such as the argmax, are not supported.
 ONLY_FIRST_OUTPUT = {"LayerNormalization", "MaxPool", "Dropout"}
 
-# Why the cases of these names are refused.
+# Why fastconv refuses the cases with these names.
 NOT_SUPPORTED = {
     "3 spatial dimensions": ["test_averagepool_3d_*", "test_maxpool_3d_*", "test_convtranspose_3d", "test_AvgPool3d*",
                              "test_Conv3d*", "test_MaxPool3d*"],
@@ -39,18 +40,19 @@ NOT_SUPPORTED = {
                                      "test_matmul_4d_1d", "test_matmul_1d_1d"],
     "the extremum of no values": ["test_reduce_max_empty_set", "test_reduce_min_empty_set"],
     "reshaping no elements": ["test_reshape_allowzero_reordered"],
-    "other inputs than tensors": ["test_identity_sequence", "test_identity_opt"],
+    "inputs other than tensors": ["test_identity_sequence", "test_identity_opt"],
     "cubic interpolation": ["test_resize_*_cubic*"],
     "antialiasing": ["test_resize_*_linear_antialias"],
     "coordinates": ["test_resize_tf_crop_and_resize*", "test_resize_*_half_pixel_symmetric"],
     "keeping the aspect ratio": ["test_resize_*_not_larger", "test_resize_*_not_smaller"],
     "swish with a factor": ["test_swiglu_alpha_expanded"],
 }  # fmt: skip
-# ONNX's expected values take the output's size, 2.4, as it is. PyTorch and ONNX Runtime take 2, as fastconv does.
+# ONNX's expected values use the unrounded output size 2.4. PyTorch, ONNX Runtime and fastconv round it to 2.
 ROUNDED_SIZE = "test_resize_downsample_scales_linear_align_corners"
-# The expected values are written with four digits.
+# The expected values have only four digits.
 FOUR_DIGITS = {"test_averagepool_2d_ceil_last_window_starts_on_pad"}
-# ONNX has no case of one float type for them. The last two are patterns of ONNX's operators.
+# ONNX has no case in a single float type for these operators. The last two are fastconv's own. They stand for patterns
+# of ONNX's operators.
 WITHOUT_CASES = {"Cast", "CastLike", "ChannelShuffle", "NormalizeAxes"}
 
 
@@ -80,7 +82,7 @@ def generated() -> Iterator[Case]:
 
 
 def stored() -> Iterator[Case]:
-    """Cases that PyTorch's exporter made, and a few by hand."""
+    """Cases that PyTorch's exporter wrote, and some written by hand."""
     root = Path(onnx.__file__).parent / "backend" / "test" / "data"
     for group in ("pytorch-converted", "pytorch-operator", "simple"):
         for folder in sorted((root / group).iterdir()):
@@ -100,7 +102,7 @@ def array(value: Any) -> Any:
 
 
 def of_floats(case: Case) -> bool:
-    """Whether the case computes floats from floats. A second output may be of another type."""
+    """Whether the first input and the first output are floats. The others may have other types."""
     return bool(
         case.inputs
         and case.inputs[0] is not None
@@ -115,7 +117,7 @@ def cases(not_run: set[str]) -> list[Case]:
     """All cases that compute floats from floats."""
     if tuple(map(int, onnx.__version__.split(".")[:2])) < FIRST_VERSION:
         not_run.add(f"ONNX's own tests of operators: onnx {onnx.__version__} is too old")
-        pytest.skip("these tests are those of a newer onnx")
+        pytest.skip("the tests need onnx 1.20 or newer")
     found = []
     for case in (*generated(), *stored()):
         case = case._replace(inputs=[array(x) for x in case.inputs], outputs=[array(y) for y in case.outputs])
@@ -161,7 +163,7 @@ def difference(case: Case) -> str | None:
 
 
 @pytest.mark.parametrize("operator", sorted(CONVERTERS))
-def test_claimed_operators(cases: list[Case], operator: str) -> None:
+def test_supported_operators_give_the_results_of_onnx(cases: list[Case], operator: str) -> None:
     chosen = [
         case
         for case in cases
@@ -179,7 +181,7 @@ def test_claimed_operators(cases: list[Case], operator: str) -> None:
                 problems.append(f"{case.name} is refused: {error}")
             continue
         if expected is not None:
-            problems.append(f"{case.name} is not refused, although it has {expected}")
+            problems.append(f"{case.name} is not refused, but should be because of: {expected}")
         elif why is not None:
             problems.append(f"{case.name}: {why}")
         passed += 1
@@ -187,8 +189,8 @@ def test_claimed_operators(cases: list[Case], operator: str) -> None:
     assert passed or operator in WITHOUT_CASES, f"no case of {operator} was tested"
 
 
-def test_other_operators_are_refused_or_right(cases: list[Case]) -> None:
-    """Also an operator that onnx evaluates, since its inputs are constant, and functions of several operators."""
+def test_all_cases_are_refused_or_give_the_results_of_onnx(cases: list[Case]) -> None:
+    """These include operators that onnx evaluates because their inputs are constant, and functions of operators."""
     problems, refused = [], 0
     for case in cases:
         if case.name == ROUNDED_SIZE:
@@ -204,13 +206,13 @@ def test_other_operators_are_refused_or_right(cases: list[Case]) -> None:
     assert refused > 100
 
 
-def test_sizes_that_are_rounded(cases: list[Case]) -> None:
+def test_resize_rounds_the_output_size(cases: list[Case]) -> None:
     (case,) = (case for case in cases if case.name == ROUNDED_SIZE)
     net, arrays = network(case)
     np.testing.assert_array_equal(net(arrays), [[[[1, 4]]]])
 
 
-def test_reasons_are_needed(cases: list[Case]) -> None:
+def test_every_reason_to_refuse_has_a_case(cases: list[Case]) -> None:
     names = {case.name for case in cases}
     unused = [each for patterns in NOT_SUPPORTED.values() for each in patterns if not fnmatch.filter(names, each)]
     assert set(unused) <= {"test_identity_sequence", "test_identity_opt"}

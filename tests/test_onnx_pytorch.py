@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# Each exporter, with versions of the operator set for which it spells out different operators.
+# Each exporter, with versions of the operator set in which it splits different operations into several nodes.
 EXPORTERS = [("TorchScript", 14), ("TorchScript", 17), ("TorchScript", 20), ("Dynamo", 18), ("Dynamo", 21)]
 
 
@@ -117,7 +117,7 @@ def export(torch: Any, model: Any, x: Any, path: Path, exporter: str, opset: int
 @pytest.mark.parametrize("dtype, bound", [("float64", 1e-9), ("float32", 1e-5)])
 @pytest.mark.parametrize("exporter, opset", EXPORTERS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(
+def test_exported_networks_compute_what_pytorch_computes(
     torch: Any, tmp_path: Path, name: str, exporter: str, opset: int, dtype: str, bound: float, free: bool
 ) -> None:
     make, wanted = NETWORKS[name]

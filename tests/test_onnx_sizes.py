@@ -13,7 +13,7 @@ from onnx_models import Model, check
 
 
 def dense_of_pixels(m: Model, x: str) -> str:
-    """TensorFlow's dense layer of an image, which joins all dimensions but the last, as tf2onnx writes it."""
+    """TensorFlow's dense layer of images, as tf2onnx writes it: it joins all dimensions but the last."""
     shape = m.add("Cast", m.add("Shape", x), to=6)
     outer = m.add("Gather", shape, [0, 1, 2])
     products = [m.add("ReduceProd", sizes, axes=[0], keepdims=0) for sizes in (outer, m.add("Gather", shape, [3]))]
@@ -23,15 +23,15 @@ def dense_of_pixels(m: Model, x: str) -> str:
     return str(m.add("Reshape", flat, m.add("Cast", m.add("Concat", outer, "units", axis=0), to=7)))
 
 
-def test_dense_layers_of_pixels(tmp_path: Path) -> None:
+def test_dense_layers_of_images(tmp_path: Path) -> None:
     m = Model()
     x = m.add("Transpose", m.conv(m.input("n", 3, 6, 5), 3, 4), perm=[0, 2, 3, 1])
     m.output(m.add("Transpose", dense_of_pixels(m, x), perm=[0, 3, 1, 2]))
     check(m, tmp_path, (1, 3, 6, 5), (3, 3, 6, 5))
 
 
-def test_slices_and_padding_that_prove_to_be_none(tmp_path: Path) -> None:
-    """tf2onnx cuts and pads the result of a transposed convolution to twice the size, which it has already."""
+def test_slices_and_padding_without_effect_are_removed(tmp_path: Path) -> None:
+    """tf2onnx crops and pads the result of a transposed convolution to twice the input's size, which it already has."""
     m = Model()
     x = m.conv(m.input("n", 3, "h", "w"), 3, 4)
     x = m.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
@@ -49,7 +49,7 @@ def test_slices_and_padding_that_prove_to_be_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inner, outer", [([0], [0]), ([0, 4], [3]), ([2], [4])])
-def test_dimensions_of_size_1_in_tensors_of_any_size(tmp_path: Path, inner: list[int], outer: list[int]) -> None:
+def test_squeeze_and_unsqueeze_with_unknown_sizes(tmp_path: Path, inner: list[int], outer: list[int]) -> None:
     m = Model()
     y = m.add("Unsqueeze", m.conv(m.input("n", 3, "h", "w"), 3, 4), inner)
     m.output(y, m.add("Squeeze", m.add("ReduceMean", y, axes=outer), outer))
@@ -57,7 +57,7 @@ def test_dimensions_of_size_1_in_tensors_of_any_size(tmp_path: Path, inner: list
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_sizes_of_another_tensor(tmp_path: Path, channels: int) -> None:
+def test_resize_to_the_size_of_another_tensor(tmp_path: Path, channels: int) -> None:
     """PyTorch's interpolate(x, size=y.shape[2:]). Only the size of the batch is unknown."""
     m = Model()
     y = m.conv(m.input("n", 3, 8, 6), 3, channels)
@@ -69,7 +69,7 @@ def test_sizes_of_another_tensor(tmp_path: Path, channels: int) -> None:
     check(m, tmp_path, (1, 3, 8, 6), (3, 3, 8, 6))
 
 
-def test_sizes_that_are_known_only_when_the_network_runs(tmp_path: Path) -> None:
+def test_resize_to_a_size_known_only_at_run_time_is_refused(tmp_path: Path) -> None:
     m = Model()
     y = m.conv(m.input("n", 3, "h", "w"), 3, 4)
     small = m.conv(y, 4, 4, strides=[2, 2])
@@ -79,8 +79,8 @@ def test_sizes_that_are_known_only_when_the_network_runs(tmp_path: Path) -> None
 
 
 @pytest.mark.timeout(60)
-def test_products_of_sizes_without_end(tmp_path: Path) -> None:
-    """Names are made of names, and numbers grow. Loading must end. Some versions of onnx take the product for 0."""
+def test_loading_ends_with_huge_products_of_sizes(tmp_path: Path) -> None:
+    """The symbolic sizes become long products, and the numbers overflow. Some versions of onnx compute 0."""
     m = Model()
     x = m.conv(m.input("n", 3, "h", "w"), 3, 4)
     sizes = m.add("Gather", m.add("Shape", x), [1, 2])
@@ -91,7 +91,7 @@ def test_products_of_sizes_without_end(tmp_path: Path) -> None:
         fastconv.onnx.load(m.save(tmp_path))
 
 
-def test_transposed_convolutions_without_end(tmp_path: Path) -> None:
+def test_loading_ends_with_many_transposed_convolutions(tmp_path: Path) -> None:
     m = Model()
     x = m.input("n", 1, "h", "w")
     for _ in range(1500):

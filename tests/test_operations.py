@@ -39,7 +39,7 @@ def test_the_table_is_consistent() -> None:
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=by_name)
-def test_numpy(entry: dict[str, Any]) -> None:
+def test_each_operation_is_a_numpy_function_that_counts_its_arguments(entry: dict[str, Any]) -> None:
     function = getattr(_core, entry["name"])
     count = len(entry["inputs"]) + len(entry["attributes"]) + 1
     for wrong in (0, count - 1, count + 1):
@@ -48,7 +48,7 @@ def test_numpy(entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=by_name)
-def test_c(entry: dict[str, Any]) -> None:
+def test_each_operation_has_a_name_in_c(entry: dict[str, Any]) -> None:
     library = ctypes.CDLL(str(Path(_core.__file__).with_name("libfastconv.so")))
     library.fastconv_operation_name.restype = ctypes.c_char_p
     library.fastconv_operation_name.argtypes = [ctypes.c_size_t]
@@ -59,7 +59,7 @@ def test_c(entry: dict[str, Any]) -> None:
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("entry", TABLE, ids=by_name)
-def test_tensorflow(entry: dict[str, Any]) -> None:
+def test_each_operation_is_a_tensorflow_op(entry: dict[str, Any]) -> None:
     import fastconv.tensorflow  # registers the ops
     from tensorflow.python.framework import op_def_registry
 
@@ -88,7 +88,7 @@ def random(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("nchw", [False, True])
-def test_operations_without_a_public_function(nchw: bool) -> None:
+def test_operations_without_a_public_function_agree_with_public_ones(nchw: bool) -> None:
     data_format = "NCHW" if nchw else "NHWC"
     swap = (lambda a: np.ascontiguousarray(a.transpose(0, 3, 1, 2))) if nchw else (lambda a: a)
     x, w, dy = swap(random(2, 7, 8, 3)), random(3, 3, 3, 4), swap(random(2, 5, 6, 4))
@@ -167,7 +167,7 @@ def test_a_convolution_and_its_max_pool_as_an_op(nchw: bool) -> None:
 
 @pytest.mark.tensorflow
 def test_a_transposed_convolution_as_an_op() -> None:
-    """The shape of its input `like` gives two or four sizes."""
+    """The shape of the input `like` gives two or four output sizes."""
     import fastconv.tensorflow as fc
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The package: what importing it loads, its names, its configuration, and the lock of Python during a call."""
+"""The package: what importing it loads, its names, its configuration, and the release of the GIL during a call."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_show_config_reports_what_is_in_use() -> None:
     assert f"threads    {config['threads']}\n" in text
 
 
-def test_show_config_of_an_unknown_mode() -> None:
+def test_show_config_refuses_an_unknown_mode() -> None:
     for wrong in ("print", None, 1):
         with pytest.raises(ValueError, match=r"^mode must be 'stdout' or 'dicts', got "):
             fastconv.show_config(wrong)  # type: ignore[call-overload]
@@ -73,7 +73,7 @@ def test_submodules_are_listed_and_load_on_first_access() -> None:
     ) == [False, "fastconv.lenet", True]
 
 
-def test_unknown_attribute() -> None:
+def test_an_unknown_attribute_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"^module 'fastconv' has no attribute 'conv3d'$"):
         _ = fastconv.conv3d  # type: ignore[attr-defined]
 
@@ -95,7 +95,7 @@ def no_forced_thread_switch() -> Iterator[None]:
 
 
 def test_other_python_threads_run_during_a_call(no_forced_thread_switch: None) -> None:
-    """Forced thread switches are off, so the other thread runs only if a call releases the lock."""
+    """Forced thread switches are off, so the other thread runs only if a call releases the GIL."""
     x, filters = random(4, 64, 64, 32), random(3, 3, 32, 32)
     started, proceed, seen = threading.Event(), threading.Event(), threading.Event()
 

@@ -35,7 +35,9 @@ GEOMETRIES = [
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("input_shape", "filter_shape", "keywords"), GEOMETRIES)
-def test_same_bits(input_shape: tuple, filter_shape: tuple, keywords: dict, dtype: type) -> None:
+def test_packed_filters_give_the_same_bits(
+    input_shape: tuple, filter_shape: tuple, keywords: dict, dtype: type
+) -> None:
     x, f = normal(*input_shape, dtype=dtype), normal(*filter_shape, dtype=dtype)
     packed = fastconv.PackedFilters(f)
     assert packed.shape == f.shape and packed.dtype == f.dtype
@@ -46,7 +48,7 @@ def test_same_bits(input_shape: tuple, filter_shape: tuple, keywords: dict, dtyp
         np.testing.assert_array_equal(fastconv.conv2d_backprop_input(x.shape, packed, y, **keywords), dx)
 
 
-def test_packed_once_for_all_batches_and_images() -> None:
+def test_filters_are_packed_once_for_all_batch_and_image_sizes() -> None:
     packed = fastconv.PackedFilters(normal(3, 3, 8, 16))
     assert packed._forms() == 0
     for size in (8, 16, 32):
@@ -57,7 +59,7 @@ def test_packed_once_for_all_batches_and_images() -> None:
     assert packed._forms() == 2
 
 
-def test_one_object_for_all_geometries() -> None:
+def test_one_object_serves_all_geometries() -> None:
     f = normal(3, 3, 16, 32)
     packed = fastconv.PackedFilters(f)
     for size, strides, dilations in [(9, 1, 1), (10, 2, 1), (11, 1, 2), (33, 3, 1), (9, 1, 1)]:
@@ -68,7 +70,7 @@ def test_one_object_for_all_geometries() -> None:
     np.testing.assert_array_equal(fastconv.conv2d(groups, packed), fastconv.conv2d(groups, f))
 
 
-def test_layout_transpose_and_depthwise() -> None:
+def test_packed_filters_in_nchw_transposed_and_depthwise_convolutions() -> None:
     x, f = normal(2, 16, 10, 9), normal(3, 3, 16, 8)
     packed = fastconv.PackedFilters(f)
     np.testing.assert_array_equal(
@@ -93,12 +95,12 @@ def test_the_array_may_change_afterwards() -> None:
     np.testing.assert_array_equal(fastconv.conv2d(x, packed), before)
 
 
-def test_strided_filters() -> None:
+def test_filters_may_be_strided() -> None:
     x, f = normal(1, 8, 8, 4), normal(8, 4, 3, 3).transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(fastconv.conv2d(x, fastconv.PackedFilters(f)), fastconv.conv2d(x, f))
 
 
-def test_many_threads_share_them() -> None:
+def test_many_threads_share_packed_filters() -> None:
     x, f = normal(1, 24, 24, 32), normal(3, 3, 32, 32)
     expected = [fastconv.conv2d(x, f, strides) for strides in (1, 2, 3)]
     for _ in range(20):
@@ -128,12 +130,12 @@ def test_many_threads_share_them() -> None:
         ),
     ],
 )
-def test_refused(make: Callable[[], object], error: type[Exception], words: str) -> None:
+def test_wrong_filters_are_refused(make: Callable[[], object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         make()
 
 
-def test_random_problems() -> None:
+def test_packed_filters_give_the_same_bits_in_random_problems() -> None:
     seen = 0
     for problem in random_problems.draw(200, 11, "float32", "conv"):
         call = problems.call_of(problem, "conv2d")

@@ -1,4 +1,4 @@
-"""`parallel_for` after a failed task, after a late region of OpenMP, and after a change of affinity. In C++."""
+"""C++ programs that test `parallel_for`: a task that throws, an OpenMP region that is late, and CPU affinities."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ int main() {
 }
 """
 
-# The worker is on its caller's CPU and moves. Meanwhile, other code restricts it to one CPU.
+# The worker moves away from its caller's CPU. While it moves, other code restricts it to one CPU.
 MOVING_WORKER = r"""
 #include "core/threads/parallel_for.h"
 #include "fastconv/threads.h"
@@ -94,8 +94,8 @@ int main() {
 }
 """
 
-# Replaces the runtime of OpenMP and the clock: a region is late by a given time, however busy the machine is. Three
-# regions: the first starts OpenMP's threads, the second is late, and the pool may take the third.
+# Replaces OpenMP's runtime and the clock, so that a parallel region is late by a given time however busy the CPUs are.
+# Of three jobs, the first starts OpenMP's threads, the second is late, and the pool may run the third.
 LATE_REGION = r"""
 #include "core/threads/parallel_for.h"
 #include "fastconv/threads.h"
@@ -125,7 +125,7 @@ extern "C" int clock_gettime(clockid_t, timespec* time) noexcept {
 extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned, unsigned) {
     ++regions;
     pass_time("before");
-    body(data); // this thread finds all tasks
+    body(data); // the first call runs all tasks
     pass_time("between");
     body(data);
     pass_time("after");
@@ -142,7 +142,7 @@ int main() {
 
 
 def build_program(folder: Path, text: str, *options: str) -> Path:
-    """The program, built with the sources of the threads."""
+    """Build the program with the sources of `parallel_for`."""
     (folder / "program.cpp").write_text(text)
     files = [*sorted((SOURCES / "core" / "threads").glob("*.cpp")), SOURCES / "core" / "environment.cpp"]
     command = [str(COMPILER), "-std=gnu++17", "-pthread", *options, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
@@ -172,7 +172,7 @@ def test_a_failed_task_stops_the_others(backend: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="not Linux")
 def test_a_worker_keeps_an_affinity_that_was_set_while_it_moved(tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one CPU")
+        pytest.skip("needs two CPUs")
     run_program(build_program(tmp_path, MOVING_WORKER), FASTCONV_THREADING="pool")
 
 
@@ -184,11 +184,11 @@ def late_region(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("wait", "regions"), [("before", 2), ("between", 2), ("after", 2), ("in a task", 3), ("", 3)])
-def test_the_pool_follows_a_late_region(wait: str, regions: int, late_region: Path) -> None:
-    """A thread of OpenMP may have to wait before its work, or after it. A long task does not make a region late."""
+def test_the_pool_runs_a_job_only_after_a_late_region(wait: str, regions: int, late_region: Path) -> None:
+    """An OpenMP thread may have to wait before its work, or after it. A long task does not make a region late."""
     run_program(late_region, WAIT=wait, REGIONS=str(regions))
 
 
 @pytest.mark.parametrize("wait", ["before", "between", "after"])
-def test_openmp_runs_late_regions_if_the_environment_names_it(wait: str, late_region: Path) -> None:
+def test_openmp_runs_the_job_after_a_late_region_if_the_environment_names_it(wait: str, late_region: Path) -> None:
     run_program(late_region, WAIT=wait, REGIONS="3", FASTCONV_THREADING="openmp")

@@ -60,7 +60,7 @@ def test_another_number_of_threads_needs_another_plan(name: str) -> None:
     assert made(CALLS[name]) == 0
 
 
-def test_explain_prints_the_plan_of_the_call() -> None:
+def test_explain_uses_the_plan_of_the_call() -> None:
     fastconv.set_num_threads(3)
     fastconv.conv2d(X, W, strides=2)
     assert made(lambda: fastconv.explain(X.shape, W.shape, strides=2)) == 0
@@ -77,7 +77,7 @@ def test_the_least_recently_used_plans_are_made_again() -> None:
     assert made(lambda: problem(many - 1)) == 0
 
 
-def test_many_threads_plan_at_once() -> None:
+def test_many_threads_may_plan_at_once() -> None:
     shapes = [(1, rows, columns, 8) for rows in range(3, 23) for columns in range(3, 23)]
     expected = [fastconv.conv2d(np.ones(shape, np.float32), W).tobytes() for shape in shapes]
     failures: list[tuple[int, ...]] = []
@@ -109,7 +109,7 @@ PROGRAM = r"""
 enum { MOST = 200 };
 static atomic_int end;
 
-/* Convolutions of some sizes, each with a plan of its own. */
+/* Convolutions of several sizes, each with its own plan. */
 static int convolve(int64_t from, int64_t to) {
     for (int64_t rows = from; rows < to; ++rows) {
         float image[3 * MOST] = {0}, filters[9] = {0}, result[MOST];
@@ -157,8 +157,8 @@ int main(void) {
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
-def test_children_plan_while_threads_of_the_parent_do(tmp_path: Path) -> None:
-    """A fork may leave any lock of the cache locked. In C, because Python's lock would mostly prevent this."""
+def test_forked_children_can_plan_while_the_parent_plans(tmp_path: Path) -> None:
+    """A fork may leave any lock of the cache locked. The program is in C because the GIL would mostly prevent this."""
     folder = Path(_core.__file__).parent
     (tmp_path / "program.c").write_text(PROGRAM)
     command = ["gcc", "-std=gnu11", "-Wall", "-Werror", f"-I{HEADERS}", "program.c", "-o", "program", "-pthread"]

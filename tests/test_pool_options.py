@@ -18,7 +18,7 @@ def plane(*rows: list[float]) -> np.ndarray:
     return np.array(rows, np.float32)[None, :, :, None]
 
 
-def test_small_examples() -> None:
+def test_small_examples_computed_by_hand() -> None:
     x = plane([1, 2, 3], [4, 5, 6], [7, 8, 9])
     up = {"ceil_mode": True}
     np.testing.assert_array_equal(fastconv.max_pool2d(x, 2, **up), plane([5, 6], [8, 9]))
@@ -26,7 +26,7 @@ def test_small_examples() -> None:
     np.testing.assert_array_equal(fastconv.max_pool2d(x, 2, 1, dilations=2), plane([9]))
     # The last window would start in the padding, so it is left out.
     np.testing.assert_array_equal(fastconv.max_pool2d(x, 2, 2, 1, **up), plane([1, 3], [7, 9]))
-    # The mean counts the padding before the image, but not what lies beyond the last row and column.
+    # The mean counts the padding at the top and left, but nothing beyond the last row and column of the image.
     both = {"padding": ((1, 0), (1, 0)), "strides": 3, "ceil_mode": True, "count_include_pad": True}
     np.testing.assert_array_equal(fastconv.avg_pool2d(x, 2, **both), plane([0.25, 1.5], [3.5, 9]))
     np.testing.assert_array_equal(fastconv.adaptive_avg_pool2d(x, 2), plane([3, 4], [6, 7]))
@@ -40,11 +40,11 @@ def test_ceil_mode_has_no_effect_with_same(pool: Any) -> None:
 
 
 @every_pool
-def test_defaults(pool: Any) -> None:
+def test_the_defaults_are_no_dilation_and_no_ceil_mode(pool: Any) -> None:
     np.testing.assert_array_equal(pool(X, 3, 2, 1, dilations=1, ceil_mode=False), pool(X, 3, 2, 1))
 
 
-def test_a_nan_in_a_dilated_window() -> None:
+def test_a_nan_reaches_all_its_dilated_windows() -> None:
     x = X.copy()
     x[0, 2, 3, 1] = np.nan
     output, argmax = fastconv.max_pool2d_with_argmax(x, 2, 1, dilations=2)
@@ -56,7 +56,7 @@ def test_a_nan_in_a_dilated_window() -> None:
 
 
 @every_pool
-def test_wrong_options(pool: Any) -> None:
+def test_wrong_options_are_refused(pool: Any) -> None:
     for wrong in (0, (1, -1)):
         with pytest.raises(ValueError, match=r"^dilations must be at least 1"):
             pool(X, 2, dilations=wrong)
@@ -79,7 +79,7 @@ def test_wrong_options(pool: Any) -> None:
 
 
 @every_adaptive
-def test_wrong_output_sizes(pool: Any) -> None:
+def test_wrong_output_sizes_are_refused(pool: Any) -> None:
     for wrong in (-1, (2, -3), -(2**70)):
         with pytest.raises(ValueError, match=r"^output_size"):
             pool(X, wrong)
@@ -98,7 +98,7 @@ def test_wrong_output_sizes(pool: Any) -> None:
         pool(X[0], 2)
 
 
-def test_wrong_gradients_of_adaptive_pools() -> None:
+def test_wrong_shapes_of_adaptive_gradients_are_refused() -> None:
     y = fastconv.adaptive_max_pool2d(X, (2, 3))
     for wrong in (y[:, :1], y[..., :2]):
         with pytest.raises(ValueError, match=r"^grad must have shape \(2, 2, 3, 3\)"):
@@ -110,7 +110,7 @@ def test_wrong_gradients_of_adaptive_pools() -> None:
 
 
 @every_adaptive
-def test_empty_results(pool: Any) -> None:
+def test_adaptive_pools_may_be_empty(pool: Any) -> None:
     assert pool(X, 0).shape == (2, 0, 0, 3)
     assert pool(X, (0, None)).shape == (2, 0, 7, 3)
     assert pool(X[:0], 2).shape == (0, 2, 2, 3)
@@ -123,7 +123,7 @@ def test_empty_results(pool: Any) -> None:
 
 @every_adaptive
 @pytest.mark.parametrize("size", [1, (2, 7), (3, 1), None])
-def test_windows_of_one_size_are_those_of_a_pool(pool: Any, size: Any) -> None:
+def test_adaptive_windows_of_one_size_are_those_of_a_plain_pool(pool: Any, size: Any) -> None:
     plain = fastconv.max_pool2d if pool is fastconv.adaptive_max_pool2d else fastconv.avg_pool2d
     given = (None, None) if size is None else size
     p, q = (6, 7) if size is None else (size, size) if isinstance(size, int) else size

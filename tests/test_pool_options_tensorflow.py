@@ -1,4 +1,4 @@
-"""Options of pools in TensorFlow: codes of older graphs, gradients beside fused ops, and vectorization."""
+"""Options of pools in TensorFlow: encoded geometries of older graphs, fused ops and vectorization."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 X = np.random.default_rng(0).standard_normal((2, 9, 8, 3)).astype(np.float32)
-OLD = [0, 0, 0, 2, 3, 2, 2, 1, 1, 0, 1, 1]  # a code of a graph that was saved before poolings had options
+OLD = [0, 0, 0, 2, 3, 2, 2, 1, 1, 0, 1, 1]  # the encoded geometry in a graph that was saved before pools had options
 
 
-def test_a_code_of_an_older_graph() -> None:
+def test_geometries_of_older_graphs_work() -> None:
     geometry = fc._geometry(OLD)
     window: dict[str, Any] = {"ksize": (3, 2), "strides": (2, 1), "padding": ((1, 0), (1, 1))}
 
@@ -39,15 +39,15 @@ def test_a_code_of_an_older_graph() -> None:
 
 
 @pytest.mark.parametrize("size", [11, 13, 18, 20])
-def test_codes_of_other_sizes_are_refused(size: int) -> None:
+def test_encoded_geometries_of_other_lengths_are_refused(size: int) -> None:
     code = [*OLD, 1, 1, 0, 0, 0, 0, 0, 0][:size]
     with pytest.raises(tf.errors.InvalidArgumentError, match="geometry must come from"):
         fc._ops.fastconv_max_pool2d(input=X, geometry=fc._geometry(code))
 
 
 @pytest.mark.parametrize("options", [{"dilations": 2}, {"ceil_mode": True}], ids=["dilations", "ceil_mode"])
-def test_gradients_of_a_small_layer_before_such_a_pool(options: Any) -> None:
-    """The fused gradient of a convolution and its pooling is for plain windows alone."""
+def test_gradients_of_a_small_layer_before_a_pool_with_options(options: Any) -> None:
+    """These pools must not use the fused gradient of a convolution and its pooling: it supports only plain windows."""
     w = tf.constant(np.random.default_rng(1).standard_normal((3, 3, 3, 4)).astype(np.float32))
 
     @tf.function
@@ -67,7 +67,7 @@ def test_gradients_of_a_small_layer_before_such_a_pool(options: Any) -> None:
     np.testing.assert_allclose(dw, expected, rtol=0, atol=1e-4)
 
 
-def test_a_convolution_is_not_fused_with_such_a_pool() -> None:
+def test_the_fused_op_refuses_pools_with_options() -> None:
     w = tf.zeros((3, 3, 3, 4))
     conv = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
     for code in ((2, None, "VALID", "NHWC", 2, False, False), (4, 4, "VALID", "NHWC", 1, False, True)):
@@ -86,7 +86,7 @@ def test_a_convolution_is_not_fused_with_such_a_pool() -> None:
     ],
     ids=["max", "average", "adaptive max", "adaptive average"],
 )
-def test_vectorized_map(pool: Any) -> None:
+def test_pools_with_options_are_vectorized(pool: Any) -> None:
     stack = tf.stack([X, 2 * X[::-1], X - 1])
 
     def gradient(x: Any) -> Any:

@@ -86,7 +86,7 @@ def test_layers_work_if_keras_modules_moved() -> None:
             except TypeError as error:
                 assert "model must be a keras.Model" in str(error)
             else:
-                raise AssertionError("a layer is no model")
+                raise AssertionError("a layer was accepted as a model")
             try:
                 change(model)
             except ImportError as error:
@@ -94,7 +94,7 @@ def test_layers_work_if_keras_modules_moved() -> None:
                 assert "layers of fastconv.keras still work" in str(error)
                 assert "install an earlier version of Keras" in str(error)
             else:
-                raise AssertionError("changed it?")
+                raise AssertionError("the model was changed")
         assert refused
         assert type(model.layers[0]) is fk.Conv2D
         assert np.array_equal(model.predict(x, verbose=0), predicted)

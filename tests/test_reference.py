@@ -42,7 +42,7 @@ def correlate(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 @pytest.mark.parametrize("groups", [1, 2, 3])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_conv2d_by_scipy(geometry: Geometry, groups: int) -> None:
+def test_conv2d_agrees_with_scipy(geometry: Geometry, groups: int) -> None:
     x, w, bias = normal(2, *geometry.size, 6), normal(*geometry.kernel, 6 // groups, 12), normal(12)
     y, magnitude = reference.conv2d(x, w, geometry, bias)
     for n in range(2):
@@ -59,7 +59,7 @@ def test_conv2d_by_scipy(geometry: Geometry, groups: int) -> None:
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_depthwise_is_grouped(geometry: Geometry) -> None:
+def test_depthwise_convolution_is_a_grouped_one(geometry: Geometry) -> None:
     x, w, bias = normal(2, *geometry.size, 3), normal(*geometry.kernel, 3, 2), normal(6)
     grouped = w.reshape(*geometry.kernel, 1, 6)
     dy = normal(2, *geometry.output, 6)
@@ -90,7 +90,7 @@ def difference(function: Any, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_conv_gradients_by_finite_differences(geometry: Geometry, groups: int) -> None:
+def test_conv_gradients_agree_with_finite_differences(geometry: Geometry, groups: int) -> None:
     x, w = normal(2, *geometry.size, 4), normal(*geometry.kernel, 4 // groups, 2)
     dy = normal(2, *geometry.output, 2)
     dx = reference.conv2d_backprop_input(w, dy, geometry, groups).value
@@ -102,7 +102,7 @@ def test_conv_gradients_by_finite_differences(geometry: Geometry, groups: int) -
 
 
 @pytest.mark.parametrize("geometry", [g for g in GEOMETRIES if g.dilations == (1, 1)])
-def test_pools_by_plain_loops(geometry: Geometry) -> None:
+def test_pools_agree_with_plain_loops(geometry: Geometry) -> None:
     height, width = geometry.size
     x = np.random.default_rng(0).integers(-3, 4, (2, height, width, 3)).astype(np.float64)
     value, argmax = reference.max_pool2d(x, geometry)
@@ -146,8 +146,8 @@ def test_maximum_of_special_values() -> None:
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
-def test_padding_and_sizes_by_tensorflow(padding: str) -> None:
-    """TensorFlow's shapes, and values that depend on which side the odd padding goes to."""
+def test_padding_and_sizes_agree_with_tensorflow(padding: str) -> None:
+    """The shapes are TensorFlow's. The values show on which side the odd padding is."""
     for size in range(1, 9):
         for kernel in range(1, 6):
             for stride in range(1, 5):
@@ -162,14 +162,14 @@ def test_padding_and_sizes_by_tensorflow(padding: str) -> None:
                     np.testing.assert_allclose(reference.conv2d(x, w, geometry).value, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_max_pool_by_scipy() -> None:
+def test_max_pool_agrees_with_scipy() -> None:
     x = normal(9, 11)
     geometry = Geometry((9, 11), (3, 5), (1, 1), ((1, 1), (2, 2)), (1, 1))
     expected = scipy.ndimage.maximum_filter(x, (3, 5), mode="constant", cval=-np.inf)
     np.testing.assert_array_equal(reference.max_pool2d(x[None, :, :, None], geometry).value[0, :, :, 0], expected)
 
 
-def test_every_form_of_padding() -> None:
+def test_every_form_of_padding_is_resolved() -> None:
     rest = ((5, 6), (3, 3), (1, 1), (1, 1))
     for padding, data_format, pads in [
         ("valid", "NHWC", ((0, 0), (0, 0))),

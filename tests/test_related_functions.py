@@ -1,4 +1,4 @@
-"""A function that is defined by another one gives its results."""
+"""A function that is defined by another function gives the same results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_input_gradient_can_be_left_out_and_out_may_contain_none() -> None:
     assert_same_bits(some, expected)
 
 
-def test_packed_filters_of_a_convolution_and_its_max_pool() -> None:
+def test_packed_filters_do_not_change_a_convolution_and_its_max_pool() -> None:
     call, arrays = calls()["conv2d_max_pool2d"]
     assert_same_bits(call(**{**arrays, "filters": fastconv.PackedFilters(arrays["filters"])}), call(**arrays))
 
@@ -35,7 +35,7 @@ def test_transpose_is_the_input_gradient() -> None:
     np.testing.assert_allclose(nchw, to_nchw(expected), rtol=0, atol=1e-5)
 
 
-def test_transpose_with_groups() -> None:
+def test_transpose_is_the_input_gradient_in_groups() -> None:
     y, filters = random(1, 4, 4, 6), random(3, 3, 1, 6)
     expected = fastconv.conv2d_backprop_input((1, 6, 6, 3), filters, y)
     assert_same_bits(fastconv.conv2d_transpose(y, filters, (1, 6, 6, 3), 1, "VALID"), expected)

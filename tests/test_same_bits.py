@@ -16,7 +16,7 @@ from workers import ISAS, Plain, compute, compute_displaced, compute_packed, wor
 
 HALVES = Pooling((2, 2), (2, 2), "VALID")
 
-# Enough work for several threads, in tiles that depend on their number, for every algorithm.
+# Problems for every algorithm with enough work for several threads. Their tiles depend on the number of threads.
 LARGE = [
     Problem((1,), "float32", "NHWC", 3, (28, 28), 1, (3, 3), (1, 1), "SAME", filters=6, bias=True),
     Problem((2,), "float32", "NHWC", 1, (40, 40), 17, (3, 3), (1, 1), "SAME", filters=70, bias=True, relu=True),
@@ -58,11 +58,11 @@ def plain(calls: list[Call]) -> list[Plain]:
 def assert_same(results: list[Any], expected: list[Any], calls: list[Call], what: str) -> None:
     for got, value, call in zip(results, expected, calls, strict=True):
         pairs = zip(got, value, strict=True) if isinstance(got, tuple) else [(got, value)]
-        assert all(a.tobytes() == b.tobytes() for a, b in pairs), f"{what} change the bits of {call}"
+        assert all(a.tobytes() == b.tobytes() for a, b in pairs), f"the bits differ with {what}: {call}"
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_threads_and_backends(isa: str, seed: int, count: int) -> None:
+def test_threads_and_backends_change_no_bit(isa: str, seed: int, count: int) -> None:
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
     with ExitStack() as stack:
         workers: dict[str, ProcessPoolExecutor] = {
@@ -73,21 +73,23 @@ def test_threads_and_backends(isa: str, seed: int, count: int) -> None:
         for backend, pool in workers.items():
             for threads in (1, 2, 3, 7):
                 results = pool.submit(compute, plain(calls), threads).result()
-                assert_same(results, expected, calls, f"{threads} threads of {backend} instead of 1 of openmp")
+                assert_same(results, expected, calls, f"FASTCONV_THREADING={backend}, threads={threads}")
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_alignment(isa: str, seed: int, count: int) -> None:
+def test_alignment_changes_no_bit(isa: str, seed: int, count: int) -> None:
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
     with worker(FASTCONV_ISA=isa) as pool:
         expected = pool.submit(compute_displaced, plain(calls), 0).result()
         for elements in (1, 3):
             results = pool.submit(compute_displaced, plain(calls), elements).result()
-            assert_same(results, expected, calls, f"arrays {elements} elements off the alignment")
+            assert_same(
+                results, expected, calls, f"an offset of the arrays from the alignment, in elements: {elements}"
+            )
 
 
 def image(call: Call, index: int) -> Plain:
-    """The call for one image of the batch; not for filter gradients, which sum over the batch."""
+    """The call for one image of the batch. Not for filter gradients, because they sum over the batch."""
     arguments = dict(call.arguments)
     for name in ("input", "out_backprop", "orig_input", "orig_output", "grad", "taps"):
         if name in arguments:
@@ -99,7 +101,7 @@ def image(call: Call, index: int) -> Plain:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_place_in_the_batch(isa: str, seed: int, count: int) -> None:
+def test_the_place_in_the_batch_changes_no_bit(isa: str, seed: int, count: int) -> None:
     with worker(FASTCONV_ISA=isa) as pool:
         for problem in some_problems(seed, count):
             problem = dataclasses.replace(problem, n=5, forms=1)
@@ -112,7 +114,7 @@ def test_place_in_the_batch(isa: str, seed: int, count: int) -> None:
                     together, argmax = together
                     np.testing.assert_array_equal(argmax, np.concatenate([a for _, a in alone]), err_msg=str(call))
                     alone = [output for output, _ in alone]
-                assert_same([together], [np.concatenate(alone)], [call], "images computed one by one")
+                assert_same([together], [np.concatenate(alone)], [call], "one call for each image")
 
 
 def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image: np.ndarray) -> Plain:
@@ -133,34 +135,38 @@ def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image
         ("conv2d", 40, 33, (1, 1)),
         ("conv2d", 300, 2, (3, 3)),
         ("depthwise_conv2d", 40, 1, (3, 3)),
-        ("depthwise_conv2d", 40, 1, (5, 3)),  # not three rows, or many channels: other tiles
-        ("depthwise_conv2d", 600, 1, (3, 3)),
+        ("depthwise_conv2d", 40, 1, (5, 3)),  # other tiles, because the window does not have three rows
+        ("depthwise_conv2d", 600, 1, (3, 3)),  # other tiles, because of many channels
         ("depthwise_conv2d", 17, 3, (3, 5)),
     ],
 )
-def test_place_in_the_image(isa: str, kind: str, channels: int, filters: int, window: tuple[int, int]) -> None:
-    """If the first rows and columns are cut off, pixels change their tile and their place in it."""
+def test_the_place_in_the_image_changes_no_bit(
+    isa: str, kind: str, channels: int, filters: int, window: tuple[int, int]
+) -> None:
+    """After the first rows and columns are cut off, pixels are in another tile or at another place in their tile."""
     image = np.random.default_rng(0).standard_normal((1, 31, 33, channels), np.float32)
     with worker(FASTCONV_ISA=isa) as pool:
         (whole,) = pool.submit(compute, [layer(kind, channels, filters, window, image)]).result()
         for y, x in ((0, 1), (1, 2), (3, 3), (2, 5)):
             cut = layer(kind, channels, filters, window, image[:, y:, x:])
             (part,) = pool.submit(compute, [cut]).result()
-            assert part.tobytes() == whole[:, y:, x:].tobytes(), f"{y} rows and {x} columns cut off"
+            assert part.tobytes() == whole[:, y:, x:].tobytes(), (
+                f"the bits differ after cutting off (rows, columns) = {(y, x)}"
+            )
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
     ("size", "channels", "filters", "window"),
     [
-        (14, 256, 260, 3),  # Winograd: transformed filters are stored for many tiles only
-        (7, 1100, 257, 1),  # direct: each task packs the filters it needs, if pixels are few
+        (14, 256, 260, 3),  # Winograd: transformed filters are stored only for many tiles
+        (7, 1100, 257, 1),  # direct: if there are few pixels, each task packs the filters it needs
         (9, 300, 512, 1),
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_order_of_work(isa: str, size: int, channels: int, filters: int, window: int, dtype: type) -> None:
-    """The planner uses the number of images and whether filters are packed, but all its choices give the same sums."""
+def test_the_plan_changes_no_bit(isa: str, size: int, channels: int, filters: int, window: int, dtype: type) -> None:
+    """The plan depends on the number of images and on whether filters are packed, but all plans give the same sums."""
     draw = np.random.default_rng(channels).standard_normal
     x, w = draw((12, size, size, channels)).astype(dtype), draw((window, window, channels, filters)).astype(dtype)
     dy = draw((12, size, size, filters)).astype(dtype)
@@ -179,6 +185,6 @@ def test_order_of_work(isa: str, size: int, channels: int, filters: int, window:
     assert stays.tobytes() == first.tobytes()
 
 
-def test_run_after_run(seed: int, count: int) -> None:
+def test_a_second_run_gives_the_same_bits(seed: int, count: int) -> None:
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
-    assert_same(compute(plain(calls)), compute(plain(calls)), calls, "two runs")
+    assert_same(compute(plain(calls)), compute(plain(calls)), calls, "a second run")

@@ -1,4 +1,4 @@
-"""NumPy's functions take the arguments of the operation table, with the same names and meaning."""
+"""The NumPy functions take the arguments in the operation table, with the same names and meaning."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_numpy_has_the_names_of_the_table(name: str) -> None:
 
 
 def test_strides_of_a_pooling_are_not_those_of_the_convolution() -> None:
-    """Options are keyword-only, so the strides of one cannot be taken for those of the other."""
+    """Options are keyword-only, so that strides of the pooling are not passed as strides of the convolution."""
     for name, first in (("conv2d_max_pool2d", 3), ("conv2d_max_pool2d_backprop", 5)):
         kinds = [p.kind for p in parameters(getattr(fastconv, name)).values()]
         assert list(parameters(getattr(fastconv, name)))[first - 1] == "pool_size"
@@ -62,7 +62,7 @@ def test_strides_of_a_pooling_are_not_those_of_the_convolution() -> None:
 @every_format
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gradients_after_a_relu(sizes: Any, data_format: str, dtype: Any) -> None:
-    """They equal those of the separate operations. A window whose maximum is not positive has no gradient."""
+    """They equal the gradients of the separate operations. A window whose maximum is not positive has no gradient."""
     given, options = relu_layer(sizes, data_format, dtype)
     kept = {name: np.copy(value) for name, value in given.items()}
     results = fastconv.conv2d_max_pool2d_backprop(**given, **options)
@@ -94,7 +94,7 @@ def test_output_is_needed_after_a_relu() -> None:
     for wrong in (output.astype(np.float64), output.tolist(), output.astype(np.int64), 0):
         with pytest.raises(TypeError, match=r"^output (is float64 but input|must be)"):
             fastconv.conv2d_max_pool2d_backprop(**given, **options, output=wrong)
-    with pytest.raises(ValueError, match=r"^taps must have shape"):  # the other arguments come first
+    with pytest.raises(ValueError, match=r"^taps must have shape"):  # the other arguments are checked first
         fastconv.conv2d_max_pool2d_backprop(**{**given, "taps": given["taps"][:1]}, **options, output=[0])
 
 
@@ -114,7 +114,7 @@ def test_output_is_ignored_without_a_relu() -> None:
 
 @every_format
 @pytest.mark.parametrize("depthwise", [False, True])
-def test_two_input_sizes(data_format: str, depthwise: bool) -> None:
+def test_input_sizes_may_be_height_and_width_alone(data_format: str, depthwise: bool) -> None:
     name = "depthwise_conv2d_backprop_input" if depthwise else "conv2d_backprop_input"
     w = random(3, 3, 4, 2) if depthwise else random(3, 3, 4, 8)
     whole, dy = (2, 11, 10, 4), random(2, 5, 4, 8)
@@ -137,7 +137,7 @@ def test_two_input_sizes(data_format: str, depthwise: bool) -> None:
 
 @every_format
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_bias_gradient(data_format: str, dtype: Any) -> None:
+def test_bias_gradient_sums_over_images_and_pixels(data_format: str, dtype: Any) -> None:
     dy = random(3, 5, 7, 6, dtype=dtype)
     exact = dy.astype(np.float64).sum((0, 1, 2))
     dy = to_nchw(dy) if data_format == "NCHW" else dy
@@ -148,7 +148,7 @@ def test_bias_gradient(data_format: str, dtype: Any) -> None:
     np.testing.assert_array_equal(fastconv.bias_gradient(strided, data_format), out)
 
 
-def test_bias_gradient_of_a_wrong_argument() -> None:
+def test_bias_gradient_refuses_wrong_arguments() -> None:
     dy = random(3, 5, 7, 6)
     with pytest.raises(ValueError, match=r"^out_backprop must have 4 dimensions.*got 3"):
         fastconv.bias_gradient(dy[0])

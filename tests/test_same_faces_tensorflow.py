@@ -1,4 +1,4 @@
-"""TensorFlow's functions take the arguments of NumPy's, with the same meaning."""
+"""The functions of fastconv.tensorflow take the arguments of the NumPy functions, with the same meaning."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_tensorflow_has_the_functions_of_numpy() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_tensorflow_has_the_parameters_of_numpy(name: str) -> None:
-    """Their names, order, defaults, and whether they must be given by keyword."""
+    """The names, the order, the defaults, and whether a parameter is keyword-only are the same."""
 
     def described(function: Any, without: set[str]) -> list[tuple[str, Any, Any]]:
         return [(p.name, p.kind, p.default) for p in parameters(function).values() if p.name not in without]
@@ -48,7 +48,7 @@ def test_tensorflow_has_the_parameters_of_numpy(name: str) -> None:
 @every_format
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 def test_gradients_after_a_relu_in_tensorflow(sizes: Any, data_format: str, graph: bool) -> None:
-    """The bits equal those of NumPy's functions, also if shapes are unknown while tracing."""
+    """The bits equal those of the NumPy functions, also if shapes are unknown while tracing."""
     given, options = relu_layer(sizes, data_format, np.float32)
 
     def both(**arrays: Any) -> Any:
@@ -70,7 +70,9 @@ def test_gradients_after_a_relu_in_tensorflow(sizes: Any, data_format: str, grap
 @every_layer
 @every_format
 @pytest.mark.parametrize("activation", [None, "relu"])
-def test_a_tape_over_a_convolution_and_its_max_pool(sizes: Any, data_format: str, activation: str | None) -> None:
+def test_a_tape_differentiates_a_convolution_and_its_max_pool_twice(
+    sizes: Any, data_format: str, activation: str | None
+) -> None:
     """Gradients of the first and the second order, against TensorFlow's own functions."""
     x, w = (tf.constant(random(*shape, dtype=np.float64)) for shape in sizes)
     b = tf.constant(biases(w.numpy()))
@@ -99,7 +101,7 @@ def test_a_tape_over_a_convolution_and_its_max_pool(sizes: Any, data_format: str
 
 
 @every_format
-def test_taps_that_name_no_pixel_in_tensorflow(data_format: str) -> None:
+def test_taps_that_name_no_pixel_are_refused_in_tensorflow(data_format: str) -> None:
     given, options = relu_layer(SMALL, data_format, np.float32)
     for wanted in (True, False):
         for wrong in (np.full_like(given["taps"], 4), np.full_like(given["taps"], 255)):
@@ -113,7 +115,7 @@ def test_taps_that_name_no_pixel_in_tensorflow(data_format: str) -> None:
 
 @every_format
 @pytest.mark.parametrize("name", ["conv2d_backprop_input", "conv2d_transpose"])
-def test_two_sizes_in_tensorflow(name: str, data_format: str) -> None:
+def test_sizes_may_be_height_and_width_alone_in_tensorflow(name: str, data_format: str) -> None:
     w, dy = random(3, 3, 4, 8), random(2, 5, 4, 8)
     dy = to_nchw(dy) if data_format == "NCHW" else dy
     options: dict[str, Any] = {"strides": 2, "padding": "VALID", "data_format": data_format}
@@ -151,7 +153,7 @@ def test_bias_gradient_in_tensorflow(data_format: str) -> None:
 
 
 def test_constant_filters_are_packed_once_in_tensorflow() -> None:
-    """An op with constant filters packs those of its first call. The test changes them to show that they are kept."""
+    """An op with `constant_filters` keeps the filters of its first call. The test changes them to show this."""
     x, first, second = tf.constant(random(1, 12, 12, 32)), random(3, 3, 32, 32), random(3, 3, 32, 32)[::-1]
     geometry = fc._geometry(_core.conv_geometry(1, "SAME", "NHWC", 1, "auto", None, False))
 
@@ -171,7 +173,7 @@ def test_constant_filters_are_packed_once_in_tensorflow() -> None:
         function(tf.constant(first[:, :, :16]))
 
 
-def test_which_filters_are_constant() -> None:
+def test_only_constant_filters_are_marked_constant() -> None:
     x, w = random(1, 6, 6, 4), random(3, 3, 4, 4)
     variable = tf.Variable(w)
 

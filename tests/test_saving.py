@@ -70,7 +70,7 @@ def test_an_export_loads_where_the_ops_are_registered(folder: Path) -> None:
 
 
 def test_an_export_names_the_op_that_is_missing(folder: Path) -> None:
-    """The error is as documented, and importing fastconv.tensorflow afterwards helps."""
+    """The error is as documented. After fastconv.tensorflow is imported, the export loads."""
     printed = run_python(
         """
         import fastconv
@@ -89,7 +89,7 @@ def test_an_export_names_the_op_that_is_missing(folder: Path) -> None:
             except RuntimeError as error:
                 print(error)
             else:
-                raise AssertionError("loaded")
+                raise AssertionError("the export loaded without the ops")
         import fastconv.tensorflow
         np.testing.assert_allclose(load()(values["x"]), values["y"], rtol=1e-5, atol=1e-6)
         """,
@@ -104,7 +104,7 @@ def test_an_export_names_the_op_that_is_missing(folder: Path) -> None:
 @pytest.mark.parametrize("fuse", [False, True])
 @pytest.mark.parametrize("way", ["the model", "a SavedModel", "a function", "Keras"])
 def test_the_error_of_a_litert_export_names_restore(way: str, fuse: bool, tmp_path: Path) -> None:
-    """The line that shows the op contains the remedy, whatever made the graph; and the remedy works."""
+    """The line of the error that shows the op contains the remedy, whatever made the graph. The remedy works."""
     stack = [fk.Conv2D(4, 3), keras.layers.ReLU(), fk.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(3)]
     model = fk.accelerate(keras.Sequential([keras.Input((12, 10, 2)), *stack]), fuse=fuse)
     converter = tf.lite.TFLiteConverter
@@ -153,7 +153,7 @@ def test_a_keras_file_names_the_layer_that_is_missing(folder: Path) -> None:
         except TypeError as error:
             assert "fastconv.keras" in str(error) and "fastconv>Conv2D" in str(error), error
         else:
-            raise AssertionError("loaded")
+            raise AssertionError("the model loaded without the layers")
         import fastconv.keras
         values = np.load("values.npz")
         loaded = keras.models.load_model("model.keras")

@@ -87,9 +87,9 @@ def connection(port: int) -> Iterator[http.client.HTTPConnection]:
     connection.close()
 
 
-def test_a_thousand_requests_of_eight_threads_get_the_results_of_the_network(path: Path, port: int) -> None:
+def test_a_thousand_requests_from_eight_threads_get_the_results_of_the_network(path: Path, port: int) -> None:
     coarse = np.random.default_rng(1).integers(0, 256, (REQUESTS, 4, 4), np.uint8)
-    images = coarse.repeat(7, axis=1).repeat(7, axis=2)  # squares, so that the images are of several classes
+    images = coarse.repeat(7, axis=1).repeat(7, axis=2)  # coarse squares, so that the network finds several classes
     net, softmax = fastconv.load(path), load_example("serve").softmax
 
     def classify(part: np.ndarray) -> list[Any]:
@@ -108,7 +108,7 @@ def test_a_thousand_requests_of_eight_threads_get_the_results_of_the_network(pat
     assert len({answer["class"] for _, answer in answers}) > 1
 
 
-def test_health(connection: http.client.HTTPConnection) -> None:
+def test_health_names_the_image_shape(connection: http.client.HTTPConnection) -> None:
     assert ask(connection, "GET", "/health") == (200, {"status": "ok", "image": [HEIGHT, WIDTH, 1]})
 
 
@@ -141,7 +141,9 @@ def test_a_body_without_a_length_is_limited_too(connection: http.client.HTTPConn
 
 
 @pytest.mark.parametrize(("method", "place", "status"), [("GET", "/classify", 405), ("GET", "/nowhere", 404)])
-def test_wrong_requests(method: str, place: str, status: int, connection: http.client.HTTPConnection) -> None:
+def test_wrong_requests_get_an_error(
+    method: str, place: str, status: int, connection: http.client.HTTPConnection
+) -> None:
     found, answer = ask(connection, method, place)
     assert found == status and answer["error"]
 

@@ -1,4 +1,4 @@
-"""NaN and infinity count as in exact arithmetic, and maxima of ties and NaNs follow the rules."""
+"""NaN and infinity change exactly the results that depend on them. Maxima of ties and NaNs follow the rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
 
 
 def sprinkle(array: np.ndarray, rng: np.random.Generator, few: int) -> np.ndarray:
-    """A copy with `few` of its values made NaN, infinity or minus infinity."""
+    """A copy in which up to `few` values are replaced by NaN, infinity or minus infinity."""
     array = array.copy()
     for value in rng.choice([np.nan, np.inf, -np.inf], few):
         array.flat[rng.integers(array.size)] = value
@@ -33,12 +33,14 @@ def sprinkle(array: np.ndarray, rng: np.random.Generator, few: int) -> np.ndarra
 
 
 def check(got: np.ndarray, exact: np.ndarray, with_padding: np.ndarray, tolerance: np.ndarray, what: str) -> None:
-    """`exact` leaves products with padding out, `with_padding` multiplies zeros: both are right."""
+    """`exact` leaves out products with padding, and `with_padding` multiplies by zeros. Either result is right."""
     with np.errstate(invalid="ignore"):
         close = np.abs(got - exact) <= tolerance
     right = (got == exact) | close | (np.isnan(got) & (np.isnan(exact) | np.isnan(with_padding)))
     at = np.argwhere(~right)
-    assert right.all(), f"{what}\n{len(at)} wrong, the first at {at[0]}: {got[tuple(at[0])]}, not {exact[tuple(at[0])]}"
+    assert right.all(), (
+        f"{what}\nwrong: {len(at)}, the first at {at[0]}: {got[tuple(at[0])]}, not {exact[tuple(at[0])]}"
+    )
 
 
 def conv_problems(seed: int, count: int) -> list[Problem]:
@@ -65,7 +67,7 @@ def finite(array: np.ndarray) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("where", ["input", "filters"])
-def test_conv2d(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
+def test_non_finite_values_in_conv2d(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
     for problem in conv_problems(seed, 60):
         rng = np.random.default_rng(problem.seed)
         x, w = problem.array("x", problem.input_shape), problem.array("w", problem.filter_shape)
@@ -87,7 +89,7 @@ def test_conv2d(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("where", ["filters", "out_backprop"])
-def test_conv2d_backprop_input(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
+def test_non_finite_values_in_conv2d_backprop_input(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
     for problem in conv_problems(seed, 60):
         rng = np.random.default_rng(problem.seed)
         w, dy = problem.array("w", problem.filter_shape), problem.array("dy", problem.output_shape)
@@ -106,7 +108,7 @@ def test_conv2d_backprop_input(where: str, isa_worker: ProcessPoolExecutor, seed
         geometry = problem.geometry._replace(strides=strides)
         exact = reference.conv2d_backprop_input(w, dy, problem.geometry, problem.groups).value
         magnitude = reference.conv2d_backprop_input(finite(w), finite(dy), problem.geometry, problem.groups).magnitude
-        # Zeros around dy are the outputs of a larger padding. Here every tap of every element meets an output.
+        # Zeros around dy stand for the outputs of a larger padding, so that every tap of every element meets an output.
         more = [reference.extent(problem.kernel[i], problem.dilations[i]) for i in range(2)]
         wide = [tuple(pad + more[i] * strides[i] for pad in geometry.pads[i]) for i in range(2)]
         larger = geometry._replace(pads=(wide[0], wide[1]))
@@ -118,7 +120,7 @@ def test_conv2d_backprop_input(where: str, isa_worker: ProcessPoolExecutor, seed
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("where", ["input", "out_backprop"])
-def test_conv2d_backprop_filter(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
+def test_non_finite_values_in_conv2d_backprop_filter(where: str, isa_worker: ProcessPoolExecutor, seed: int) -> None:
     for problem in conv_problems(seed, 60):
         rng = np.random.default_rng(problem.seed)
         x, dy = problem.array("x", problem.input_shape), problem.array("dy", problem.output_shape)
@@ -142,7 +144,7 @@ def test_conv2d_backprop_filter(where: str, isa_worker: ProcessPoolExecutor, see
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_depthwise(isa_worker: ProcessPoolExecutor, seed: int) -> None:
+def test_non_finite_values_in_depthwise_convolutions(isa_worker: ProcessPoolExecutor, seed: int) -> None:
     for problem in random_problems.draw(120, seed, "float32", "depthwise"):
         if problem.empty or 0 in problem.size:
             continue
@@ -171,7 +173,7 @@ def test_depthwise(isa_worker: ProcessPoolExecutor, seed: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_average_pool(isa_worker: ProcessPoolExecutor, seed: int) -> None:
+def test_non_finite_values_in_average_pools(isa_worker: ProcessPoolExecutor, seed: int) -> None:
     for problem in random_problems.draw(120, seed, "float32", "pool"):
         if problem.empty:
             continue
@@ -208,8 +210,8 @@ def test_a_non_finite_value_affects_only_its_windows(
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
-def test_large_finite_values(algorithm: str, isa_worker: ProcessPoolExecutor) -> None:
-    """The sums are finite, but the transforms of the values would overflow."""
+def test_large_finite_values_do_not_overflow(algorithm: str, isa_worker: ProcessPoolExecutor) -> None:
+    """The sums are finite, but Winograd's transforms of the values would overflow."""
     x = np.full((1, 12, 12, 2), 2e38, np.float32)
     x[:, ::2] *= -1
     w = np.zeros((3, 3, 2, 5), np.float32)
@@ -231,7 +233,7 @@ def test_large_finite_values(algorithm: str, isa_worker: ProcessPoolExecutor) ->
 def filter_gradients(
     pool: ProcessPoolExecutor, x: np.ndarray, dy: np.ndarray, size: int, dirty_x: np.ndarray, dirty_dy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Winograd's result for finite values, and Winograd's and the direct one for non-finite values."""
+    """Winograd's result for finite values, and the results of Winograd and direct for non-finite values."""
     call = {"filter_sizes": (size, size, x.shape[3], dy.shape[3]), "padding": "SAME"}
     dirty = call | {"input": dirty_x, "out_backprop": dirty_dy}
     calls = [
@@ -246,17 +248,17 @@ def filter_gradients(
 @pytest.mark.parametrize(
     ("value", "size", "shape", "channels", "filters"),
     [
-        (np.nan, 3, (2, 14, 15), 40, 35),  # all sums at once
-        (np.inf, 3, (2, 14, 15), 200, 90),  # by blocks
+        (np.nan, 3, (2, 14, 15), 40, 35),  # all sums are computed at once
+        (np.inf, 3, (2, 14, 15), 200, 90),  # in blocks
         (np.nan, 5, (2, 9, 11), 33, 130),
-        (np.nan, 5, (1, 6, 7), 640, 600),  # taps of more than 36 MB
+        (np.nan, 5, (1, 6, 7), 640, 600),  # a filter gradient of more than 36 MB
         (3e38, 3, (2, 14, 15), 40, 35),  # finite, but its transform is not
     ],
 )
 def test_a_non_finite_value_changes_only_its_part_of_a_filter_gradient(
     value: float, size: int, shape: tuple[int, int, int], channels: int, filters: int, isa_worker: ProcessPoolExecutor
 ) -> None:
-    """This part is the value's channel or filter. It equals the direct algorithm's result."""
+    """This part is the channel or filter of the value. There, the result equals that of the direct algorithm."""
     rng = np.random.default_rng(size)
     x = rng.uniform(-0.5, 0.5, (*shape, channels)).astype(np.float32)
     dy = rng.uniform(-0.5, 0.5, (*shape, filters)).astype(np.float32)
@@ -278,7 +280,7 @@ def test_a_non_finite_value_changes_only_its_part_of_a_filter_gradient(
         assert (got == direct)[:, :, reached].all(axis=(0, 1)).any()
 
 
-def test_a_filter_gradient_of_non_finite_values_alone(isa_worker: ProcessPoolExecutor) -> None:
+def test_a_filter_gradient_of_nan_alone_is_nan(isa_worker: ProcessPoolExecutor) -> None:
     x, dy = np.ones((1, 12, 12, 40), np.float32), np.full((1, 12, 12, 36), np.nan, np.float32)
     _, got, direct = filter_gradients(isa_worker, x, x[..., :36], 3, x, dy)
     assert np.isnan(got).all() and np.isnan(direct).all()
@@ -305,7 +307,7 @@ CHANNELS = 37  # whole vectors of every width, and a tail
 
 
 def pool_all(pool: ProcessPoolExecutor, x: np.ndarray, **window: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Output, argmax, and how many windows' gradients each element gets."""
+    """The output, the argmax, and for each input element the number of windows whose gradient it gets."""
     (result,) = pool.submit(compute, [("max_pool2d_with_argmax", {"input": x} | window)]).result()
     output, argmax = result
     grad = np.ones_like(output)
@@ -332,7 +334,7 @@ def test_nan_wins_in_every_lane_and_place(dtype: str, isa_worker: ProcessPoolExe
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_first_of_several_nans(dtype: str, isa_worker: ProcessPoolExecutor) -> None:
+def test_the_first_of_several_nans_wins(dtype: str, isa_worker: ProcessPoolExecutor) -> None:
     x = np.zeros((1, 2, 2, CHANNELS), dtype)
     x[0, 0, 1] = x[0, 1, 0] = np.nan
     x[0, 1, 1] = np.inf
@@ -344,7 +346,7 @@ def test_the_first_of_several_nans(dtype: str, isa_worker: ProcessPoolExecutor) 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("value", [0.0, -np.inf, np.inf, -3.0])
-def test_the_first_of_equal_maxima(value: float, dtype: str, isa_worker: ProcessPoolExecutor) -> None:
+def test_the_first_of_equal_maxima_wins(value: float, dtype: str, isa_worker: ProcessPoolExecutor) -> None:
     x = np.full((2, 6, 6, CHANNELS), value, dtype)
     output, argmax, gradient = pool_all(isa_worker, x, ksize=3, strides=3)
     assert (output == value).all()
@@ -366,7 +368,7 @@ def test_padding_does_not_beat_minus_infinity(isa_worker: ProcessPoolExecutor) -
     x = np.full((1, 3, 3, CHANNELS), -np.inf, np.float32)
     output, argmax, gradient = pool_all(isa_worker, x, ksize=3, strides=2, padding="SAME")
     assert (output == -np.inf).all()
-    # Top and left padding push the first element inside of each window to (0, 0), (0, 1), (1, 0), (1, 1).
+    # Because of the padding, the first elements inside the input are (0, 0), (0, 1), (1, 0) and (1, 1) for the windows.
     np.testing.assert_array_equal(argmax[0, :, :, 0], np.array([[0, 1], [3, 4]]) * CHANNELS)
     assert gradient.sum() == 4 * CHANNELS
 

@@ -1,4 +1,4 @@
-"""Limits on the sources and tests: no file and no function is too long. Checks of what must follow when they change."""
+"""Limits on the lengths of files and functions, timeouts of processes in tests, and mutations that still apply."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 80
 
-# Text whose braces and parentheses do not count: comments, strings, characters, preprocessor lines, lone macros.
+# Text whose braces and parentheses are ignored: comments, strings, characters, preprocessor lines, lone macros.
 OPAQUE = re.compile(
     r"//[^\n]*|/\*.*?\*/"
     r'|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"'
@@ -93,7 +93,7 @@ def test_functions_are_short() -> None:
     assert not long, f"functions of more than {MOST_LINES_OF_A_FUNCTION} lines:\n" + "\n".join(long)
 
 
-def test_functions_are_found() -> None:
+def test_functions_and_their_lengths_are_found() -> None:
     text = """
         #define NOT_ONE(T) \\
             void no(T) { return; }
@@ -136,7 +136,7 @@ def one():
 
 
 def waits_for_ever(call: ast.AST) -> bool:
-    """Whether it starts a process, or waits for one, without a timeout."""
+    """Whether the call runs a process, or waits for a process, without a timeout."""
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
         return False
     of_subprocess = isinstance(call.func.value, ast.Name) and call.func.value.id == "subprocess"
@@ -152,7 +152,7 @@ def test_no_test_waits_for_a_process_without_a_timeout(path: Path) -> None:
 
 
 def test_every_mutation_can_be_applied() -> None:
-    """A mutation replaces a text that occurs once, so it must follow when the source changes."""
+    """A mutation replaces a text that occurs once. If the source changes, the mutation must change with it."""
     mutations = json.loads((ROOT / "tests" / "mutations" / "mutations.json").read_text(encoding="utf-8"))
     counts = {m["name"]: (ROOT / m["file"]).read_text(encoding="utf-8").count(m["search"]) for m in mutations}
     assert {name: count for name, count in counts.items() if count != 1} == {}

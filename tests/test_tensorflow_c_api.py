@@ -1,4 +1,4 @@
-"""The front end loads only the TensorFlow functions that it calls, as a single missing one makes loading fail."""
+"""The front end loads only the TensorFlow functions that it calls: if one is missing, the front end does not load."""
 
 from __future__ import annotations
 

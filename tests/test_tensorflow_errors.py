@@ -1,4 +1,4 @@
-"""Wrong arguments of the ops raise an error, in a graph and out of it, and never crash."""
+"""Wrong arguments of the ops raise an error and never crash, eagerly and in a graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tensorflow_calls import same_bits
 _x, _w, _b = random(2, 9, 8, 3), random(3, 3, 3, 5), random(5)
 _y, _p = random(2, 7, 6, 5), random(2, 4, 4, 3)
 
-# Refused in Python, by the same error in a graph and out of it.
+# Arguments that Python code refuses, with the same error eagerly and in a graph.
 BAD_ARGUMENTS: dict[str, tuple[Callable[..., Any], list[Any], type[Exception], str]] = {
     "strides 0": (lambda x, w: fc.conv2d(x, w, 0), [_x, _w], ValueError, "strides"),
     "strides negative": (lambda x, w: fc.conv2d(x, w, (1, -2)), [_x, _w], ValueError, "strides"),
@@ -84,7 +84,7 @@ BAD_ARGUMENTS: dict[str, tuple[Callable[..., Any], list[Any], type[Exception], s
 }
 
 # Arguments that the ops refuse. An op that runs raises InvalidArgumentError. If the mistake is known while a graph is
-# made, making the graph raises ValueError.
+# traced, tracing raises ValueError.
 BAD_SHAPES: dict[str, tuple[Callable[..., Any], list[Any], str]] = {
     "rank of the input": (lambda x, w: fc.conv2d(x, w), [_x[0], _w], r"input.*4 dimensions.*got 3"),
     "rank of the filters": (lambda x, w: fc.conv2d(x, w), [_x, _w[0]], r"filters.*4 dimensions.*got 3"),
@@ -121,7 +121,7 @@ BAD_SHAPES: dict[str, tuple[Callable[..., Any], list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_ARGUMENTS)
-def test_bad_arguments(name: str) -> None:
+def test_bad_arguments_are_refused(name: str) -> None:
     function, arrays, error, words = BAD_ARGUMENTS[name]
     with pytest.raises(error, match=words):
         function(*arrays)
@@ -130,7 +130,7 @@ def test_bad_arguments(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BAD_SHAPES)
-def test_bad_shapes(name: str) -> None:
+def test_bad_shapes_are_refused(name: str) -> None:
     function, arrays, words = BAD_SHAPES[name]
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         function(*arrays)
@@ -146,14 +146,14 @@ def test_bad_shapes(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["rank of the input", "rank of the filters", "channels", "groups", "rank of a pool's input", "padding huge"]
 )
-def test_bad_shapes_are_seen_while_tracing(name: str) -> None:
+def test_bad_shapes_are_refused_while_tracing(name: str) -> None:
     function, arrays, words = BAD_SHAPES[name]
     specs = [tf.TensorSpec((None, *array.shape[1:]) if i == 0 else array.shape) for i, array in enumerate(arrays)]
     with pytest.raises(ValueError, match=words):
         tf.function(function).get_concrete_function(*specs)
 
 
-def test_channel_mismatch_is_seen_with_unknown_sizes() -> None:
+def test_a_channel_mismatch_is_refused_with_unknown_sizes() -> None:
     filters = tf.TensorSpec((5, 5, 4, 3))
     for data_format, shape in (("NHWC", (None, None, None, 3)), ("NCHW", (None, 3, None, 8))):
         function = tf.function(lambda x, w, data_format=data_format: fc.conv2d(x, w, data_format=data_format))
@@ -161,8 +161,8 @@ def test_channel_mismatch_is_seen_with_unknown_sizes() -> None:
             function.get_concrete_function(tf.TensorSpec(shape), filters)
 
 
-def test_raw_ops_with_a_wrong_geometry() -> None:
-    """Any numbers give an error, not a crash, both eagerly and while tracing."""
+def test_raw_ops_do_not_crash_with_a_wrong_geometry() -> None:
+    """Wrong numbers do not crash the process, neither eagerly nor while tracing. Many of them are refused."""
     tried = run_python(
         """
         import itertools
@@ -191,7 +191,7 @@ def test_raw_ops_with_a_wrong_geometry() -> None:
         ]
         refused = 0
         for good, call in calls:
-            call(tf.fill(good, tf.constant(0, tf.uint8)))  # the right numbers are right
+            call(tf.fill(good, tf.constant(0, tf.uint8)))  # the right numbers are accepted
             wrong = [[], [0], [3], good[:-1], good + [0], [1] + good[1:]]
             for i, value in itertools.product(range(1, len(good)), [0, 3, 7, 2**31, 2**40, 2**62]):
                 wrong.append(good[:i] + [value] + good[i + 1 :])
@@ -208,7 +208,7 @@ def test_raw_ops_with_a_wrong_geometry() -> None:
     assert int(tried) > 400
 
 
-def test_raw_ops_with_wrong_shapes_of_like() -> None:
+def test_raw_ops_refuse_wrong_shapes_of_like() -> None:
     run_python(
         """
         import tensorflow as tf
@@ -236,12 +236,12 @@ def test_raw_ops_with_wrong_shapes_of_like() -> None:
                         how()
                     except (tf.errors.InvalidArgumentError, ValueError):
                         continue
-                    raise AssertionError(lent)
+                    raise AssertionError(f"accepted: {lent}")
         """
     )
 
 
-def test_too_large_for_memory() -> None:
+def test_outputs_too_large_for_memory_raise_resource_exhausted_error() -> None:
     """The sizes are valid, but no machine has memory for the output."""
     run_python(
         """
@@ -262,13 +262,13 @@ def test_too_large_for_memory() -> None:
                     how()
                 except tf.errors.ResourceExhaustedError:
                     continue
-                raise AssertionError("computed it?")
+                raise AssertionError("the output fitted into memory")
         """
     )
 
 
 @pytest.mark.parametrize("sizes", [[9], [9, 9, 4], [9, 9, 9], [2, 9, 9, 4, 1]])
-def test_wrong_number_of_sizes_that_only_the_run_knows(sizes: list[int]) -> None:
+def test_a_wrong_number_of_sizes_known_only_at_run_time_is_refused(sizes: list[int]) -> None:
     unknown = tf.TensorSpec(None, tf.int32)
     filters, images = tf.ones([3, 3, 4, 6]), tf.ones([2, 9, 9, 4])
 

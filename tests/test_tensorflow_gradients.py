@@ -211,7 +211,7 @@ def test_gradients_equal_those_of_tensorflow(name: str) -> None:
 
 
 @every_gradient
-def test_gradients_in_a_function(name: str) -> None:
+def test_gradients_in_a_graph_equal_eager_ones(name: str) -> None:
     ours, _, values = DIFFERENTIABLE[name]
 
     def first_and_second(*values: tf.Tensor) -> Any:
@@ -234,8 +234,8 @@ def test_gradients_in_a_function(name: str) -> None:
 
 
 @every_gradient
-def test_gradients_by_finite_differences(name: str) -> None:
-    """First order of the function; second order as first order of its gradient."""
+def test_gradients_agree_with_finite_differences(name: str) -> None:
+    """The gradient of the function, and the gradient of a function of that gradient for the second order."""
     ours, _, values = DIFFERENTIABLE[name]
     weights = f64(*ours(*values).shape, seed=1)
 
@@ -255,8 +255,8 @@ def test_gradients_by_finite_differences(name: str) -> None:
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * np.abs(b).max())
 
 
-def test_gradient_of_one_argument() -> None:
-    """Only the requested gradient is computed."""
+def test_the_gradient_of_one_argument_has_the_same_bits() -> None:
+    """The gradient of the filters has the same bits if it is requested alone."""
     x, w = tf.constant(random(1, 6, 6, 2)), tf.constant(random(3, 3, 2, 4))
     both, one = [], []
     for watched, result in (([x, w], both), ([w], one)):
@@ -267,8 +267,8 @@ def test_gradient_of_one_argument() -> None:
     same_bits(one, both[1:])
 
 
-def test_jacobian() -> None:
-    """TensorFlow cannot vectorise ops of others, and loops instead."""
+def test_the_jacobian_of_a_convolution() -> None:
+    """Column i is the convolution of an image that is 1 at element i and 0 elsewhere."""
     x, w = f64(1, 4, 4, 2), f64(3, 3, 2, 1)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -278,7 +278,7 @@ def test_jacobian() -> None:
     np.testing.assert_allclose(jacobian, tf.transpose(tf.reshape(tf.stack(columns), (32, 4))), rtol=1e-13)
 
 
-def test_gradients_of_an_empty_batch() -> None:
+def test_gradients_of_an_empty_batch_are_zero_or_empty() -> None:
     values = [tf.zeros((0, 6, 6, 2)), tf.constant(random(3, 3, 2, 4)), tf.constant(random(4))]
     with tf.GradientTape() as tape:
         tape.watch(values)

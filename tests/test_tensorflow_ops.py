@@ -1,6 +1,6 @@
-"""`fastconv.tensorflow` gives the bits of the NumPy face in all modes, and its ops load and behave as TensorFlow's.
+"""`fastconv.tensorflow` gives the bits of the NumPy functions, eagerly and in graphs. Its ops behave like TensorFlow's.
 
-Other tests compare the NumPy face with the reference and with TensorFlow.
+Other tests compare the NumPy functions with the reference and with TensorFlow.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ OPS = (
 # ---- The same bits everywhere ----------------------------------------------------------------------------------------
 
 
-def test_every_function_has_an_op() -> None:
+def test_every_function_has_a_case() -> None:
     """CASES has all but the ops of conv2d_max_pool2d, which test_same_faces_tensorflow.py tests."""
     assert {name for name, _, _ in CASES.values()} == {name for name in fc.__all__ if "conv2d_max_pool2d" not in name}
 
 
 @every_case
-def test_eager(case: Case) -> None:
+def test_eager_calls_give_the_same_bits(case: Case) -> None:
     same_bits(call(case), expected(case))
 
 
@@ -55,8 +55,8 @@ def test_numpy_arrays_are_accepted(case: Case) -> None:
 
 
 @every_case
-def test_function(case: Case) -> None:
-    """Shapes are known while the graph is made, and the graph gives the same bits."""
+def test_graphs_give_the_same_bits(case: Case) -> None:
+    """Tracing infers all shapes, and the graph gives the same bits."""
     function = tf.function(lambda **arrays: call(case, **arrays))
     arrays = {key: tf.constant(value) for key, value in case[2].items()}
     answers = results(expected(case))
@@ -69,7 +69,7 @@ def test_function(case: Case) -> None:
 
 
 @every_case
-def test_function_of_unknown_shapes(case: Case) -> None:
+def test_graphs_of_unknown_shapes_give_the_same_bits(case: Case) -> None:
     """Not even the ranks of the tensors are known."""
     signature = {key: tf.TensorSpec(None, value.dtype) for key, value in case[2].items()}
     function = tf.function(lambda arrays: call(case, **arrays), input_signature=[signature])
@@ -77,7 +77,7 @@ def test_function_of_unknown_shapes(case: Case) -> None:
 
 
 @every_case
-def test_dataset_map(case: Case) -> None:
+def test_a_dataset_map_gives_the_same_bits(case: Case) -> None:
     repeats = 3
     data = tf.data.Dataset.from_tensors({key: tf.constant(value) for key, value in case[2].items()}).repeat(repeats)
     answers = list(data.map(lambda arrays: call(case, **arrays), num_parallel_calls=2))
@@ -86,8 +86,8 @@ def test_dataset_map(case: Case) -> None:
         same_bits(answer, expected(case))
 
 
-def test_sizes_as_tensors() -> None:
-    """Sizes may be tensors, known only when the graph runs."""
+def test_sizes_may_be_tensors() -> None:
+    """The tensors are known only when the graph runs."""
     x, w = random(2, 9, 8, 3), random(3, 3, 3, 5)
     dy = random(2, 7, 6, 5)
 
@@ -111,8 +111,8 @@ def test_sizes_as_tensors() -> None:
     same_bits(fc.conv2d_backprop_input(tf.TensorShape(x.shape), w, dy), expected[0])
 
 
-def test_many_threads_and_branches() -> None:
-    """Sixteen threads of Python, each running a graph of independent branches."""
+def test_many_threads_and_branches_give_the_same_bits() -> None:
+    """Each of sixteen Python threads runs a graph of independent branches."""
     x = [random(2, 12, 12, 8, seed=i) for i in range(16)]
     w = random(3, 3, 8, 8)
 
@@ -141,7 +141,7 @@ def test_many_threads_and_branches() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_nan_in_a_max_pool(dtype: str) -> None:
+def test_a_nan_wins_in_a_max_pool(dtype: str) -> None:
     x = random(1, 8, 8, 3, dtype=dtype)
     x[0, 3, 4, 1] = np.nan
     y, argmax = fc.max_pool2d_with_argmax(x, 2)
@@ -158,7 +158,7 @@ def test_nan_in_a_max_pool(dtype: str) -> None:
 
 @every_case
 def test_ops_are_not_stateful(case: Case) -> None:
-    """TensorFlow runs stateful ops one after the other and does not prune or merge them."""
+    """TensorFlow runs stateful ops one after another, and does not prune or merge them."""
     concrete = tf.function(lambda: call(case)).get_concrete_function()
     ours = [op for op in concrete.graph.get_operations() if op.type.startswith("Fastconv")]
     assert ours
@@ -178,7 +178,7 @@ def test_import_of_fastconv_leaves_tensorflow_alone() -> None:
     )
 
 
-def test_import_twice() -> None:
+def test_the_module_can_be_reloaded() -> None:
     x, w = random(1, 6, 6, 2), random(3, 3, 2, 4)
     before = fc.conv2d(x, w)
     again = importlib.reload(fc)
@@ -192,7 +192,7 @@ def test_import_twice() -> None:
     )
 
 
-def test_import_of_a_fresh_module() -> None:
+def test_the_module_can_be_imported_afresh() -> None:
     """TensorFlow still has the gradients registered by the earlier module."""
     run_python(
         """
@@ -213,7 +213,7 @@ def test_import_of_a_fresh_module() -> None:
     )
 
 
-def test_names() -> None:
+def test_ops_get_the_given_name_or_the_name_of_the_function() -> None:
     """The name scope of the ops is the given name or the function's."""
 
     def graph(x: tf.Tensor) -> tf.Tensor:

@@ -46,11 +46,13 @@ def traced(function: Callable[..., Any], *shapes: Sequence[int | None] | None) -
         (lambda y, w: fc.conv2d_transpose(y, w, [2, 9, 8, 3], 2), [None, None], [2, 9, 8, 3]),
     ],
 )
-def test_partly_known_shapes(function: Callable[..., Any], shapes: Any, expected: list[int | None]) -> None:
+def test_partly_known_shapes_are_inferred(
+    function: Callable[..., Any], shapes: Any, expected: list[int | None]
+) -> None:
     assert traced(function, *shapes) == [expected]
 
 
-def test_shape_of_gradients_of_an_unknown_batch() -> None:
+def test_shapes_of_gradients_are_inferred_for_an_unknown_batch() -> None:
     def gradients(x: tf.Tensor, w: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             tape.watch([x, w])
@@ -60,7 +62,7 @@ def test_shape_of_gradients_of_an_unknown_batch() -> None:
     assert traced(gradients, (None, None, 28, 3), (3, 3, 3, 5)) == [[None, None, 28, 3], [3, 3, 3, 5]]
 
 
-def test_shapes_in_a_while_loop() -> None:
+def test_shapes_do_not_change_in_a_while_loop() -> None:
     """TensorFlow refuses loops whose variables change or lose their shapes."""
     w = tf.constant(random(3, 3, 4, 4) / 6)
     inside = []
@@ -111,7 +113,7 @@ class Network(tf.Module):
         return tape.gradient(y, self.w)
 
 
-def test_saved_model(tmp_path: Path) -> None:
+def test_a_saved_model_keeps_shapes_results_and_gradients(tmp_path: Path) -> None:
     """Shapes, results and gradients stay the same, also in a process that has only loaded the ops."""
     network, x = Network(), random(2, 9, 8, 3)
     tf.saved_model.save(network, str(tmp_path / "model"))
@@ -119,7 +121,7 @@ def test_saved_model(tmp_path: Path) -> None:
     for name in ("__call__", "gradient"):
         same_bits(getattr(loaded, name)(x), getattr(network, name)(x))
         concrete = getattr(loaded, name).concrete_functions[0]
-        # The graph's own tensors, not the signature: these are inferred anew when the model is loaded.
+        # Loading infers the shapes of the graph's own tensors anew, but not those of the signature.
         shapes = [t.shape.as_list() for t in concrete.graph.outputs]
         assert shapes == ([[None, 2, 2, 5], [None, 3, 2, 5]] if name == "__call__" else [[3, 3, 3, 5]])
     with tf.GradientTape() as tape:  # through the loaded forward pass

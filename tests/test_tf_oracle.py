@@ -1,11 +1,15 @@
-"""Every function agrees with TensorFlow's on the CPU, if TensorFlow is a valid oracle there.
+"""Every function agrees with TensorFlow's function on the CPU, where TensorFlow is a valid oracle.
 
-Not compared, because TensorFlow's CPU kernels are wrong there or don't serve it: batch 0 and empty outputs; NaN and
-infinity; pooling windows larger than the input (max-pooling may end the process); explicit padding of average pools and
-of the arg max; depthwise convolution with unequal strides, with strides and dilations together, and its gradients with
-dilations (which they ignore); and what a call refuses, such as some gradients with groups or dilations.
+The tests leave out what TensorFlow's CPU kernels compute wrongly or do not support:
 
-TensorFlow's CPU kernels have no NCHW, so it computes problems in NCHW as problems in NHWC.
+- batch 0 and empty outputs; NaN and infinity;
+- pooling windows larger than the input (max pooling may end the process), dilated pools, `ceil_mode` and
+  `count_include_pad`; explicit padding of average pools and of max pools with the argmax;
+- depthwise convolutions with unequal strides, or with both strides and dilations;
+- gradients of dilated depthwise convolutions, where TensorFlow ignores the dilations;
+- calls that TensorFlow refuses, such as some gradients with groups or dilations.
+
+TensorFlow's CPU kernels do not support NCHW, so TensorFlow computes the problems in NCHW after a conversion to NHWC.
 """
 
 from __future__ import annotations
@@ -55,7 +59,7 @@ def max_pooled(problem: Problem, maps: tf.Tensor) -> tf.Tensor:
 
 
 def scattered(problem: Problem, grad: tf.Tensor) -> tf.Tensor:
-    """The gradient of feature maps whose maxima are at the call's taps."""
+    """The gradient with respect to feature maps whose maxima are at the taps of the call."""
     maps = tf.constant(problem.array("maps", problem.output_shape))
     with tf.GradientTape() as tape:
         tape.watch(maps)
@@ -160,15 +164,17 @@ def compare(call: Call) -> float | None:
         wrong = difference > 2 * tolerance
         if wrong.any():
             at = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise AssertionError(f"{wrong.sum()} differ, the first at {at}: {ours[at]}, not {their[at]}\n{call}")
+            raise AssertionError(
+                f"different elements: {wrong.sum()}, the first at {at}: {ours[at]}, not {their[at]}\n{call}"
+            )
         with np.errstate(invalid="ignore", divide="ignore"):
             worst = max(worst, float(np.nan_to_num(difference / (2 * tolerance)).max(initial=0)))
     return worst
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ADAPTIVE])
-def test_same_as_tensorflow(name: str, seed: int, count: int, tally: dict[str, tuple[int, float]]) -> None:
-    """Half of the problems in each precision."""
+def test_functions_agree_with_tensorflow(name: str, seed: int, count: int, tally: dict[str, tuple[int, float]]) -> None:
+    """Half of the problems are in each precision."""
     for dtype in ("float32", "float64"):
         compared: list[Problem] = []
         worst = 0.0

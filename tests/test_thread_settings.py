@@ -1,4 +1,4 @@
-"""The number of threads for a block of code, and in threadpoolctl."""
+"""The number of threads, set for a block of code, from C and by threadpoolctl."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def three_threads() -> Iterator[None]:
     fastconv.set_num_threads(before)
 
 
-def test_a_block() -> None:
+def test_a_block_sets_the_number_of_threads() -> None:
     with fastconv.threads(2) as nothing:
         assert fastconv.get_num_threads() == 2
         with fastconv.threads(5):
@@ -32,13 +32,13 @@ def test_a_block() -> None:
     assert fastconv.get_num_threads() == 3
 
 
-def test_a_block_that_fails() -> None:
+def test_a_block_that_fails_restores_the_number_of_threads() -> None:
     with pytest.raises(ZeroDivisionError), fastconv.threads(2):
         raise ZeroDivisionError
     assert fastconv.get_num_threads() == 3
 
 
-def test_a_decorator() -> None:
+def test_a_decorator_sets_the_number_of_threads() -> None:
     @fastconv.threads(2)
     def function() -> int:
         return fastconv.get_num_threads()
@@ -47,7 +47,7 @@ def test_a_decorator() -> None:
     assert fastconv.get_num_threads() == 3
 
 
-def test_a_wrong_number() -> None:
+def test_a_wrong_number_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^n must be at least 1 and at most 1024, got 0$"), fastconv.threads(0):
         pass
     with pytest.raises(TypeError, match=r"^n: expected an integer, got 1\.5$"), fastconv.threads(1.5):  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def test_a_wrong_number() -> None:
     assert fastconv.get_num_threads() == 3
 
 
-def test_the_c_functions() -> None:
+def test_the_c_functions_set_and_get_the_number_of_threads() -> None:
     library = ctypes.CDLL(str(Path(_core.__file__).with_name("libfastconv.so")))
     message, count = ctypes.create_string_buffer(200), ctypes.c_int64()
     size = ctypes.c_size_t(len(message))

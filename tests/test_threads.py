@@ -1,4 +1,4 @@
-"""Threads: how many, which backend, the same bits for any number and from many callers."""
+"""The number of threads, their backend, and the same bits for any number of threads and callers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_number_of_threads_is_what_was_set() -> None:
 
 
 @pytest.mark.usefixtures("threads_restored")
-def test_wrong_number_of_threads() -> None:
+def test_a_wrong_number_of_threads_is_refused() -> None:
     fastconv.set_num_threads(2)
     for wrong in (0, -1, -(2**63), 1025, 2**31, 2**63 - 1):
         with pytest.raises(ValueError, match=rf"^n must be at least 1 and at most 1024, got {wrong}$"):
@@ -108,7 +108,7 @@ def test_backend_from_the_environment(backend: str) -> None:
     assert run_python(code, FASTCONV_THREADING=backend) == backend
 
 
-def test_unknown_backend() -> None:
+def test_an_unknown_backend_is_refused() -> None:
     environment = {**os.environ, "FASTCONV_THREADING": "tbb"}
     command = [sys.executable, "-c", "import fastconv; fastconv.show_config()"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=TIMEOUT)
@@ -137,7 +137,7 @@ print(json.dumps(by_threads))
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_same_bits_from_many_python_threads(backend: str, serial_digests: dict[str, str]) -> None:
-    """Eight threads call at once, each in an order of its own, while another changes the number of threads."""
+    """Eight threads call at once, each in its own order, while a ninth changes the number of threads."""
     code = """
 names, results, start = list(JOBS), [], threading.Barrier(9)
 
@@ -165,7 +165,7 @@ print(json.dumps(sorted({(name, value) for name, value in results}) + [len(resul
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("tensorflow", [pytest.param(False, id="NumPy"), needs_tensorflow])
-def test_sixteen_threads_at_once(backend: str, tensorflow: bool, serial_digests: dict[str, str]) -> None:
+def test_same_bits_from_sixteen_threads_at_once(backend: str, tensorflow: bool, serial_digests: dict[str, str]) -> None:
     code = f"""
 call = with_tensorflow() if {tensorflow} else some
 first, same, results, start = call(), [], [], threading.Barrier(16)
@@ -193,8 +193,8 @@ print(json.dumps([*same, *results]))
 
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer ends a process without memory")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_memory_that_runs_out_on_any_thread(backend: str) -> None:
-    """On any thread it becomes a MemoryError, and the next call computes normally."""
+def test_lack_of_memory_raises_memory_error(backend: str) -> None:
+    """If memory runs out, any thread raises MemoryError, and the next call computes normally."""
     code = """
         import json, resource
         import numpy as np
@@ -202,7 +202,8 @@ def test_memory_that_runs_out_on_any_thread(backend: str) -> None:
 
         x, filters = np.ones((8, 64, 64, 128), np.float32), np.ones((3, 3, 128, 128), np.float32)
         out, pooled = np.empty((8, 62, 62, 128), np.float32), np.empty((8, 32, 32, 128), np.float32)
-        for _ in range(100):  # each thread has computed once: glibc ends a process that has no memory for its first
+        # Each thread computes once: glibc ends a process that has no memory for a thread's first computation.
+        for _ in range(100):
             fastconv.max_pool2d(x, 2, out=pooled)
         size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         found = []
@@ -248,7 +249,7 @@ def test_threads_end_with_their_python_threads() -> None:
 
 @pytest.mark.parametrize(("backend", "more"), [("", 2), ("openmp", 1)])
 def test_the_pool_replaces_openmp_while_the_cpus_are_busy(backend: str, more: int) -> None:
-    """If an OpenMP thread starts milliseconds late, the pool computes instead, unless OpenMP was asked for."""
+    """If an OpenMP thread is milliseconds late, the pool runs the next jobs, unless the environment names OpenMP."""
     code = """
     def threads():
         return len(os.listdir("/proc/self/task"))
@@ -277,7 +278,7 @@ def test_the_pool_replaces_openmp_while_the_cpus_are_busy(backend: str, more: in
     [(3, 0, 2), (3, 2, 1), *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in ((1, 4, 0), (3, 1, 0)))],
 )
 def test_threads_beside_those_of_tensorflow(threads: int, intra_op: int, more: int) -> None:
-    """Ops that run at once share one pool, which has as many threads as both settings allow."""
+    """Ops that run at once share one pool. It has no more threads than each of the two settings allows."""
     code = f"""
 import tensorflow as tf
 if {intra_op}:

@@ -14,7 +14,7 @@ from processes import TIMEOUT
 pytestmark = pytest.mark.tensorflow
 
 STEPS = 100
-# Another process: TensorFlow's threads can be set only once, and this process keeps Keras's default dtype.
+# Runs in another process: TensorFlow's threads can be set only once, and this process keeps Keras's default dtype.
 LOSSES = """
 import json, os, sys
 dtype, threads, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -55,7 +55,7 @@ print(json.dumps({layers: losses(layers) for layers in ("keras", "fastconv")}))
 
 @cache
 def losses(dtype: str, threads: int) -> dict[str, np.ndarray]:
-    """The losses for each kind of layers."""
+    """The losses with Keras's layers and with fastconv's."""
     command = [sys.executable, "-c", LOSSES, dtype, str(threads), str(STEPS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
@@ -65,13 +65,13 @@ def losses(dtype: str, threads: int) -> dict[str, np.ndarray]:
     return found
 
 
-def test_float64() -> None:
+def test_losses_agree_in_float64() -> None:
     found = losses("float64", 2)
     np.testing.assert_allclose(found["fastconv"], found["keras"], rtol=0, atol=1e-7)
 
 
-def test_float32() -> None:
-    """The difference from stock Keras is at most three times that between stock Keras on one thread and on two."""
+def test_losses_agree_in_float32() -> None:
+    """The difference from Keras is at most three times the difference between Keras on one thread and on two."""
     one, two = losses("float32", 1), losses("float32", 2)
     ulp = float(np.spacing(np.float32(one["keras"].max())))
     # With one CPU, or by chance, the two stock runs may be equal.

@@ -1,4 +1,4 @@
-"""The kernels of a training step, at every instruction set: taps, bias gradients, gradients of fused layers."""
+"""The kernels of a training step on every instruction set: taps, bias gradients and gradients of fused layers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def max_pools():
                 gradient = tape.gradient(ours, variable, output_gradients=dy_tensor)
             same_bits(ours, y)
             same_bits(gradient, fastconv.max_pool2d_grad(given, y, dy, **keywords, **more))
-            # The gradient's gradient gathers what the maximum took.
+            # The gradient of the gradient gathers the values at the maxima.
             values = random(*given.shape, dtype=dtype)
             gathered = outer.gradient(gradient, dy_tensor, output_gradients=tf.constant(values))
             nhwc = values.transpose(0, 2, 3, 1) if more else values
@@ -105,7 +105,7 @@ bias_gradients()
 """
 
 
-def test_taps_and_bias_gradients(isa_worker: ProcessPoolExecutor) -> None:
+def test_max_pools_with_taps_and_bias_gradients(isa_worker: ProcessPoolExecutor) -> None:
     isa_worker.submit(execute, EVERY_ISA).result()
 
 
@@ -240,7 +240,7 @@ for (shape, window), images in itertools.product(layers, (8, 2048)):
     for result, exact in ((d_filters, np.float64(x[0, 0, 0, 0]) * grad[0, 0, 0, 0] * count),
                           (d_bias, np.float64(grad[0, 0, 0, 0]) * count)):
         assert abs(result / exact - 1).max() <= 16 * eps, (shape, images, abs(result / exact - 1).max() / eps)
-    # Of 3x3 windows at every other pixel, an odd one is in one, an even one in two.
+    # The 3x3 windows are two pixels apart: an odd pixel lies in one window, an even pixel in two.
     uses = np.where(np.arange(2 * p + 1) % 2, 1, 2)
     uses[[0, -1]] = 1
     exact = np.float64(grad[0, 0, 0, 0]) * window[3] * uses[:, None, None] * uses[:, None][:, : 2 * q + 1]

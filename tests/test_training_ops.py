@@ -1,4 +1,4 @@
-"""Ops of a training step: taps kept for the gradient of a max pool, bias gradients, and no unneeded gradients."""
+"""Ops of a training step: taps for the gradient of a max pool, bias gradients, and no unneeded gradients."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_layers_keep_taps_only_in_training() -> None:
     assert ops_of(model, spec) == ops_of(lambda x: model(x, training=False), spec) == ["FastconvMaxPool2D"]
 
 
-def test_taps_that_name_no_pixel_of_the_window() -> None:
+def test_taps_that_name_no_pixel_of_the_window_count_as_zero() -> None:
     """Raw ops with arbitrary taps access no memory outside the tensors."""
     geometry = fc._geometry(fastconv._core.pool_geometry(2, None, "VALID", "NHWC", 1, False, False, None))
     for c in (1, 3, 6, 16, 40):
@@ -59,7 +59,7 @@ def test_taps_that_name_no_pixel_of_the_window() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["taps", "grad", "like", "window"])
-def test_wrong_shapes_of_taps(wrong: str) -> None:
+def test_wrong_shapes_of_taps_are_refused(wrong: str) -> None:
     geometry = fc._geometry(
         fastconv._core.pool_geometry(16 if wrong == "window" else 2, None, "SAME", "NHWC", 1, False, False, None)
     )
@@ -99,7 +99,7 @@ def test_bias_gradient_needs_no_extra_pass(activation: str | None) -> None:
 
 
 def test_dy_is_not_overwritten_if_it_is_still_needed() -> None:
-    """The ReLU's gradient may reuse the memory of its input only if no one else needs it."""
+    """The gradient of ReLU may reuse the memory of its input only if nothing else needs this input."""
     x, w, b, dy = (tf.constant(random(*shape)) for shape in ((1, 6, 6, 2), (3, 3, 2, 4), (4,), (1, 4, 4, 4)))
     before = dy.numpy().copy()
 
@@ -121,7 +121,7 @@ def test_dy_is_not_overwritten_if_it_is_still_needed() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["features", "rank"])
-def test_wrong_shapes_of_a_relu(wrong: str) -> None:
+def test_wrong_shapes_of_a_relu_gradient_are_refused(wrong: str) -> None:
     geometry = fc._geometry([0, 0, 0, 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])
     dy = tf.ones((2, 3, 4) if wrong == "rank" else (2, 3, 4, 5))
     features = tf.ones((2, 3, 4, 6)) if wrong == "features" else dy
@@ -167,7 +167,7 @@ def test_first_layer_has_no_input_gradient_eagerly(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("wanted", ["input", "filters", "bias"])
 @pytest.mark.parametrize("activation", [None, "relu"])
-def test_one_gradient_alone(wanted: str, activation: str | None) -> None:
+def test_one_gradient_alone_has_the_same_values(wanted: str, activation: str | None) -> None:
     values = {"input": random(2, 7, 7, 3), "filters": random(3, 3, 3, 4), "bias": random(4)}
     tensors = {name: tf.constant(value) for name, value in values.items()}
     results = []

@@ -16,13 +16,13 @@ from processes import run_python
 
 ITERATIONS = 3
 FORMATS = ("NHWC", "NCHW")
-WIDE_FORMATS = ("NHWC", pytest.param("NCHW", marks=pytest.mark.slow))  # the tests of the ops cover both
+WIDE_FORMATS = ("NHWC", pytest.param("NCHW", marks=pytest.mark.slow))  # the test of each op covers both
 N, H, W, C, K, R, S, M = 2, 7, 6, 4, 6, 3, 2, 2
 ops = fct._ops
 
 
 class Case(NamedTuple):
-    """An op, and the shape of each of its inputs in one iteration."""
+    """An op, the shapes of its inputs in one iteration, and its other arguments."""
 
     op: Callable[..., Any]
     shapes: dict[str, tuple[int, ...]]
@@ -155,8 +155,8 @@ def test_a_vectorized_op_equals_its_iterations(name: str, data_format: str) -> N
             np.testing.assert_allclose(got, np.stack(wanted), rtol=1e-11, atol=1e-11, err_msg=f"{stacked} stacked")
 
 
-def test_each_operation_is_vectorized() -> None:
-    """An operation that is added to the table needs a case above."""
+def test_each_operation_has_a_case() -> None:
+    """A new operation in the table needs a case above."""
     tested = {case.op.__name__ for case in cases("NHWC").values()}
     named = {f"fastconv_{operation['name']}" for operation in _core.operations()}
     assert tested == named
@@ -164,7 +164,7 @@ def test_each_operation_is_vectorized() -> None:
 
 @contextmanager
 def without_loops(level: int = logging.DEBUG) -> Iterator[None]:
-    """Fails if TensorFlow logs that it runs an op in a loop: a warning in a map, a debug message in a jacobian."""
+    """Fails if TensorFlow logs that it loops over one of our ops: a warning in a map, a debug message in a jacobian."""
     told: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
@@ -249,7 +249,7 @@ def test_jacobians_are_those_of_tensorflow(name: str, data_format: str) -> None:
 @pytest.mark.parametrize("data_format", WIDE_FORMATS)
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradients_of_each_element_are_those_of_tensorflow(name: str, data_format: str) -> None:
-    """As in differential privacy and meta learning, in a graph with unknown sizes."""
+    """Differential privacy and meta-learning need these gradients. The graph has unknown sizes."""
     make, theirs, filters = PAIRS[name]
     ours = make(data_format) if data_format == "NHWC" else in_nchw(make(data_format))
     random = np.random.default_rng(6)
@@ -303,7 +303,7 @@ def test_the_jacobian_of_a_pooled_convolution_in_a_graph() -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-11)
 
 
-def test_second_derivatives_nested_maps_and_no_iterations() -> None:
+def test_second_derivatives_nested_maps_and_empty_maps() -> None:
     random = np.random.default_rng(8)
     x = tf.constant(random.standard_normal((2, 3, 1, 4, 4, 2)))
     w = tf.constant(random.standard_normal((2, 2, 2, 3)))
@@ -329,7 +329,7 @@ def test_second_derivatives_nested_maps_and_no_iterations() -> None:
 
 
 def test_a_named_algorithm_is_kept() -> None:
-    """The algorithm may not support groups. TensorFlow then runs a loop, without a warning."""
+    """If the named algorithm does not support groups, TensorFlow runs a loop, without a warning."""
     random = np.random.default_rng(9)
     x = tf.constant(random.standard_normal((2, 1, 8, 8, 4)))
     w = tf.constant(random.standard_normal((2, 3, 3, 4, 8)))

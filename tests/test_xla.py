@@ -1,4 +1,4 @@
-"""fastconv in a function that XLA should compile raises an error with the remedy."""
+"""If XLA should compile a function that calls fastconv, the error names the remedy."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def in_a_condition() -> tf.Tensor:
 
 
 @pytest.mark.parametrize("function", [in_a_function, in_a_loop, in_a_condition])
-def test_inside_other_functions(function: Callable[[], tf.Tensor]) -> None:
+def test_the_error_names_the_remedy_inside_other_functions(function: Callable[[], tf.Tensor]) -> None:
     tf.function(function)()
     with pytest.raises(NotImplementedError, match=REMEDY):
         tf.function(function, jit_compile=True)()
 
 
 @pytest.mark.parametrize("layer", [fk.Conv2D(2, 3), fk.DepthwiseConv2D(3), fk.MaxPooling2D()])
-def test_layers(layer: keras.Layer) -> None:
+def test_layers_raise_the_same_error(layer: keras.Layer) -> None:
     expected = layer(IMAGES)
     with pytest.raises(NotImplementedError, match=REMEDY):
         tf.function(lambda x: layer(x), jit_compile=True)(tf.constant(IMAGES))
@@ -100,8 +100,8 @@ def test_global_pooling_is_compiled() -> None:
         np.testing.assert_allclose(tf.function(lambda x: layer(x), jit_compile=True)(IMAGES), [[1, 1]])  # noqa: B023
 
 
-def test_without_tensorflow_s_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, TensorFlow raises its own error, and this error names the op."""
+def test_without_tensorflows_hook_the_error_names_the_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the hook, TensorFlow raises its own error, which names the op."""
     monkeypatch.setattr("fastconv.tensorflow._arguments.is_for_xla", lambda graph: False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="FastconvConv2D"):
         tf.function(lambda x: fc.conv2d(x, FILTERS), jit_compile=True)(IMAGES)

@@ -85,7 +85,7 @@ def serial_digests() -> dict[str, str]:
     return result
 
 
-# A few of the jobs, and threads that compute all the time, also with TensorFlow's ops.
+# Some of the jobs, a graph of TensorFlow with our ops, and threads that compute all the time.
 SOME = ["conv2d", "filter gradient", "winograd", "max pool gradient"]
 BUSY = f"""
 SOME = {SOME!r}
@@ -94,7 +94,7 @@ def some():
     return {{name: digest(name) for name in SOME}}
 
 def with_tensorflow():
-    '''Something that runs our ops in TensorFlow, several at once.'''
+    '''A function that runs several of our ops at once in TensorFlow.'''
     import tensorflow as tf
     import fastconv.tensorflow as fc
 
@@ -110,7 +110,7 @@ def with_tensorflow():
     return lambda: step(*arguments)
 
 class Busy:
-    '''Threads that are inside a call nearly always.'''
+    '''Threads that are almost always inside a call.'''
 
     def __init__(self, *calls):
         self.stop = False

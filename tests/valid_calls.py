@@ -1,4 +1,4 @@
-"""A call of each function of the NumPy face that works. Tests make one of its arguments wrong."""
+"""A valid call of each NumPy function. The tests make one of its arguments wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ones(*shape: int, dtype: Any = np.float32) -> np.ndarray:
 
 
 def valid_call(name: str) -> dict[str, Any]:
-    """Arguments with which the function works; every array is float32."""
+    """Valid arguments of the function. Every array is float32, except the uint8 taps."""
     calls: dict[str, dict[str, Any]] = {
         "conv2d": {"input": ones(*X), "filters": ones(*FILTERS), "bias": ones(6)},
         "conv2d_backprop_input": {"input_sizes": X, "filters": ones(*FILTERS), "out_backprop": ones(*Y)},
@@ -90,7 +90,7 @@ def call(name: str, **changes: Any) -> Any:
 
 
 def with_argument(names: list[str], *, of: Any) -> list[tuple[str, str]]:
-    """All (function, argument) pairs of these argument names, or of those whose valid value is of this type."""
+    """All (function, argument) pairs whose argument has one of these names, or a valid value of type `of`."""
     pairs = []
     for function in FUNCTIONS:
         arguments = valid_call(function)

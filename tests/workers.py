@@ -1,6 +1,6 @@
 """Child processes with their own instruction set, threading backend and so on.
 
-fastconv reads its environment variables once, so each setting needs a process.
+fastconv reads its environment variables once, so each setting needs its own process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Plain = tuple[str, dict[str, Any]]
 
 @contextmanager
 def worker(**environment: str) -> Iterator[ProcessPoolExecutor]:
-    """One process, started with these environment variables on top of this one's."""
+    """A process whose environment is this process's, changed by these variables."""
     before = {name: os.environ.get(name) for name in environment}
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         os.environ.update(environment)
@@ -38,7 +38,7 @@ def worker(**environment: str) -> Iterator[ProcessPoolExecutor]:
 
 
 def compute(calls: Sequence[Plain], threads: int | None = None) -> list[Any]:
-    """The results of the calls, one after the other."""
+    """The results of the calls, made one after another."""
     if threads is not None:
         fastconv.set_num_threads(threads)
     return [getattr(fastconv, name)(**arguments) for name, arguments in calls]
@@ -50,7 +50,7 @@ def execute(code: str) -> None:
 
 
 def compute_packed(calls: Sequence[Plain]) -> list[Any]:
-    """As `compute`, with packed filters."""
+    """Like `compute`, with packed filters."""
     packed = [
         (name, {**arguments, "filters": fastconv.PackedFilters(arguments["filters"])}) for name, arguments in calls
     ]
@@ -67,7 +67,7 @@ def displaced(array: np.ndarray, elements: int) -> np.ndarray:
 
 
 def compute_displaced(calls: Sequence[Plain], elements: int) -> list[Any]:
-    """As `compute`, with every array `elements` elements off the alignment of vectors."""
+    """Like `compute`, with every array of floats `elements` elements off a 64-byte boundary."""
 
     def moved(value: Any) -> Any:
         return displaced(value, elements) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value

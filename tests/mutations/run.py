@@ -1,10 +1,10 @@
-"""Proves that the suite detects broken sources: applies one mutation after the other and expects the tests to fail.
+"""Proves that the suite detects broken sources: applies one mutation after another and expects the tests to fail.
 
     python tests/mutations/run.py [name ...]
 
-Works on a copy of the sources in build/mutations, never on the sources themselves, and tests with a copy of the
-installed fastconv package whose library it replaces. First the tests must pass with the unchanged sources.
-`mutations.json` holds the mutations: in `file` the text `search`, which must occur once, becomes `replace`, and `tests`
+Works on a copy of the sources in build/mutations, never on the sources themselves. The tests run with a copy of the
+installed fastconv package, whose library is replaced. First the tests must pass with the unchanged sources. Each
+mutation in `mutations.json` replaces a text in `file`: `search`, which must occur once, becomes `replace`. Then `tests`
 must fail. Needs CMake.
 """
 
@@ -28,7 +28,7 @@ TESTS_FAILED = 1  # pytest's exit status; any other status is an error of the sc
 
 
 def update_tree() -> None:
-    """Copies only files that differ, so that the build repeats no more than it must."""
+    """Copies only files that differ, so that the build recompiles nothing else."""
     for path in [ROOT / "CMakeLists.txt", *(p for p in (ROOT / "cpp").rglob("*") if p.is_file())]:
         copy = TREE / path.relative_to(ROOT)
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
@@ -63,7 +63,7 @@ def main() -> int:
     wanted = sys.argv[1:]
     unknown = set(wanted) - {mutation["name"] for mutation in mutations}
     if unknown:
-        raise SystemExit(f"no such mutation: {', '.join(sorted(unknown))}")
+        raise SystemExit(f"not in mutations.json: {', '.join(sorted(unknown))}")
     mutations = [m for m in mutations if not wanted or m["name"] in wanted]
 
     WORK.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def main() -> int:
     for mutation in mutations:
         count = (TREE / mutation["file"]).read_text().count(mutation["search"])
         if count != 1:
-            raise SystemExit(f"{mutation['name']}: the text to search occurs {count} times in {mutation['file']}")
+            raise SystemExit(f"{mutation['name']}: `search` must occur once in {mutation['file']}, not {count} times")
     package = Path(fastconv.__file__).parent
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(package, SITE / "fastconv", ignore=shutil.ignore_patterns("__pycache__"))
@@ -96,9 +96,9 @@ def main() -> int:
         seen = status == TESTS_FAILED
         if not seen:
             survived.append(mutation["name"])
-        verdict = "seen" if seen else "SURVIVED"
+        verdict = "detected" if seen else "SURVIVED"
         print(f"{verdict:8}  {mutation['name']}  ({time.monotonic() - started:.0f} s)", flush=True)
-    print(f"{len(mutations) - len(survived)} of {len(mutations)} mutations seen")
+    print(f"{len(mutations) - len(survived)} of {len(mutations)} mutations detected")
     return 1 if survived else 0
 
 
