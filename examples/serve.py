@@ -35,7 +35,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body. Reading stops at the limit, whatever length the client has announced."""
+    """The body of a request. Reading stops at the limit, whatever length the client has announced."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Classify images over HTTP.")
     parser.add_argument("network", type=Path, help="a file that Network.save wrote")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=8000, help="0 chooses a free port")
     options = parser.parse_args()
     uvicorn.run(application(fastconv.load(options.network)), host=options.host, port=options.port, access_log=False)
 
