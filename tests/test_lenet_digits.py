@@ -152,7 +152,7 @@ def test_broken_folders(digits: dict[str, np.ndarray], tmp_path: Path) -> None:
     raw = gzip.decompress(good)
     for content, message in [
         (good[: len(good) // 2], "is broken"),
-        (raw[:-1], r"is broken: shape \(30, 28, 28\) needs 23520 bytes, but it has 23519"),
+        (raw[:-1], r"is broken: shape \(30, 28, 28\) needs 23520 bytes, got 23519"),
         (raw[:10], "is not an IDX file of unsigned bytes with 3 dimensions"),
         (b"\x00\x00\x0d" + raw[3:], "is not an IDX file"),
         (raw[:4] + b"\xff" * 12 + raw[16:], "is broken: shape"),

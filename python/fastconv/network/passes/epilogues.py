@@ -31,7 +31,7 @@ def fuse_residuals(graph: Graph) -> bool:
             continue
         shapes = {graph.values[index].shape for index in (*node.inputs, node.output) if index is not None}
         if len(shapes) > 1:
-            continue  # it broadcasts
+            continue  # the addition broadcasts
         # If both operands are products, take the later one: the other operand is computed before it.
         product, residual = max(
             ((_product(Matches(graph), node.inputs[side]), node.inputs[1 - side]) for side in (0, 1)),
