@@ -83,7 +83,7 @@ def work(options: argparse.Namespace) -> None:
         return strategy.reduce("SUM", strategy.run(replica_step, (images, labels)), axis=None)
 
     if first:
-        print(f"data: {digits.source}; {strategy.num_replicas_in_sync} workers", flush=True)
+        print(f"data: {digits.source}; workers: {strategy.num_replicas_in_sync}", flush=True)
     batches = strategy.distribute_datasets_from_function(share)
     for epoch in range(options.epochs):
         began = time.perf_counter()

@@ -4,8 +4,8 @@
     python examples/serve.py lenet-out/model.fastconv
     curl --data-binary @digit.png http://127.0.0.1:8000/classify
 
-The network must have one input of shape (N, height, width, channels), with values from 0 to 1 and 1 or 3 channels, and
-one output, which holds logits. `fastconv lenet --out lenet-out` writes such a network.
+The network must have one input and one output. The input is images of shape (N, height, width, channels), with 1 or 3
+channels and values from 0 to 1. The output is logits. `fastconv lenet --out lenet-out` writes such a network.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def application(net: fastconv.Network) -> Starlette:
     """The service. Raises ValueError if the network does not classify images of a fixed size."""
     shapes = [tensor.shape for tensor in (*net.inputs, *net.outputs)]
     if [len(shape) for shape in shapes] != [4, 2] or None in shapes[0][1:] or shapes[0][3] not in (1, 3):
-        raise ValueError(f"the network must map images of 1 or 3 channels to classes, got {net!r}")
+        raise ValueError(f"the network must map images of a fixed size with 1 or 3 channels to classes, got {net!r}")
     height, width, channels = shapes[0][1:]
 
     def predict(body: bytes) -> np.ndarray:

@@ -103,7 +103,7 @@ def bad_archives(digits: dict[str, np.ndarray]) -> dict[str, tuple[dict[str, Any
     few = {name: array[:30] for name, array in digits.items()}
     return {
         "missing": ({k: few[k] for k in ("x_train", "y_train", "x_test")}, "but it lacks y_test"),
-        "counts": ({**few, "y_train": few["y_train"][:29]}, "x_train has 30 images, but y_train has 29 labels"),
+        "counts": ({**few, "y_train": few["y_train"][:29]}, "x_train must be as long as y_train, got 30 and 29"),
         "shape": ({**few, "x_test": few["x_test"][:, :27]}, r"x_test must have shape \(N, 28, 28\).*27, 28"),
         "rank": ({**few, "y_test": np.eye(10, dtype=int)}, r"y_test must have shape \(N,\).*\(10, 10\)"),
         "floats": ({**few, "x_train": few["x_train"] / 255}, "x_train must hold integers, but holds float64"),

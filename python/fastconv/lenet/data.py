@@ -105,7 +105,7 @@ def _read(path: Path, origin: str) -> Digits:
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if len(images) != len(labels):
             raise ValueError(
-                f"{origin} is not MNIST: x_{part} has {len(images)} images, but y_{part} has {len(labels)} labels"
+                f"{origin} is not MNIST: x_{part} must be as long as y_{part}, got {len(images)} and {len(labels)}"
             )
     return Digits(
         arrays["x_train"].astype(np.uint8),

@@ -207,14 +207,14 @@ def _add_node(graph: Graph, entry: Any) -> None:
     inputs: list[int | None] = []
     for index in _list(entry, "inputs"):
         if index is not None and not _is_integer(index, 0, len(graph.values) - 1):
-            raise _Broken(f"a node reads the value {_short(index)}, which no input, constant or earlier node has")
+            raise _Broken(f"a node reads value {_short(index)}, but no input, constant or earlier node defines it")
         inputs.append(index)
     attributes = entry.get("attributes")
     if not isinstance(attributes, dict):
         raise _Broken("the 'attributes' of a node must be a JSON object")
     fused = _list(entry, "fused")
     if not all(isinstance(name, str) for name in fused):
-        raise _Broken("the 'fused' of a node must be a list of texts")
+        raise _Broken("the 'fused' of a node must be a list of strings")
     output = graph.value(_shape(entry))
     graph.nodes.append(Node(_text(entry, "operation"), inputs, attributes, output, _text(entry, "name"), fused))
 

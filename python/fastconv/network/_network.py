@@ -145,7 +145,7 @@ class Network:
         for array, tensor in zip(arrays, self.inputs, strict=False):
             if np.ndim(array) == 0 or len(array) != len(arrays[0]):
                 raise ValueError(
-                    f"{tensor.name} must have as many images as {self.inputs[0].name}, which is {len(arrays[0])}, got "
+                    f"{tensor.name} must have as many images as {self.inputs[0].name} ({len(arrays[0])}), got "
                     f"shape {np.shape(array)}"
                 )
         count = len(arrays[0]) if arrays else 0
@@ -291,7 +291,7 @@ def _compile(graph: Graph, batch_invariant: bool) -> _core.NetworkProgram:
     def define(index: int, reference: int, who: str) -> None:
         if index in references or not 0 <= index < len(graph.values):
             raise ValueError(
-                f"{who} computes value {index}; values must be below {len(graph.values)} and computed only once"
+                f"{who} computes value {index}; a value must be below {len(graph.values)} and computed only once"
             )
         references[index] = reference
 

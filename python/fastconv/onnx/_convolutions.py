@@ -210,5 +210,5 @@ def _gemm(node: Node, builder: Builder) -> Tensor:
 def _matmul(node: Node, builder: Builder) -> Tensor:
     weights = floats(node.constant(1, "second matrix"))
     if weights.ndim != 2:
-        raise Unsupported(f"its second matrix has {weights.ndim} dimensions: only 2 are supported")
+        raise Unsupported(f"its second matrix must have 2 dimensions, got {weights.ndim}")
     return dense(builder, node.tensor(), weights, None)

@@ -70,7 +70,7 @@ def _normalize_axes(node: Node, builder: Builder) -> Tensor:
 def _instance_normalization(node: Node, builder: Builder) -> Tensor:
     x = node.tensor()
     if x.rank < 3:
-        raise Unsupported(f"its input has {x.rank} dimensions: at least 3 are needed")
+        raise Unsupported(f"its input must have at least 3 dimensions, got {x.rank}")
     x = builder.plain(x)
     y = builder.add("layer_normalization", [x, None, None], x.shape, axis=2, epsilon=node.attribute("epsilon", 1e-5))
     return _scaled(node, builder, y, 1)

@@ -33,7 +33,7 @@ def _flatten(node: Node, builder: Builder) -> Tensor:
 
 
 def flatten(builder: Builder, x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C*H*W). Values in the order (H, W, C) stay so, and the tensor remembers their order."""
+    """(N, C, H, W) -> (N, C*H*W). If values are stored as (H, W, C), they stay so, and the tensor remembers it."""
     if x.image is not None or x.rank == 2:
         return x
     known = None not in x.shape[1:]
@@ -274,7 +274,7 @@ def _pad(node: Node, builder: Builder) -> Tensor:
 def _resize(node: Node, builder: Builder) -> Tensor:
     x = builder.last(node.tensor())
     if x.rank != 4:
-        raise Unsupported(f"its input has {x.rank} dimensions: only 4 are supported")
+        raise Unsupported(f"its input must have 4 dimensions, got {x.rank}")
     mode = node.attribute("mode", "nearest")
     method = {"nearest": "nearest", "linear": "bilinear"}.get(mode)
     old = node.proto.op_type == "Upsample" or node.opset < 11
@@ -286,7 +286,10 @@ def _resize(node: Node, builder: Builder) -> Tensor:
             f"antialias, and one of {', '.join(known)}"
         )
     if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Unsupported("only keep_aspect_ratio_policy 'stretch' is supported")
+        raise Unsupported(
+            f"its keep_aspect_ratio_policy is {node.attribute('keep_aspect_ratio_policy')!r}: only 'stretch' is "
+            "supported"
+        )
     options = {"method": method, "coordinates": coordinates}
     if method == "nearest":
         options["rounding"] = node.attribute("nearest_mode", "floor" if old else "round_prefer_floor")

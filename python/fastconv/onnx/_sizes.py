@@ -109,7 +109,7 @@ def sizes_of(values: Any) -> Sizes:
 
 
 def computed(proto: Any, inputs: Sequence[Sizes | None]) -> Sizes | None:
-    """The result of a node that computes with sizes. None if its operator is not known here, or if it is broken."""
+    """The result of a node that computes with sizes. None if its operator is not handled here, or if it is broken."""
     if any(value is not None and value.size > _MOST_SIZES for value in inputs):
         return None
     try:

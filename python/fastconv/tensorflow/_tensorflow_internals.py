@@ -89,7 +89,7 @@ def register_vectorization(op_type: str, vectorize: VectorizeOp) -> None:
 
 
 def register_flops(op_type: str, count: Callable[[Any], int]) -> None:
-    """Register the floating-point operations of an op for TensorFlow's profiler. Without this, it counts none."""
+    """Register the floating-point operations of an op for TensorFlow's profiler, which otherwise counts none."""
     try:
         from tensorflow.python.framework.ops import OpStats, RegisterStatistics
     except ImportError:

@@ -1,6 +1,7 @@
 """Folds factors and offsets of channels, such as batch normalisation, into convolutions and dense layers next to them.
 
-All arithmetic is in float64, and the constants are rounded once at the end.
+Convolutions and dense layers are called products here. All arithmetic is in float64, and the constants are rounded once
+at the end.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def fuse_activations(graph: Graph) -> bool:
 
 
 def fuse_residuals(graph: Graph) -> bool:
-    """Add the other operand of an addition in the convolution or dense layer that computes one operand."""
+    """Let the convolution or dense layer that computes one operand of an addition also add the other operand."""
     changed = False
     for node in list(graph.nodes):
         if node.operation != "add":

@@ -1,4 +1,4 @@
-"""Makes a padding part of the convolution or pool after it, where the result is the same."""
+"""Makes a pad node part of the convolutions or pools after it, where the result is the same."""
 
 from __future__ import annotations
 
