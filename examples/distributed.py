@@ -49,7 +49,7 @@ def accuracy(model: Any, images: Any, labels: Any) -> float:
 
 def work(options: argparse.Namespace) -> None:
     """Run the worker that TF_CONFIG describes."""
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()  # before other uses of TensorFlow; it waits for all workers
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()  # before other uses of TensorFlow; waits for all workers
     first = strategy.cluster_resolver.task_id == 0
     digits = load_digits(options.data)
     train_images, train_labels = digits.train_images[: options.limit], digits.train_labels[: options.limit]
@@ -83,7 +83,7 @@ def work(options: argparse.Namespace) -> None:
         return strategy.reduce("SUM", strategy.run(replica_step, (images, labels)), axis=None)
 
     if first:
-        print(f"data: {digits.source}; {strategy.num_replicas_in_sync} workers", flush=True)
+        print(f"data: {digits.source}; workers: {strategy.num_replicas_in_sync}", flush=True)
     batches = strategy.distribute_datasets_from_function(share)
     for epoch in range(options.epochs):
         began = time.perf_counter()

@@ -186,7 +186,7 @@ def main() -> None:
         seconds = time.perf_counter() - began
         print(
             f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, test accuracy {accuracy(model, *test):.4f}, "
-            f"{seconds:.2f} s, {1e3 * seconds / len(losses):.3f} ms a step"
+            f"{seconds:.2f} s, {1e3 * seconds / len(losses):.3f} ms per step"
         )
 
 

@@ -4,8 +4,8 @@
     python examples/serve.py lenet-out/model.fastconv
     curl --data-binary @digit.png http://127.0.0.1:8000/classify
 
-The network must have one input of shape (N, height, width, channels), with values from 0 to 1 and 1 or 3 channels, and
-one output, which holds logits. `fastconv lenet --out lenet-out` writes such a network.
+The network must have one input and one output. The input is images of shape (N, height, width, channels), with 1 or 3
+channels and values from 0 to 1. The output is logits. `fastconv lenet --out lenet-out` writes such a network.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body. Reading stops at the limit, whatever length the client has announced."""
+    """The body of a request. Reading stops at the limit, whatever length the client has announced."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -65,7 +65,7 @@ def application(net: fastconv.Network) -> Starlette:
     """The service. Raises ValueError if the network does not classify images of a fixed size."""
     shapes = [tensor.shape for tensor in (*net.inputs, *net.outputs)]
     if [len(shape) for shape in shapes] != [4, 2] or None in shapes[0][1:] or shapes[0][3] not in (1, 3):
-        raise ValueError(f"the network must map images of 1 or 3 channels to classes, got {net!r}")
+        raise ValueError(f"the network must map images of a fixed size with 1 or 3 channels to classes, got {net!r}")
     height, width, channels = shapes[0][1:]
 
     def predict(body: bytes) -> np.ndarray:
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Classify images over HTTP.")
     parser.add_argument("network", type=Path, help="a file that Network.save wrote")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=8000, help="0 chooses a free port")
     options = parser.parse_args()
     uvicorn.run(application(fastconv.load(options.network)), host=options.host, port=options.port, access_log=False)
 

@@ -52,7 +52,7 @@ def test_two_workers_train_as_one_process(example: ModuleType, data: Path, tmp_p
         log.seek(0)
         printed = log.read()
     assert statuses == [0, 0], printed
-    assert "2 workers" in printed and printed.count("epoch") == 1, printed
+    assert "workers: 2" in printed and printed.count("epoch") == 1, printed
 
     digits = load_digits(data)
     batches = example.shuffled(digits.train_images, digits.train_labels, BATCH, seed=1).batch(BATCH).map(example.scaled)

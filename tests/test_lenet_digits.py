@@ -103,7 +103,7 @@ def bad_archives(digits: dict[str, np.ndarray]) -> dict[str, tuple[dict[str, Any
     few = {name: array[:30] for name, array in digits.items()}
     return {
         "missing": ({k: few[k] for k in ("x_train", "y_train", "x_test")}, "but it lacks y_test"),
-        "counts": ({**few, "y_train": few["y_train"][:29]}, "x_train has 30 images, but y_train has 29 labels"),
+        "counts": ({**few, "y_train": few["y_train"][:29]}, "x_train must be as long as y_train, got 30 and 29"),
         "shape": ({**few, "x_test": few["x_test"][:, :27]}, r"x_test must have shape \(N, 28, 28\).*27, 28"),
         "rank": ({**few, "y_test": np.eye(10, dtype=int)}, r"y_test must have shape \(N,\).*\(10, 10\)"),
         "floats": ({**few, "x_train": few["x_train"] / 255}, "x_train must hold integers, but holds float64"),
@@ -152,7 +152,7 @@ def test_broken_folders(digits: dict[str, np.ndarray], tmp_path: Path) -> None:
     raw = gzip.decompress(good)
     for content, message in [
         (good[: len(good) // 2], "is broken"),
-        (raw[:-1], r"is broken: shape \(30, 28, 28\) needs 23520 bytes, but it has 23519"),
+        (raw[:-1], r"is broken: shape \(30, 28, 28\) needs 23520 bytes, got 23519"),
         (raw[:10], "is not an IDX file of unsigned bytes with 3 dimensions"),
         (b"\x00\x00\x0d" + raw[3:], "is not an IDX file"),
         (raw[:4] + b"\xff" * 12 + raw[16:], "is broken: shape"),

@@ -269,5 +269,5 @@ def test_values_that_are_computed_twice_are_refused(tmp_path: Path) -> None:
     m = Model("float32")
     m.input("n", 3)
     m.nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["a"])]
-    with pytest.raises(ValueError, match="computes 'a', which is there already"):
+    with pytest.raises(ValueError, match="computes 'a', which already exists"):
         fastconv.onnx.load(m.output("a").save(tmp_path))

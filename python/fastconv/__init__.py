@@ -2,10 +2,10 @@
 
 The functions of this module take NumPy arrays of float32 or float64. All arrays of a call must have the same dtype, and
 the result is computed in this precision. Names and meaning follow ``tf.nn``. C-contiguous arrays are used in place.
-Others are copied once.
+Other arrays are copied once.
 
-`fastconv.Network`, `fastconv.tensorflow`, `fastconv.keras` and `fastconv.lenet` are imported on first access. Importing
-fastconv itself needs only NumPy.
+`fastconv.Network`, `fastconv.load`, `fastconv.tensorflow`, `fastconv.keras`, `fastconv.onnx` and `fastconv.lenet` are
+imported on first access. Importing fastconv itself needs only NumPy.
 """
 
 from __future__ import annotations

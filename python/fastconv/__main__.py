@@ -38,14 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        # The frames of an interrupted training hold an iterator over a Python generator. TensorFlow warns if it still
-        # exists when Python exits, so it is destroyed here.
+        # The frames of an interrupted training hold an iterator over a Python generator. TensorFlow warns if this
+        # iterator still exists when Python exits, so it is destroyed here.
         traceback.clear_frames(interrupt.__traceback__)
         gc.collect()
         print("\nfastconv: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of the output has closed it, as "| head" does. Python flushes it again at exit; that must not fail.
+        # The reader of the output has closed the pipe, as "| head" does. Python flushes standard output again at exit,
+        # which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, ImportError, OSError, MemoryError) as error:
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         default=128,
         help="number of images in a training step (default: %(default)s)",
     )
-    add("--learning-rate", type=_learning_rate, metavar="RATE", default=0.001, help="Adam's (default: %(default)s)")
+    add("--learning-rate", type=_learning_rate, metavar="RATE", default=0.001, help="of Adam (default: %(default)s)")
     add(
         "--seed",
         type=_integer(0, 2**32 - 1),
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         "--limit",
         type=_integer(6, 2**31),
         metavar="N",
-        help="use N of the training images, and split these 5:1 into training and validation (default: all)",
+        help="use only N of the training images, split 5:1 into training and validation (default: all)",
     )
     add(
         "--compare",

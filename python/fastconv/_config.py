@@ -41,9 +41,9 @@ def set_num_threads(n: SupportsIndex) -> None:
 
     Notes
     -----
-    By default, the number is that of the environment variable ``FASTCONV_NUM_THREADS``. If this is not set, it is that
-    of ``OMP_NUM_THREADS``, or else the number of CPUs that the process may use (affinity and container quota). No
-    result depends on the number of threads.
+    By default, the number comes from the environment variable ``FASTCONV_NUM_THREADS``. If this is not set, it comes
+    from ``OMP_NUM_THREADS``. If neither is set, it is the number of CPUs that the process may use (affinity and
+    container quota). No result depends on the number of threads.
     """
     _core.set_num_threads(n)
 
@@ -125,10 +125,10 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> Config | None:
         None if `mode` is "stdout". Otherwise a dictionary with the keys
 
         - "version" and "compiler";
-        - "isa", the instruction set in use. The environment variable ``FASTCONV_ISA`` chooses a lower one;
+        - "isa", the instruction set in use. The environment variable ``FASTCONV_ISA`` can choose a lower one;
         - "isa_available", the instruction sets that both this build and this CPU support;
         - "threads", the number of threads;
-        - "threading", the thread backend. The environment variable ``FASTCONV_THREADING`` chooses it.
+        - "threading", the thread backend. The environment variable ``FASTCONV_THREADING`` can choose it.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-_WIDE = 1000  # columns; wide enough that no line of a table is broken in a file
+_WIDE = 1000  # columns: wide enough to keep each row of a table on one line of a file
 
 
 def print_table(

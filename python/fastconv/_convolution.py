@@ -47,8 +47,8 @@ def conv2d(
         One of
 
         - ``"VALID"``, in upper or lower case: no padding;
-        - ``"SAME"``, in upper or lower case: ``ceil(size/stride)`` outputs. As in TensorFlow, an odd row or column is
-          added at the bottom or on the right;
+        - ``"SAME"``, in upper or lower case: ``ceil(size/stride)`` outputs. As in TensorFlow, the extra row or column
+          of an odd padding is at the bottom or on the right;
         - an int for all four sides;
         - ``(ph, pw)``: `ph` at the top and the bottom, `pw` on the left and the right;
         - ``((top, bottom), (left, right))``;
@@ -98,8 +98,8 @@ def conv2d(
 
     Let eps be the machine epsilon of the dtype. With "direct" on random data, the error of an output is at most 16 eps
     times ``sum(|input||filters|)``. If all products are equal, all rounding errors have the same sign, and the error is
-    at most 90 eps times that sum. With "winograd", it is at most 64 eps times the largest such sum in the output's tile
-    of 4x4.
+    at most 90 eps times that sum. With "winograd", the error is at most 64 eps times the largest such sum in the
+    output's tile of 4x4.
 
     The activations of x, with their default numbers, and the largest error of each, in units in the last place of the
     exact result:
@@ -108,14 +108,14 @@ def conv2d(
     activation               value                                                        error
     ======================== ============================================================ ==========================
     "linear"                 x                                                            0
-    "relu", "relu6"          x from 0 on; at most 6                                       0
-    ("leaky_relu", 0.2)      x, if negative times 0.2                                     0.5
-    ("elu", 1.0)             x, if negative (exp(x) - 1) times 1.0                        1.5
-    "gelu"                   x times the distribution function of the normal distribution 5
+    "relu", "relu6"          max(x, 0), and min(max(x, 0), 6)                             0
+    ("leaky_relu", 0.2)      x if x >= 0, else 0.2*x                                      0.5
+    ("elu", 1.0)             x if x >= 0, else 1.0*(exp(x) - 1)                           1.5
+    "gelu"                   x*Phi(x), with the normal distribution function Phi          5
     "gelu_tanh"              x*(1 + tanh(sqrt(2/pi)*(x + 0.044715*x**3)))/2               3
     "silu"                   x*sigmoid(x), also called swish                              3
     "sigmoid"                1/(1 + exp(-x))                                              3
-    ("hard_sigmoid", a, b)   a*x + b from 0 to 1; 1/6 and 0.5, as in Keras 3              1 ulp of abs(a*x) + b
+    ("hard_sigmoid", a, b)   a*x + b, limited to 0 to 1. As in Keras 3, a=1/6, b=0.5      1 ulp of abs(a*x) + b
     "hard_swish"             x*hard_sigmoid(x), also called hard_silu                     2 ulp of x*(abs(x)/6 + 0.5)
     "tanh"                   tanh(x)                                                      3
     ("clip", low, high)      x, at least low and at most high                             0
@@ -325,7 +325,7 @@ def conv2d_transpose(
     output_shape : two or four ints, or None
         The height and width of the result, or its whole shape in the order of `data_format`. A strided convolution
         gives the same output size for several input sizes, so the size of the result must be stated. A transposed
-        convolution with groups needs all four numbers. None with `output_padding`.
+        convolution with groups needs all four numbers. It must be None if `output_padding` is given.
     strides, data_format, dilations, algorithm
         Those of the convolution that is transposed. See `conv2d`.
     padding : optional
@@ -333,7 +333,7 @@ def conv2d_transpose(
     output_padding : int or pair, optional
         States the size of the result in place of `output_shape`, as in PyTorch and Keras. The size is
         ``(size - 1)*stride + (kernel - 1)*dilation + 1 - padding + output_padding``, where "SAME" stands for a padding
-        of half the window on both sides. It must be smaller than the stride or the dilation.
+        of half the window on both sides. `output_padding` must be smaller than the stride or the dilation.
     bias : ndarray of shape (out_channels,), same dtype, optional
         One number for each output channel.
     activation : None, str or tuple, optional

@@ -54,7 +54,7 @@ def conv2d_max_pool2d(
         with ``data_format="NCHW"``.
     taps : ndarray of uint8, shape (N, P, Q, K) in both data formats
         Position of each maximum in its window: the pixels are counted row by row, without the padded ones.
-        `conv2d_max_pool2d_backprop` needs it.
+        `conv2d_max_pool2d_backprop` needs the taps.
 
     Raises
     ------

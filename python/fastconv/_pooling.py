@@ -10,9 +10,9 @@ from fastconv._types import Float, Ints, OutputSize, Padding
 
 
 def given_size(output_size: OutputSize) -> OutputSize:
-    """Return `output_size`, but refuse None. The core would treat it as an argument that was left out."""
+    """Return `output_size`, but refuse None, which the core would treat as a missing argument."""
     if output_size is None:
-        raise TypeError("output_size must be an int or a pair, got None; None in a pair keeps the input's size")
+        raise TypeError("output_size must be an int or a pair, got None; None inside a pair keeps the input's size")
     return output_size
 
 
@@ -44,11 +44,11 @@ def max_pool2d(
     data_format : {"NHWC", "NCHW"}, optional
         The order of the dimensions of `input` and the result.
     dilations : int, pair or four ints, optional
-        Distance between the pixels of a window along height and width. 1 if they are neighbours.
+        Distance between the pixels of a window along height and width. With 1, the pixels are neighbours.
     ceil_mode : bool, optional
         Whether the sizes of the output are rounded up instead of down. The last windows may then reach beyond the
-        padding, where there is nothing. A window that would start there is left out. No effect with "SAME", which
-        rounds up anyway.
+        padding, where there are no pixels. A window that would start in the padding at the bottom or on the right, or
+        beyond, is left out. No effect with "SAME", which rounds up anyway.
     out : ndarray of the result's shape and dtype, optional
         Array for the result. It must be C-contiguous and writable, and must not overlap another argument.
 
@@ -115,7 +115,7 @@ def max_pool2d_with_argmax(
         The result of `max_pool2d`.
     argmax : ndarray of int64, the shape of `output`
         ``(y*W + x)*C + c`` of the maximum in both data formats, plus ``n*H*W*C`` with `include_batch_in_index`. The
-        first NaN in row-major window order, if there is one; else the first of equal maxima.
+        first NaN in row-major window order counts as the maximum, if there is one; else the first of equal maxima.
 
     Raises
     ------
@@ -219,8 +219,8 @@ def avg_pool2d(
     input, ksize, strides, padding, data_format, dilations, ceil_mode, out
         See `max_pool2d`.
     count_include_pad : bool, optional
-        Whether the mean counts the padded pixels, as zeros. It never counts what `ceil_mode` reaches beyond the
-        padding.
+        Whether the mean counts the padded pixels, as zeros. The mean never counts the part of a window that lies beyond
+        the padding because of `ceil_mode`.
 
     Returns
     -------

@@ -62,7 +62,7 @@ def restore(model: Any) -> Any:
 
 
 def _fates(model: Any) -> dict[Any, tuple[type | None, str]]:
-    """For each layer, the class that replaces its own, or None, and the text for the report."""
+    """For each layer: the class that it gets, or None to keep its own, and the text for the report."""
     return {layer: _fate(layer) for layer in flatten_layers(model, include_self=False)}
 
 
@@ -98,10 +98,10 @@ def _print_report(model: Any, fates: dict[Any, tuple[type | None, str]]) -> None
 
 
 def _compile_functions_anew(model: Any) -> None:
-    """Drop functions that were traced with the former layers, and decide again whether XLA compiles them."""
+    """Drop functions that were traced with the former layers, and decide again whether XLA compiles the model."""
     for part in flatten_layers(model):
         if isinstance(part, keras.Model):
             part.train_function = part.test_function = part.predict_function = None
             if part.compiled and keeps_compile_arguments(part):
-                part.jit_compile = None  # TensorFlow skips the setter if the value does not change
+                part.jit_compile = None  # TensorFlow skips the setter below if the value does not change
                 part.jit_compile = compile_arguments(part)["jit_compile"]

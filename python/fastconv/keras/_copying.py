@@ -24,7 +24,7 @@ _LONGEST_REASON = 120  # characters quoted from an error that is not fastconv's
 
 
 class _CannotCopy(Exception):
-    """Why a model cannot be copied, and what the user can do about it. Neither ends with a full stop."""
+    """Why a model cannot be copied, and what the user can do about it. Neither text ends with a full stop."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason)
@@ -32,10 +32,10 @@ class _CannotCopy(Exception):
 
 
 def copy_model(model: Any, alternative: str = "") -> Any:
-    """A model with the same layers, names, flags, weights and compilation. It shares no variable with the first.
+    """A model with the same layers, names, flags, weights and compilation. It shares no variable with `model`.
 
-    The caller decides whether XLA compiles it, through its `compile_arguments`. `alternative` is what a user can do if
-    `model` cannot be copied.
+    The caller decides whether XLA compiles the copy, through the copy's `compile_arguments`. `alternative` tells the
+    user what to do if `model` cannot be copied.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def copy_model(model: Any, alternative: str = "") -> Any:
 
 
 def _with_pronouns(reason: str, title: str) -> str:
-    """A reason that follows the title of the model in a sentence, and so need not repeat it."""
+    """The reason, with pronouns for the model. In the message, the reason follows the model's title."""
     reason = reason.removeprefix(f"{title}: ").replace(f"the config of {title}", "its config")
     return reason.replace(title, "it").removesuffix(".")
 
@@ -99,7 +99,8 @@ class _Copies:
         )
 
     def _functional(self, model: Any) -> Any:
-        # clone_model would rename the inputs. It would also compile a compiled model, from a config without functions.
+        # clone_model would rename the inputs of `model`. If `model` is compiled, clone_model would also compile the
+        # copy, from a config without functions.
         graph = keras.Model(model.input, model.output, name=model.name)
         copy = keras.models.clone_model(
             graph,
@@ -109,7 +110,7 @@ class _Copies:
         return copy if type(model) is type(copy) else type(model)(copy.input, copy.output, name=model.name)
 
     def check(self, model: Any, copy: Any) -> None:
-        """Raise `_CannotCopy` unless both have the same layers and weights."""
+        """Raise `_CannotCopy` unless `model` and `copy` have the same layers and weights."""
         if _classes(model) == _classes(copy) and _shapes(model) == _shapes(copy):
             return
         holders: dict[int, str] = {}
@@ -141,7 +142,7 @@ def _title(layer: Any) -> str:
 
 
 def _shortened(error: Exception) -> str:
-    """The text of an error, without the config that Keras puts in front."""
+    """The first line of an error, without the config that Keras puts in front."""
     lines = str(error).rpartition("Exception encountered: ")[2].strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
@@ -183,7 +184,7 @@ def _is_lambda(value: Any) -> bool:
 
 
 def _lambda_inside(thing: Any) -> str | None:
-    """Where an inner layer holds a lambda. The config of the outer layer contains the config of the inner."""
+    """Where an inner layer of `thing` holds a lambda. The config of `thing` contains those of its inner layers."""
     for part in flatten_layers(thing, include_self=False) if isinstance(thing, keras.Layer) else ():
         for name, value in vars(part).items():
             if _is_lambda(value):
@@ -192,7 +193,7 @@ def _lambda_inside(thing: Any) -> str | None:
 
 
 def _name_parts(layer: Any, copy: Any) -> None:
-    """Give the inner layers of a copy the names and classes of the original's. A constructor may choose others."""
+    """Give the inner layers of a copy the names and classes of the original ones. A constructor may choose others."""
     for old, new in zip(flatten_layers(layer), flatten_layers(copy), strict=False):
         if type(new) is not type(old) and stock_class(type(new)) is stock_class(type(old)):
             change_class(new, type(old))

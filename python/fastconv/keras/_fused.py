@@ -1,4 +1,4 @@
-"""ReLU layers that a convolution computes, if a graph calls one after the other.
+"""ReLU layers that, in a graph, leave their work to the convolution right before them.
 
 They have the names, weights and configs of the layers that they replace.
 """
@@ -24,12 +24,12 @@ class _Fused(keras.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable("fastconv", "FusedReLU")
 class ReLU(_Fused, keras.layers.ReLU):  # type: ignore[misc]
-    """A ``keras.layers.ReLU`` that the convolution before it computes."""
+    """A ``keras.layers.ReLU`` that the convolution before it can compute."""
 
 
 @keras.saving.register_keras_serializable("fastconv", "FusedActivation")
 class Activation(_Fused, keras.layers.Activation):  # type: ignore[misc]
-    """A ``keras.layers.Activation("relu")`` that the convolution before it computes."""
+    """A ``keras.layers.Activation("relu")`` that the convolution before it can compute."""
 
 
 #: Maps each of Keras's classes to the class that replaces it.

@@ -16,10 +16,10 @@ from fastconv.keras._serving import why_stock
 
 
 def fusible(model: Any) -> dict[Any, list[Any]]:
-    """ReLU layers, fused already or not, and the convolutions right before them.
+    """For each ReLU layer that can be fused, or already is: the convolutions right before it.
 
-    The output of a convolution can always be used, whatever is fused. But if it is used elsewhere, the convolution runs
-    twice. A ReLU layer is therefore left out if, in some graph, another consumer takes its input, too.
+    Fusing keeps the output of the convolution available. But if another layer uses this output, the convolution runs
+    twice. A ReLU layer is therefore left out if its input has another consumer in some graph.
     """
     pairs: dict[Any, list[Any]] = {}
     shared = set()
@@ -35,7 +35,7 @@ def fusible(model: Any) -> dict[Any, list[Any]]:
 
 
 def _edges(part: Any) -> Iterator[tuple[Any, Any, bool]]:
-    """Pairs of operations of a model, and whether the second is the only consumer of the first."""
+    """Pairs of consecutive operations of a model, and whether the second is the only consumer of the first."""
     if type(part) is keras.Sequential:
         for first, second in zip(part.layers, part.layers[1:], strict=False):
             yield first, second, True
@@ -49,7 +49,7 @@ def _edges(part: Any) -> Iterator[tuple[Any, Any, bool]]:
 
 
 def _is_linear(layer: Any) -> bool:
-    """Whether it is a convolution on fastconv's kernels, without activation and activity regularizer."""
+    """Whether a layer is a convolution on fastconv's kernels, without activation and activity regularizer."""
     return (
         type(layer) in (keras.layers.Conv2D, convolutional.Conv2D)
         and layer.activation is keras.activations.linear
@@ -59,5 +59,5 @@ def _is_linear(layer: Any) -> bool:
 
 
 def is_relu_layer(layer: Any) -> bool:
-    """Whether it is a ReLU of a class that can be fused."""
+    """Whether a layer is a ReLU of a class that can be fused."""
     return stock_class(type(layer)) in FUSED and is_relu(layer)

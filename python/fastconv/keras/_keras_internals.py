@@ -51,12 +51,12 @@ def weights_scope(layer: Any) -> Any:
 
 
 def is_made_from_tensors(model: Any) -> bool:
-    """Whether it is a functional model whose constructor takes input and output tensors."""
+    """Whether `model` is a functional model whose constructor takes input and output tensors."""
     return isinstance(model, Functional) and bool(functional_like_constructor(type(model)))
 
 
 def runs_its_graph(model: Any) -> bool:
-    """Whether it is a functional model whose call only runs its graph."""
+    """Whether `model` is a functional model whose call only runs its graph."""
     return isinstance(model, Functional) and type(model).call is Functional.call
 
 
@@ -73,7 +73,7 @@ def run_graph(model: Any, inputs: Any, applier: Callable[[Any], Callable[..., An
 
 
 def graph_calls(model: Any) -> list[tuple[Any, list[Any]]]:
-    """The calls of a functional model: each an operation and its input tensors."""
+    """The calls of a functional model. Each is an operation and its input tensors."""
     depths = _private(model, "_nodes_by_depth").values()
     return [(_private(node, "operation"), _private(node, "input_tensors")) for nodes in depths for node in nodes]
 

@@ -44,9 +44,9 @@ def serves(inputs: Any, rank: int = 4) -> bool:
 def in_float32(value: Any) -> tf.Tensor:
     """`value` as a tensor. A half type is cast to float32, other types are kept.
 
-    fastconv's kernels sum half types in float32, and a layer rounds its result once. TensorFlow's own ops sum in the
-    half type: float16 always, and bfloat16 if oneDNN does not compute it. That is several times as slow, and off by
-    several units in the last place. `why_stock` lists the exceptions.
+    fastconv's kernels sum half types in float32, and a layer rounds its result once. TensorFlow's own float16 ops
+    always sum in the half type, and so do its bfloat16 ops, unless oneDNN computes them. Such sums take several times
+    as long, and are off by several units in the last place. `why_stock` tells in which cases TensorFlow's op is used.
     """
     tensor = tf.convert_to_tensor(value)
     return tf.cast(tensor, tf.float32) if tensor.dtype in _HALF else tensor
@@ -67,7 +67,7 @@ def why_stock(layer: Any) -> str | None:
 
 def calls_stock(layer: Any, inputs: tf.Tensor) -> bool:
     """Whether a layer of fastconv calls TensorFlow's op for these inputs."""
-    # For an empty batch, oneDNN's output has as many channels as its input.
+    # For an empty batch, oneDNN's output wrongly has as many channels as its input.
     return bool(inputs.dtype == tf.bfloat16 and inputs.shape[0] != 0 and why_stock(layer))
 
 
@@ -100,15 +100,15 @@ def _onednn_has_bfloat16() -> bool:
     """Whether TensorFlow uses the CPU's instructions for bfloat16, and sums in float32.
 
     On CPUs without these instructions, oneDNN emulates them and takes 1.4 to 2.3 times as long as our kernels. Without
-    oneDNN, TensorFlow sums in bfloat16. That is far slower, and too coarse: a sum of ones stops at 256.
+    oneDNN, TensorFlow sums in bfloat16. Such sums are far slower, and too coarse: a sum of ones stops at 256.
     """
     if not _cpu_has_bfloat16():
         return False
     try:
         with tf.init_scope(), tf.device("CPU"):
             dense = tf.nn.conv2d(_ones(1, 1, 1, 4096), _ones(1, 1, 4096, 16), 1, "VALID")
-            # Each window has 256 once and 1 eight times, with the 256 in each position. TensorFlow 2.16 crashes on
-            # larger windows.
+            # There are nine windows. Each has 256 at a position of its own and 1 at the eight others. TensorFlow 2.16
+            # crashes on larger windows.
             windows = tf.repeat(tf.reshape(1 + 255 * tf.eye(9, dtype=tf.bfloat16), (9, 3, 3, 1)), 16, axis=3)
             depthwise = tf.nn.depthwise_conv2d(windows, _ones(3, 3, 16, 1), (1, 1, 1, 1), "VALID")
             return bool(tf.reduce_all(dense == 4096)) and bool(tf.reduce_all(depthwise == 264))
@@ -129,7 +129,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def remedy_for_converters() -> AbstractContextManager[Any]:
-    """A scope that adds a remedy to the attributes of a layer's ops. A converter to LiteRT prints it in its error."""
+    """A scope that adds a remedy to the attributes of a layer's ops. Converters to LiteRT print it in their errors."""
     return attribute_scope("remedy", "export fastconv.keras.restore(model)")
 
 
@@ -151,7 +151,7 @@ def image_filters(kernel: Any) -> tf.Tensor:
 
 
 def image_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    """Strides, dilations, ... for the images of `compute`. For signals, they are 1 along the height."""
+    """Strides, dilations and the like for the images of `compute`. For signals, they are 1 along the height."""
     return (1, *sizes) if len(sizes) == 1 else tuple(sizes)
 
 
@@ -168,10 +168,10 @@ def _refuse_empty(inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 class OnCPU(keras.Layer):  # type: ignore[misc]
     @property
     def supports_jit(self) -> bool:
-        """False, because XLA cannot compile the ops. With "auto", Keras leaves XLA off. With True, it warns first."""
+        """False, because XLA cannot compile the ops. Keras then leaves XLA off, and warns if jit_compile is True."""
         return False
 
     @supports_jit.setter
     def supports_jit(self, value: bool) -> None:
-        """Keep the value that Keras's constructor sets. It is used again when `restore` makes this a stock layer."""
+        """Keep the value that Keras's constructor sets. It takes effect when `restore` makes this a stock layer."""
         self.__dict__["supports_jit"] = value

@@ -55,7 +55,7 @@ def _output_names(functional: Any) -> list[str]:
 
 
 def _unique(names: list[str]) -> list[str]:
-    """The names, with a number after each that occurs again."""
+    """The names. A number is appended to a name that occurs again."""
     result: list[str] = []
     for name in names:
         count = 1
@@ -91,7 +91,7 @@ class _Walk:
             if convert is None:
                 return self._refuse(operation, "layers of this class are not supported", arguments, keywords)
             keywords = {name: value for name, value in keywords.items() if value is not None}
-            keywords.pop("training", None)  # a call of the model with training=False replaces it
+            keywords.pop("training", None)  # a frozen network always computes with training=False
             try:
                 return convert(Builder(self.graph, operation.name), operation, *arguments, **keywords)
             except Unfreezable as reason:

@@ -17,11 +17,11 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
         A functional, sequential or subclassed model. It may contain other models, may be compiled, and need not be
         built.
     inplace : bool
-        Whether to change the layers of `model` itself instead of making a copy. Some models cannot be copied, because
-        their config is incomplete. Many subclassed models are of this kind.
+        Whether to change the layers of `model` itself instead of making a copy. Some models, among them many subclassed
+        ones, cannot be copied, because their config is incomplete.
     verbose : bool
-        Whether to print a table of the layers, with the result for each layer and the reason. With ``fuse=True``, it
-        also shows which layers are fused.
+        Whether to print a table that says for each layer whether it was replaced, and if not, why. With ``fuse=True``,
+        the table also shows which layers are fused.
     fuse : bool
         Whether a `Conv2D` without activation also computes a ``ReLU()`` or ``Activation("relu")`` right after it. This
         happens in graphs (`predict`, `fit`, ``tf.function``). Both layers stay in the model with their own outputs.
@@ -62,7 +62,7 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     _check_model(model)
     for name, value in (("inplace", inplace), ("verbose", verbose), ("fuse", fuse)):
         _check_flag(name, value)
-    from fastconv.keras import _conversion  # here, as it needs private names of Keras
+    from fastconv.keras import _conversion  # not at the top, because it needs private names of Keras
 
     return _conversion.accelerate(model, inplace, verbose, fuse)
 
@@ -73,7 +73,7 @@ def restore(model: Any) -> Any:
     Parameters
     ----------
     model : keras.Model
-        Any model with fastconv's layers. `accelerate` need not have made it.
+        Any model with fastconv's layers, whether `accelerate` has made it or not.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def restore(model: Any) -> Any:
         If fastconv cannot change models of this version of Keras.
     """
     _check_model(model)
-    from fastconv.keras import _conversion  # here, as it needs private names of Keras
+    from fastconv.keras import _conversion  # not at the top, because it needs private names of Keras
 
     return _conversion.restore(model)
 

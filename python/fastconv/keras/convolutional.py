@@ -21,7 +21,7 @@ from fastconv.keras._serving import (
 
 
 class _Convolution(OnCPU):
-    """A layer whose op also adds the bias and applies a ReLU. Other activations are applied after it, as in Keras."""
+    """A layer whose op also adds the bias and applies a ReLU. Other activations follow the op, as in Keras."""
 
     def call(self, inputs: Any) -> Any:
         if not serves(inputs, self.rank + 2):
@@ -34,7 +34,7 @@ class _Convolution(OnCPU):
     def _convolve(
         self, inputs: Any, bias: tf.Tensor | None = None, activation: str | None = None, **kernel: Any
     ) -> Any:
-        """Convolve with fastconv's kernels (`_ours`), or in some cases with TensorFlow's op in bfloat16 (`_stock`)."""
+        """Convolve with fastconv's kernels (`_ours`) or, in some cases, with TensorFlow's bfloat16 op (`_stock`)."""
 
         def stock(x: tf.Tensor) -> tf.Tensor:
             return _finish(self._stock(x, **kernel), bias, activation)
@@ -117,7 +117,7 @@ class _Transposed(_Convolution):
         return y
 
     def _output_sizes(self, sizes: list[Any]) -> list[Any]:
-        """The sizes of the output images. Keras's rule for signals has no height, so it is taken out and put back."""
+        """The sizes of the output images. Keras's rule for signals has no height: it is removed and put back."""
         if self.rank == 2:
             return list(self.compute_output_shape(sizes))
         height = 1 if self.data_format == "channels_last" else 2

@@ -11,7 +11,7 @@ from fastconv.network.passes import simplify
 
 
 def freeze(model: Any, *, batch_invariant: bool = False) -> Network:
-    """Make a frozen network from a Keras model. It needs only NumPy to run.
+    """Make a frozen network from a Keras model. The network needs only NumPy to run.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def freeze(model: Any, *, batch_invariant: bool = False) -> Network:
     -------
     fastconv.Network
         Computes what ``model(x, training=False)`` computes, in float32, or in float64 if this is the model's dtype.
-        It holds copies of the weights: training the model further does not change it.
+        The network holds copies of the weights: training the model further does not change the network.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def freeze(model: Any, *, batch_invariant: bool = False) -> Network:
     -----
     Batch normalisation, `Normalization` and `Rescaling` are folded into the convolutions and dense layers next to them.
     Activations, additions and padding become part of the convolution before or after them. Layers that do something in
-    training only are left out. The rounding errors differ from those of the model.
+    training only are left out. The results differ from those of the model by rounding errors.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def freeze(model: Any, *, batch_invariant: bool = False) -> Network:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model, got {type(model).__name__}")
-    from fastconv.keras import _walk  # here, as it needs private names of Keras
+    from fastconv.keras import _walk  # not at the top, because it needs private names of Keras
 
     graph = _walk.graph_of(model)
     simplify(graph)

@@ -44,9 +44,9 @@ class AveragePooling2D(_Pooling, keras.layers.AveragePooling2D):  # type: ignore
     """``keras.layers.AveragePooling2D`` on fastconv's kernels. The mean does not count padding."""
 
 
-# Global pooling is one reduction. In both data formats, TensorFlow's is at least as fast as fastconv's pooling with a
-# window of the input's size. It keeps NaN, sums half types in float32 and compiles with XLA. These layers are therefore
-# Keras's own, with one exception.
+# Global pooling is one reduction. In both data formats, TensorFlow's reduction is at least as fast as fastconv's
+# pooling with a window of the input's size. TensorFlow's reduction also keeps NaN, sums half types in float32 and
+# compiles with XLA. These layers therefore compute as Keras's own, except GlobalAveragePooling1D with a mask.
 
 
 @keras.saving.register_keras_serializable("fastconv")

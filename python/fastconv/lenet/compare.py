@@ -34,12 +34,12 @@ class Run:
 
     @property
     def step_ms(self) -> float:
-        """Median of all steps. If there are several epochs, the first is left out: TensorFlow warms up in it."""
+        """Median of all steps. If there are several epochs, the first, in which TensorFlow warms up, is left out."""
         return 1e3 * median(seconds for epoch in self.steps[1:] or self.steps for seconds in epoch)
 
     @property
     def epoch_seconds(self) -> float:
-        """Median of the epochs. If there are several, the first is left out: TensorFlow builds its graph in it."""
+        """Median of the epochs. If there are several, the first, in which TensorFlow builds its graph, is left out."""
         return median(row["seconds"] for row in self.history[1:] or self.history)
 
     def metrics(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float,
 
 
 def print_comparison(runs: dict[str, Run]) -> None:
-    """Print the results of both side by side, with the ratio of the times."""
+    """Print the results of both runs side by side, with the ratio of the times."""
     stock, ours = runs["keras"], runs["fastconv"]
 
     def times(a: float, b: float, unit: str, digits: int) -> list[str]:
@@ -145,7 +145,7 @@ def print_comparison(runs: dict[str, Run]) -> None:
 
 
 def require_same_accuracy(runs: dict[str, Run], test_images: int) -> None:
-    """Print that both reached the same accuracy, or raise ValueError.
+    """Print that both runs reached the same accuracy, or raise ValueError.
 
     The accuracies count as the same if they are at most 0.3 points apart. With few test images, two standard errors of
     their difference are allowed.

@@ -105,7 +105,7 @@ def _read(path: Path, origin: str) -> Digits:
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if len(images) != len(labels):
             raise ValueError(
-                f"{origin} is not MNIST: x_{part} has {len(images)} images, but y_{part} has {len(labels)} labels"
+                f"{origin} is not MNIST: x_{part} must be as long as y_{part}, got {len(images)} and {len(labels)}"
             )
     return Digits(
         arrays["x_train"].astype(np.uint8),
@@ -182,12 +182,12 @@ def _read_idx(path: Path, rank: int) -> npt.NDArray[Any]:
     for n in shape:
         size *= n
     if len(content) - head != size:
-        raise ValueError(f"{path} is broken: shape {tuple(shape)} needs {size} bytes, but it has {len(content) - head}")
+        raise ValueError(f"{path} is broken: shape {tuple(shape)} needs {size} bytes, got {len(content) - head}")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 
 def _network_answers() -> bool:
-    """Whether the server answers soon. It is asked in a thread, because looking up its name has no time-out."""
+    """Whether the server answers soon. A thread asks it, because looking up its name has no time-out."""
     answered = threading.Event()
 
     def ask() -> None:

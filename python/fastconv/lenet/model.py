@@ -23,7 +23,7 @@ def build(layers: Literal["fastconv", "keras"] = "fastconv", seed: int = 1) -> A
     Returns
     -------
     keras.Sequential
-        Its input has shape (N, 28, 28, 1). Its output are logits of shape (N, 10).
+        Its input has shape (N, 28, 28, 1). Its output has shape (N, 10) and holds logits.
 
     Raises
     ------

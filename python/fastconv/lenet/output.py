@@ -30,7 +30,7 @@ def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> Non
     Parameters
     ----------
     directory : Path
-        A folder that does not exist yet or is empty. With `force`, any folder. Files of the same names will then be
+        A folder that does not exist yet or is empty. With `force`, any folder: files of the same names will be
         replaced, and others kept.
     force : bool
     names : sequence of str, optional
@@ -70,8 +70,8 @@ def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> Non
 def write_all(directory: Path, force: bool, writers: dict[str, Callable[[Path], None]]) -> None:
     """Write all files into a temporary folder inside `directory`, and then move them to `directory`.
 
-    The temporary folder is inside, because renaming needs the same file system. If another process has created one of
-    the files during the training, the results stay in the temporary folder.
+    The temporary folder is inside `directory`, because files can only be renamed within a file system. If another
+    process has created one of the files during the training, the results stay in the temporary folder.
 
     Parameters
     ----------
@@ -118,6 +118,6 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Write the metrics as JSON. Numbers that are not finite, as after a training that diverged, become null."""
+    """Write the metrics as JSON. Numbers that are not finite, such as those of a diverged training, become null."""
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
     path.write_text(json.dumps(finite, indent=2, allow_nan=False) + "\n", encoding="utf-8")

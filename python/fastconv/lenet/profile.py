@@ -18,7 +18,7 @@ _WARM_UP = 3
 
 
 class LayerCost(NamedTuple):
-    """One line of the table. GFLOP/s is None if a layer multiplies nothing."""
+    """One line of the table. GFLOP/s is None for layers that multiply nothing."""
 
     name: str
     output: str
@@ -30,7 +30,7 @@ class LayerCost(NamedTuple):
 
 
 def profile(model: Any, images: np.ndarray, seed: int = 1) -> list[LayerCost]:
-    """Time every layer of the model alone, on the inputs that it has if the model is called with these images.
+    """Time every layer of the model alone, on the inputs that it gets when the model is called with these images.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _median_seconds(call: Callable[[], Any]) -> float:
     seconds = []
     for _ in range(_WARM_UP + _REPETITIONS):
         began = time.perf_counter()
-        call()  # on CPUs, it returns once the results are computed
+        call()  # on CPUs, the call returns once the results are computed
         seconds.append(time.perf_counter() - began)
     return median(seconds[_WARM_UP:])
 

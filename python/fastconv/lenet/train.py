@@ -114,10 +114,10 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def ctrl_c_waits() -> Iterator[None]:
-    """Delay a Ctrl-C until the end of the context. A second one interrupts at once.
+    """Delay a Ctrl-C until the end of the context. A second Ctrl-C interrupts at once.
 
-    Use it while models are built, for about a second. At that time, a KeyboardInterrupt may crash TensorFlow. It may
-    also be raised in a callback of the garbage collector, where Python ignores it.
+    Use this context while models are built, which takes about a second. During that time, a KeyboardInterrupt may crash
+    TensorFlow, or may be raised in a callback of the garbage collector, where Python ignores it.
     """
     watch = Watch()
     before = signal.signal(signal.SIGINT, watch.handle)

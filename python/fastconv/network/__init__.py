@@ -7,4 +7,4 @@ from fastconv.network._report import Profile, StepProfile
 
 __all__ = ["Graph", "Network", "Node", "Profile", "StepProfile", "Tensor", "Value", "load"]
 
-Network.__module__ = load.__module__ = "fastconv"  # their public place
+Network.__module__ = load.__module__ = "fastconv"  # where users find them

@@ -23,7 +23,7 @@ FORMAT, VERSION = "fastconv.Network", 1
 _DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 _MOST_VALUES = 1_000_000
 _MOST_RANK = 8
-_PIECE = 1 << 16  # bytes that are read at once. More would leave the caches before they are copied
+_PIECE = 1 << 16  # bytes that are read at once; a larger piece would leave the caches before it is copied
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal networks give equal files
 
 
@@ -35,7 +35,7 @@ class _Broken(Exception):
 
 
 def write_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write a graph. The file appears whole, or the one that was there stays."""
+    """Write a graph. If writing fails, a file that was there stays as it is."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or an os.PathLike, got {type(path).__name__}")
     import tempfile  # here, because a process that only loads networks does not need it
@@ -57,7 +57,7 @@ def write_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
 
 
 def _mode_of(target: Path) -> int:
-    """The permissions of the file that is replaced, or those of a new file."""
+    """The permissions of the file that will be replaced, or the default ones for a new file."""
     try:
         return target.stat().st_mode & 0o777
     except FileNotFoundError:
@@ -127,13 +127,13 @@ def _read(file: IO[bytes]) -> Graph:
         for info in members.values():
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
                 raise _Broken(f"its member {info.filename!r} is compressed or encrypted")
-        if sum(info.file_size for info in members.values()) > size:  # or members share bytes
+        if sum(info.file_size for info in members.values()) > size:  # for example, because members share bytes
             raise _Broken("its members together are larger than the file")
         description = _json(archive.read("network.json"))
         count = _integer(description, "constants", 0, _MOST_VALUES)
         expected = {"network.json", *map(_member, range(count))}
         if members.keys() != expected:
-            raise _Broken(f"its members must be 'network.json' and the files of {count} constants")
+            raise _Broken(f"its members must be 'network.json' and a .npy file for each constant, {count} in all")
         dtype = _DTYPES[_choice(description, "dtype", list(_DTYPES))]
         graph = Graph(dtype.newbyteorder("="))
         for entry in _list(description, "inputs"):
@@ -194,7 +194,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]
 
 
 def _fill(data: memoryview, member: IO[bytes], name: str) -> None:
-    """Read a member to its end. zipfile then checks its checksum. It copies what it reads, so this reads in pieces."""
+    """Read a member to its end, where zipfile verifies the checksum. zipfile copies its data, so pieces are small."""
     while len(data) > 0:
         piece = member.read(min(_PIECE, len(data)))
         if not piece:
@@ -207,14 +207,14 @@ def _add_node(graph: Graph, entry: Any) -> None:
     inputs: list[int | None] = []
     for index in _list(entry, "inputs"):
         if index is not None and not _is_integer(index, 0, len(graph.values) - 1):
-            raise _Broken(f"a node reads the value {index!r}, which is not computed before it")
+            raise _Broken(f"a node reads value {_short(index)}, but no input, constant or earlier node defines it")
         inputs.append(index)
     attributes = entry.get("attributes")
     if not isinstance(attributes, dict):
-        raise _Broken("the 'attributes' of a node must be an object of JSON")
+        raise _Broken("the 'attributes' of a node must be a JSON object")
     fused = _list(entry, "fused")
     if not all(isinstance(name, str) for name in fused):
-        raise _Broken("the names in 'fused' of a node must be text")
+        raise _Broken("the 'fused' of a node must be a list of strings")
     output = graph.value(_shape(entry))
     graph.nodes.append(Node(_text(entry, "operation"), inputs, attributes, output, _text(entry, "name"), fused))
 
@@ -254,7 +254,7 @@ def _list(entry: Any, key: str) -> list[Any]:
 def _shape(entry: Any) -> Shape:
     sizes = _list(entry, "shape")
     if len(sizes) > _MOST_RANK or not all(size is None or _is_integer(size, 0, 1 << 62) for size in sizes):
-        raise _Broken(f"its 'shape' must be at most {_MOST_RANK} sizes, got {_short(sizes)}")
+        raise _Broken(f"its 'shape' must be a list of at most {_MOST_RANK} sizes, got {_short(sizes)}")
     return tuple(sizes)
 
 

@@ -1,7 +1,7 @@
 """The graph of a frozen network: operations, values and constants.
 
-Importers (Keras, ONNX) build a graph and passes simplify it. `Network` runs it, and a file holds it. Tensors with
-channels have them last, as in NHWC. Every operation has one output.
+Importers (Keras, ONNX) build a graph and passes simplify it. A `Network` runs the graph, and a file stores it. Channels
+are the last dimension of a tensor, as in NHWC. Every operation has one output.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Graph:
     outputs: list[tuple[str, int]] = field(default_factory=list)
 
     def value(self, shape: Sequence[int | None]) -> int:
-        """Add a value that a node or the caller will compute."""
+        """Add a value that a node computes or the caller passes."""
         self.values.append(Value(tuple(shape)))
         return len(self.values) - 1
 
     def constant(self, array: npt.ArrayLike) -> int:
-        """Add a constant. It stays in float64 until `round_constants`, so that folding rounds only once."""
+        """Add a constant. It is float64 until `round_constants`, so that several foldings round it only once."""
         elements = np.asarray(array, np.float64, order="C")
         self.values.append(Value(elements.shape, elements))
         return len(self.values) - 1
@@ -122,11 +122,11 @@ class Graph:
         return output
 
     def array(self, index: int | None) -> npt.NDArray[Any] | None:
-        """The elements of a constant. None if it is no constant, or left out."""
+        """The elements of a constant. None for any other value, and for an input that is left out."""
         return None if index is None else self.values[index].array
 
     def producers(self) -> dict[int, Node]:
-        """For each value that a node computes, this node."""
+        """For each value that a node computes, that node."""
         return {node.output: node for node in self.nodes}
 
     def users(self) -> dict[int, list[Node]]:

@@ -39,13 +39,13 @@ class Tensor(NamedTuple):
 class Network:
     """A frozen network, which needs only NumPy to run.
 
-    `fastconv.keras.freeze`, `fastconv.onnx.load` and `fastconv.load` make networks. Several threads may call one at the
-    same time.
+    `fastconv.keras.freeze`, `fastconv.onnx.load` and `fastconv.load` make networks. Several threads may call the same
+    network at the same time.
 
     Parameters
     ----------
     graph : Graph
-        The operations and constants. The network takes over its constants: they become read-only.
+        The operations and constants. The network takes over the constants of the graph: they become read-only.
     batch_invariant : bool, optional
         Whether an image must give the same bits in a batch of any size. By default, the batch size may decide which
         algorithm computes a convolution with many filters and few pixels.
@@ -62,8 +62,8 @@ class Network:
     Raises
     ------
     ValueError
-        If the graph is not a program that can run: an unknown operation or attribute, or shapes that do not fit. The
-        message names the step.
+        If the graph cannot run, because an operation or attribute is unknown or shapes do not fit. The message names
+        the step.
 
     Notes
     -----
@@ -73,7 +73,7 @@ class Network:
     def __init__(self, graph: Graph, *, batch_invariant: bool = False) -> None:
         if not isinstance(graph, Graph):
             raise TypeError(
-                f"graph must be a Graph, got {type(graph).__name__}; fastconv.keras.freeze makes a network of a model"
+                f"graph must be a Graph, got {type(graph).__name__}; fastconv.keras.freeze makes a network from a model"
             )
         if not isinstance(batch_invariant, (bool, np.bool_)):
             raise TypeError(f"batch_invariant must be True or False, got {batch_invariant!r}")
@@ -96,14 +96,14 @@ class Network:
         Parameters
         ----------
         images : ndarray, or sequence or mapping of ndarrays
-            The inputs. Several are passed as a list in the order of `inputs`, or by name. They must have the dtype of
-            the network; arrays of uint8 are converted. C-contiguous arrays are used in place.
+            The inputs. Pass several inputs as a list in the order of `inputs`, or as a dict by name. They must have the
+            dtype of the network; arrays of uint8 are converted. C-contiguous arrays are used in place.
 
         Returns
         -------
         ndarray, or list or dict of ndarrays
-            The output. Several are a list in the order of `outputs`, or a dict by name if `images` is a mapping. The
-            arrays are new and belong to the caller.
+            The output. Several outputs are a list in the order of `outputs`, or a dict by name if `images` is a
+            mapping. The arrays are new and belong to the caller.
 
         Raises
         ------
@@ -125,7 +125,7 @@ class Network:
         images : ndarray, or sequence or mapping of ndarrays
             As for a call of the network. The first dimension of each array is the batch.
         batch_size : int, optional
-            The most images in a batch.
+            The largest number of images in a batch.
         progress : bool, optional
             Whether to show the progress on standard error: a bar if this is a terminal and rich is installed, else
             numbers.
@@ -145,8 +145,8 @@ class Network:
         for array, tensor in zip(arrays, self.inputs, strict=False):
             if np.ndim(array) == 0 or len(array) != len(arrays[0]):
                 raise ValueError(
-                    f"{tensor.name} must have {len(arrays[0])} images, as many as {self.inputs[0].name}, got shape "
-                    f"{np.shape(array)}"
+                    f"{tensor.name} must have as many images as {self.inputs[0].name} ({len(arrays[0])}), got "
+                    f"shape {np.shape(array)}"
                 )
         count = len(arrays[0]) if arrays else 0
         parts = []
@@ -166,7 +166,7 @@ class Network:
         if len(parts) == 1:
             return parts[0]
         if sum(len(part) if part.ndim else 0 for part in parts) != count:
-            raise ValueError(f"output {name} does not have one row per image; call the network instead of predict")
+            raise ValueError(f"output {name} does not have one row per image; call the network instead of its predict")
         return np.concatenate(parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -175,7 +175,7 @@ class Network:
         Parameters
         ----------
         path : str or path
-            The file. A file that is there already is replaced at once when the new one is complete. It does not hold
+            The file. An existing file is replaced only when the new one is complete. The file does not store
             `batch_invariant`, which is an argument of `fastconv.load`.
 
         Raises
@@ -183,7 +183,7 @@ class Network:
         TypeError
             If `path` is not a path.
         OSError
-            If the file cannot be written. A file that was there stays as it is.
+            If the file cannot be written. An existing file then stays as it is.
         """
         write_graph(self._graph, path)
 
@@ -195,8 +195,8 @@ class Network:
         images : ndarray, or sequence or mapping of ndarrays
             As for a call of the network.
         repeats : int, optional
-            How often to run the network, after a first run that packs filters. The median of each step is reported. If
-            parts of the batch run at the same time, the times of the steps are scaled to the time of the call.
+            How often to run the network, after a first run that packs filters. The median time of each step is
+            reported. If parts of the batch run at the same time, these times are scaled to add up to that of the call.
 
         Returns
         -------
@@ -275,7 +275,7 @@ def _check_count(name: str, count: Any) -> None:
 
 
 def _owned(array: Array, dtype: np.dtype[Any]) -> Array:
-    """The array itself if nobody else can change it, else a copy. Read-only, so that packed filters stay valid."""
+    """The array itself if nobody can change it, else a read-only copy. Packed filters therefore stay valid."""
     if array.base is not None or array.flags.writeable or array.dtype != dtype or not array.flags.c_contiguous:
         array = np.array(array, dtype, order="C", copy=True)
         array.flags.writeable = False
@@ -283,7 +283,7 @@ def _owned(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _compile(graph: Graph, batch_invariant: bool) -> _core.NetworkProgram:
-    """The program of a graph. References count inputs and outputs of steps; constants are negative."""
+    """The program of a graph. It numbers inputs and outputs of steps 0, 1, ... and constants -1, -2, ..."""
     dtype = np.dtype(graph.dtype)
     references: dict[int, int] = {}
     constants: list[Array] = []
@@ -291,7 +291,7 @@ def _compile(graph: Graph, batch_invariant: bool) -> _core.NetworkProgram:
     def define(index: int, reference: int, who: str) -> None:
         if index in references or not 0 <= index < len(graph.values):
             raise ValueError(
-                f"{who} computes value {index}, which must be one of {len(graph.values)} values and computed only once"
+                f"{who} computes value {index}; a value must be below {len(graph.values)} and computed only once"
             )
         references[index] = reference
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 def reported(firsts: Iterable[int], batch_size: int, count: int) -> Iterator[int]:
     """Yield the first image of each batch, and show on standard error how many images are done.
 
-    It is a bar if rich is installed and standard error is a terminal. Otherwise it is a line of numbers.
+    The progress is a bar if rich is installed and standard error is a terminal. Otherwise it is a line of numbers.
     """
     try:
         from rich.console import Console

@@ -27,7 +27,7 @@ class StepProfile(NamedTuple):
     algorithm : str
         The algorithm of a convolution; empty for other operations.
     operations : float
-        Number of additions and multiplications, by the definition of the operation.
+        Number of additions and multiplications in the definition of the operation.
     seconds : float
     """
 
@@ -49,8 +49,9 @@ class Profile:
     seconds : float
         The time of all steps together.
     peak : float
-        Operations per second of a convolution that suits this CPU, measured with the current number of threads. Steps
-        are compared with it. Winograd's algorithm may exceed it, because it needs fewer multiplications.
+        Operations per second of a convolution that suits this CPU, measured with the current number of threads. The
+        speed of each step is shown as a share of it. Steps with Winograd's algorithm may exceed it, because they need
+        fewer multiplications.
     """
 
     def __init__(self, steps: list[StepProfile], dtype: np.dtype[Any]) -> None:
@@ -79,7 +80,7 @@ class Profile:
 
 
 def _measured_peak(dtype: np.dtype[Any]) -> float:
-    """Operations per second of a convolution whose data stay in the caches. Few milliseconds."""
+    """Operations per second of a convolution whose data stay in the caches. Measuring takes a few milliseconds."""
     images, filters = np.ones((4, 28, 28, 64), dtype), PackedFilters(np.ones((3, 3, 64, 64), dtype))
     output = conv2d(images, filters, padding="SAME", algorithm="direct")
     fastest = np.inf

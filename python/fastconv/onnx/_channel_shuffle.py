@@ -1,4 +1,4 @@
-"""Finds channel shuffles, which models spell out: split the channels in groups, transpose, join them again."""
+"""Finds channel shuffles, which models write as several nodes: split the channels into groups, transpose, and join."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastconv.onnx._constants import Constants
 
 
 def find_channel_shuffles(makers: Mapping[str, Any], constants: Constants) -> dict[str, Any]:
-    """For each value that is another one with its channels shuffled, a node that computes it."""
+    """For each value that is the channel shuffle of another value: a node that computes it."""
     found = {}
     for output, joined in makers.items():
         turned = makers.get(joined.input[0]) if joined.op_type == "Reshape" else None
@@ -30,7 +30,7 @@ def find_channel_shuffles(makers: Mapping[str, Any], constants: Constants) -> di
 
 
 def _sizes(constants: Constants, name: str) -> list[int | str]:
-    """The sizes of a tensor, or their names. Empty if one has neither."""
+    """The sizes of a tensor, or their names. Empty if some dimension has neither size nor name."""
     symbols = constants.symbols.get(name, [])
     sizes = [size or symbol for size, symbol in zip(constants.shapes.get(name, ()), symbols, strict=True)]
     return sizes if all(sizes) else []

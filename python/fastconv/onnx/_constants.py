@@ -35,11 +35,11 @@ class Constants:
         self.kinds: dict[str, int] = {}
         self._opsets = model.opset_import
         self._values: dict[str, Any] = {}
-        self._partial: dict[str, Sizes] = {}  # sizes of which some are not known
+        self._partial: dict[str, Sizes] = {}  # tensors of sizes, some of which are not known
         self._makers = {name: node for node in model.graph.node for name in node.output if name}
         self._infer(model)
         while self._fold(model):
-            self._infer(self._with_values(model))  # Sizes that are known now may lead to further shapes.
+            self._infer(self._with_values(model))  # newly known sizes may lead to more shapes
 
     def get(self, name: str) -> Any:
         """The value of a constant. None if it is not constant."""
@@ -48,7 +48,7 @@ class Constants:
         return self._values.get(name)
 
     def sizes(self, name: str) -> list[int | Size] | None:
-        """The integers of a constant or of a tensor of which only some are known. None for others."""
+        """The integers of a constant, or of a tensor in which only some are known. None for other tensors."""
         value = self._partial.get(name)
         if value is None:
             value = self.get(name)
@@ -57,9 +57,9 @@ class Constants:
         return list(sizes_of(value).ravel())
 
     def shape_of(self, name: str, depth: int = 20) -> list[int | Size] | None:
-        """The shape of a tensor. Equal sizes are equal, although they are not known.
+        """The shape of a tensor. Sizes that are known to be equal compare equal, even if they are not known themselves.
 
-        `depth` is how many transposed convolutions in a row are followed.
+        `depth` is the number of successive transposed convolutions through which sizes are followed.
         """
         shape, symbols = self.shapes.get(name), self.symbols.get(name, ())
         if shape is None:
@@ -115,7 +115,7 @@ class Constants:
                 self.symbols[entry.name] = [size.dim_param for size in kind.shape.dim]
 
     def _with_values(self, model: Any) -> Any:
-        """The model with sizes that are known now as initializers, instead of the nodes that compute them."""
+        """The model, with initializers in place of the nodes that compute sizes that are known now."""
         result = onnx.ModelProto()
         result.CopyFrom(model)
         del result.graph.node[:]
@@ -130,7 +130,7 @@ class Constants:
     def _fold(self, model: Any) -> bool:
         """Evaluate the nodes that depend on constants only. Nodes are in an order in which they can run.
 
-        Returns whether sizes became known that onnx's inference of shapes did not know.
+        Returns whether sizes became known that onnx's shape inference did not find.
         """
         found = False
         for proto in model.graph.node:
@@ -158,7 +158,7 @@ class Constants:
         return True
 
     def _sizes_of(self, proto: Any) -> Sizes | None:
-        """The result of a node that computes something from sizes, of which some are not known."""
+        """The result of a node that computes with sizes, some of which are not known."""
         if proto.op_type == "Shape":
             shape = self.shape_of(proto.input[0])
             bounds = {attribute.name: attribute.i for attribute in proto.attribute}
@@ -174,7 +174,7 @@ class Constants:
         )
 
     def _is_huge(self, proto: Any) -> bool:
-        """Whether the results are large, or may be."""
+        """Whether the results of a node are too large to fold, or may be."""
         shapes = [self.shapes.get(name) for name in proto.output if name]
         if any(shape is None or None in shape for shape in shapes):
             return proto.op_type in _GROW
@@ -201,7 +201,7 @@ class Constants:
 
 def _array(tensor: Any) -> Any:
     if min(tensor.dims, default=0) < 0:
-        raise ValueError(f"the initializer {tensor.name!r} of the model has the shape {list(tensor.dims)}")
+        raise ValueError(f"the initializer {tensor.name!r} of the model has a negative size: {list(tensor.dims)}")
     try:
         return numpy_helper.to_array(tensor)
     except Exception as error:  # onnx and NumPy raise several types

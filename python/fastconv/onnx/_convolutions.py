@@ -14,15 +14,15 @@ from fastconv.onnx._tensors import Array, Builder, Tensor, Unsupported, floats
 
 
 def two(values: Sequence[int] | None, rank: int) -> list[int]:
-    """Height and width. A height of 1 is added to sequences."""
+    """Strides, dilations and the like along height and width. For sequences, 1 is added for the height."""
     values = [1] * rank if values is None else list(values)
     return [1, *values] if rank == 1 else values
 
 
 def as_images(builder: Builder, x: Tensor) -> Tensor:
-    """(N, H, W, C), also for sequences (N, C, L)."""
+    """The tensor as images (N, H, W, C). Sequences (N, C, L) become images of height 1."""
     if x.rank not in (3, 4):
-        raise Unsupported(f"it has {x.rank - 2} spatial dimensions: only 1 and 2 are supported")
+        raise Unsupported(f"its input has shape {list(x.shape)}: only sequences (N, C, L) and images are supported")
     x = builder.last(x)
     if x.rank == 4:
         return x
@@ -172,7 +172,7 @@ def _conv_transpose(node: Node, builder: Builder) -> Tensor:
 
 
 def dense(builder: Builder, x: Tensor, weights: Array, bias: Array | None) -> Tensor:
-    """``x @ weights + bias``. The rows of the weights follow the order in which a flattened image is stored."""
+    """``x @ weights + bias``. If `x` is a flattened image, the rows of the weights are put into its stored order."""
     if x.image is not None:
         channels, *sizes = x.image
         rows = weights.reshape(channels, math.prod(sizes), -1).transpose(1, 0, 2)
@@ -210,5 +210,5 @@ def _gemm(node: Node, builder: Builder) -> Tensor:
 def _matmul(node: Node, builder: Builder) -> Tensor:
     weights = floats(node.constant(1, "second matrix"))
     if weights.ndim != 2:
-        raise Unsupported(f"its second matrix has {weights.ndim} dimensions: only 2 are supported")
+        raise Unsupported(f"its second matrix must have 2 dimensions, got {weights.ndim}")
     return dense(builder, node.tensor(), weights, None)

@@ -33,7 +33,7 @@ def _activation(node: Node, builder: Builder) -> Tensor:
 @converts("Swish")
 def _swish(node: Node, builder: Builder) -> Tensor:
     if node.attribute("alpha", 1.0) != 1:
-        raise Unsupported("only alpha=1 is supported")
+        raise Unsupported(f"its alpha is {node.attribute('alpha')}: only 1 is supported")
     return builder.same(node.tensor(), "activate", activation=["silu"])
 
 
@@ -71,7 +71,7 @@ def _identity(node: Node, builder: Builder) -> Tensor:
 @converts("Cast", "CastLike")
 def _cast(node: Node, builder: Builder) -> Tensor:
     if node.dtype() != builder.graph.dtype:
-        raise Unsupported(f"a network computes in one type, which is {builder.graph.dtype} here")
+        raise Unsupported(f"it casts to another type than {builder.graph.dtype}: a network computes in one type")
     return node.tensor()
 
 

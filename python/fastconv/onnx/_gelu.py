@@ -1,7 +1,7 @@
-"""Finds GELU where a model spells it out, exactly or by its approximation.
+"""Finds GELU in models that write it as several nodes, in its exact form or as the approximation by tanh.
 
-It is ``0.5 * x * (1 + erf(x / sqrt(2)))`` or ``0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``. Exporters
-write the factors and terms in any order. So the argument of erf or tanh is compared as a polynomial in x.
+GELU is ``0.5 * x * (1 + erf(x / sqrt(2)))`` or ``0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``.
+Exporters write the factors and terms in any order, so the argument of erf or tanh is compared as a polynomial in x.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DEEPEST = 6  # nodes, from the result of GELU to the argument of its function
 
 
 def find_gelu(nodes: Nodes) -> dict[str, Any]:
-    """For each value that is the GELU of another one, a node that computes it."""
+    """For each value that is the GELU of another value: a node that computes it."""
     found = {}
     for output, node in nodes.makers.items():
         if node.op_type not in ("Mul", "Div"):
@@ -41,7 +41,7 @@ def find_gelu(nodes: Nodes) -> dict[str, Any]:
 
 
 def _gates(nodes: Nodes, name: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Sums below a product in which erf or tanh is a term, with the name of this term."""
+    """The sums among the factors of a value that have erf or tanh as a term, each with the name of that term."""
     node = nodes.makers.get(name)
     if node is None or depth == 0:
         return
@@ -63,7 +63,7 @@ def _argument(nodes: Nodes, gate: str, function: str) -> str | None:
 
 
 def _below(nodes: Nodes, name: str, depth: int) -> Iterator[str]:
-    """The values from which arithmetic makes a value, and this value itself."""
+    """A value, and the values from which it is computed by arithmetic."""
     yield name
     node = nodes.makers.get(name)
     if node is not None and depth > 0 and node.op_type in _ARITHMETIC:
@@ -80,7 +80,7 @@ def _is_half_of_product(nodes: Nodes, output: str, x: str, gate: str) -> bool:
 
 
 def _factors(nodes: Nodes, name: str, whole: tuple[str, str], depth: int) -> list[str | float]:
-    """The numbers and values whose product is a value. The values `whole` are not taken apart."""
+    """The factors of a value: numbers, and names of values. The values `whole` are not split into factors."""
     number = nodes.number(name)
     if number is not None:
         return [number]
@@ -95,7 +95,7 @@ def _factors(nodes: Nodes, name: str, whole: tuple[str, str], depth: int) -> lis
 
 
 def _polynomial(nodes: Nodes, name: str, x: str, depth: int = _DEEPEST) -> Polynomial | None:
-    """A value as a polynomial in another one. None if it is none."""
+    """The value `name` as a polynomial in the value `x`. None if it is not such a polynomial."""
     if name == x:
         return {1: 1.0}
     number = nodes.number(name)

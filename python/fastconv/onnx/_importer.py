@@ -62,7 +62,7 @@ class Node:
         return self.given(index) and self.importer.constant(self.proto.input[index]) is not None
 
     def constant(self, index: int, what: str) -> Any:
-        """The value of an input that must be known now. None if it is left out."""
+        """The value of an input, which must be constant. None if the input is left out."""
         if not self.given(index):
             return None
         value = self.importer.constant(self.proto.input[index])
@@ -95,7 +95,7 @@ class Node:
         return self.importer.constants.shape_of(self.proto.output[0]) or []
 
     def dtype(self) -> np.dtype[Any] | None:
-        """The type of the first output. None if it is neither float32 nor float64, or unknown."""
+        """The type of the first output. None if the type is unknown, or neither float32 nor float64."""
         return self.importer.types.get(self.proto.output[0])
 
 
@@ -238,7 +238,7 @@ def _check_order(graph: Any) -> None:
                 raise ValueError(f"the ONNX model is broken: nothing computes {name!r} before {_name(node)!r} uses it")
         for name in node.output:
             if name and name in known:
-                raise ValueError(f"the ONNX model is broken: {_name(node)!r} computes {name!r}, which is there already")
+                raise ValueError(f"the ONNX model is broken: {_name(node)!r} computes {name!r}, which already exists")
             known.add(name)
     for entry in graph.output:
         if entry.name not in known:

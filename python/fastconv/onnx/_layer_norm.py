@@ -1,4 +1,4 @@
-"""Finds layer and group normalisation where a model spells it out."""
+"""Finds layer and group normalisation in models that write it as several nodes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class _Deviation(NamedTuple):
 
 
 def find_layer_normalization(nodes: Nodes, constants: Constants) -> dict[str, Any]:
-    """For each value that is a normalised one, a node that computes it.
+    """For each value that is the layer normalisation of another value: a node that computes it.
 
-    The operator is `NormalizeAxes`, which is not ONNX's: it normalises any axes. The result is ``(x - mean) / d`` or
-    ``x * f + (offset - mean * f)`` with ``f = scale / d``. Here ``d`` is the square root of the variance.
+    The node's operator is `NormalizeAxes`, which ONNX does not have: it normalises any axes. The result is
+    ``(x - mean) / d`` or ``x * f + (offset - mean * f)`` with ``f = scale / d``. Here ``d`` is the square root of the
+    variance plus epsilon.
     """
     finder = _Finder(nodes, constants)
     found = {}
@@ -84,7 +85,7 @@ class _Finder:
         return self.nodes.input(name, "Reciprocal")
 
     def _offset(self, name: str, factor: str, deviation: _Deviation) -> str | None:
-        """The name of the constant offset in ``offset - mean * f``, which is empty for ``-mean * f``."""
+        """The name of the constant in ``offset - mean * f``. Empty for ``-mean * f``, None if neither matches."""
         difference = self.nodes.inputs(name, "Sub")
         if difference is not None and self.nodes.constant(difference[0]) is not None:
             return difference[0] if self._is_mean_times(difference[1], factor, deviation, 1) else None
@@ -137,7 +138,7 @@ class _Finder:
         return self._unreshaped(name) == deviation.mean
 
     def _unreshaped(self, name: str) -> str:
-        """The input of a Reshape that changes no size, and otherwise the value itself."""
+        """The input of the Reshape that computes the value, if it changes no size. Otherwise the value itself."""
         source = self.nodes.input(name, "Reshape")
         if source is None:
             return name
@@ -146,9 +147,9 @@ class _Finder:
 
 
 def find_group_normalization(nodes: Nodes, constants: Constants) -> dict[str, Any]:
-    """For each value that is normalised in groups of channels, a node that computes it.
+    """For each value that is the group normalisation of another value: a node that computes it.
 
-    Before ONNX had the operator, exporters joined each group to one channel for InstanceNormalization.
+    Before ONNX had GroupNormalization, exporters reshaped each group to one channel for InstanceNormalization.
     """
     found = {}
     for output, node in nodes.makers.items():
@@ -178,7 +179,7 @@ def _groups(shape: Shape | None, joined: Any) -> int | None:
 
 
 def _restores(nodes: Nodes, constants: Constants, reshape: Any, x: str) -> bool:
-    """Whether a Reshape gives the shape that another value has."""
+    """Whether a Reshape gives its result the shape of the value `x`."""
     if nodes.input(reshape.input[1], "Shape") == x:
         attributes = {entry.name: entry.i for entry in nodes.makers[reshape.input[1]].attribute}
         return not attributes.get("start", 0) and "end" not in attributes

@@ -1,4 +1,4 @@
-"""Helps to find operations that models spell out as several nodes."""
+"""Helps to find operations that models write as several nodes."""
 
 from __future__ import annotations
 

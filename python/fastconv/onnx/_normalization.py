@@ -47,7 +47,7 @@ def _layer_normalization(node: Node, builder: Builder) -> Tensor:
 
 @converts("NormalizeAxes")
 def _normalize_axes(node: Node, builder: Builder) -> Tensor:
-    """A layer normalisation that the model spells out, see `find_layer_normalization`."""
+    """A layer normalisation that the model writes as several nodes. See `find_layer_normalization`."""
     x = node.tensor()
     axes = [int(axis) for axis in node.attribute("axes")]
     x = builder.plain(x) if x.image is not None else x
@@ -70,7 +70,7 @@ def _normalize_axes(node: Node, builder: Builder) -> Tensor:
 def _instance_normalization(node: Node, builder: Builder) -> Tensor:
     x = node.tensor()
     if x.rank < 3:
-        raise Unsupported(f"its input has {x.rank} dimensions: at least 3 are needed")
+        raise Unsupported(f"its input must have at least 3 dimensions, got {x.rank}")
     x = builder.plain(x)
     y = builder.add("layer_normalization", [x, None, None], x.shape, axis=2, epsilon=node.attribute("epsilon", 1e-5))
     return _scaled(node, builder, y, 1)
@@ -97,7 +97,7 @@ def _group_normalization(node: Node, builder: Builder) -> Tensor:
 
 
 def _scaled(node: Node, builder: Builder, y: Tensor, each: int) -> Tensor:
-    """The normalised tensor, times the node's scale, plus its bias. They may have one number for `each` channels."""
+    """The normalised tensor, times the node's scale, plus its bias. Both may have one number per `each` channels."""
     channels = known_sizes([y.shape[1]])[0]
     scale, bias = (floats(node.constant(index, what)) for index, what in ((1, "scale"), (2, "bias")))
     scale, bias = (np.repeat(value, each) if value.size < channels else value for value in (scale, bias))

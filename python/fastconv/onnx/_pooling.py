@@ -49,7 +49,7 @@ def reduce(builder: Builder, x: Tensor, method: str, axes: list[int], keepdims: 
     shape = [1 if a in axes else size for a, size in enumerate(x.shape) if keepdims or a not in axes]
     left = [a for a in range(x.rank) if a not in axes]
     if not keepdims and 1 in left and max(left) > 1:
-        x = builder.plain(x)  # the channels would move behind another dimension
+        x = builder.plain(x)  # stored last, the channels would follow another dimension of the result
     stored = sorted(x.axis(axis) for axis in axes)
     return builder.add(
         "reduce", [x], shape, last=x.channels_last and keepdims, method=method, axes=stored, keepdims=keepdims

@@ -33,7 +33,7 @@ def _flatten(node: Node, builder: Builder) -> Tensor:
 
 
 def flatten(builder: Builder, x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C*H*W). The values stay in the order (H, W, C), and the tensor remembers it."""
+    """(N, C, H, W) -> (N, C*H*W). If values are stored as (H, W, C), they stay so, and the tensor remembers it."""
     if x.image is not None or x.rank == 2:
         return x
     known = None not in x.shape[1:]
@@ -66,7 +66,7 @@ def _reshape(node: Node, builder: Builder) -> Tensor:
 
 
 def _inferred(node: Node) -> list[int]:
-    """The shape of a Reshape, with 0 for a size that is copied and -1 for the one that is free."""
+    """The shape of a Reshape: 0 for a size that is copied, -1 for one that follows from the number of elements."""
     sizes = node.importer.constants.sizes(node.proto.input[1])
     if sizes is None or 0 in sizes or -1 in sizes:
         sizes = node.sizes_after()
@@ -78,7 +78,7 @@ def _inferred(node: Node) -> list[int]:
         copied = [size == other for size, other in zip(sizes, before, strict=False)]
         wanted = [0 if size == -1 and any(copied[axis : axis + 1]) else size for axis, size in enumerate(wanted)]
     if wanted.count(-1) > 1:
-        raise Unsupported("more than one size of its shape is not known")
+        raise Unsupported("several sizes of its shape are not known: give the model's inputs fixed sizes")
     return wanted
 
 
@@ -103,7 +103,7 @@ def _transpose(node: Node, builder: Builder) -> Tensor:
     stored = [x.axis(axis) for axis in perm]
     shape = [x.shape[axis] for axis in perm]
     if stored == list(range(x.rank)):
-        return Tensor(x.index, tuple(shape))  # it undoes the order in which the values are stored
+        return Tensor(x.index, tuple(shape))  # the values are already stored in this order
     if not x.channels_last and x.rank > 2 and perm == [0, x.rank - 1, *range(1, x.rank - 1)]:
         return Tensor(x.index, tuple(shape), channels_last=True)
     return builder.add("transpose", [x], shape, perm=stored)
@@ -137,8 +137,8 @@ def _squeeze(node: Node, builder: Builder) -> Tensor:
 def _squeeze_free_sizes(
     builder: Builder, x: Tensor, shape: Sequence[int | None], axes: Sequence[int], insert: bool
 ) -> Tensor:
-    """Insert or remove dimensions of size 1. They are last when the tensor is reshaped, so that all others keep
-    their places and can be copied."""
+    """Insert or remove dimensions of size 1. These are last when the tensor is reshaped. All other dimensions
+    therefore keep their places, and their sizes can be copied."""
     rank = max(x.rank, len(shape))
     order = [*(axis for axis in range(rank) if axis not in axes), *axes]
     if insert:
@@ -232,7 +232,7 @@ def _slice(node: Node, builder: Builder) -> Tensor:
 
 
 def _end(end: int | Size, size: int | Size | None, step: int) -> int | None:
-    """The end of a slice of a dimension. None for all of it, for which models write a large number or the size."""
+    """The end of a slice. None for the end of the dimension, which models write as a large number or as its size."""
     if not isinstance(end, Size):
         return None if abs(end) >= 1 << 31 else end
     if end != size or step < 0:
@@ -274,7 +274,7 @@ def _pad(node: Node, builder: Builder) -> Tensor:
 def _resize(node: Node, builder: Builder) -> Tensor:
     x = builder.last(node.tensor())
     if x.rank != 4:
-        raise Unsupported(f"its input has {x.rank} dimensions: only 4 are supported")
+        raise Unsupported(f"its input must have 4 dimensions, got {x.rank}")
     mode = node.attribute("mode", "nearest")
     method = {"nearest": "nearest", "linear": "bilinear"}.get(mode)
     old = node.proto.op_type == "Upsample" or node.opset < 11
@@ -286,7 +286,10 @@ def _resize(node: Node, builder: Builder) -> Tensor:
             f"antialias, and one of {', '.join(known)}"
         )
     if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Unsupported("only keep_aspect_ratio_policy 'stretch' is supported")
+        raise Unsupported(
+            f"its keep_aspect_ratio_policy is {node.attribute('keep_aspect_ratio_policy')!r}: only 'stretch' is "
+            "supported"
+        )
     options = {"method": method, "coordinates": coordinates}
     if method == "nearest":
         options["rounding"] = node.attribute("nearest_mode", "floor" if old else "round_prefer_floor")
@@ -298,7 +301,7 @@ def _resize(node: Node, builder: Builder) -> Tensor:
     if scales is not None and len(scales):
         factors = [float(scale) for scale in _by_axis(scales, axes, [1.0] * 4)]
         if factors[:2] != [1, 1]:
-            raise Unsupported("it resizes the batch or the channels: only images can be resized")
+            raise Unsupported("it resizes the batch or the channels: only height and width can be resized")
         sizes = [None if size is None else int(size * f) for size, f in zip(x.shape[2:], factors[2:], strict=True)]
         return builder.add("resize", [x], [*x.shape[:2], *sizes], last=True, scales=factors[2:], **options)
     if node.is_constant(3):
@@ -349,7 +352,7 @@ def _depth_to_space(node: Node, builder: Builder) -> Tensor:
 
 
 def _depth_to_free_space(builder: Builder, x: Tensor, block: int, mode: str) -> Tensor:
-    """DepthToSpace without known sizes. A reshape joins only the last two dimensions then, so it takes two of them."""
+    """DepthToSpace of unknown sizes. A reshape can then join only the last two dimensions, so this takes two."""
     batch, channels, height, width = x.shape
     depth = known_sizes([channels])[0] // (block * block)
     rows, columns = (None if size is None else size * block for size in (height, width))

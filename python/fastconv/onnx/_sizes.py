@@ -15,13 +15,13 @@ _LONGEST_NAME = 200
 _LARGEST = 1 << 62
 _MOST_SIZES = 100
 
-Sizes = npt.NDArray[Any]  # objects: numbers of Python, and sizes that are not known
+Sizes = npt.NDArray[Any]  # of objects: ints, and a Size for each size that is not known
 
 
 class Size:
-    """A sum of multiples of unknown sizes, and a number. It is never a plain number.
+    """A sum of multiples of unknown sizes, at least one, and a number.
 
-    Sums and multiples of sizes can be compared. Any other result is an unknown size with the name of the expression.
+    Sums and multiples of sizes can be compared. Any other result is a new unknown size, named after the expression.
     """
 
     def __init__(self, terms: Mapping[str, int], number: int = 0) -> None:
@@ -60,7 +60,7 @@ class Size:
 
 
 def unknown(expression: str) -> Size:
-    """The size that has this name. A long name becomes short, because names are made of names."""
+    """The size with this name. A long name is replaced by a hash, because names grow with each operation."""
     long = len(expression) > _LONGEST_NAME
     return Size({hashlib.sha256(expression.encode()).hexdigest() if long else expression: 1})
 
@@ -109,7 +109,7 @@ def sizes_of(values: Any) -> Sizes:
 
 
 def computed(proto: Any, inputs: Sequence[Sizes | None]) -> Sizes | None:
-    """The result of a node that computes sizes. None if it does something else with them, or if it is broken."""
+    """The result of a node that computes with sizes. None if its operator is not handled here, or if it is broken."""
     if any(value is not None and value.size > _MOST_SIZES for value in inputs):
         return None
     try:

@@ -1,7 +1,7 @@
 """Tensors of an ONNX model while it is imported.
 
 ONNX has images as (N, C, H, W), and fastconv has them as (N, H, W, C). A tensor remembers how its values are stored,
-and an operation asks for the order that it needs. So an image is transposed once, at the model's input.
+and an operation asks for the order that it needs. An image is therefore transposed once, at the model's input.
 """
 
 from __future__ import annotations
@@ -108,13 +108,13 @@ class Builder:
         return self.add("transpose", [x], x.shape, last=True, perm=[0, *range(2, x.rank), 1])
 
     def like(self, x: Tensor, layout: Tensor) -> Tensor:
-        """`x` in the order of another tensor of the same rank."""
+        """`x` in the order of the tensor `layout`."""
         if layout.image is not None:
             return x if x.image == layout.image else self.plain(x)
         return self.last(x) if layout.channels_last and x.rank == layout.rank else self.plain(x)
 
     def same(self, x: Tensor, operation: str, *constants: Array | None, **attributes: Any) -> Tensor:
-        """An operation on each value, in whatever order the values are."""
+        """An elementwise operation. It works in any order of the values, and keeps this order."""
         indices = [x.index, *(None if value is None else self.graph.constant(value) for value in constants)]
         index = self.graph.add(operation, indices, self.graph.values[x.index].shape, self.node, **attributes)
         return Tensor(index, x.shape, x.channels_last, x.image)

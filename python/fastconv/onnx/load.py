@@ -25,8 +25,8 @@ def load(path: str | os.PathLike[str], *, batch_invariant: bool = False) -> Netw
     Returns
     -------
     fastconv.Network
-        Computes in float32 or float64, whichever the model's inputs have. Inputs and outputs have the order of
-        dimensions that the model has, such as (N, C, H, W).
+        Computes in float32 or float64, the type of the model's inputs. Inputs and outputs have the model's order of
+        dimensions, such as (N, C, H, W).
 
     Raises
     ------
@@ -44,11 +44,11 @@ def load(path: str | os.PathLike[str], *, batch_invariant: bool = False) -> Netw
 
     Notes
     -----
-    The model's images are converted to NHWC once, at its inputs, and stay so through the network. Weights must be
-    initializers, and shapes must follow from the shapes of the inputs. Control flow and integer tensors are not
+    Images are converted to NHWC once, at the inputs of the network, and stay in this order until its outputs. Weights
+    must be initializers, and shapes must follow from the shapes of the inputs. Control flow and integer tensors are not
     supported. PyTorch users export with ``torch.onnx.export``, Keras users with ``model.export("model.onnx",
-    format="onnx")``. The size of the batch may be free. The sizes of images may be, too, unless the model resizes to
-    the size of another tensor.
+    format="onnx")``. The batch size may be dynamic. Image sizes may be dynamic, too, unless the model resizes to the
+    size of another tensor.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from fastconv.tensorflow._tensorflow_internals import is_for_xla
 
 @cache
 def _limit_threads() -> None:
-    """Use no more threads than TensorFlow's setting allows. The setting cannot change once there are tensors."""
+    """Use no more threads than TensorFlow's setting allows. This setting cannot change once a tensor exists."""
     if threads := tf.config.threading.get_intra_op_parallelism_threads():
         _core.limit_host_threads(threads)
 
@@ -34,7 +34,7 @@ def is_constant(tensor: tf.Tensor) -> bool:
 
 
 def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
-    """A tensor of shape (0, *sizes), from which an op reads the sizes. With `spatial`, two sizes will do."""
+    """A tensor of shape (0, *sizes), from which an op reads the sizes. With `spatial`, two sizes are enough."""
     counts = "2 or 4" if spatial else "4"
     if sizes is None:
         raise TypeError(f"{name} must be {counts} integers, got None")
@@ -73,7 +73,7 @@ def _refuse_xla() -> None:
 def _converted(name: str, value: Any, other: tuple[str, tf.Tensor] | None) -> tf.Tensor:
     hint = other[1].dtype if other else tf.float32
     if isinstance(value, (np.ndarray, np.generic)):
-        hint = None  # with a hint, TensorFlow would cast it
+        hint = None  # with a hint, TensorFlow would cast the array
     try:
         return tf.convert_to_tensor(value, dtype_hint=hint)
     except (TypeError, ValueError):
@@ -90,7 +90,7 @@ def float_tensor(name: str, value: Any, other: tuple[str, tf.Tensor] | None = No
     if value is None:
         raise TypeError(f"{name} must be a tensor of float32 or float64, got None")
     eager = tf.executing_eagerly()
-    # An eager tensor needs no conversion. TensorFlow takes longer than a small op to find that out.
+    # An eager tensor needs no conversion. tf.convert_to_tensor would find that out, but take longer than a small op.
     result = value if eager and isinstance(value, tf.Tensor) else _converted(name, value, other)
     _limit_threads()
     if not eager:

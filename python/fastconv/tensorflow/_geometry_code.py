@@ -19,9 +19,9 @@ _CONV_ALGORITHM = 4
 _CONV_STRIDES = slice(6, 8)
 _POOL_BATCH_IN_ARGMAX = 2
 _POOL_HEIGHT, _POOL_WIDTH = 4, 5
-_POOL_OPTIONS = slice(12, None)  # which older graphs lack
+_POOL_OPTIONS = slice(12, None)  # missing in graphs of older versions
 _POOL_ADAPTIVE = 16
-# The numbers that stand for NCHW, linear, ReLU, auto and no options of pooling.
+# The numbers that stand for NCHW, linear, ReLU, auto and a pooling without options.
 _NCHW = 1
 _LINEAR, _RELU = 0, 1
 _AUTO = 0
@@ -135,17 +135,17 @@ def with_batch_in_argmax(geometry: tf.Tensor, included: bool) -> tf.Tensor:
 
 
 def is_plain_pooling(geometry: tf.Tensor) -> bool:
-    """Whether a pooling has no dilations, ceil_mode or output_size, as one that is fused with a convolution."""
+    """Whether a pooling has no dilations, ceil_mode or output_size. Only such a pooling can be fused."""
     return decode(geometry)[_POOL_OPTIONS] in ([], _NO_POOL_OPTIONS)
 
 
 def is_adaptive(pooling: Sequence[int]) -> bool:
-    """Whether the windows of a pooling follow from its output's size, from the numbers of its geometry."""
+    """Whether the windows of a pooling follow from its output's size. `pooling` has the numbers of its geometry."""
     return len(pooling) > _POOL_ADAPTIVE and pooling[_POOL_ADAPTIVE] == 1
 
 
 def window_elements(pooling: Sequence[int]) -> int:
-    """How many elements the window has, from the numbers of a pooling's geometry. It must not be adaptive."""
+    """The number of elements of a window. `pooling` has the numbers of a geometry that is not adaptive."""
     return pooling[_POOL_HEIGHT] * pooling[_POOL_WIDTH]
 
 

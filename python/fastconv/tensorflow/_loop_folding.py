@@ -10,7 +10,7 @@ from fastconv.tensorflow._tensorflow_internals import NotVectorizable
 
 BATCH = 0
 
-#: An integer, or a scalar tensor if it is not known while the graph is built.
+#: An integer, or a scalar tensor if the size is not known while the graph is built.
 Size = Any
 
 
@@ -47,7 +47,7 @@ class Loop(NamedTuple):
         return [*sizes[:axis], self.length * sizes[axis], *sizes[axis + 1 :]]
 
     def fold(self, x: Operand, axis: int, groups: Size | None = None) -> tf.Tensor:
-        """The tensors of all iterations, concatenated along `axis`. With groups, this is done in each group."""
+        """The tensors of all iterations, concatenated along `axis`, separately in each of its groups."""
         sizes, stacked = x.sizes, self.stack(x)
         if axis != BATCH or groups is not None:
             groups = 1 if groups is None else groups

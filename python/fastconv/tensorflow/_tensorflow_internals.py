@@ -32,7 +32,7 @@ except ImportError:
 #: Records operations on gradient tapes. Without this module, convolutions do not compute the ReLU after them.
 tapes: Any = record
 
-#: Whether a tape records. Without this function, the gradients of max-poolings are slower.
+#: Whether a tape may be recording. Without this function, the gradients of max-poolings are slower.
 may_be_differentiated: Callable[[], bool] = could_possibly_record
 
 #: Whether XLA will compile the graph that is being traced. Without this function, TensorFlow's own error comes later.
@@ -40,7 +40,7 @@ is_for_xla: Callable[[Any], bool] = GraphOrParentsInXlaContext
 
 
 def attribute_scope(name: str, text: str) -> AbstractContextManager[Any]:
-    """A scope in which the ops of a graph get this attribute, with "_" before its name. Converters print it."""
+    """A scope in which new ops of a graph get this attribute, with "_" before its name. Converters print it."""
     scope = None if tf.executing_eagerly() else getattr(tf.compat.v1.get_default_graph(), "_attr_scope", None)
     return nullcontext() if scope is None else scope({f"_{name}": tf.compat.v1.AttrValue(s=text.encode())})
 
@@ -59,8 +59,8 @@ class NotVectorizable(Exception):
     """An op cannot be vectorized. TensorFlow then runs a loop."""
 
 
-#: A function of an op in a loop, its inputs and the number of iterations. It returns the stacked outputs. Each input is
-#: a pair of a tensor and a flag. The flag is True for a stack of the tensors of all iterations.
+#: A function that takes an op in a loop, the op's inputs and the number of iterations, and returns the stacked outputs.
+#: Each input is a pair of a tensor and a flag. The flag is True for a stack of the tensors of all iterations.
 VectorizeOp = Callable[[Any, list[tuple[tf.Tensor, bool]], Any], list[tf.Tensor]]
 
 
@@ -89,7 +89,7 @@ def register_vectorization(op_type: str, vectorize: VectorizeOp) -> None:
 
 
 def register_flops(op_type: str, count: Callable[[Any], int]) -> None:
-    """Register the floating-point operations of an op for TensorFlow's profiler. Without this, it counts none."""
+    """Register the floating-point operations of an op for TensorFlow's profiler, which otherwise counts none."""
     try:
         from tensorflow.python.framework.ops import OpStats, RegisterStatistics
     except ImportError:
@@ -98,5 +98,5 @@ def register_flops(op_type: str, count: Callable[[Any], int]) -> None:
     def statistics(graph: tf.Graph, node: Any) -> Any:
         return OpStats("flops", count(graph.get_operation_by_name(node.name)))
 
-    with suppress(KeyError):  # as above
+    with suppress(KeyError):  # already registered, because fastconv was imported before
         RegisterStatistics(op_type, "flops")(statistics)

@@ -101,7 +101,7 @@ def _bias_gradient_alone(op: Any) -> int:
 
 
 def _pool(pooled: tf.Tensor, geometry: tf.Tensor, image: tf.Tensor | None = None) -> int:
-    """`image` is the input. Only an adaptive pooling needs it, whose windows share it."""
+    """`image` is the input of the pooling. It counts only for adaptive poolings, whose windows cover it about once."""
     numbers = decode(geometry)
     if image is not None and is_adaptive(numbers):
         return max(_elements(_shape(image)), _elements(_shape(pooled)))
@@ -121,7 +121,7 @@ def _max_pool2d_grad(op: Any) -> int:
 
 
 def _max_pool2d_scatter(op: Any) -> int:
-    """Zero if a fused op has replaced the op. Its output then has no consumer, and TensorFlow does not run it."""
+    """Zero if a fused op replaces the op. The op's output then has no consumer, and TensorFlow does not run it."""
     return _max_pool2d_grad(op) if op.outputs[0].consumers() else 0
 
 
@@ -186,6 +186,6 @@ _COUNTS: dict[str, Callable[[Any], int]] = {
 
 
 def register() -> None:
-    """Register the counts. An op that only gathers elements has none."""
+    """Register the counts. Ops that only gather elements have no count."""
     for op_type, count in _COUNTS.items():
         register_flops(op_type, count)

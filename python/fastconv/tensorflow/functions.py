@@ -19,7 +19,7 @@ from fastconv.tensorflow._geometry_code import (
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import may_be_differentiated
 
-_MOST_TAPS = 255  # most pixels of a window in FastconvMaxPool2DWithTaps, which stores their number in a byte
+_MOST_TAPS = 255  # pixels of the largest window of FastconvMaxPool2DWithTaps, which stores a position in a byte
 
 
 def _conv2d(input: Any, filters: Any, geometry: Sequence[int], bias: Any) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 A gradient function sees only its own op, here the convolution, and the gradient with respect to that op's output. If
 the convolution's output went into a max-pooling, this gradient comes from an op that scatters the pooled gradient to
-the maxima. The fused op then takes the inputs of that op instead of its output.
+the maxima. The fused op then takes the inputs of that scattering op instead of its output.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped
 
 
 def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
-    """The op that scatters a pooled gradient to `dy`, if one op can also compute the convolution's gradients.
+    """The op that computes `dy` by scattering a pooled gradient, if a fused op can replace it. Otherwise None.
 
-    Otherwise None. `dy` is the gradient of the output of the convolution `op`. `features` is the output of the ReLU
-    between the convolution and the pooling, if there is one.
+    The fused op also computes the gradients of the convolution. `dy` is the gradient of the output of the convolution
+    `op`. `features` is the output of the ReLU between the convolution and the pooling, if there is one.
     """
     if tf.executing_eagerly() or hasattr(dy, "numpy"):  # eager tensors have no op, not even inside a graph
         return None
@@ -36,11 +36,11 @@ def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
         return None
     if not (input.shape[1:].is_fully_defined() and filters.shape.is_fully_defined()):
         return None
-    # The choice does not depend on the batch size. The mask of a ReLU comes from the pooling's output, which must
-    # therefore be in this graph.
+    # The choice must not depend on the batch size.
     sizes = [1, *input.shape[1:].as_list()], filters.shape.as_list()
     if not _core.conv2d_max_pool2d_backprop_serves(decode(geometry), *sizes, input.dtype == tf.float64):
         return None
+    # The mask of a ReLU comes from the pooling's output, which must therefore be in this graph.
     pool = taps.op
     in_graph = pool.type == "FastconvMaxPool2DWithTaps" and pool.inputs[0] is features
     return dy.op if in_graph or features is None else None

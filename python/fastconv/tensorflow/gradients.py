@@ -43,7 +43,7 @@ def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
 
 
 def _relu_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[tf.Tensor | None]:
-    """Each gradient that passes the ReLU is an element of the output, and also a term of the sum of its channel."""
+    """Each gradient that passes the ReLU is an element of the first output, and a term of its channel's sum."""
     _, features, geometry = op.inputs
     if is_nchw(geometry):
         grad_bias = tf.reshape(grad_bias, [-1, 1, 1])
@@ -83,7 +83,7 @@ def _backprop_filter_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tenso
 
 
 def _conv2d_max_pool2d_backprop_gradient(op: Any, *grads: tf.Tensor) -> list[tf.Tensor | None]:
-    """The results are linear in the scattered gradient. `scattered` is the gradient with respect to it."""
+    """The results are linear in the scattered gradient `dy`. `scattered` is the gradient with respect to `dy`."""
     grad_input = grads[0] if len(grads) == 3 else None
     grad, grad_bias = grads[-2:]
     input, filters, taps, pooled, output, geometry, pool_geometry = op.inputs

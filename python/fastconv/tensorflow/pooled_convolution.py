@@ -12,7 +12,7 @@ from fastconv.tensorflow._library import ops
 
 
 def _reordered(taps: tf.Tensor, order: list[int]) -> tf.Tensor:
-    """`taps` with its dimensions in another order. For NCHW, ops have taps in NHWC order, but of shape (N, K, P, Q)."""
+    """`taps`, with sizes in another order. For NCHW, ops store taps in NHWC order, but with shape (N, K, P, Q)."""
     if taps.shape.rank not in (None, 4):
         return taps  # the op refuses it
     sizes = tf.gather(tf.shape(taps, tf.int64), order)

@@ -2,7 +2,8 @@
 
 Each tensor of a graph has an attribute for the op that computes it. If this op is a convolution, a second convolution
 of the same inputs computes the ReLU as well. The first convolution stays in the graph. If nothing else uses its output,
-TensorFlow does not run it. Gradients pass through the output of the first convolution, as those of any ReLU do.
+TensorFlow does not run it. Gradients still pass through the output of the first convolution, as if the ReLU were an
+op of its own.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
 
 
 def _convolution_of(features: Any) -> Any:
-    """The convolution without a ReLU that computes a tensor of the graph being built. None if there is none."""
+    """The convolution without a ReLU that computes a tensor of the graph being built, or None."""
     if not _is_symbolic(features) or features.graph is not tf.compat.v1.get_default_graph():
         return None
     op = features.op

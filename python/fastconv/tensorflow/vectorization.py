@@ -70,7 +70,7 @@ class _Folding(NamedTuple):
     channels: int  # the axis of the channels of an image
     filters: int  # the axis of the filters, into which the loop's axis is merged
     shares_input: bool
-    filter_groups: Size | None = None  # groups of this axis; each contains a part of every iteration
+    filter_groups: Size | None = None  # groups of the filter axis; each contains a part of every iteration
     output_groups: Size | None = None  # groups of the output's channels, likewise
 
     def input(self, loop: Loop, x: Operand) -> tf.Tensor:

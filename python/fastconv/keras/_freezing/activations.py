@@ -18,7 +18,7 @@ def _float32(slope: float) -> float:
     return float(np.float32(slope))
 
 
-# Activations that a frozen network computes in the kernel of the layer before.
+# Activations that a frozen network can compute together with the layer before.
 _NAMES: dict[Any, list[Any]] = {
     None: ["linear"],
     _functions.linear: ["linear"],
@@ -36,7 +36,7 @@ _NAMES: dict[Any, list[Any]] = {
 
 
 def known(activation: Any) -> list[Any] | None:
-    """The attribute `activation` for a function of Keras, or None if it is no activation of a frozen network."""
+    """The attribute `activation` for a function of Keras, or None if a frozen network has no such activation."""
     try:
         return _NAMES.get(activation)
     except TypeError:  # not hashable
@@ -44,7 +44,7 @@ def known(activation: Any) -> list[Any] | None:
 
 
 def activate(builder: Builder, x: Tensor, activation: Any) -> Tensor:
-    """Apply a function of ``keras.activations``, or a layer that is used as one."""
+    """Apply a function of ``keras.activations``, or a layer that is used as an activation."""
     attribute = known(activation)
     if attribute is not None:
         return x if attribute == ["linear"] else builder.add("activate", [x], x.shape, activation=attribute)

@@ -26,7 +26,7 @@ def _padding(layer: Any) -> Any:
 
 
 def as_images(builder: Builder, layer: Any, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """Compute on (N, H, W, C), whatever the layer's rank and data format are."""
+    """Call `compute` with images (N, H, W, C), whatever the layer's rank and data format are."""
     y = builder.channels_last(x, layer.data_format)
     if y.rank == 4:
         return builder.channels_back(compute(y), layer.data_format)
@@ -113,7 +113,7 @@ def _separable(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 def _transposed(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     pads: list[int] = []
     extra: list[int] = []
-    probe = 8  # any size does: the output grows by the stride for each input
+    probe = 8  # any size will do: each further pixel of the input adds `stride` pixels to the output
     channels = x.shape[1 if layer.data_format == "channels_first" else -1]
     sizes = [probe] * len(layer.kernel_size)
     shape = [1, channels, *sizes] if layer.data_format == "channels_first" else [1, *sizes, channels]
@@ -167,7 +167,10 @@ def _dense(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 def _time_distributed(builder: Builder, layer: Any, x: Tensor, mask: Any = None) -> Tensor:
     convert = converter_of(layer.layer)
     if convert is None or mask is not None:
-        raise Unfreezable(f"its layer {layer.layer.name!r} ({type(layer.layer).__name__}) is not supported")
+        raise Unfreezable(
+            f"its layer {layer.layer.name!r} ({type(layer.layer).__name__}) is not supported"
+            f"{' with a mask' if convert else ''}"
+        )
     if x.shape[1] is None:
         raise Unfreezable("the number of its steps is not known: give it in the model's Input")
     folded = builder.add("reshape", [x], [None, *x.shape[2:]], shape=[-1, *_known(x.shape[2:])])

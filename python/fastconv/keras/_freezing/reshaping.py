@@ -1,4 +1,4 @@
-"""Layers that move, pad, cut or repeat values without computing new ones, and resizing."""
+"""Layers that move, pad, cut or repeat values without computing new ones, and layers that resize images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _pairs(values: Any) -> list[list[int]]:
 
 
 def _data_format(layer: Any) -> str:
-    """One-dimensional layers without the argument have their channels last."""
+    """The layer's data format. One-dimensional layers without this argument have their channels last."""
     return getattr(layer, "data_format", "channels_last")
 
 
@@ -61,7 +61,7 @@ def _pad(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 
 
 def cut(builder: Builder, x: Tensor, begin: Sequence[int | None], end: Sequence[int | None]) -> Tensor:
-    """Cut out a part. A negative number counts from the end, and None stands for all that is there."""
+    """Cut out a part. A negative number counts from the end. None cuts nothing off on that side."""
     shape = [
         size if first in (0, None) and last is None else None if size is None else len(range(size)[first:last])
         for size, first, last in zip(x.shape, begin, end, strict=True)
@@ -120,7 +120,10 @@ def _up_sampling(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 @converts(_layers.Resizing)
 def _resizing(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     if layer.interpolation not in _METHODS or x.rank != 4:
-        raise Unfreezable(f"its interpolation is {layer.interpolation!r}: only 'nearest' and 'bilinear' are supported")
+        raise Unfreezable(
+            f"its interpolation is {layer.interpolation!r} on an input of shape {x.shape}: only 'nearest' and "
+            "'bilinear' on batches of images are supported"
+        )
     for option in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
         if getattr(layer, option, False):
             raise Unfreezable(f"{option}=True is not supported")

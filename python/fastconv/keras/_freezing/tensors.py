@@ -1,4 +1,4 @@
-"""Symbolic tensors: what a Keras model computes on while it is frozen."""
+"""Symbolic tensors, on which a Keras model computes while it is frozen."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Builder:
                 sizes.append(-1)
         if sizes.count(-1) > 1:
             raise ValueError(
-                f"reshape from {x.shape} to {tuple(shape)} has several sizes that are not known: give them in the "
+                f"several sizes are not known in the reshape from {x.shape} to {tuple(shape)}: give them in the "
                 "model's Input"
             )
         return self.add("reshape", [x], shape, shape=sizes)

@@ -1,4 +1,4 @@
-"""Passes simplify the graph of a network. Each is a function that returns whether it changed the graph."""
+"""Passes simplify the graph of a network. Each pass is a function that returns whether it changed the graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastconv.network.passes.padding import merge_padding
 from fastconv.network.passes.patterns import gates_to_activations
 from fastconv.network.passes.unused import remove_unused
 
-# Residuals come last. A convolution with a residual takes no factor and no bias any more.
+# Residuals are fused after these passes, because nothing can be folded into a convolution that has a residual.
 _PASSES = (
     remove_unused,
     gates_to_activations,

@@ -1,6 +1,7 @@
-"""Folds factors and offsets of channels, such as batch normalisation, into the products next to them.
+"""Folds factors and offsets of channels, such as batch normalisation, into convolutions and dense layers next to them.
 
-All arithmetic is in float64, and the constants are rounded once at the end.
+Convolutions and dense layers are called products here. All arithmetic is in float64, and the constants are rounded once
+at the end.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _set_parts(graph: Graph, node: Node, scale: Array, shift: Array) -> None:
 
 
 def join_affine(graph: Graph) -> bool:
-    """Join two scale_shift that follow each other."""
+    """Join two consecutive scale_shift nodes."""
     for node in graph.nodes:
         if node.operation != "scale_shift":
             continue
@@ -120,7 +121,8 @@ def _per_filter(operation: str, filters: Array, values: Array) -> Array:
 def fold_before(graph: Graph) -> bool:
     """Fold a scale_shift into the products that read it.
 
-    The shift is folded only if the product does not pad: the zeros of the padding are not shifted.
+    A shift is folded only into products without padding, because it must not shift the zeros of the padding. It is not
+    folded into transposed convolutions.
     """
     matches = Matches(graph)
     for node in graph.nodes:

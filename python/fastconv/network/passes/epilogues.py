@@ -24,14 +24,14 @@ def fuse_activations(graph: Graph) -> bool:
 
 
 def fuse_residuals(graph: Graph) -> bool:
-    """Add the other operand of an addition in the convolution or dense layer that computes one operand."""
+    """Let the convolution or dense layer that computes one operand of an addition also add the other operand."""
     changed = False
     for node in list(graph.nodes):
         if node.operation != "add":
             continue
         shapes = {graph.values[index].shape for index in (*node.inputs, node.output) if index is not None}
         if len(shapes) > 1:
-            continue  # it broadcasts
+            continue  # the addition broadcasts
         # If both operands are products, take the later one: the other operand is computed before it.
         product, residual = max(
             ((_product(Matches(graph), node.inputs[side]), node.inputs[1 - side]) for side in (0, 1)),

@@ -1,4 +1,4 @@
-"""Functions that all passes share: find who computes and reads a value, and join two nodes."""
+"""Functions that all passes share: find the nodes that compute and read a value, and join two nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_plain_product(graph: Graph, node: Node | None) -> bool:
 
 
 class Matches:
-    """Producers and users of all values. Out of date as soon as the graph changes."""
+    """Producers and users of all values. Make a new one after each change of the graph."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -35,12 +35,12 @@ class Matches:
         self.results = {index for _, index in graph.outputs}
 
     def only_user(self, value: int) -> Node | None:
-        """The node that alone reads the value, if the value is no output of the network."""
+        """The only node that reads the value. None if it has no or several readers, or is an output of the network."""
         users = self.users.get(value, [])
         return users[0] if len(users) == 1 and value not in self.results else None
 
     def producer(self, value: int | None) -> Node | None:
-        """The node that computes the value, if nobody else reads it."""
+        """The node that computes the value. None unless exactly one node reads it and it is not an output."""
         if value is None or self.only_user(value) is None:
             return None
         return self.producers.get(value)

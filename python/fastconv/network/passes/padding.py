@@ -1,4 +1,4 @@
-"""Makes a padding part of the convolution or pool after it, where the result is the same."""
+"""Makes a pad node part of the convolutions or pools after it, where the result is the same."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def _takes(user: Node, pad: Node, source: Node | None) -> bool:
         return True
     own, pads = _explicit(user), pad.attributes["paddings"]
     if user.operation == "max_pool2d" and source is not None:
-        # A pool ignores its own padding. Padding with zeros gives the same maximum, if no value is negative and each
-        # window has a value.
+        # A max-pooling ignores its own padding, but not the zeros of a pad node. Both give the same maximum if no value
+        # is negative and each window has a value.
         window = user.attributes["ksize"]
         small = all(max(pads[1 + axis]) < window[axis] for axis in range(2))
         return own == [0, 0, 0, 0] and small and activation(source)[0] in _NOT_NEGATIVE and _computes_activation(source)

@@ -1,4 +1,4 @@
-"""Finds activations that a model spells out in several operations."""
+"""Finds activations that a model computes by several operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removes nodes whose results nobody reads, and constants that are left over."""
+"""Removes nodes whose results nothing reads, and constants that no node needs any more."""
 
 from __future__ import annotations
 
