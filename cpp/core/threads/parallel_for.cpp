@@ -20,7 +20,8 @@
 namespace fastconv {
 namespace {
 
-// Waking a thread takes about 5 us. For jobs below this many operations, several threads cost more than they save.
+// Waking a thread costs its caller about 5 us. For jobs below this many operations, several threads cost more than
+// they save.
 constexpr double kSerialCost = 2e5;
 
 std::atomic<std::int64_t> g_num_threads{0}; // 0 before the first use

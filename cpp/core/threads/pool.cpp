@@ -23,8 +23,8 @@ namespace {
 // caller yields only for jobs of at least this many operations.
 constexpr double kYieldCost = 5e6;
 
-// Waking a sleeping thread takes about 30 us, which is longer than many calls take. A thread therefore spins for
-// kSpinTime before it sleeps.
+// A sleeping thread starts about 30 us after it was woken, which is longer than many calls take. A thread therefore
+// spins for kSpinTime before it sleeps.
 constexpr std::chrono::microseconds kSpinTime{50};
 
 // A caller works on its own job. The workers help with any job that has tasks left, as long as no more threads than

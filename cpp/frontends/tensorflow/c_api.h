@@ -61,6 +61,7 @@ using DeleteFunction = void (*)(void*);
       (const char*, const char*, CreateFunction, ComputeFunction, DeleteFunction))                                     \
     F(TF_KernelBuilder_TypeConstraint, void, (TF_KernelBuilder*, const char*, int, TF_Status*))                        \
     F(TF_OpKernelConstruction_GetAttrBool, void, (TF_OpKernelConstruction*, const char*, unsigned char*, TF_Status*))  \
+    F(TF_OpKernelConstruction_Failure, void, (TF_OpKernelConstruction*, TF_Status*))                                   \
     F(TF_RegisterKernelBuilder, void, (const char*, TF_KernelBuilder*, TF_Status*))                                    \
     F(TF_GetInput, void, (TF_OpKernelContext*, int, TF_Tensor**, TF_Status*))                                          \
     F(TF_AllocateOutput, TF_Tensor*,                                                                                   \

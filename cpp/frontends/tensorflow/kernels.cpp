@@ -162,14 +162,16 @@ bool read_flag(TF_OpKernelConstruction* construction, const char* name, bool oth
 
 template <std::size_t I>
 void* create(TF_OpKernelConstruction* construction) {
-    try {
+    void* kernel = nullptr;
+    const Status status;
+    const auto make = [&] {
         const Operation& operation = operations()[I];
         const bool has_filters = filters_index(operation) < operation.inputs.size();
-        return new Kernel(operation, has_filters && read_flag(construction, kConstantFilters, false),
-                          operation.check != nullptr && read_flag(construction, kCheckInputs, true));
-    } catch (const std::bad_alloc&) {
-        return nullptr; // no exception may reach TensorFlow
-    }
+        kernel = new Kernel(operation, has_filters && read_flag(construction, kConstantFilters, false),
+                            operation.check != nullptr && read_flag(construction, kCheckInputs, true));
+    };
+    if (!guarded(status.get(), make)) TF_OpKernelConstruction_Failure(construction, status.get());
+    return kernel;
 }
 
 template <std::size_t... I>

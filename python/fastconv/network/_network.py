@@ -143,7 +143,9 @@ class Network:
         _check_count("batch_size", batch_size)
         arrays = self._arrays(images)
         for array, tensor in zip(arrays, self.inputs, strict=False):
-            if np.ndim(array) == 0 or len(array) != len(arrays[0]):
+            if np.ndim(array) == 0:
+                raise ValueError(f"{tensor.name} must have a batch dimension, got an array of no dimensions")
+            if len(array) != len(arrays[0]):
                 raise ValueError(
                     f"{tensor.name} must have as many images as {self.inputs[0].name} ({len(arrays[0])}), got "
                     f"shape {np.shape(array)}"
