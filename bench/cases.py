@@ -57,7 +57,7 @@ def cases(layers: list[Layer], directions: list[str], dtype: str, algorithm: str
 
 
 def make_arrays(case: Case) -> dict[str, Array]:
-    """Normally distributed x (N,H,W,C), dy (N,P,Q,K), and w in `filter_shape`. Pools have the output y in place of w."""
+    """Normally distributed x (N,H,W,C), dy (N,P,Q,K), and w in `filter_shape`. For pools, the output y replaces w."""
     random = np.random.default_rng(0)
     layer = case.layer
     arrays: dict[str, Array] = {

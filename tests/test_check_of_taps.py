@@ -47,7 +47,7 @@ def test_windows_at_the_edge_have_fewer_pixels() -> None:
 
 
 def test_other_python_threads_run_during_the_check() -> None:
-    """The other thread can get the lock only if the call releases it: forced thread switches are off."""
+    """Forced thread switches are off, so the other thread can get Python's lock only if the call releases the lock."""
     interval = sys.getswitchinterval()
     taps = TAPS.copy()
     taps[-1, -1, -1, -1] = 4

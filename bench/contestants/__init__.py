@@ -2,8 +2,8 @@
 
 A module has ``FRAMEWORK`` (whether it counts for the ratio to the best framework), ``setup(threads)``, which returns
 the library's version, and ``candidates(task, arrays)``: the ways in which its users would compute a
-`bench.cases.Case`, a `bench.tasks.Task` or a `bench.serving.task.Served`. The fastest is measured. If the library cannot
-compute a task, `candidates` raises `NotServed`.
+`bench.cases.Case`, a `bench.tasks.Task` or a `bench.serving.task.Served`. The fastest is measured. If the library
+cannot compute a task, `candidates` raises `NotServed`.
 """
 
 from __future__ import annotations
