@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     quiet = change(best["peak"]) <= QUIET
     if not quiet:
         run.warn(
-            f"the FMA peak changed by more than {QUIET:.0%} in every run; the report has the quietest run of {len(runs)}"
+            f"the FMA peak changed by more than {QUIET:.0%} in every run; the report has the quietest of {len(runs)}"
         )
     report = run.report(quiet=quiet, runs=len(runs), spread=spread(runs), **best)
     run.finish(report, [table(report)], *(f"wrong: {what}" for what in wrong))

@@ -1,4 +1,4 @@
-"""`fastconv.keras.accelerate` and `restore` copy a model: the same model on other layers, and back."""
+"""`fastconv.keras.accelerate` copies a model to our layers, and `restore` copies it back to Keras's layers."""
 
 from __future__ import annotations
 

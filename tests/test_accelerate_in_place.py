@@ -1,4 +1,4 @@
-"""`accelerate(model, inplace=True)` and `restore`, also of models that cannot be copied, and the errors of copying."""
+"""Models are accelerated and restored in place, also models that cannot be copied. Copying these is a clear error."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ LIMITS: dict[Activation, tuple[float, float]] = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_activations_of_nan_and_infinity_are_tensorflows(dtype: Any, isa_worker: ProcessPoolExecutor) -> None:
-    x = np.tile(np.array([-np.inf, np.inf, np.nan, 0.5], dtype), 9)  # in every lane
+    x = np.tile(np.array([-np.inf, np.inf, np.nan, 0.5], dtype), 9)  # whole vectors and a remainder
     for (name, (low, high)), got in zip(LIMITS.items(), apply_all(isa_worker, LIMITS, x), strict=True):
         middle = apply(np.array([0.5], dtype), name)[0]
         np.testing.assert_allclose(got, np.tile([low, high, np.nan, middle], 9), rtol=1e-6, err_msg=str(name))
@@ -297,7 +297,9 @@ def scattered(x: np.ndarray, w: np.ndarray, stride: int, dilation: int, pad: int
 @pytest.mark.parametrize("stride, dilation, extra", [(1, 1, 0), (2, 1, 0), (2, 1, 1), (3, 2, 2), (1, 3, 2), (2, 5, 4)])
 @pytest.mark.parametrize("size", [(5, 4), (1, 1)])
 @pytest.mark.parametrize("pad", [0, 1])
-def test_output_padding_is_pytorchs(size: tuple[int, int], pad: int, stride: int, dilation: int, extra: int) -> None:
+def test_output_padding_agrees_with_pytorchs_definition(
+    size: tuple[int, int], pad: int, stride: int, dilation: int, extra: int
+) -> None:
     x, w = random(2, *size, 3, dtype=np.float64), random(3, 2, 4, 3, dtype=np.float64)
     exact = scattered(x, w, stride, dilation, pad, extra)
     got = fastconv.conv2d_transpose(

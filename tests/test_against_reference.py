@@ -101,7 +101,7 @@ def test_random_winograd_problems_agree(
 
 @pytest.mark.parametrize("positive", [False, True], ids=["normal", "positive"])
 @pytest.mark.parametrize("name", CONV[:3])
-def test_winograd_error_in_norm(name: str, positive: bool, isa_workers: Workers) -> None:
+def test_winograds_error_in_norm_is_bounded(name: str, positive: bool, isa_workers: Workers) -> None:
     """Winograd's error is at most 16 times the direct algorithm's, on normal and on image-like data."""
     problem = conv((30, 34), 48, (3, 3), 40, padding="SAME", n=2, values="positive" if positive else "normal")
     algorithms = ("direct", "winograd")

@@ -37,7 +37,7 @@ QUICK = "MobileNetV2"
 @pytest.mark.parametrize(
     "network", [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
 )
-def test_outputs_and_gradients_in_float64(network: str) -> None:
+def test_outputs_and_gradients_agree_in_float64(network: str) -> None:
     largest, wrong = disagreements_in_float64(network, 64, 2)
     assert not wrong
     assert 0 < largest  # the kernels are not TensorFlow's
@@ -47,7 +47,7 @@ def test_outputs_and_gradients_in_float64(network: str) -> None:
     ("network", "seeds"),
     [(QUICK, 2), *(pytest.param(name, SEEDS, marks=pytest.mark.slow) for name in NETWORKS)],
 )
-def test_rounding_errors_in_float32(network: str, seeds: int) -> None:
+def test_rounding_errors_in_float32_are_like_stocks(network: str, seeds: int) -> None:
     found = disagreements_in_float32(network, 64, 2, seeds)
     assert not found.wrong
     assert found.ours != found.theirs  # the kernels are not TensorFlow's

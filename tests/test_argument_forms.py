@@ -45,7 +45,7 @@ def test_forms_of_padding_are_equivalent(call: Callable[..., Any], one: Any, sam
 
 @BOTH
 def test_order_of_padding_and_strides(call: Callable[..., Any]) -> None:
-    """Height comes before width, and the padding before each axis comes before that after it."""
+    """Height comes before width. Along each axis, the padding before the image comes before the padding after it."""
     assert call(padding=(2, 1)).shape[1:3] == (9, 9)
     assert call(padding=((0, 1), (2, 2))).shape[1:3] == (6, 11)
     assert call(strides=(3, 2)).shape[1:3] == (2, 4)

@@ -1,4 +1,4 @@
-"""Training with TensorFlow's distribution strategies: two replicas get the weights of one process, and none hangs."""
+"""Training with TensorFlow's distribution strategies: two replicas compute the weights of one process, and no worker hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of the README and of docs/ run unchanged, and the numbers on the pages are those that they print."""
+"""The examples of the README and of docs/ run unchanged, and print what the pages show."""
 
 from __future__ import annotations
 

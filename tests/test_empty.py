@@ -43,7 +43,7 @@ def test_no_filters_give_empty_outputs_and_zero_gradients(
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "depthwise"])
-def test_depthwise_filters_of_multiplier_zero(algorithm: str) -> None:
+def test_depthwise_filters_of_multiplier_zero_give_empty_outputs(algorithm: str) -> None:
     x, w = ones(*X), ones(3, 3, 3, 0)
     y = fastconv.depthwise_conv2d(x, w, algorithm=algorithm)
     assert y.shape == (2, 7, 6, 0)

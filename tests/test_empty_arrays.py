@@ -48,7 +48,7 @@ def test_window_just_too_large_gives_an_empty_output() -> None:
     assert not fastconv.avg_pool2d_grad(x.shape, pooled, 3, 1, out=out).any()
 
 
-def test_an_input_without_rows_gives_the_bias_of_its_padding() -> None:
+def test_an_input_without_rows_gives_the_bias() -> None:
     """With padding, the output of an empty convolution is zeros plus bias."""
     x, filters, bias = random(1, 0, 4, 2), random(2, 2, 2, 3), random(3)
     assert fastconv.conv2d(x, filters, padding="SAME").shape == (1, 0, 4, 3)

@@ -56,7 +56,10 @@ def functions(library: Path) -> Iterator[Function]:
 
 
 def is_kernel_of(function: Function, isa: str) -> bool:
-    """By the namespace in the name, as in "void fastconv::avx2::(anonymous namespace)::conv_row<float, 1>(...)"."""
+    """Whether the function is in the ISA's namespace.
+
+    An example: "void fastconv::avx2::(anonymous namespace)::conv_row<float, 1>(...)".
+    """
     return f"fastconv::{isa}::" in function.name
 
 

@@ -15,7 +15,7 @@ from processes import run_python
 
 HALF_AN_ULP = 2.0**-8
 SHAPE = (4, 12, 10, 16)
-# Layers that call TensorFlow's ops if oneDNN supports bfloat16, and these ops.
+# Layers that call TensorFlow's ops if oneDNN supports bfloat16, and the ops that they call.
 STOCK: list[tuple[str, dict[str, Any], set[str]]] = [
     ("Conv2D", {"filters": 8, "kernel_size": 1}, {"Conv2D"}),
     ("Conv2D", {"filters": 8, "kernel_size": 1, "padding": "same"}, {"Conv2D"}),

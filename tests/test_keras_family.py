@@ -402,7 +402,7 @@ def test_a_maximum_of_nan_is_nan(name: str, dtype: str) -> None:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """TensorFlow reports a GPU, and the layers believe the report."""
+    """TensorFlow reports a GPU. The layers check nothing else."""
     from fastconv.keras import _serving
 
     _serving._warn_once.cache_clear()

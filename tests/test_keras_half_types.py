@@ -14,7 +14,7 @@ import tensorflow as tf
 
 STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items()}
 HALF_AN_ULP = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
-# Each sum has many products, whose mean is not zero. It would show an accumulator of half precision.
+# Each sum has many products, whose mean is not zero. Accumulation in half precision would exceed the bound.
 LAYERS: dict[str, dict[str, Any]] = {
     "Conv1D": {"filters": 8, "kernel_size": 9, "padding": "causal"},
     "Conv2D": {"filters": 8, "kernel_size": 3, "padding": "same", "activation": "relu"},

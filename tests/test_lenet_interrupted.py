@@ -35,7 +35,7 @@ def interrupt_at(sign: str, *arguments: str | Path, **more: str) -> tuple[int, s
 
 def test_ctrl_c_keeps_the_best_weights(npz: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    # At so small a rate the validation loss falls slowly and steadily, so only Ctrl-C ends this training.
+    # With so small a learning rate, the validation loss falls slowly and steadily. Only Ctrl-C ends this training.
     slow = ["--epochs", "100000", "--learning-rate", "1e-5", "--limit", "1200"]
     code, text, errors = interrupt_at("Epoch 3/", "--data", npz, *slow, "--out", out)
     assert code == 0, errors

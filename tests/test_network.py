@@ -49,7 +49,7 @@ def expected(graph: Graph, *arrays: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_lenet_on_any_batch(dtype: Any) -> None:
+def test_lenet_gives_the_same_bits_in_any_batch(dtype: Any) -> None:
     graph = lenet(dtype)
     network = Network(graph)
     images = random(9, 28, 28, 1, dtype=dtype)
@@ -71,7 +71,7 @@ def test_images_of_any_size() -> None:
         np.testing.assert_allclose(network(images), expected(graph, images)[0], atol=1e-14)
 
 
-def test_a_shape_whose_schedule_was_dropped() -> None:
+def test_a_shape_whose_schedule_was_dropped_gives_the_same_bits() -> None:
     graph = lenet(np.float64, None)
     network = Network(graph)
     images = {size: random(1, size, size + 2, 1, dtype=np.float64) for size in range(20, 34)}

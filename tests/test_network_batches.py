@@ -22,7 +22,7 @@ IMAGES = 8
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_parts_of_a_batch_change_no_bit(dtype: Any) -> None:
-    """Sizes that the threads can share evenly, sizes that they cannot, and single images."""
+    """The batches divide evenly among the threads, divide unevenly, or are single images."""
     network = Network(lenet(dtype), batch_invariant=True)
     images = random(33, 28, 28, 1, dtype=dtype)
     singles = np.concatenate([network(image[None]) for image in images])
