@@ -35,7 +35,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All options."""
+    """The parser of all options."""
     result = argparse.ArgumentParser(
         prog="python -m bench.compare_builds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -27,7 +27,7 @@ def facts() -> dict[str, Any]:
 
 
 def _ticks() -> tuple[int, int]:
-    """All clock ticks of all CPUs so far, and the busy ticks. Ticks that the host gave to others are busy."""
+    """All clock ticks of all CPUs so far, and the busy ticks. Ticks that the host gave to others count as busy."""
     fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
     idle = fields[3] + fields[4]
     return sum(fields), sum(fields) - idle

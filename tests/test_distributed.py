@@ -1,4 +1,4 @@
-"""Training with TensorFlow's distribution strategies: two replicas compute the weights of one process, and no worker hangs."""
+"""Training with TensorFlow's distribution strategies: two replicas train as one process, and no worker hangs."""
 
 from __future__ import annotations
 

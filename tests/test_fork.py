@@ -112,7 +112,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("tensorflow", [pytest.param(False, id="NumPy"), needs_tensorflow])
 def test_fifty_forked_children(backend: str, tensorflow: bool, serial_digests: dict[str, str]) -> None:
-    """Half are forked while other threads compute. TensorFlow itself runs only in the parent, which then computes again."""
+    """Half are forked while other threads compute. TensorFlow runs only in the parent, which computes again at the end."""
     code = f"""
 call = with_tensorflow() if {tensorflow} else some
 results = [some()]
@@ -131,7 +131,7 @@ print(json.dumps([*results, some()]))
 def test_many_children_of_multiprocessing(
     backend: str, method: str, tmp_path: Path, serial_digests: dict[str, str], pytestconfig: pytest.Config
 ) -> None:
-    """Another thread of the parent computes meanwhile. Children that inherit no modules start slowly, so they are fewer."""
+    """A thread of the parent computes meanwhile. Children that inherit no modules start slowly, so there are fewer."""
     count = 50 if method == "fork" or pytestconfig.getoption("slow") else 10
     script = tmp_path / "script.py"
     script.write_text(

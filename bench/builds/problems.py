@@ -29,7 +29,7 @@ STRIDED = 0.1  # the share of arrays that are views
 
 @dataclass(frozen=True)
 class Drawn:
-    """The description of an array that `draw` makes. If `strided`, it is a view of a larger one."""
+    """The description of an array that `draw` makes. If `strided`, the array is a view of a larger array."""
 
     shape: tuple[int, ...]
     dtype: str

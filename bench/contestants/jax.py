@@ -1,4 +1,4 @@
-"""JAX. Single layers are jitted functions. So are their gradients, which jax.vjp computes.
+"""JAX. Single layers are jitted functions. Their gradients are those of jax.vjp, also jitted.
 
 The training step of a network is one jitted function whose state is donated. Adam has Keras's form.
 """

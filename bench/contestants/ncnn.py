@@ -75,7 +75,7 @@ def _of_case(case: Case, arrays: dict[str, Array]) -> Candidate:
     if case.direction not in ("forward", "max-pool"):
         raise NotServed(INFERENCE_ONLY)
     if case.dtype != "float32":
-        raise NotServed("float32 only")
+        raise NotServed("ncnn computes in float32 only")
     arrays = channels_first(case, arrays)
     w = arrays.get("w", np.empty(0, np.float32))
     net = _network([_line(case.layer, w.size)], w.tobytes())
