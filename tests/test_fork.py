@@ -112,7 +112,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("tensorflow", [pytest.param(False, id="NumPy"), needs_tensorflow])
 def test_fifty_forked_children(backend: str, tensorflow: bool, serial_digests: dict[str, str]) -> None:
-    """Half are forked while other threads compute. TensorFlow runs only in the parent, which computes again at the end."""
+    """Half are forked while other threads compute. TensorFlow runs only in the parent, which computes to the end."""
     code = f"""
 call = with_tensorflow() if {tensorflow} else some
 results = [some()]
