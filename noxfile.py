@@ -1,8 +1,10 @@
-"""The project's tasks. ``nox -l`` lists them. ``nox -s test -- tests/test_isa.py`` runs one with options.
+"""The project's tasks, as sessions of nox. ``nox -l`` lists them. Options follow ``--``, as in
+``nox -s test -- tests/test_isa.py``.
 
 Each session has a virtual environment in .nox, which later runs reuse. With ``--no-venv``, a session uses the packages
 of the interpreter that runs nox, and builds fastconv into build/nox. Only `develop` installs fastconv then. If the
-environment variable FASTCONV_TEST_INSTALLED is set as well, the sessions that run tests use the installed fastconv.
+environment variable FASTCONV_TEST_INSTALLED is set as well, the sessions that call `install_fastconv` build nothing and
+use the installed fastconv.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ CPP = [
 
 
 def extra(name: str) -> list[str]:
-    """The packages of an extra. An extra may include another one, as fastconv[other]."""
+    """The packages of an extra. An extra may include another extra, as fastconv[other]."""
     found = []
     for package in PROJECT["project"]["optional-dependencies"][name]:
         other = package.removeprefix("fastconv[").removesuffix("]")
@@ -49,7 +51,7 @@ def install(session: nox.Session, *packages: str) -> None:
 
 
 def build(session: nox.Session, sources: Path, folder: Path, *options: str) -> None:
-    """Install only fastconv into `folder`. Unchanged sources are not compiled again."""
+    """Install fastconv into `folder`, without its dependencies. Unchanged sources are not compiled again."""
     session.run(
         "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--upgrade",
         "--target", str(folder), str(sources), "-C", f"build-dir={folder}-cmake", *options,
@@ -70,7 +72,7 @@ def build_wheel(session: nox.Session) -> Path:
 
 
 def install_fastconv(session: nox.Session, name: str) -> dict[str, str]:
-    """Install fastconv with an extra. Returns the environment variables with which Python finds it."""
+    """Install fastconv with an extra. Returns the environment variables that Python needs to find it."""
     if session.venv_backend != "none":
         session.install(f".[{name}]")
         return {}
@@ -109,7 +111,7 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def pool(session: nox.Session) -> None:
-    """Test NumPy's calls on the pool of threads, which only TensorFlow's calls use by default."""
+    """Test the NumPy functions on the thread pool. By default, only the TensorFlow ops use it."""
     environment = install_fastconv(session, "test") | {"FASTCONV_THREADING": "pool"}
     tests = (f"tests/test_{test}.py" for test in ("same_bits", *REFERENCE_TESTS))
     session.run("python", "-m", "pytest", *tests, *session.posargs, env=environment)
@@ -117,12 +119,12 @@ def pool(session: nox.Session) -> None:
 
 @nox.session
 def clang(session: nox.Session) -> None:
-    """Build with Clang, without warnings, and test the kernels. It takes the newest Clang, or the one in CXX."""
+    """Build with the Clang in CXX, or an installed one, and test the kernels. Warnings are errors."""
     install(session, "numpy", *BUILD_REQUIRES, *extra("test"))
     names = ["clang++", *(f"clang++-{version}" for version in range(30, 10, -1))]
     compiler = os.environ.get("CXX") or next(filter(shutil.which, names), None)
     if compiler is None or "clang" not in compiler:
-        session.error("no clang++ found; name one in CXX")
+        session.error(f"CXX must name a clang++, got {compiler}: install Clang, or set CXX")
     options = [f"cmake.define.CMAKE_CXX_COMPILER={compiler}", "cmake.define.FASTCONV_WERROR=ON"]
     build(session, ROOT, BUILD / "clang", *(part for option in options for part in ("-C", option)))
     tests = (*REFERENCE_TESTS, "special_values", "same_bits", "memory_bounds")
@@ -134,19 +136,19 @@ def clang(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel into build/nox/wheel, without warnings, and check that it is small."""
+    """Build the wheel into build/nox/wheel and check that it is small. Warnings are errors."""
     path = build_wheel(session)
     size = path.stat().st_size
     session.log(f"{path}: {size / 1e6:.2f} MB")
     if size >= MOST_BYTES_OF_A_WHEEL:
-        session.error(f"the wheel must have less than {MOST_BYTES_OF_A_WHEEL / 1e6:.0f} MB")
+        session.error(f"the wheel must have less than {MOST_BYTES_OF_A_WHEEL / 1e6:.0f} MB, got {size / 1e6:.2f} MB")
 
 
 @nox.session
 def tf216(session: nox.Session) -> None:
-    """Test the wheel with the oldest TensorFlow that it supports. This needs Python 3.10 to 3.12."""
+    """Test the wheel with the oldest TensorFlow that fastconv supports. This needs Python 3.10 to 3.12."""
     if session.venv_backend == "none":
-        session.error("this session needs its own environment; leave out --no-venv")
+        session.error("tf216 needs an environment of its own: leave out --no-venv")
     path = build_wheel(session)
     others = [package for package in extra("test") if not package.startswith("tensorflow")]
     session.install(str(path), f"tensorflow=={OLD_TENSORFLOW}", *others)
@@ -236,7 +238,7 @@ def contributing(session: nox.Session) -> None:
 @nox.session
 def nightly(session: nox.Session) -> None:
     """Run the sessions that take too long for each change: slow, mutate, contributing, tf216."""
-    if session.posargs:  # they mean something else in each session
-        session.error("nightly takes no options; run its sessions one by one")
+    if session.posargs:  # options mean something else in each session
+        session.error("nightly takes no options: run its sessions one by one to pass options")
     for name in ("slow", "mutate", "contributing", "tf216"):
         session.notify(name)

@@ -1,1 +1,1 @@
-"""The paired benchmark: fastconv and its peers in turn, on the same arrays. Run ``python -m bench --help``."""
+"""The benchmark: fastconv and its peers, timed in turn on the same arrays. Run ``python -m bench --help``."""

@@ -27,11 +27,11 @@ def usage() -> str:
 
 
 def main() -> int:
-    """Run a command; its exit status."""
+    """Run a command. Returns its exit status."""
     name, *rest = sys.argv[1:] or ["--help"]
     if name not in COMMANDS:
         asked = name in ("-h", "--help")
-        print(usage() if asked else f"no command is called {name!r}\n{usage()}", file=None if asked else sys.stderr)
+        print(usage() if asked else f"there is no command {name!r}\n{usage()}", file=None if asked else sys.stderr)
         return 0 if asked else 2
     status: int = importlib.import_module(COMMANDS[name][0]).main(rest)
     return status

@@ -27,9 +27,9 @@ def table(report: dict[str, Any]) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 if both reach the same accuracy, else 1."""
+    """Run the command. Returns 0 if both kinds of layers reach the same accuracy, else 1."""
     run = Command("accuracy", __doc__, "--data")
-    run.add("--seeds", 5, "number of seeds, from 1")
+    run.add("--seeds", 5, "number of seeds: 1, 2, ...")
     run.add("--epochs", 3)
     run.add("--batch-size", 128)
     run.add("--limit", type=int, help="number of training images; by default all")

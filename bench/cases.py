@@ -9,7 +9,7 @@ import numpy as np
 from bench.layers import Layer
 from bench.oracle import TOLERANCE, Array, max_pool
 
-OPERANDS = {  # direction -> arrays that it cannot do without
+OPERANDS = {  # direction -> the arrays that it needs
     "forward": ("x", "w"),
     "input-gradient": ("w", "dy"),
     "filter-gradient": ("x", "dy"),
@@ -18,7 +18,7 @@ OPERANDS = {  # direction -> arrays that it cannot do without
 }
 DIRECTIONS = tuple(OPERANDS)
 CONVOLUTION, POOLING = DIRECTIONS[:3], DIRECTIONS[3:]
-RESULTS = dict(zip(DIRECTIONS, ("y", "x", "w", "y", "x"), strict=True))  # the array whose shape the result has
+RESULTS = dict(zip(DIRECTIONS, ("y", "x", "w", "y", "x"), strict=True))  # the array with the result's shape
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Case:
     dtype: str = "float32"
     algorithm: str = "auto"
 
-    # A sample is as many calls as fill a millisecond, after as many that are not timed.
+    # A sample is a millisecond of calls, after a millisecond of calls that are not timed.
     sample_seconds = warm_seconds = 1e-3
     tolerance = TOLERANCE
 
@@ -38,7 +38,7 @@ class Case:
 
     @property
     def bytes_moved(self) -> int:
-        """The least that is read and written."""
+        """The least number of bytes that are read and written."""
         names = (*OPERANDS[self.direction], RESULTS[self.direction])
         return sum(int(np.prod(self.layer.shapes[name])) for name in names) * np.dtype(self.dtype).itemsize
 
@@ -47,7 +47,7 @@ class Case:
 
 
 def cases(layers: list[Layer], directions: list[str], dtype: str, algorithm: str) -> list[Case]:
-    """Every layer in each of its directions. Those of the suite `extra` have the forward direction only."""
+    """Each layer in those of `directions` that it has. Layers of the suite `extra` have only the forward direction."""
     return [
         Case(layer, direction, dtype, algorithm)
         for layer in layers
@@ -57,7 +57,7 @@ def cases(layers: list[Layer], directions: list[str], dtype: str, algorithm: str
 
 
 def make_arrays(case: Case) -> dict[str, Array]:
-    """Normally distributed x (N,H,W,C), dy (N,P,Q,K), and w in `filter_shape`. Pools have y in place of w."""
+    """Normally distributed x (N,H,W,C), dy (N,P,Q,K), and w in `filter_shape`. For pools, the output y replaces w."""
     random = np.random.default_rng(0)
     layer = case.layer
     arrays: dict[str, Array] = {

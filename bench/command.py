@@ -27,26 +27,26 @@ CPUS = sorted(os.sched_getaffinity(0))
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
     return value
 
 
-# Options of several commands: name -> default, help and more for argparse.
+# Options of several commands: name -> default, help, and other arguments of add_argument.
 OPTIONS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "--rounds": (15, "samples of each contestant", {}),
     "--threads": (
         len(CPUS),
-        "of every contestant",
+        "threads of every contestant",
         {"choices": range(1, len(CPUS) + 1)},
     ),
     "--layer": ("", "only layers whose 'suite name' contains this", {}),
-    "--no-compile": (None, "leave out torch.compile, which takes a minute a task", {"action": "store_true"}),
-    "--data": (None, "the digits: an .npz file or a folder; by default as fastconv lenet", {}),
+    "--no-compile": (None, "leave out torch.compile, which takes a minute for each task", {"action": "store_true"}),
+    "--data": (None, "the digits: an .npz file or a folder; default: as for fastconv lenet", {}),
 }
 
 
 class Command:
-    """A command line ``python -m bench NAME``, and the run that it starts. `shared` are options in `OPTIONS`."""
+    """A command line ``python -m bench NAME``, and the run that it starts. `shared` names options in `OPTIONS`."""
 
     def __init__(self, name: str, description: str | None, *shared: str) -> None:
         self.name = name
@@ -59,17 +59,17 @@ class Command:
         self.add("--json", help="write everything that was measured", metavar="PATH")
 
     def add(self, option: str, default: Any = None, help: str = "", **more: Any) -> None:
-        """An option; its value is a positive number if its default is one."""
+        """Add an option. If the default is an integer, so is the value, and it must be at least 1."""
         kind = {"type": positive} if isinstance(default, int) else {}
         shown = " (default: %(default)s)" if default else ""
         self.parser.add_argument(option, default=default, help=help + shown, **{**kind, **more})
 
     def add_several(self, option: str, **more: Any) -> None:
-        """An option that may be repeated."""
+        """Add an option that may be repeated."""
         self.parser.add_argument(option, action="append", help="may be repeated; default: all", **more)
 
     def start(self, arguments: list[str] | None) -> argparse.Namespace:
-        """Parse; warn if the machine is busy; set what libraries read when they load."""
+        """Parse the options, warn if the machine is busy, and set the variables that libraries read when they load."""
         self.arguments = sys.argv[2:] if arguments is None else arguments
         self.options = options = self.parser.parse_args(self.arguments)
         self.console = Console(width=None if sys.stdout.isatty() else 200)
@@ -85,7 +85,7 @@ class Command:
         return options
 
     def libraries(self, stack: contextlib.ExitStack, names: Sequence[str]) -> list[Library]:
-        """The processes of all libraries that load. The report lists their versions, and why the others do not load."""
+        """The processes of the libraries that load. The report has their versions, and why the others do not load."""
         found: list[Library] = []
         for name in names:
             try:
@@ -93,7 +93,7 @@ class Command:
                 self.versions[name] = found[-1].version
             except LibraryError as error:
                 self.missing[name] = str(error)
-                self.console.print(f"without {name}: {error}", markup=False)
+                self.console.print(f"{name} is left out, because it does not load: {error}", markup=False)
         return found
 
     def peak(self, stack: contextlib.ExitStack, dtype: str = "float32") -> tuple[str, Callable[[], float]]:
@@ -122,7 +122,7 @@ class Command:
         }
 
     def finish(self, report: dict[str, Any], tables: Iterable[Table], *remarks: str) -> None:
-        """Print the tables, the remarks and all that makes the figures doubtful, and write the file."""
+        """Print the tables, the remarks and the warnings, and write the file."""
         for table in tables:
             table.print(self.console)
         for remark in remarks:

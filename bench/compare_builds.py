@@ -1,9 +1,9 @@
-"""Compares two builds of fastconv, their results (``--bits``) or their speed (``--speed``).
+"""Compares the results (``--bits``) or the speed (``--speed``) of two builds of fastconv.
 
     python -m bench.compare_builds BEFORE AFTER --bits 2000
     python -m bench.compare_builds BEFORE AFTER --speed
 
-BEFORE and AFTER are folders with the package, as ``pip install --target FOLDER .`` makes them. The exit status is 1 if
+BEFORE and AFTER are folders into which ``pip install --target FOLDER .`` has installed a build. The exit status is 1 if
 any result differs.
 """
 
@@ -27,15 +27,15 @@ PROCESSES, ROUNDS, ROUNDS_OF_ONE_LAYER = 5, 5, 15
 
 
 def pair(text: str) -> tuple[str, str]:
-    """NAME=VALUE."""
+    """Split NAME=VALUE."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"must be two words with '=' between them, got {text!r}")
     return name, value
 
 
 def parser() -> argparse.ArgumentParser:
-    """All options."""
+    """The parser of all options."""
     result = argparse.ArgumentParser(
         prog="python -m bench.compare_builds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,12 +48,12 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
     bits = result.add_argument_group("bits")
     bits.add_argument("--bits", type=int, metavar="N", help="compare the results of N random problems")
-    bits.add_argument("--seed", type=int, default=1, help="of the problems (default: %(default)s)")
+    bits.add_argument("--seed", type=int, default=1, help="seed of the problems (default: %(default)s)")
     bits.add_argument("--only", type=int, action="append", metavar="INDEX", help="only this problem; may be repeated")
     bits.add_argument("--isa", action="append", help="only this instruction set; may be repeated")
     bits.add_argument(
         "--rename", metavar="OLD=NEW", type=pair, action="append", default=[],
-        help="a kernel or an algorithm that has a new name; may be repeated, for one old name too",
+        help="accept a new name of a kernel or algorithm; may be repeated, also for the same OLD",
     )  # fmt: skip
     cpus = len(os.sched_getaffinity(0))
     speed = result.add_argument_group("speed")
@@ -68,15 +68,15 @@ def parser() -> argparse.ArgumentParser:
         "--rounds", type=int, help=f"samples of each process (default: {ROUNDS}, with --layer {ROUNDS_OF_ONE_LAYER})"
     )
     speed.add_argument(
-        "--processes", type=int, default=PROCESSES, help="of each build, one after the other (default: %(default)s)"
+        "--processes", type=int, default=PROCESSES, help="processes of each build, in turn (default: %(default)s)"
     )
-    speed.add_argument("--threads", type=int, default=cpus, help="default: the %(default)s CPUs")
+    speed.add_argument("--threads", type=int, default=cpus, help="default: one for each CPU, here %(default)s")
     speed.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     return result
 
 
 def report_differences(options: argparse.Namespace, builds: tuple[Build, Build]) -> int:
-    """Compare results and choices of kernels; the number of differences."""
+    """Compare results and choices of kernels. Returns the number of differences."""
     renames: Renames = {}
     for old, new in options.rename:
         renames.setdefault(old, set()).add(new)
@@ -85,9 +85,9 @@ def report_differences(options: argparse.Namespace, builds: tuple[Build, Build])
     start = time.monotonic()
     differences = compare_bits(builds, isas, options.seed, indices)
     seconds = time.monotonic() - start
-    print(f"{len(indices)} problems with {', '.join(isas)}: {len(differences)} differences ({seconds:.0f} s)")
+    print(f"problems: {len(indices)}, with {', '.join(isas)}, in {seconds:.0f} s; differences: {len(differences)}")
     choices = compare_choices(builds, isas, renames)
-    print(f"algorithms and kernels of the suites' layers: {len(choices)} differences")
+    print(f"algorithms and kernels of the suites' layers; differences: {len(choices)}")
     found = differences + choices
     for text in found[:MOST_PRINTED]:
         print(text)
@@ -97,10 +97,10 @@ def report_differences(options: argparse.Namespace, builds: tuple[Build, Build])
 
 
 def report_speed(options: argparse.Namespace, builds: tuple[Build, Build]) -> int:
-    """Time both; the number of layers whose results differ."""
+    """Time both builds. Returns the number of layers whose results differ."""
     chosen = choose(options.suite, options.layer, options.direction, not (options.all or options.layer), options.dtype)
     if not chosen:
-        parser().error("no layer fits these options")
+        parser().error("no layer fits --suite, --layer and --direction")
     for warning in idle_warnings():
         print(f"warning: {warning}")
     rounds = options.rounds or (ROUNDS_OF_ONE_LAYER if options.layer else ROUNDS)
@@ -115,7 +115,7 @@ def report_speed(options: argparse.Namespace, builds: tuple[Build, Build]) -> in
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 1 if any result differs."""
+    """Run the command. Returns 1 if any result differs, else 0."""
     options = parser().parse_args(arguments)
     wants_bits = options.bits is not None or options.only
     if not wants_bits and not options.speed:
@@ -123,10 +123,10 @@ def main(arguments: list[str] | None = None) -> int:
     if min(options.processes, options.rounds or 1) < 1:
         parser().error("--processes and --rounds must be at least 1")
     if not 1 <= options.threads <= len(os.sched_getaffinity(0)):
-        parser().error("--threads must be 1 to the number of CPUs that this process may use")
+        parser().error(f"--threads must be from 1 to the number of CPUs, got {options.threads}")
     for folder in (options.before, options.after):
         if not (folder / "fastconv").is_dir():
-            parser().error(f"{folder} holds no fastconv package")
+            parser().error(f"{folder} holds no fastconv package: install one with pip install --target {folder}")
     builds = (
         Build("before", options.before, dict(options.env_before)),
         Build("after", options.after, dict(options.env_after)),

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.machine import facts, idle_warnings
 
-# Name of the library -> the package to install, the module to import, and the ending of its files of networks.
+# Name of the library -> the package to install, the module to import, and the ending of its network files.
 LIBRARIES = {
     "fastconv": ("fastconv", "fastconv", ".fastconv"),
     "ONNX Runtime": ("onnxruntime", "onnxruntime", ".onnx"),
@@ -60,7 +60,7 @@ def installed_bytes(package: str) -> int:
             continue
         try:
             package_files = distribution(name)
-        except PackageNotFoundError:  # one for other systems
+        except PackageNotFoundError:  # a package for other systems
             continue
         files = [Path(str(file.locate())) for file in package_files.files or []]
         found[name] = sum(file.stat().st_size for file in files if file.suffix != ".pyc" and file.is_file())
@@ -92,7 +92,7 @@ def runner(library: str, path: str, threads: int) -> Any:
 
 
 def serve(library: str, network: str, path: str, threads: int) -> None:
-    """Load and run a network in this process; print its figures."""
+    """Load and run a network in this process. Prints the seconds and bytes that this takes."""
     import numpy as np
 
     start = time.perf_counter()
@@ -111,7 +111,7 @@ def serve(library: str, network: str, path: str, threads: int) -> None:
 
 
 def in_new_process(*arguments: str) -> str:
-    """The last line of what Python prints."""
+    """Run Python with these arguments. Returns the last line that it prints."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
         raise RuntimeError(done.stderr[-4000:])
@@ -119,7 +119,7 @@ def in_new_process(*arguments: str) -> str:
 
 
 def measure(folder: str, threads: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """The figures of each library: bytes, seconds of the import, and per network those of `serve`."""
+    """The figures of each library: bytes, seconds of the import, and for each network the figures of `serve`."""
     results: dict[str, dict[str, Any]] = {}
     for library, (package, module, _) in LIBRARIES.items():
         seconds = [float(in_new_process("-c", IMPORT, module)) for _ in range(1 + rounds)]
@@ -162,7 +162,7 @@ def main(arguments: list[str]) -> int:
         in_new_process("-c", EXPORT, folder)
         results = measure(folder, options.threads, options.rounds)
     print(table(results))
-    print(f"\n{options.threads} threads, {facts()['cpu']}, medians of {options.rounds} processes, batch 1.")
+    print(f"\nThreads: {options.threads}. CPU: {facts()['cpu']}. Batch 1. Processes of each median: {options.rounds}.")
     return 0
 
 

@@ -32,7 +32,7 @@ def digest(report: dict[str, Any]) -> str:
 
 
 def _panels(bars: list[int], inches: float) -> tuple[Any, Any]:
-    """A figure with panels one above the other, each as high as its bars."""
+    """A figure with panels one above the other. The height of a panel follows from its number of bars."""
     size = 9, inches * sum(bars) + len(bars) + 0.7
     figure, axes = pyplot.subplots(len(bars), figsize=size, height_ratios=bars, squeeze=False, layout="constrained")
     for axis in axes[:, 0]:
@@ -123,5 +123,5 @@ def headline(report: dict[str, Any], path: Path) -> None:
             axis.set_title(result["title"], loc="left", size=11)
         figure.text(0.995, 0.02, "time, relative to fastconv; shorter is faster", ha="right", size=9, color="#57606a")
         figure.tight_layout(rect=(0, 0.06, 1, 1))
-        figure.set_facecolor("white")  # with text on white, it can be read on dark pages, too
+        figure.set_facecolor("white")  # text on white stays readable on dark pages
         _save(figure, report, path)

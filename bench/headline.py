@@ -2,7 +2,7 @@
 
 Stock Keras, PyTorch, JAX and fastconv run in processes of their own, in turn. The FMA peak of the CPU is measured
 before and after. If it changed by more than 3 %, the machine was not quiet and everything is measured again, up to
-five times. If no run is quiet, the one with the smallest change is kept, with the spread of all.
+five times. If no run is quiet, the run with the smallest change is kept, with the spread over all runs.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TITLES = {
     Task("step", "lenet", 128): "LeNet-5, training step",
     Task("step", "cnn", 64): "Bigger CNN, training step",
 }
-QUIET = 0.03  # change of the peak
+QUIET = 0.03  # the largest change of the peak in a quiet run
 
 
 def change(peak: dict[str, float]) -> float:
-    """How far the peak after a run is from that before it."""
+    """The relative change of the peak during a run."""
     return abs(peak["after"] / peak["before"] - 1)
 
 
@@ -87,9 +87,9 @@ def table(report: dict[str, Any]) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 if all results were right and the machine was quiet."""
+    """Run the command. Returns 0 if all results were right and a run was quiet, else 1."""
     run = Command("headline", __doc__, "--rounds", "--layer", "--threads", "--no-compile", "--data")
-    run.add("--runs", 5, "at most, until one is quiet")
+    run.add("--runs", 5, "the most runs; the first quiet run is the last")
     run.add("--no-layers", action="store_true", help="only the training steps")
     options = run.start(arguments)
     layers = [one for one in find_layers(NETWORKS, options.layer) if one.anchor and not options.no_layers]
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     quiet = change(best["peak"]) <= QUIET
     if not quiet:
         run.warn(
-            f"the FMA peak changed by more than {QUIET:.0%} in all {len(runs)} runs; the report is of the quietest run"
+            f"the FMA peak changed by more than {QUIET:.0%} in every run; the report has the quietest of {len(runs)}"
         )
     report = run.report(quiet=quiet, runs=len(runs), spread=spread(runs), **best)
     run.finish(report, [table(report)], *(f"wrong: {what}" for what in wrong))

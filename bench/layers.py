@@ -11,7 +11,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent / "suites"
 NETWORKS = ("lenet", "resnet50", "vgg16", "alexnet", "mobilenet")
-EXTRA = "extra"  # the suite that every run measures: a tiny call, and a layer whose arrays are new in each call
+EXTRA = "extra"  # the suite that every run measures: a tiny call, and a layer whose output array is new in each call
 
 _LINE = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s*(?:->\s*(\d+)|\s+max)\s+(\d+)x(\d+)((?:\s+\S+)*)")
 
@@ -34,7 +34,7 @@ class Layer:
     groups: int = 1
     depthwise: bool = False
     anchor: bool = False
-    fresh: bool = False  # ours without out=
+    fresh: bool = False  # fastconv is called without out=
 
     @property
     def pool(self) -> bool:
@@ -73,12 +73,12 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """Multiplications and additions of the direct algorithm, those with padding included; 0 for a pool."""
+        """Multiplications and additions of the direct algorithm, including multiplications by padding; 0 for a pool."""
         return 2 * self.n * self.p * self.q * self.r * self.s * self.k * (self.c // self.groups)
 
     @property
     def least_flops(self) -> int:
-        """As `flops` without those that meet padding, which a direct kernel may leave out."""
+        """As `flops`, but without multiplications by padding, which a direct kernel may leave out."""
 
         def inside(size: int, window: int, outputs: int) -> int:
             taps = np.arange(outputs)[:, None] * self.stride - self.pad + np.arange(window)
@@ -106,7 +106,8 @@ def parse_line(line: str, suite: str) -> Layer:
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(
-            f"{suite}: {line!r} is not a layer; write NAME NxHxWxC -> K RxS [s=2] [p=1] [g=2] [depthwise] [anchor]"
+            f"{suite}: {line!r} is not a layer; write NAME NxHxWxC -> K RxS [s=2] [p=1] [g=2] [depthwise] [anchor] or "
+            "NAME NxHxWxC max RxS [s=2] [p=1]"
         )
     name, *numbers, words = match.groups("0")
     n, h, w, c, k, r, s = map(int, numbers)
@@ -114,15 +115,15 @@ def parse_line(line: str, suite: str) -> Layer:
     for word in words.split():
         option = re.fullmatch(r"([spg])=(\d+)|(depthwise|anchor|fresh)", word)
         if option is None:
-            raise ValueError(f"{suite}: {word!r} is not an option of a layer, in {line!r}")
+            raise ValueError(f"{suite}: options are s=, p=, g=, depthwise, anchor and fresh, got {word!r} in {line!r}")
         options[option[1] or option[3]] = int(option[2] or 1)
     stride, pad, groups, depthwise, anchor, fresh = options.values()
     groups = c if depthwise else groups
     if min(n, h, w, c, r, s, stride, groups) < 1 or c % groups or k % groups:
-        raise ValueError(f"{suite}: sizes do not fit each other in {line!r}")
+        raise ValueError(f"{suite}: sizes must be at least 1, and groups must divide C and K, got {line!r}")
     layer = Layer(suite, name, n, h, w, c, k, r, s, stride, pad, groups, bool(depthwise), bool(anchor), bool(fresh))
     if min(layer.p, layer.q) < 1:
-        raise ValueError(f"{suite}: the window does not fit into the input in {line!r}")
+        raise ValueError(f"{suite}: the window must not be larger than the padded input, got {line!r}")
     return layer
 
 

@@ -1,8 +1,8 @@
 """Shows what keeps a layer from the FMA peak.
 
-The forward pass on fastconv's direct algorithm, in percent of the peak: for the suite's batch, for one image, whose
-data stay in the caches, and both with filters that are packed once. If one image is faster, memory is the limit; if
-packed filters are, packing is.
+The forward pass of fastconv's direct algorithm is measured in percent of the peak, on the suite's batch and on one
+image, whose data stay in the caches. Both are measured with filters packed in every call and with filters packed once.
+If one image is faster, memory is the limit. If packed filters are faster, packing is the limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def limits(layer: Layer, rounds: int) -> dict[str, float]:
         if "packed" in name:
             w = fastconv.PackedFilters(w)
         direct = functools.partial(fastconv.conv2d, algorithm="direct", out=np.empty(part.output_shape, np.float32))
-        # Two calls. The first is not timed: it brings the data of this variant into the caches.
+        # Two calls. The time of the first is not used: it brings the data of this variant into the caches.
         calls[f"{name}, before"] = calls[name] = functools.partial(direct, x, w, layer.stride, layer.pad)
         flops[name] = part.flops
     times = in_turn(calls, rounds)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Above these the medians of two threads on two CPUs begin to move.
+# Above these limits, the medians of two threads on two CPUs begin to change.
 BUSY_LIMIT = 0.05
 LOAD_LIMIT = 0.5
 
@@ -27,14 +27,14 @@ def facts() -> dict[str, Any]:
 
 
 def _ticks() -> tuple[int, int]:
-    """All ticks of all CPUs so far, and the busy ones, including those that the host gave to others."""
+    """All clock ticks of all CPUs so far, and the busy ticks. Ticks that the host gave to others count as busy."""
     fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
     idle = fields[3] + fields[4]
     return sum(fields), sum(fields) - idle
 
 
 def idle_warnings(seconds: float = 1.0) -> list[str]:
-    """Why figures measured now are doubtful, in sentences; none on an idle machine."""
+    """Reasons to doubt figures measured now, one text each; none on an idle machine."""
     total, busy = _ticks()
     time.sleep(seconds)
     total_then, busy_then = _ticks()

@@ -33,7 +33,7 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 
 
 def rounds_of(samples: Mapping[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, list[Any]]:
-    """Samples in turn, round after round, until `rounds` or, after three of them, `seconds` end."""
+    """Samples in turn, in at most `rounds` rounds. After three rounds, sampling ends once `seconds` have passed."""
     taken: dict[str, list[Any]] = {name: [] for name in samples}
     end = time.perf_counter() + seconds
     for done in range(rounds):
@@ -64,7 +64,7 @@ def measure(
     libraries: list[Library],
     rounds: int,
 ) -> dict[str, Any]:
-    """The contestants' times. `error` judges a result; above the task's tolerance it is wrong and not timed."""
+    """The contestants' times. `error` measures a result. Above the task's tolerance, the contestant is not timed."""
     chosen: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
     wrong: list[str] = []
@@ -77,7 +77,7 @@ def measure(
             refused[name] = str(problem)
             continue
         errors = {label: error(name, result) for label, result in entry.pop("results").items()}
-        # `not ... <=`: NaN is wrong, too.
+        # `not ... <=`, so that NaN is wrong, too.
         bad = [f"{label}: error {value:.3g}" for label, value in errors.items() if not value <= task.tolerance]
         if bad:
             refused[name] = f"wrong: {', '.join(bad)}"

@@ -18,7 +18,7 @@ Array = npt.NDArray[np.floating[Any]]
 # row or channel does not.
 TOLERANCE = 256.0
 
-# By its path: an installed package may be called ``tests``.
+# Loaded by its path, as an installed package may be called ``tests``.
 reference = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference.py")))
 
 

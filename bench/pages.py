@@ -28,7 +28,7 @@ BLOCK = re.compile(r"(<!-- results: ([\w -]+) -->\n).*?(<!-- end of results -->)
 
 
 def load(name: str) -> dict[str, Any]:
-    """A file of bench/results/."""
+    """The content of a file in bench/results/."""
     found: dict[str, Any] = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
@@ -65,7 +65,7 @@ def headline_text(report: dict[str, Any]) -> str:
                 for result, spread in zip(report["results"], report["spread"], strict=True)
                 for name, (least, most) in spread.items()
             ]
-            quality = f"The quietest of {report['runs']} runs; {quality} All runs: {'; '.join(spreads)}."
+            quality = f"The quietest run of {report['runs']}. {quality} All runs: {'; '.join(spreads)}."
     isa = report["versions"]["fastconv"].partition("(")[2].rstrip(")")
     vectors = {"avx2": " with AVX2", "avx512": " with AVX-512"}.get(isa, "")
     where = f"{report['options']['threads']} threads of an {report['machine']['cpu']}{vectors}"
@@ -106,7 +106,7 @@ def render(text: str, found: dict[str, str]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write all pages and pictures; with ``--check``, only say which are out of date."""
     parser = argparse.ArgumentParser(prog="python -m bench pages", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; status 1 if a page or picture is stale")
+    parser.add_argument("--check", action="store_true", help="change nothing; the exit status is 1 if any is stale")
     check = parser.parse_args(arguments).check
     found, stale = dict(blocks()), []
     for page in PAGES:

@@ -1,7 +1,7 @@
 // The FMA peak: independent chains of FMAs in registers, on as many threads as the benchmark uses.
 //
-// Compiled by bench/peak.py with REAL (float or double), BYTES (the vector's) and the flags of an ISA. Twelve chains
-// cover a latency of up to six cycles on two ports and leave four of AVX2's sixteen registers for the factors. Where
+// Compiled by bench/peak.py with REAL (float or double), BYTES (of a vector) and the flags of an ISA. Twelve chains
+// cover a latency of up to six cycles on two ports and leave four of AVX2's sixteen registers for the constants. Where
 // the ISA has no FMA, a multiplication and an addition take its place. Prints the operations per second of the best of
 // 20 runs.
 #include <algorithm>
@@ -54,7 +54,7 @@ static double seconds(int threads, long steps, REAL seed) {
 
 int main(int count, char** arguments) {
     const int threads = count > 1 ? std::atoi(arguments[1]) : 1;
-    const REAL seed = REAL(1e-3) * REAL(count); // not known when this is compiled
+    const REAL seed = REAL(1e-3) * REAL(count); // unknown to the compiler
     const long steps = 3'000'000;               // about 5 ms
     double best = 1e9;
     for (int run = 0; run < 20; ++run) best = std::min(best, seconds(threads, steps, seed));

@@ -1,4 +1,4 @@
-"""The FMA peak of this machine at an ISA, a precision and a number of threads."""
+"""The FMA peak of this machine for an ISA, a precision and a number of threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ISAS: dict[str, tuple[int, list[str]]] = {
 
 @contextlib.contextmanager
 def fma_peak(isa: str, dtype: str, cpus: list[int]) -> Iterator[Callable[[], float]]:
-    """Compile peak.cpp. The function that it gives measures operations per second, the best of 20 runs."""
+    """Compile peak.cpp. Yields a function that measures the operations per second of the best of 20 runs."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise FileNotFoundError("the FMA peak needs a C++ compiler: install one or set CXX")
@@ -34,7 +34,7 @@ def fma_peak(isa: str, dtype: str, cpus: list[int]) -> Iterator[Callable[[], flo
 
         def measure() -> float:
             allowed = os.sched_getaffinity(0)
-            os.sched_setaffinity(0, cpus)  # the program inherits it
+            os.sched_setaffinity(0, cpus)  # inherited by the program
             try:
                 return float(subprocess.check_output([program, str(len(cpus))], text=True))
             finally:

@@ -1,8 +1,8 @@
 """Runs each library in its own process, which gets commands over a pipe and is stopped between its turns.
 
 Libraries have thread pools that spin for a while after their work is done, and settings (denormals, huge pages,
-allocators) that a process can have only once. So each process gets SIGSTOP after a command and SIGCONT before the
-next, and its first calls after that are not timed. All may use the same CPUs, as many as there are threads.
+allocators) that hold for a whole process. So each process gets SIGSTOP after a command and SIGCONT before the next, and
+its first calls after SIGCONT are not timed. All processes may use the same CPUs, one for each thread.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.oracle import Array
 
 
 def _seconds(candidate: Candidate, calls: int) -> float:
-    """The mean of some calls."""
+    """The mean time of some calls."""
     start = time.perf_counter()
     for _ in range(calls):
         candidate.run()
@@ -34,14 +34,14 @@ def _seconds(candidate: Candidate, calls: int) -> float:
 
 
 class Server:
-    """The commands, in the library's process. A module may bring a `Server` of its own."""
+    """Runs the commands in the library's process. A contestant's module may have a `Server` of its own."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
         self.forget()
 
     def prepare(self, task: Any, arrays: dict[str, Array]) -> dict[str, Any]:
-        """Build all candidates and choose the fastest. Return each one's result and time, or its error."""
+        """Build all candidates and choose the fastest. Returns the result and time of each, or its error."""
         seconds: dict[str, float] = {}
         results: dict[str, Array] = {}
         failed: dict[str, str] = {}
@@ -50,7 +50,7 @@ class Server:
             try:
                 results[candidate.label] = candidate.check()
                 seconds[candidate.label] = self._duration(candidate, task)
-            except Exception as error:  # a compiler that is missing, for instance
+            except Exception as error:  # for instance, a compiler is missing
                 results.pop(candidate.label, None)
                 failed[candidate.label] = error_text(error)
                 continue
@@ -64,7 +64,7 @@ class Server:
     def _duration(candidate: Candidate, task: Any) -> float:
         if candidate.seconds is not None:
             return candidate.seconds()
-        # Minima: by then, threads have started and memory is allocated.
+        # The minimum leaves out calls that start threads and allocate memory.
         once = min(_seconds(candidate, 1) for _ in range(5))
         calls = max(1, int(task.warm_seconds / once))
         return min(_seconds(candidate, calls) for _ in range(3))
@@ -73,7 +73,7 @@ class Server:
         """Seconds of one call, after calls that are not timed."""
         candidate = self._chosen
         if candidate is None:
-            raise NotServed("no task is prepared: prepare one before it is timed")
+            raise NotServed("no task is prepared: call prepare before sample")
         candidate.begin()
         if candidate.seconds is not None:
             return candidate.seconds()
@@ -143,10 +143,10 @@ class LibraryError(RuntimeError):
 
 
 class Library(contextlib.AbstractContextManager["Library"]):
-    """A library's process, seen from the benchmark's.
+    """A library's process, seen from the benchmark's process.
 
-    It imports `module`. `folder` is where the library is, if not where Python finds it anyway; `environment` is set
-    before the library loads.
+    The library's process imports `module`. If `folder` is given, Python looks for packages there first. `environment`
+    is set before the library loads.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Library(contextlib.AbstractContextManager["Library"]):
         folder: Path | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
-        context = multiprocessing.get_context("spawn")  # a forked child would inherit locks without their threads
+        context = multiprocessing.get_context("spawn")  # a fork would keep locks without their threads
         self._pipe, theirs = context.Pipe()
         arguments = module or f"bench.contestants.{name}", threads, cpus, theirs, folder, environment or {}
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
@@ -181,7 +181,7 @@ class Library(contextlib.AbstractContextManager["Library"]):
             error, answer = self._pipe.recv()
         except EOFError as end:
             self._process.join()
-            raise LibraryError(f"its process ended with status {self._process.exitcode}") from end
+            raise LibraryError(f"the process of {self.name} ended with status {self._process.exitcode}") from end
         if error is not None:
             raise LibraryError(error)
         return answer
@@ -193,7 +193,7 @@ class Library(contextlib.AbstractContextManager["Library"]):
             self._pipe.send((name, *arguments))
             return self._receive()
         except BrokenPipeError as error:
-            raise LibraryError("its process has ended") from error
+            raise LibraryError(f"the process of {self.name} has ended") from error
         finally:
             self._signal(signal.SIGSTOP)
 

@@ -1,7 +1,7 @@
 """Where the time of LeNet-5's training step goes, operation by operation, on stock Keras's layers and on fastconv's.
 
 TensorFlow's profiler records each op that runs. Ops run side by side and the profiler takes time itself, so the sum of
-a column is neither the time of a step nor that of its CPUs.
+a column is neither the time nor the CPU time of a step.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def table(report: dict[str, Any], layers: str) -> Table:
 def main(arguments: list[str] | None = None) -> int:
     run = Command("profile", __doc__, "--threads", "--data")
     run.add("--batch", 128)
-    run.add("--rows", 14, "ops shown of each kind of layers")
+    run.add("--rows", 14, "ops shown for each kind of layers")
     options = run.start(arguments)
     digits = load_digits(options.data)
     import fastconv.keras

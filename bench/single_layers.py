@@ -18,7 +18,7 @@ from bench.table import Table, ratio_cell, time_cell
 
 OURS = "fastconv"
 PEERS = ("tensorflow", "torch", "jax", "onnxruntime", "ncnn")
-# How each library is kept from newer instructions. fastconv's names of ISAs -> environment.
+# fastconv's name of an ISA -> the environment variables that keep each library from newer instructions.
 RESTRICTIONS: dict[str, dict[str, str]] = {
     "avx2": {
         "FASTCONV_ISA": "avx2",
@@ -34,7 +34,7 @@ CANNOT_RESTRICT = {
     "avx2": "ONNX Runtime, ncnn and the precompiled parts of TensorFlow and JAX (Eigen) may use newer instructions",
     "baseline": "only fastconv is restricted to the baseline: the peers use all that the CPU has",
 }
-GROUPS = ("framework", "all")  # the peers that the fastest is chosen from
+GROUPS = ("framework", "all")  # the fastest peer is chosen from the frameworks, and from all peers
 
 
 def command() -> Command:
@@ -46,7 +46,7 @@ def command() -> Command:
     result.add("--anchors", action="store_true", help="only the layers marked 'anchor'")
     result.add("--isa", choices=sorted(RESTRICTIONS), help="restrict all contestants that have a switch for it")
     result.add("--dtype", "float32", choices=("float32", "float64"))
-    result.add("--algorithm", "auto", "of fastconv")
+    result.add("--algorithm", "auto", "fastconv's algorithm")
     return result
 
 
@@ -88,7 +88,7 @@ def measure_case(case: Case, libraries: list[Library], rounds: int) -> dict[str,
 
 
 def multiplies_directly(case: Case, name: str) -> bool:
-    """Whether a contestant does all multiplications of the direct algorithm: only ours and ncnn know Winograd's."""
+    """Whether a contestant does all multiplications of the direct algorithm. Only fastconv and ncnn know Winograd's."""
     if case.layer.multiplies_directly or name not in (OURS, "ncnn"):
         return True
     return name == OURS and case.algorithm == "direct"
@@ -107,7 +107,7 @@ def ratios(contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def geometric_means(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of the ratios of each direction: over all layers of the run, and over those marked `anchor`."""
+    """The means of each direction's ratios: over all layers of the run, and over those marked `anchor`."""
     found: dict[str, dict[str, Any]] = {}
     for direction in dict.fromkeys(result["direction"] for result in results):
         chosen = [result for result in results if result["direction"] == direction and result["suite"] != EXTRA]
@@ -126,7 +126,7 @@ def geometric_means(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def add_percent_of_peak(results: list[dict[str, Any]], peak: float) -> list[str]:
     """Set ``percent_of_peak``, and list the direct kernels above 105 % of `peak`, which make the run void.
 
-    For that limit, multiplications that meet padding do not count: a kernel may leave them out.
+    That limit does not count multiplications by padding, because a kernel may leave them out.
     """
     void = []
     for result in results:
@@ -155,7 +155,7 @@ def direction_table(report: dict[str, Any], direction: str) -> Table:
         return result["contestants"].get(name)
 
     def peer(result: dict[str, Any], key: str) -> str:
-        """The fastest, and for PyTorch the memory format."""
+        """The fastest peer. PyTorch's name is followed by the memory format."""
         best = result[f"best_{key}"]
         return f"{best} {entry(result, best)['variant']}" if best == "torch" else best or "-"
 
@@ -191,12 +191,12 @@ def tables(report: dict[str, Any]) -> list[Table]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 if all went well, 1 if a result was wrong or the run is void."""
+    """Run the command. Returns 1 if a result was wrong, the run is void or fastconv does not load, else 0."""
     run = command()
     options = run.start(arguments)
     chosen = select(options)
     if not chosen:
-        run.parser.error("no layer fits these options")
+        run.parser.error("no layer fits --suite, --layer, --direction and --anchors")
     os.environ.update(RESTRICTIONS.get(options.isa, {}))  # inherited by the libraries' processes
     if options.isa in CANNOT_RESTRICT:
         run.warn(CANNOT_RESTRICT[options.isa])

@@ -67,7 +67,7 @@ class Table:
 
 
 def time_cell(entry: dict[str, Any] | None, unit: str = "ms") -> Cell:
-    """A median with its spread; of a contestant that was not measured, a dash."""
+    """A median with its spread, or a dash for a contestant that was not measured."""
     if entry is None:
         return Cell("-")
     value = entry["median_us"]
@@ -77,7 +77,7 @@ def time_cell(entry: dict[str, Any] | None, unit: str = "ms") -> Cell:
 
 
 def ratio_cell(value: float | None, judged: bool = True) -> Cell:
-    """A ratio; red below 1 if it is `judged`."""
+    """A ratio. If it is `judged`, it is red below 1 and otherwise green."""
     if value is None:
         return Cell("-")
     return Cell(f"{value:.2f}x", good=value >= 1 if judged else None)

@@ -11,11 +11,11 @@ import numpy as np
 
 from bench.oracle import Array
 
-OTHER_TASK = "no task of this contestant"  # why it is not measured
-BATCHES = 16  # the timed steps cycle through them
+OTHER_TASK = "no task of this contestant"  # why a contestant is not measured
+BATCHES = 16  # the number of batches that the timed steps cycle through
 # The tolerance, relative to the largest result. A loss sums many rounding errors, and those of an epoch add up.
 TOLERANCE = {"step": 1e-3, "predict": 1e-4, "epoch": 0.03}
-RATE, BETAS, EPSILON = 0.001, (0.9, 0.999), 1e-7  # Adam's, Keras's defaults
+RATE, BETAS, EPSILON = 0.001, (0.9, 0.999), 1e-7  # of Adam; Keras's defaults
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def weight_arrays(network: Network) -> dict[str, Array]:
 
 
 def task_arrays(task: Task, digits: tuple[Array, Array], images: int) -> dict[str, Array]:
-    """Images, one-hot labels and initial weights (w0, w1, ...) for a task; `images` of them for an epoch.
+    """Images, one-hot labels and initial weights (w0, w1, ...) for a task. An epoch has `images` images.
 
     LeNet gets digits, the other network noise: the time does not depend on the pixels.
     """
@@ -147,6 +147,6 @@ def weights_of(arrays: dict[str, Array]) -> list[Array]:
 
 
 def batches_of(task: Task, arrays: dict[str, Array]) -> list[tuple[Any, Any]]:
-    """The arrays of a step's task, cut into its batches."""
+    """The images and labels of a training task, divided into batches."""
     starts = range(0, len(arrays["x"]), task.batch)
     return [(arrays["x"][i : i + task.batch], arrays["y"][i : i + task.batch]) for i in starts]

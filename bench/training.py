@@ -29,8 +29,8 @@ def command() -> Command:
     result.add_several("--network", choices=[*NETWORKS])
     result.add_several("--batch", type=int)
     result.add_several("--contestant", choices=CONTESTANTS)
-    result.add("--epoch-rounds", 5, "samples of epochs")
-    result.add("--images", 50_000, "of an epoch")
+    result.add("--epoch-rounds", 5, "epochs timed for each contestant")
+    result.add("--images", 50_000, "images of an epoch")
     result.add_several("--inter-op", type=int)
     return result
 
@@ -134,13 +134,13 @@ def neighbours_table(report: dict[str, Any]) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 if all went well, 1 if a result was wrong or ours could not be measured."""
+    """Run the command. Returns 1 if a result was wrong or fastconv does not load, else 0."""
     run = command()
     options = run.start(arguments)
     tasks = select(options)
     neighbours_too = "neighbours" in (options.kind or ["neighbours"])
     if not tasks and not neighbours_too:
-        run.parser.error("no task fits these options")
+        run.parser.error("no task fits --kind, --network and --batch")
     results: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
         libraries = run.libraries(stack, list(options.contestant or CONTESTANTS)) if tasks else []

@@ -1,4 +1,4 @@
-"""`fastconv.keras.accelerate` and `restore` copy a model: the same model on other layers, and back."""
+"""`fastconv.keras.accelerate` copies a model to our layers, and `restore` copies it back to Keras's layers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ fresh = keras_models.fresh  # before each test
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_copy_on_our_layers_and_back(name: str) -> None:
+def test_accelerate_and_restore_return_equal_copies(name: str) -> None:
     model = MODELS[name]()
     x, _ = data(model)
     before = snapshot(model)
@@ -89,8 +89,8 @@ def test_a_nested_model_stays_compiled() -> None:
     assert copy.compiled and copy.optimizer is not inner.optimizer and copy.loss is inner.loss
 
 
-def test_mixed_optimizer_state() -> None:
-    """A loss scale around the optimizer, and one built for some of the weights only."""
+def test_the_state_of_a_wrapped_optimizer_is_copied() -> None:
+    """A loss scale wraps the optimizer, which is built for some of the weights only."""
     keras.config.set_dtype_policy("mixed_float16")
     model = sequential()
     model.get_layer("first").trainable = False
@@ -121,7 +121,7 @@ def test_a_layer_shared_with_a_nested_model_stays_shared() -> None:
     assert len(ours(fast)) == 1
 
 
-def test_lora_and_frozen_weights() -> None:
+def test_lora_and_frozen_weights_are_kept() -> None:
     model = sequential()
     model.get_layer("first").enable_lora(2)
     model.layers[-1].bias.trainable = False
@@ -130,8 +130,8 @@ def test_lora_and_frozen_weights() -> None:
     assert [v.path for v in fast.trainable_variables] == [v.path for v in model.trainable_variables]
 
 
-def test_a_sequential_model_without_an_input() -> None:
-    """It can be accelerated before it is built, and builds as usual afterwards."""
+def test_a_sequential_model_without_an_input_is_accelerated() -> None:
+    """The model can be accelerated before it is built. The copy is built in its first call."""
     model = keras.Sequential([layers.Conv2D(4, 3, name="c"), layers.Flatten(), layers.Dense(3)])
     fast = fk.accelerate(model)
     assert not fast.built and ours(fast) == ["c"]
@@ -191,8 +191,8 @@ def test_unchanged_layers_are_reported_with_the_reason(
 
 
 @pytest.mark.parametrize("steps", [3, None])
-def test_layers_in_a_time_distributed(steps: int | None) -> None:
-    """With a known and an unknown number of steps; of single layers and of a model."""
+def test_layers_in_a_time_distributed_are_replaced(steps: int | None) -> None:
+    """The number of steps is known or unknown. TimeDistributed holds a single layer or a model."""
     inner = keras.Sequential([layers.Input((7, 7, 4)), layers.DepthwiseConv2D(3), layers.ReLU()], name="inner")
     inputs = layers.Input((steps, 16, 16, 3))
     x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu", name="conv"))(inputs)
@@ -212,7 +212,7 @@ def test_layers_in_a_time_distributed(steps: int | None) -> None:
     near(fk.restore(fast)(x), model(x), 1e-4)
 
 
-def test_our_layers_add_no_state_to_keras_ones() -> None:
+def test_our_layers_add_no_state_to_keras_layers() -> None:
     """A layer can therefore change its class in place."""
     for stock, own in [*fk.LAYERS.items(), *FUSED.items()]:
         assert issubclass(own, stock)
@@ -221,14 +221,14 @@ def test_our_layers_add_no_state_to_keras_ones() -> None:
 
 
 @pytest.mark.parametrize(("model", "hint"), [(layers.Conv2D(3, 3), "keras.Sequential"), (None, "got NoneType")])
-def test_not_a_model(model: Any, hint: str) -> None:
+def test_anything_but_a_model_is_refused(model: Any, hint: str) -> None:
     for function in (fk.accelerate, fk.restore):
         with pytest.raises(TypeError, match=f"model must be a keras.Model.*{hint}"):
             function(model)
 
 
 @pytest.mark.parametrize("argument", ["inplace", "verbose", "fuse"])
-def test_flags_that_are_not_booleans(argument: str) -> None:
+def test_flags_that_are_not_booleans_are_refused(argument: str) -> None:
     model = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(3, 3)])
     for wrong in ("yes", 2, None, 1.0, [True], np.array([True])):
         with pytest.raises(TypeError, match=re.escape(f"{argument} must be True or False, got {wrong!r}")):
@@ -239,7 +239,7 @@ def test_flags_that_are_not_booleans(argument: str) -> None:
 
 
 def test_a_lambda_is_copied_as_it_is() -> None:
-    """No config can hold a lambda as activation, so the copy takes the object itself."""
+    """No config can hold a lambda as activation, so the copy uses the same lambda."""
     factor = 3.0
     conv = layers.Conv2D(4, 3, activation=lambda x: factor * x, name="conv")
     model = keras.Sequential([layers.Input((16, 16, 3)), conv, layers.TimeDistributed(layers.Dense(2))])

@@ -1,4 +1,4 @@
-"""Files of accelerated and restored models."""
+"""Files of accelerated and restored models load where they should, with the same outputs and weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ fresh = keras_models.fresh  # before each test
 
 
 def test_a_restored_model_loads_without_fastconv(tmp_path: Path) -> None:
-    """Accelerate, train, save; load elsewhere, restore, save; load where there is no fastconv: the same outputs."""
+    """One process accelerates and trains, one restores, and one has no fastconv: all give the same outputs."""
     model = sequential()
     model.compile("adam", "mse", metrics=["mae"])
     x, y = data(model)
@@ -43,7 +43,7 @@ def test_a_restored_model_loads_without_fastconv(tmp_path: Path) -> None:
     run_python(
         """
         import sys
-        sys.modules["fastconv"] = None  # importing it fails from here on
+        sys.modules["fastconv"] = None  # importing fastconv fails from here on
         import keras, numpy as np
         try:
             import fastconv
@@ -63,7 +63,7 @@ def test_a_restored_model_loads_without_fastconv(tmp_path: Path) -> None:
         except Exception as error:
             assert "Conv2D" in str(error), error
         else:
-            raise AssertionError("a file that needs fastconv was loaded without")
+            raise AssertionError("a file that needs fastconv was loaded without fastconv")
         """,
         str(tmp_path),
     )

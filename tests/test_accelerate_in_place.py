@@ -1,4 +1,4 @@
-"""`accelerate(model, inplace=True)` and back, also for models that cannot be copied, and the errors of these."""
+"""Models are accelerated and restored in place, also models that cannot be copied. Copying these is a clear error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def own_compile() -> Any:
 
 
 @pytest.mark.parametrize("make", [lambda: NoConfig(layers.Conv2D(3, 3)), lambda: OtherLayers(more=True), own_compile])
-def test_a_model_that_cannot_be_copied(make: Callable[[], Any]) -> None:
+def test_a_model_that_cannot_be_copied_is_accelerated_in_place(make: Callable[[], Any]) -> None:
     model = make()
     with pytest.raises(ValueError, match=r"(?s)cannot be copied: .*inplace=True"):
         fk.accelerate(model)
@@ -119,7 +119,7 @@ def test_the_layer_that_cannot_be_copied_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", [*MODELS, "no config"])
-def test_in_place_and_back(name: str) -> None:
+def test_accelerate_and_restore_in_place_keep_the_objects(name: str) -> None:
     """The objects stay the same, and functions that were traced before are traced again."""
     model = compiled(NoConfig(layers.Conv2D(3, 3)) if name == "no config" else MODELS[name]())
     x, y = data(model)
@@ -144,7 +144,7 @@ def test_in_place_and_back(name: str) -> None:
 
 
 def test_restore_of_models_that_were_never_accelerated() -> None:
-    """Afterwards XLA can compile their layers, as it can stock layers."""
+    """The models were built from our layers. XLA can compile the restored ones."""
     model = keras.Sequential([layers.Input((8, 8, 3)), fk.Conv2D(4, 3), fk.MaxPooling2D()])
     stock = fk.restore(model)
     assert types(stock)[1:] == [layers.InputLayer, layers.MaxPooling2D, layers.Conv2D] or not ours(stock)

@@ -57,8 +57,8 @@ CURVES: dict[Activation, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 3),
     "tanh": (np.tanh, 3),
 }
-# Activations that round once or twice: the exact function, another function, and a number n. The error is at most n ulp
-# of the other function's value.
+# Activations that round once or twice: the exact function, a scale, and a number n. The error is at most n ulp of the
+# scale.
 LINES: dict[Activation, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray], float]] = {
     "linear": (lambda x: x, np.zeros_like, 0),
     "relu": (lambda x: np.maximum(x, 0), np.zeros_like, 0),
@@ -102,7 +102,9 @@ def apply_all(pool: ProcessPoolExecutor, activations: Iterable[Activation], x: n
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_errors_of_curves(dtype: Any, isa_worker: ProcessPoolExecutor, seed: int) -> None:
+def test_smooth_activations_are_within_the_documented_error(
+    dtype: Any, isa_worker: ProcessPoolExecutor, seed: int
+) -> None:
     x = every_magnitude(dtype, seed)
     smallest = np.finfo(dtype).smallest_normal
     results = apply_all(isa_worker, CURVES, x)
@@ -116,7 +118,7 @@ def test_errors_of_curves(dtype: Any, isa_worker: ProcessPoolExecutor, seed: int
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_errors_of_lines(dtype: Any, isa_worker: ProcessPoolExecutor, seed: int) -> None:
+def test_piecewise_activations_round_once_or_twice(dtype: Any, isa_worker: ProcessPoolExecutor, seed: int) -> None:
     x = every_magnitude(dtype, seed)
     x = x[np.abs(x) < np.sqrt(np.finfo(dtype).max)]  # so that hard_swish does not overflow
     results = apply_all(isa_worker, LINES, x)
@@ -128,7 +130,7 @@ def test_errors_of_lines(dtype: Any, isa_worker: ProcessPoolExecutor, seed: int)
         assert not wrong.any(), f"{name}({x[wrong][0]!r}) = {got[wrong][0]!r}, not {exact[wrong][0]!r}"
 
 
-# At minus infinity, at infinity and at NaN, as in TensorFlow.
+# The values at minus infinity and at infinity, as in TensorFlow. NaN gives NaN.
 LIMITS: dict[Activation, tuple[float, float]] = {
     "linear": (-np.inf, np.inf),
     "relu": (0, np.inf),
@@ -147,8 +149,8 @@ LIMITS: dict[Activation, tuple[float, float]] = {
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_nan_and_infinity(dtype: Any, isa_worker: ProcessPoolExecutor) -> None:
-    x = np.tile(np.array([-np.inf, np.inf, np.nan, 0.5], dtype), 9)  # in every lane
+def test_activations_of_nan_and_infinity_are_tensorflows(dtype: Any, isa_worker: ProcessPoolExecutor) -> None:
+    x = np.tile(np.array([-np.inf, np.inf, np.nan, 0.5], dtype), 9)  # whole vectors and a remainder
     for (name, (low, high)), got in zip(LIMITS.items(), apply_all(isa_worker, LIMITS, x), strict=True):
         middle = apply(np.array([0.5], dtype), name)[0]
         np.testing.assert_allclose(got, np.tile([low, high, np.nan, middle], 9), rtol=1e-6, err_msg=str(name))
@@ -178,7 +180,7 @@ def random(*shape: int, dtype: Any = np.float32) -> np.ndarray:
 
 
 def layer(name: str, dtype: Any, data_format: str = "NHWC") -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of a layer without and with a residual."""
+    """The arguments of a layer, and a residual as a further argument."""
     algorithm, input_shape, filter_shape, options = LAYERS[name]
     x = random(*input_shape, dtype=dtype)
     x = np.ascontiguousarray(np.moveaxis(x, 3, 1)) if data_format == "NCHW" else x
@@ -190,8 +192,10 @@ def layer(name: str, dtype: Any, data_format: str = "NHWC") -> tuple[dict[str, A
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_algorithm(name: str, data_format: str, dtype: Any, isa_worker: ProcessPoolExecutor) -> None:
-    """The epilogue has the bits of a separate one, for any number of threads and packed filters."""
+def test_the_epilogue_of_every_algorithm(
+    name: str, data_format: str, dtype: Any, isa_worker: ProcessPoolExecutor
+) -> None:
+    """The epilogue gives the bits of a separate epilogue, on one thread and on two."""
     arguments, optional = layer(name, dtype, data_format)
     (sums,) = isa_worker.submit(compute, [("conv2d", arguments)]).result()
     calls, separate = [], []
@@ -205,7 +209,7 @@ def test_every_algorithm(name: str, data_format: str, dtype: Any, isa_worker: Pr
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_packed_filters(name: str) -> None:
+def test_the_epilogue_with_packed_filters(name: str) -> None:
     arguments, optional = layer(name, np.float32)
     packed = arguments | optional | {"filters": PackedFilters(arguments["filters"]), "activation": "silu"}
     sums = fastconv.conv2d(**arguments | {"filters": packed["filters"]})
@@ -213,7 +217,7 @@ def test_packed_filters(name: str) -> None:
 
 
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
-def test_depthwise(data_format: str) -> None:
+def test_the_epilogue_of_a_depthwise_convolution(data_format: str) -> None:
     shape = (2, 7, 9, 10) if data_format == "NHWC" else (2, 10, 7, 9)
     options: dict[str, Any] = {"padding": "SAME", "data_format": data_format, "bias": random(20)}
     sums = fastconv.depthwise_conv2d(random(*shape), random(3, 3, 10, 2), **options)
@@ -225,7 +229,7 @@ def test_depthwise(data_format: str) -> None:
 
 
 def test_winograd_finds_infinity_before_the_activation() -> None:
-    """A tile with an infinite input is computed again, also if the activation hides it."""
+    """A tile with an infinite input is computed again, also if the activation would hide the infinity."""
     arguments, optional = layer("winograd", np.float32)
     arguments["input"][0, 5, 5, 3] = np.inf
     direct = fastconv.conv2d(**arguments | optional | {"activation": "relu6", "algorithm": "direct"})
@@ -233,7 +237,7 @@ def test_winograd_finds_infinity_before_the_activation() -> None:
     np.testing.assert_allclose(got, direct, rtol=1e-3, atol=1e-3)
 
 
-def test_inputs_are_left_as_they_are() -> None:
+def test_the_residual_is_not_changed() -> None:
     arguments, optional = layer("direct", np.float32)
     kept = optional["residual"].copy()
     out = np.empty_like(kept)
@@ -245,7 +249,7 @@ def test_inputs_are_left_as_they_are() -> None:
 
 TRANSPOSED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "stride 2": ((2, 5, 6, 16), (3, 3, 7, 16), {"strides": 2, "padding": 1}),
-    "stride above the window": ((2, 4, 3, 5), (2, 2, 6, 5), {"strides": 3, "padding": 0}),  # pixels without a product
+    "stride above the window": ((2, 4, 3, 5), (2, 2, 6, 5), {"strides": 3, "padding": 0}),  # some pixels get no product
     "winograd": ((1, 12, 12, 36), (3, 3, 40, 36), {"strides": 1, "padding": 1}),
     "one channel": ((1, 9, 9, 20), (4, 4, 1, 20), {"strides": 2, "padding": 1}),
     "no channels": ((1, 4, 4, 0), (3, 3, 5, 0), {"strides": 2, "padding": 1}),
@@ -256,7 +260,9 @@ TRANSPOSED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
 @pytest.mark.parametrize("adds", [False, True])
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("name", TRANSPOSED)
-def test_transposed(name: str, data_format: str, adds: bool, activation: Activation) -> None:
+def test_the_epilogue_of_a_transposed_convolution(
+    name: str, data_format: str, adds: bool, activation: Activation
+) -> None:
     input_shape, filter_shape, options = TRANSPOSED[name]
     x, filters, bias = random(*input_shape), random(*filter_shape), random(filter_shape[2])
     x = np.ascontiguousarray(np.moveaxis(x, 3, 1)) if data_format == "NCHW" else x
@@ -274,7 +280,7 @@ def test_transposed(name: str, data_format: str, adds: bool, activation: Activat
 
 
 def scattered(x: np.ndarray, w: np.ndarray, stride: int, dilation: int, pad: int, extra: int) -> np.ndarray:
-    """A transposed convolution as PyTorch defines it: each input pixel adds its multiples of the filters."""
+    """A transposed convolution as PyTorch defines it: each input pixel adds multiples of the filters to the output."""
     rows, columns = (
         (size - 1) * stride + (kernel - 1) * dilation + 1 + extra
         for size, kernel in zip(x.shape[1:3], w.shape[:2], strict=True)
@@ -291,7 +297,9 @@ def scattered(x: np.ndarray, w: np.ndarray, stride: int, dilation: int, pad: int
 @pytest.mark.parametrize("stride, dilation, extra", [(1, 1, 0), (2, 1, 0), (2, 1, 1), (3, 2, 2), (1, 3, 2), (2, 5, 4)])
 @pytest.mark.parametrize("size", [(5, 4), (1, 1)])
 @pytest.mark.parametrize("pad", [0, 1])
-def test_output_padding(size: tuple[int, int], pad: int, stride: int, dilation: int, extra: int) -> None:
+def test_output_padding_agrees_with_pytorchs_definition(
+    size: tuple[int, int], pad: int, stride: int, dilation: int, extra: int
+) -> None:
     x, w = random(2, *size, 3, dtype=np.float64), random(3, 2, 4, 3, dtype=np.float64)
     exact = scattered(x, w, stride, dilation, pad, extra)
     got = fastconv.conv2d_transpose(
@@ -301,7 +309,7 @@ def test_output_padding(size: tuple[int, int], pad: int, stride: int, dilation: 
 
 
 def test_output_padding_with_same() -> None:
-    """The sizes of Keras: a padding of half the window on both sides."""
+    """The sizes are Keras's: SAME pads half the window on both sides."""
     x, w = random(1, 5, 6, 2), random(3, 4, 3, 2)
     got = fastconv.conv2d_transpose(x, w, None, 2, "SAME", output_padding=(1, 1))
     assert got.shape == (1, 10, 11, 3)

@@ -1,6 +1,6 @@
 """Every function agrees with the float64 reference, at every instruction set, within the bound on rounding errors.
 
-Hundreds of random problems, and awkward ones by name.
+Hundreds of problems are random. Others are awkward on purpose and have names.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def test_random_problems_are_awkward_enough(kind: str, dtype: str, seed: int, co
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_random_problems(
+def test_random_problems_agree(
     name: str, dtype: str, isa_workers: Workers, seed: int, count: int, tally: dict[str, tuple[int, float]]
 ) -> None:
     drawn = random_problems.draw(count, seed, dtype, kind_of(name))
@@ -91,7 +91,7 @@ def test_random_problems(
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CONV)
-def test_random_winograd_problems(
+def test_random_winograd_problems_agree(
     name: str, dtype: str, isa_workers: Workers, seed: int, count: int, tally: dict[str, tuple[int, float]]
 ) -> None:
     drawn = random_problems.draw(count, seed, dtype, "winograd")
@@ -101,23 +101,22 @@ def test_random_winograd_problems(
 
 @pytest.mark.parametrize("positive", [False, True], ids=["normal", "positive"])
 @pytest.mark.parametrize("name", CONV[:3])
-def test_winograd_error_in_norm(name: str, positive: bool, isa_workers: Workers) -> None:
-    """At most 16 times the direct algorithm's error, on normal and on image-like data."""
+def test_winograds_error_in_norm_is_bounded(name: str, positive: bool, isa_workers: Workers) -> None:
+    """Winograd's error is at most 16 times the direct algorithm's, on normal and on image-like data."""
     problem = conv((30, 34), 48, (3, 3), 40, padding="SAME", n=2, values="positive" if positive else "normal")
     algorithms = ("direct", "winograd")
     calls = [problems.call_of(dataclasses.replace(problem, algorithm=algorithm), name) for algorithm in algorithms]
     expected = calls[0].expected()[0][0]
     for isa, (direct, winograd) in compute_everywhere(isa_workers, calls).items():
         assert np.linalg.norm(winograd - expected) <= 16 * np.linalg.norm(direct - expected), isa
-        assert (direct != winograd).any()  # two different algorithms did compute
+        assert (direct != winograd).any()  # two different algorithms have computed
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_awkward(name: str, isa_workers: Workers) -> None:
+def test_awkward_problems_agree(name: str, isa_workers: Workers) -> None:
     check_all(isa_workers, problems.calls_of(AWKWARD[name]))
 
 
-# Gradients are defined even if the forward pass is empty: elements of dx that no window covers are zero.
 def test_uncovered_elements_have_gradient_zero(isa_workers: Workers) -> None:
     problem = conv((11, 11), 3, (2, 2), 5, strides=(4, 4))
     call = problems.call_of(problem, "conv2d_backprop_input")

@@ -18,7 +18,7 @@ import tensorflow as tf
 from processes import TIMEOUT
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
+sys.path.insert(0, str(ROOT))  # the benchmark is not installed, but run from the repository
 
 from bench.applications.check import (  # noqa: E402
     SEEDS,
@@ -37,24 +37,24 @@ QUICK = "MobileNetV2"
 @pytest.mark.parametrize(
     "network", [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
 )
-def test_outputs_and_gradients_in_float64(network: str) -> None:
+def test_outputs_and_gradients_agree_in_float64(network: str) -> None:
     largest, wrong = disagreements_in_float64(network, 64, 2)
     assert not wrong
-    assert 0 < largest  # other kernels did compute
+    assert 0 < largest  # the kernels are not TensorFlow's
 
 
 @pytest.mark.parametrize(
     ("network", "seeds"),
     [(QUICK, 2), *(pytest.param(name, SEEDS, marks=pytest.mark.slow) for name in NETWORKS)],
 )
-def test_rounding_errors_in_float32(network: str, seeds: int) -> None:
+def test_rounding_errors_in_float32_are_like_stocks(network: str, seeds: int) -> None:
     found = disagreements_in_float32(network, 64, 2, seeds)
     assert not found.wrong
-    assert found.ours != found.theirs  # other kernels did compute
+    assert found.ours != found.theirs  # the kernels are not TensorFlow's
 
 
 def accelerated_with_error(error: float, rough: bool) -> Callable[[Any], Any]:
-    """Accelerate to convolutions with this relative error: random, or in every other column of the output."""
+    """`accelerate` with a relative error in the convolutions: random if `rough`, else in every other column."""
     rng = np.random.default_rng(0)
 
     def off(values: Any) -> Any:
@@ -78,7 +78,7 @@ def accelerated_with_error(error: float, rough: bool) -> Callable[[Any], Any]:
 
 
 @pytest.mark.parametrize(("error", "rough"), [(1e-4, False), (1e-6, True)], ids=["wrong", "ten times the rounding"])
-def test_worse_kernels_fail(error: float, rough: bool) -> None:
+def test_worse_kernels_are_found(error: float, rough: bool) -> None:
     found = disagreements_in_float32("MobileNetV2", 64, 2, 1, accelerated_with_error(error, rough))
     assert found.wrong and found.times_stock > TIMES_STOCK
 
@@ -105,7 +105,7 @@ def test_a_network_is_unchanged_by_its_own_choices() -> None:
     assert others == [0] * 8  # four layers, two calls
 
 
-def test_imposed_choices() -> None:
+def test_imposed_choices_replace_the_networks_own() -> None:
     model = keras.Sequential([keras.Input((1, 4, 1)), keras.layers.ReLU(2.0), keras.layers.MaxPooling2D((1, 2))])
     choices = Choices()
     choices.record(model)
@@ -115,10 +115,10 @@ def test_imposed_choices() -> None:
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = model(x)
-    # The first counts as negative. The second passes unchanged, and the pool picks it. The third counts as large.
+    # The first value counts as negative. The second passes unchanged, and the pool picks it. The third counts as large.
     assert np.ravel(y).tolist() == [-1, 2]
     assert np.ravel(tape.gradient(y, x)).tolist() == [0, 1, 0, 0]
-    assert others == [4, 2]  # the pool would have picked the first and the last one
+    assert others == [4, 2]  # the pool would have picked the first and the last value
 
 
 def test_errors_are_relative_to_norms() -> None:
@@ -136,7 +136,7 @@ def test_mean_errors_are_root_mean_squares() -> None:
     assert mean_errors(iter(found), expected) == pytest.approx({"outputs": 0, "kernel": 0.5**0.5})
 
 
-def test_run(tmp_path: Path) -> None:
+def test_the_command_measures_and_reports(tmp_path: Path) -> None:
     options = ["--network", "MobileNetV2", "--size", "32", "--rounds", "1", "--task", "predict 1", "--no-check"]
     command = [sys.executable, "-m", "bench", "applications", *options, "--json", str(tmp_path / "r.json")]
     paths = os.pathsep.join([str(ROOT), *sys.path])

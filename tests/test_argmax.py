@@ -45,7 +45,7 @@ def test_first_of_equal_maxima_and_first_nan() -> None:
         assert gradient.sum() == 10 * channels
 
 
-def test_window_of_minus_infinity() -> None:
+def test_argmax_of_a_window_of_minus_infinity() -> None:
     x = np.full((1, 2, 2, 3), -np.inf, np.float64)
     output, argmax = fastconv.max_pool2d_with_argmax(x, 2, padding=1, strides=2)
     assert np.isneginf(output).all()

@@ -37,7 +37,7 @@ BOTH = pytest.mark.parametrize("call", [convolution, pooling])
     ],
     ids=["int", "pair", "pairs", "VALID", "SAME"],
 )  # fmt: skip
-def test_forms_of_padding(call: Callable[..., Any], one: Any, same: list[Any]) -> None:
+def test_forms_of_padding_are_equivalent(call: Callable[..., Any], one: Any, same: list[Any]) -> None:
     expected = call(padding=one)
     for other in same:
         assert_same_bits(call(padding=other), expected)
@@ -45,7 +45,7 @@ def test_forms_of_padding(call: Callable[..., Any], one: Any, same: list[Any]) -
 
 @BOTH
 def test_order_of_padding_and_strides(call: Callable[..., Any]) -> None:
-    """(height, width), and (before, after) in each. The output's shape and the padded side show the order."""
+    """Height comes before width. Along each axis, the padding before the image comes before the padding after it."""
     assert call(padding=(2, 1)).shape[1:3] == (9, 9)
     assert call(padding=((0, 1), (2, 2))).shape[1:3] == (6, 11)
     assert call(strides=(3, 2)).shape[1:3] == (2, 4)
@@ -54,7 +54,7 @@ def test_order_of_padding_and_strides(call: Callable[..., Any]) -> None:
 
 
 @BOTH
-def test_forms_of_numbers(call: Callable[..., Any]) -> None:
+def test_forms_of_numbers_are_equivalent(call: Callable[..., Any]) -> None:
     names = ["strides", "dilations"] if call is convolution else ["strides", "ksize"]
     for name in names:
         expected = call(**{name: (2, 1)})
@@ -73,7 +73,7 @@ def test_forms_of_numbers(call: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["conv2d_backprop_input", "conv2d_backprop_filter", "avg_pool2d_grad"])
-def test_forms_of_shapes(name: str) -> None:
+def test_forms_of_shapes_are_equivalent(name: str) -> None:
     _, arrays = calls()[name]
     keywords: dict[str, Any] = {"strides": 2, "padding": ((1, 1), (0, 1))}
     argument, sizes = {

@@ -1,4 +1,4 @@
-"""Arrays of any layout are accepted, arguments are not changed, and results are new or `out`."""
+"""Arrays of any layout are accepted, arguments are not changed, and results are new arrays or `out`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_layout_of_an_argument_does_not_matter(
     assert all(type(part) is np.ndarray for part in parts(result))
 
 
-def test_broadcast_argument() -> None:
+def test_broadcast_arguments_are_accepted() -> None:
     image = np.broadcast_to(random(1, 6, 6, 1), (3, 6, 6, 4))
     filters = random(3, 3, 4, 2)
     assert_same_bits(fastconv.conv2d(image, filters), fastconv.conv2d(image.copy(), filters))

@@ -103,7 +103,7 @@ def test_rank_errors_say_how_to_reach_4_dimensions(
     name: str, argument: str, data_format: str, two: str, three: tuple[str, str]
 ) -> None:
     """The index that the message recommends gives an array of 4 dimensions."""
-    output = name == "conv2d_transpose"  # its input is the output of a convolution, whose shape is told instead
+    output = name == "conv2d_transpose"  # the message shows the shape of this input instead
     for rank, forms in ((2, (two,)), (3, three)):
         array = ones(*range(5, 5 + rank))
         with pytest.raises(ValueError, match=rf"^{argument} must have") as error:

@@ -111,7 +111,7 @@ def test_unknown_algorithm(name: str) -> None:
         call(name, algorithm=None)
 
 
-def test_a_lone_surrogate_does_not_crash() -> None:
+def test_a_lone_surrogate_is_refused() -> None:
     for argument in ("padding", "data_format", "activation", "algorithm"):
         with pytest.raises(ValueError):
             call("conv2d", **{argument: "\ud800"})

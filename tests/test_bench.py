@@ -1,4 +1,4 @@
-"""The benchmark reads its suites, measures, and refuses what is wrong."""
+"""The benchmark reads its suites, measures, and refuses wrong results and options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from processes import TIMEOUT
 from rich.console import Console
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # the benchmark is run from the repository, it is not installed
+sys.path.insert(0, str(ROOT))  # the benchmark is not installed, but run from the repository
 
 from bench import figures, headline, limits, measure, oracle, pages  # noqa: E402
 from bench.__main__ import COMMANDS  # noqa: E402
@@ -46,7 +46,7 @@ SMALL = [
 ]
 
 
-def test_suites() -> None:
+def test_the_suites_are_complete_and_their_names_unique() -> None:
     assert set(suites()) >= set(NETWORKS)
     layers = [layer for name in NETWORKS for layer in read_suite(name)]
     assert all(min(layer.p, layer.q) > 0 for layer in layers)
@@ -55,29 +55,29 @@ def test_suites() -> None:
     assert {layer.fresh for layer in read_suite(EXTRA)} == {False, True}
 
 
-def test_line() -> None:
+def test_a_line_describes_a_layer() -> None:
     layer = parse_line("dw 8x14x15x512 -> 512 3x5 s=2 p=1 depthwise anchor", "some")
     assert layer == Layer("some", "dw", 8, 14, 15, 512, 512, 3, 5, 2, 1, 512, True, True)
     assert layer.output_shape == (8, 7, 7, 512)
     assert layer.filter_shape == (3, 5, 512, 1)
     assert layer.flops == 2 * 8 * 7 * 7 * 512 * 15
-    # One of 7 windows of 3 rows has a row of padding; two of 7 windows of 5 columns have columns of padding.
+    # One of 7 windows of 3 rows has a row of padding. Two of 7 windows of 5 columns have a column of padding.
     assert layer.least_flops == 2 * 8 * 512 * (7 * 3 - 1) * (7 * 5 - 2)
-    assert parse_line("p 1x8x8x3 max 2x2", "some").stride == 2  # as everywhere, the window by default
+    assert parse_line("p 1x8x8x3 max 2x2", "some").stride == 2  # the size of the window, as everywhere
 
 
 @pytest.mark.parametrize(
     "line",
     ["a 1x8x8x3 -> 4", "a 1x8x8x3 -> 4 3x3 q=1", "a 1x8x8x3 -> 4 3x3 g=2", "a 1x8x8x3 -> 4 9x9", "a 1x8x8 -> 4 3x3"],
 )
-def test_bad_line(line: str) -> None:
+def test_a_wrong_line_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="some: "):
         parse_line(line, "some")
 
 
 @pytest.mark.parametrize("line", SMALL)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_agreement(line: str, dtype: str) -> None:
+def test_agreement_with_the_reference(line: str, dtype: str) -> None:
     """fastconv agrees in every direction, and one wrong element of its result is above the tolerance."""
     chosen = cases([parse_line(line, "some")], list(DIRECTIONS), dtype, "auto")
     assert len(chosen) == (2 if "max" in line else 3)
@@ -131,7 +131,7 @@ def test_ratios_and_means() -> None:
     ("direct", "gflops", "least", "void"),
     [(True, 106, 1.0, True), (True, 104, 1.0, False), (True, 112, 0.9, False), (False, 150, 1.0, False)],
 )
-def test_void(direct: bool, gflops: float, least: float, void: bool) -> None:
+def test_rates_above_the_peak_make_a_run_void(direct: bool, gflops: float, least: float, void: bool) -> None:
     result = {
         "suite": "some",
         "layer": "a",
@@ -178,7 +178,7 @@ def test_a_contestant_with_a_wrong_result_is_not_timed(tmp_path: Path, monkeypat
     assert right["variant"] == "sum" and 0 < right["q1_us"] <= right["median_us"] <= right["q3_us"]
 
 
-def test_a_table_has_one_model_for_terminal_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_prints_the_same_cells_to_terminal_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     table = Table("times", ["layer", "us"])
     entry = {"median_us": 12.34, "q1_us": 12.0, "q3_us": 14.468}
     table.add("conv[1]", time_cell(entry, "us"))
@@ -240,7 +240,7 @@ def test_headline_keeps_the_quietest_run_and_tells_the_spread() -> None:
     }
     text = pages.headline_text(report)
     assert "2 threads of an CPU with AVX2, float32, medians of 15 rounds." in text
-    assert "quietest of 3 runs" in text and "changed by 5.0%" in text and "a step, stock Keras 2.5x to 4x" in text
+    assert "quietest run of 3." in text and "changed by 5.0%" in text and "a step, stock Keras 2.5x to 4x" in text
     assert "stock Keras 4x" in text.partition("](")[0]  # the alternative text
 
 
@@ -270,7 +270,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_usage() -> None:
+def test_the_usage_lists_all_commands() -> None:
     done = run("--help")
     assert done.returncode == 0 and all(name in done.stdout for name in COMMANDS)
     assert run("no-such-command").returncode == 2
@@ -302,16 +302,16 @@ def test_layers_run(tmp_path: Path) -> None:
     assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_options_that_fit_no_layer() -> None:
+def test_options_that_fit_no_layer_are_refused() -> None:
     done = run("layers", "--layer", "no such layer")
     assert done.returncode == 2
-    assert "no layer fits" in done.stderr
+    assert "no layer fits --suite" in done.stderr
 
 
-# ---- training
+# ---- Other commands
 
 
-def test_limits(capsys: pytest.CaptureFixture[str]) -> None:
+def test_limits_prints_all_variants(capsys: pytest.CaptureFixture[str]) -> None:
     assert limits.main(["--suite", "lenet", "--rounds", "1"]) == 0
     printed = capsys.readouterr().out
     assert "conv1" in printed and "conv2" in printed
@@ -341,7 +341,7 @@ def test_networks_are_those_that_keras_builds() -> None:
     assert float(sum(ours.losses)) == pytest.approx(float(sum(lenet.losses)))
 
 
-def test_task_arrays() -> None:
+def test_task_arrays_have_the_sizes_of_the_task() -> None:
     digits = np.arange(3 * 784).reshape(3, 28, 28).astype(np.uint8), np.array([3, 1, 4])
     for task in TASKS:
         arrays = task_arrays(task, digits, 7)
@@ -351,7 +351,7 @@ def test_task_arrays() -> None:
         assert all(array.dtype == np.float32 for array in arrays.values())
 
 
-def test_differences_of_results() -> None:
+def test_wrong_losses_are_above_the_tolerance() -> None:
     losses = np.array([2.5, 2.4, 2.3])
     tolerance = Task("step", "lenet", 32).tolerance
     assert apart(losses * 1.0001, losses) <= tolerance
@@ -390,7 +390,7 @@ def test_training_run(tmp_path: Path) -> None:
             assert 0 < entry["q1_us"] <= entry["median_us"] <= entry["q3_us"]
 
 
-@pytest.mark.slow  # eight processes that import TensorFlow
+@pytest.mark.slow  # two processes import TensorFlow
 def test_neighbours_run(tmp_path: Path) -> None:
     data = tmp_path / "result.json"
     done = run("training", "--kind", "neighbours", "--inter-op", "2", "--rounds", "1", "--json", str(data))
@@ -402,7 +402,7 @@ def test_neighbours_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_profile() -> None:
+def test_the_profile_lists_the_ops_of_both_kinds_of_layers() -> None:
     """The profile has each convolution and pool of the step, for stock Keras and for us."""
     done = run("profile", "--batch", "32")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -415,7 +415,7 @@ def test_profile() -> None:
 
 
 @pytest.mark.slow
-def test_accuracy(tmp_path: Path) -> None:
+def test_the_accuracies_of_both_kinds_of_layers_are_compared(tmp_path: Path) -> None:
     assert same([0.98, 0.99], [0.984, 0.988])
     assert not same([0.98, 0.99], [0.97, 0.972])
     assert not same([0.98, 0.99], [0.97, float("nan")])
@@ -435,5 +435,5 @@ def test_accuracy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--batch", "7", "--kind", "step"), ("--rounds", "0"), ("--threads", "0")])
-def test_bad_training_options(options: tuple[str, ...]) -> None:
+def test_wrong_training_options_are_refused(options: tuple[str, ...]) -> None:
     assert run("training", *options).returncode == 2

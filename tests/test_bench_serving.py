@@ -9,7 +9,7 @@ import fastconv
 import fastconv.keras
 import numpy as np
 import pytest
-from test_bench import run  # it also puts the repository on the path, which the imports below need
+from test_bench import run  # this import also puts the repository on the path
 
 from bench import oracle
 from bench.oracle import error_in_eps
@@ -41,7 +41,7 @@ def test_served_layers_are_chosen_once() -> None:
     assert stem.geometry.output == (112, 112) and stem.flops(8) == 2 * 8 * 112 * 112 * 64 * 7 * 7 * 3
 
 
-def test_serving_means() -> None:
+def test_serving_means_are_geometric() -> None:
     results = [{"network": "a", "batch": batch, "ratio": ratio} for batch, ratio in ((1, 4.0), (8, 1.0), (8, None))]
     means = serving_means([*results, {"network": "b", "batch": 1, "ratio": 0.25}], [1, 8])
     assert means["all"] == {"mean": pytest.approx(1.0), "least": 0.25, "count": 3, "below": 1}
@@ -111,5 +111,5 @@ def test_networks_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [("serving", "--layer", "no such"), ("serving", "--batch", "0"), ("networks", "--batch", "0")]
 )
-def test_bad_serving_options(options: tuple[str, ...]) -> None:
+def test_wrong_serving_options_are_refused(options: tuple[str, ...]) -> None:
     assert run(*options).returncode == 2

@@ -1,4 +1,4 @@
-"""The C entry computes the same results as the NumPy functions, and refuses wrong arguments with a code and a text."""
+"""The C entry computes the same as the NumPy functions, and refuses wrong arguments with a code and a message."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def random(*shape: int, dtype: Any = np.float32) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
-def test_convolutions(dtype: Any, data_format: str) -> None:
+def test_convolutions_equal_the_numpy_functions(dtype: Any, data_format: str) -> None:
     nchw = data_format == "NCHW"
     x, w, b = random(*((2, 3, 9, 8) if nchw else (2, 9, 8, 3)), dtype=dtype), random(3, 2, 3, 4, dtype=dtype), None
     options = {"strides": (2, 1), "padding": ((1, 0), (2, 1)), "data_format": data_format, "dilations": (1, 2)}
@@ -127,7 +127,7 @@ def test_convolutions(dtype: Any, data_format: str) -> None:
     np.testing.assert_array_equal(y, fastconv.depthwise_conv2d(x, w, **options))
 
 
-def test_pooling() -> None:
+def test_pools_equal_the_numpy_functions() -> None:
     x = random(2, 7, 8, 3)
     pairs = [[0, 0], [1, 0], [0, 1], [0, 0]]
     for padding in ("same", 1, (1, 0), ((1, 0), (0, 1)), pairs):
@@ -164,7 +164,7 @@ def test_pooling() -> None:
     np.testing.assert_array_equal(dx, fastconv.avg_pool2d_grad(x.shape, grad, 2))
 
 
-def test_a_convolution_and_its_max_pool() -> None:
+def test_a_convolution_and_its_max_pool_equal_the_numpy_functions() -> None:
     x, w = random(2, 7, 8, 3), random(3, 3, 3, 4)
     pooled, taps = run("conv2d_max_pool2d", [x, w, None], 2, pool_size=2, pool_strides=1, pool_padding="SAME")
     options: dict[str, Any] = {"pool_strides": 1, "pool_padding": "SAME"}
@@ -197,7 +197,7 @@ def test_a_convolution_and_its_max_pool() -> None:
     assert code == INVALID_ARGUMENT and "taps" in text
 
 
-def test_height_and_width_alone() -> None:
+def test_sizes_may_be_height_and_width_alone() -> None:
     w, dy = random(3, 3, 3, 4), random(2, 4, 3, 4)
     expected = fastconv.conv2d_backprop_input((2, 9, 8, 3), w, dy, 2)
     (dx,) = run("conv2d_backprop_input", [(9, 8), w, dy], strides=2)
@@ -206,7 +206,7 @@ def test_height_and_width_alone() -> None:
     np.testing.assert_array_equal(dx, expected)
 
 
-def test_an_output_in_the_memory_of_an_input() -> None:
+def test_an_output_may_overwrite_the_gradients_only() -> None:
     gradients, features = random(2, 3, 3, 4), random(2, 3, 3, 4) - 0.3
     expected, bias = np.where(features > 0, gradients, 0), np.empty(4, np.float32)
     run_it = LIBRARY.fastconv_run
@@ -258,7 +258,7 @@ WRONG: dict[str, tuple[list[Any], list[Any], Any, str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_wrong_arguments(what: str) -> None:
+def test_wrong_arguments_are_refused(what: str) -> None:
     inputs, outputs, attributes, message = WRONG[what]
     before = [None if not isinstance(o, np.ndarray) else o.copy() for o in outputs]
     code, text, _ = call(LIBRARY.fastconv_run, "conv2d", inputs, outputs, attributes)
@@ -282,18 +282,18 @@ SIZES: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("what", SIZES)
 @pytest.mark.parametrize("function", [LIBRARY.fastconv_run, LIBRARY.fastconv_infer])
-def test_wrong_sizes(what: str, function: Any) -> None:
+def test_wrong_sizes_are_refused(what: str, function: Any) -> None:
     sizes, message = SIZES[what]
     code, text, _ = call(function, "conv2d_backprop_input", [sizes, W, Y], [np.empty_like(X)], {})
     assert code == INVALID_ARGUMENT and message in text
 
 
-def test_no_ksize() -> None:
+def test_ksize_must_be_given() -> None:
     code, text, _ = call(LIBRARY.fastconv_run, "max_pool2d", [X], [X.copy()], {})
     assert (code, text) == (INVALID_ARGUMENT, "ksize must be given")
 
 
-def test_null_pointers() -> None:
+def test_null_pointers_are_refused() -> None:
     function, outputs, text = LIBRARY.fastconv_run, (Tensor * 1)(tensor(Y)), ctypes.create_string_buffer(100)
     inputs = (Tensor * 3)(*[tensor(a) for a in (X, W, None)])
     for arguments in (
@@ -309,7 +309,7 @@ def test_null_pointers() -> None:
     np.testing.assert_array_equal(Y, fastconv.conv2d(X, W))
 
 
-def test_unknown_operation_and_short_messages() -> None:
+def test_the_message_of_an_unknown_operation_fits_the_buffer() -> None:
     for size in (1, 2, 10, 400):
         code, text, _ = call(LIBRARY.fastconv_infer, "conv3d", [], [], {}, size)
         assert code == UNKNOWN_OPERATION
@@ -317,8 +317,8 @@ def test_unknown_operation_and_short_messages() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
-def test_out_of_memory() -> None:
-    """The scratch memory of a filter gradient in NCHW is as large as its input, which exceeds this process's limit."""
+def test_out_of_memory_is_reported() -> None:
+    """A filter gradient in NCHW needs scratch memory as large as its input, more than this process may use."""
     code = f"""
     import resource, sys
     sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -370,7 +370,7 @@ int main(void) {
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
-def test_a_program_in_c(tmp_path: Path) -> None:
+def test_a_program_in_c_compiles_and_computes(tmp_path: Path) -> None:
     (tmp_path / "program.c").write_text(PROGRAM)
     command = [
         "gcc",

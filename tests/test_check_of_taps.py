@@ -47,9 +47,9 @@ def test_windows_at_the_edge_have_fewer_pixels() -> None:
 
 
 def test_other_python_threads_run_during_the_check() -> None:
-    """The other thread can get the lock only if the call releases it: forced thread switches are off.
+    """Forced thread switches are off, so the other thread can get Python's lock only if the call releases the lock.
 
-    On a busy machine, the other thread may not get a CPU in time. So the arrays are large, and there are many tries.
+    On a busy machine, the other thread may get no CPU in time. So the arrays are large, and there are many tries.
     """
     interval = sys.getswitchinterval()
     x, taps, grad = (np.zeros((64, *array.shape[1:]), array.dtype) for array in (X, TAPS, GRAD))

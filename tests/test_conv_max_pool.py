@@ -43,7 +43,7 @@ def test_convolution_and_max_pool_equal_the_two_functions(dtype: str, seed: int,
     ],
 )
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_convolution_and_max_pool_by_every_algorithm(
+def test_convolution_and_max_pool_equal_by_every_algorithm(
     n: int, size: int, channels: int, filters: int, window: int, threads: int
 ) -> None:
     draw = np.random.default_rng(n).standard_normal

@@ -1,4 +1,4 @@
-"""Gradients of a convolution and the max pooling of its output: computed together where both are in one graph."""
+"""Gradients of a convolution and the max pooling of its output: computed together if both are in one graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graph_ops import ops_of
 def conv_max_pool_gradients(
     x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None, activation: str | None, wanted: list[int]
 ) -> Any:
-    """Gradients of the cube of a convolution's max pooling."""
+    """The gradients of sum(y**3), where y is the max pooling of a convolution."""
     sources = [tensor for i, tensor in enumerate((x, w, b)) if i in wanted]
     with tf.GradientTape() as tape:
         tape.watch(sources)
@@ -110,7 +110,7 @@ def test_a_pool_of_another_data_format_is_not_fused() -> None:
         )
 
 
-def test_max_pool_windows_of_more_than_255_pixels() -> None:
+def test_max_pool_windows_of_more_than_255_pixels_are_refused() -> None:
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
     windows = fc._geometry(fastconv._core.pool_geometry(24, None, "VALID", "NHWC", 1, False, False, None))
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 255 pixels, got 24 x 24"):
@@ -126,7 +126,7 @@ def test_large_layers_keep_their_own_gradients() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["taps", "grad", "filters"])
-def test_wrong_shapes_for_gradients_of_a_convolution_and_its_max_pool(wrong: str) -> None:
+def test_wrong_shapes_are_refused(wrong: str) -> None:
     given = {
         "input": tf.zeros((2, 8, 8, 3)),
         "filters": tf.zeros((3, 3, 3, 4)),

@@ -1,4 +1,4 @@
-"""Training with TensorFlow's distribution strategies: two replicas get the weights of one process, and none hangs."""
+"""Training with TensorFlow's distribution strategies: two replicas train as one process, and no worker hangs."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_mirrored_replicas_train_as_one_process(data: Path) -> None:
 
 @pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_worker_ends_the_other(example: ModuleType, data: Path, killed: int, tmp_path: Path) -> None:
-    """The other ends soon, with TensorFlow's error. Worker 0 is the coordinator, so it has its own case."""
+    """The other worker ends soon, with TensorFlow's error. Worker 0 is a case of its own, as it is the coordinator."""
     path = tmp_path / "log"
     arguments = ["--data", str(data), "--epochs", "100000", "--batch-size", str(BATCH)]
     with path.open("w") as log, example.workers_here(2, arguments, stdout=log, stderr=log) as workers:

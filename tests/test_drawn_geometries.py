@@ -40,7 +40,7 @@ def geometries(draw: st.DrawFn, kind: str) -> Problem:
 
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "pool"])
 @given(data=st.data())
-def test_drawn_geometries(kind: str, data: st.DataObject) -> None:
+def test_any_geometry_agrees_with_the_reference(kind: str, data: st.DataObject) -> None:
     for call in problems.calls_of(data.draw(geometries(kind))):
         call.check(getattr(fastconv, call.name)(**call.arguments))
 

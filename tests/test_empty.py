@@ -1,4 +1,4 @@
-"""No filters and pools of no channels give empty results, as in TensorFlow. Empty sums are zero."""
+"""Convolutions without filters and pools without channels give empty results, as in TensorFlow. Empty sums are zero."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def ones(*shape: int, nchw: bool = False) -> np.ndarray:
 
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
 @pytest.mark.parametrize(("window", "options"), ALGORITHMS)
-def test_no_filters(window: tuple[int, ...], options: dict[str, Any], data_format: str) -> None:
+def test_no_filters_give_empty_outputs_and_zero_gradients(
+    window: tuple[int, ...], options: dict[str, Any], data_format: str
+) -> None:
     nchw = data_format == "NCHW"
     x, w = ones(*X, nchw=nchw), ones(*window, 0)
     options = {**options, "data_format": data_format}
@@ -41,7 +43,7 @@ def test_no_filters(window: tuple[int, ...], options: dict[str, Any], data_forma
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "depthwise"])
-def test_no_filters_for_each_channel(algorithm: str) -> None:
+def test_depthwise_filters_of_multiplier_zero_give_empty_outputs(algorithm: str) -> None:
     x, w = ones(*X), ones(3, 3, 3, 0)
     y = fastconv.depthwise_conv2d(x, w, algorithm=algorithm)
     assert y.shape == (2, 7, 6, 0)
@@ -57,7 +59,7 @@ def test_arguments_are_checked_without_filters_too() -> None:
 
 
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
-def test_pools_of_no_channels(data_format: str) -> None:
+def test_pools_of_no_channels_are_empty(data_format: str) -> None:
     nchw = data_format == "NCHW"
     x, pooled = ones(*X[:3], 0, nchw=nchw), ones(2, 4, 4, 0, nchw=nchw)
     options: dict[str, Any] = {"ksize": 2, "data_format": data_format}
@@ -69,8 +71,8 @@ def test_pools_of_no_channels(data_format: str) -> None:
     assert fastconv.avg_pool2d_grad(x.shape, pooled, **options).shape == x.shape
 
 
-def test_every_operation_through_the_c_entry() -> None:
-    """This includes operations without a function in the NumPy face."""
+def test_the_c_entrys_other_operations_accept_empty_tensors() -> None:
+    """Some of these operations are not NumPy functions."""
     x, w, y = ones(*X), ones(3, 3, 3, 0), ones(2, 7, 6, 0)
     none, no_bias = ones(2, 9, 8, 0), (0,)
     dw, db = test_c_entry.run("conv2d_backprop_filter_bias", [x, w.shape, y], 2)

@@ -7,7 +7,7 @@ import numpy as np
 from arrays import random
 
 
-def test_empty_batch() -> None:
+def test_an_empty_batch_gives_empty_results() -> None:
     x, filters = random(0, 6, 6, 4), random(3, 3, 4, 2)
     y = fastconv.conv2d(x, filters, bias=random(2))
     assert y.shape == (0, 4, 4, 2)
@@ -23,7 +23,7 @@ def test_empty_batch() -> None:
 
 
 def test_any_number_of_images_without_rows() -> None:
-    """NumPy allows such arrays, and no work is done for each image."""
+    """NumPy allows such arrays. fastconv does no work for each image."""
     x, filters = np.empty((2**50, 0, 5, 4), np.float32), random(1, 1, 4, 6)
     output, taps = fastconv.conv2d_max_pool2d(x, filters, 2)
     assert output.shape == taps.shape == (2**50, 0, 2, 6)
@@ -48,7 +48,7 @@ def test_window_just_too_large_gives_an_empty_output() -> None:
     assert not fastconv.avg_pool2d_grad(x.shape, pooled, 3, 1, out=out).any()
 
 
-def test_input_without_rows() -> None:
+def test_an_input_without_rows_gives_the_bias() -> None:
     """With padding, the output of an empty convolution is zeros plus bias."""
     x, filters, bias = random(1, 0, 4, 2), random(2, 2, 2, 3), random(3)
     assert fastconv.conv2d(x, filters, padding="SAME").shape == (1, 0, 4, 3)

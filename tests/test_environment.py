@@ -52,7 +52,7 @@ RIGHT = [
 
 
 @pytest.mark.parametrize(("environment", "expected"), RIGHT, ids=str)
-def test_right_values(environment: dict[str, str], expected: str) -> None:
+def test_right_values_are_used(environment: dict[str, str], expected: str) -> None:
     done = run(SHOW, **environment)
     assert done.stdout == expected + "\n", done.stderr
 

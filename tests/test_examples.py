@@ -57,7 +57,9 @@ def test_gradients_are_those_of_finite_differences(example: ModuleType, digits: 
 
 
 @pytest.mark.tensorflow
-def test_it_computes_what_fastconv_lenet_does(example: ModuleType, digits: tuple[np.ndarray, np.ndarray]) -> None:
+def test_lenet_numpy_computes_what_fastconv_lenet_does(
+    example: ModuleType, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
     """Ten steps of Adam from the same weights give the losses of the Keras model."""
     from fastconv.lenet.model import build, compile_model
 
@@ -72,7 +74,7 @@ def test_it_computes_what_fastconv_lenet_does(example: ModuleType, digits: tuple
         keras_model.train_on_batch(images, labels)
 
 
-def test_it_learns(example: ModuleType, digits: tuple[np.ndarray, np.ndarray]) -> None:
+def test_lenet_numpy_learns(example: ModuleType, digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits
     model = example.LeNet()
     for _ in range(3):
@@ -81,12 +83,12 @@ def test_it_learns(example: ModuleType, digits: tuple[np.ndarray, np.ndarray]) -
     assert example.accuracy(model, images[4000:], labels[4000:]) > 0.85
 
 
-def test_it_runs_as_a_script_without_tensorflow(digits: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+def test_lenet_numpy_runs_as_a_script_without_tensorflow(digits: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     images, labels = ((digits[0][:300, ..., 0] * 255).round().astype(np.uint8), digits[1][:300].argmax(1))
     data = {"x_train": images[:250], "y_train": labels[:250], "x_test": images[250:], "y_test": labels[250:]}
     np.savez(tmp_path / "digits.npz", **data)
     code = (
-        "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "  # imports of them now fail
+        "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "  # importing either fails now
         "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     arguments = [str(SCRIPT), "--data", str(tmp_path / "digits.npz"), "--epochs", "2", "--batch-size", "100"]

@@ -1,4 +1,4 @@
-"""Operations run while the process ends, on the main thread and on others."""
+"""Operations still compute while the process ends, on the main thread and on other threads."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ static void* compute(void* unused) {
     return unused;
 }
 
-/* Registered first, it runs last: after the static objects of the library are gone, if it has any. */
+/* Registered first, it runs last: after the library's static objects are gone, if there are any. */
 static void last(void) {
     /* Memory that the library has freed gets other values. */
     for (int size = 16; size < 4096; size += 16) memset(malloc(size), 0x5A, size);
@@ -81,7 +81,7 @@ int main(void) {
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
-def test_operations_while_the_process_ends(tmp_path: Path) -> None:
+def test_operations_compute_while_the_process_ends(tmp_path: Path) -> None:
     (tmp_path / "program.c").write_text(PROGRAM)
     command = ["gcc", "-std=gnu11", "-Wall", "-Werror", f"-I{HEADERS}", "program.c", "-o", "program", "-pthread"]
     library = [f"-L{FOLDER}", "-lfastconv", f"-Wl,-rpath,{FOLDER}"]

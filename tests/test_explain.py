@@ -29,7 +29,7 @@ DIRECTIONS = get_args(Direction)
         (((1, 224, 224, 3), (7, 7, 3, 64)), {"strides": 2, "padding": "SAME"}, "direct"),
     ],
 )
-def test_the_chosen_algorithm(sizes: Any, keywords: Any, algorithm: str, dtype: Any, direction: Any) -> None:
+def test_the_chosen_algorithm_is_named(sizes: Any, keywords: Any, algorithm: str, dtype: Any, direction: Any) -> None:
     found = fastconv.explain(*sizes, direction=direction, dtype=dtype, **keywords)
     assert found.algorithm == algorithm
     assert found.isa == fastconv.show_config("dicts")["isa"]
@@ -92,23 +92,23 @@ def test_named_algorithms_of_a_depthwise_layer(name: str, strides: int) -> None:
         np.testing.assert_allclose(direct, auto, rtol=1e-4, atol=1e-4)
 
 
-def test_multiplications() -> None:
+def test_multiplications_are_those_of_the_algorithm() -> None:
     direct = fastconv.explain((2, 28, 28, 64), (3, 3, 64, 128), padding="SAME", algorithm="direct")
     assert direct.multiplications == 2 * 28 * 28 * 9 * 64 * 128
     winograd = fastconv.explain((2, 28, 28, 64), (3, 3, 64, 128), padding="SAME", algorithm="winograd")
     assert winograd.multiplications == direct.multiplications / 4
-    for direction in DIRECTIONS:  # no zeros are inserted, no window is computed twice
+    for direction in DIRECTIONS:  # no inserted zeros are multiplied, and no window is computed twice
         strided = fastconv.explain((2, 28, 28, 64), (2, 2, 64, 128), 2, algorithm="direct", direction=direction)
         assert strided.multiplications == 2 * 14 * 14 * 4 * 64 * 128
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_empty(direction: Any) -> None:
+def test_an_empty_call_has_nothing_to_compute(direction: Any) -> None:
     found = fastconv.explain((0, 5, 5, 3), (3, 3, 3, 4), direction=direction)
     assert found.multiplications == 0 and str(found) == f"{direction}: nothing to compute"
 
 
-def test_refused() -> None:
+def test_wrong_arguments_are_refused() -> None:
     words = "direction must be 'forward', 'input gradient' or 'filter gradient'"
     for wrong in (None, 0, b"forward"):
         with pytest.raises(TypeError, match=f"^{words}, got "):

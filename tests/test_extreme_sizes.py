@@ -1,4 +1,4 @@
-"""Windows, padding and dilations far larger than the input: right results, or an error beyond every address."""
+"""Windows, padding and dilations far larger than the input: right results, or an error if no memory could hold them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_padding_and_dilation_that_reach_far(far: int) -> None:
     assert not dw[::2].any()
 
 
-def test_padding_beyond_every_address() -> None:
+def test_padding_beyond_the_address_space_is_refused() -> None:
     x, w = np.ones((1, 1, 3, 2), np.float32), np.ones((3, 1, 2, 3), np.float32)
     with pytest.raises(ValueError, match=r"^padding makes an image too large: .* 3 channels take more than 2\^46"):
         fastconv.conv2d(x, w, padding=((1 << 50, 1 << 50), (0, 0)), dilations=(1 << 50, 1))

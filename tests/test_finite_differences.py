@@ -12,7 +12,7 @@ from problems import Problem
 
 
 def finite_difference(function: Any, x: np.ndarray, step: float) -> np.ndarray:
-    """The gradient of the scalar function, by central differences."""
+    """The gradient of a scalar function, by central differences."""
     gradient = np.zeros_like(x)
     for at in np.ndindex(x.shape):
         moved = x.copy()
@@ -57,7 +57,7 @@ def test_pool_gradients_by_finite_differences(seed: int) -> None:
     assert len(drawn) == 12
     for problem in drawn:
         arguments = problem.window_arguments()
-        # All values differ by at least a quarter of a step, so a small step changes no argmax.
+        # All values differ by at least 0.25, so a step of 0.0625 changes no argmax.
         x = np.random.default_rng(problem.seed).permutation(int(np.prod(problem.input_shape))).astype(np.float64) / 4
         x = problem.to_format(x.reshape(problem.input_shape))
         dy = problem.to_format(problem.array("dy", problem.output_shape))

@@ -30,7 +30,7 @@ def control() -> int:
 
 @contextmanager
 def calling_thread(bits: int) -> Iterator[None]:
-    """Sets these bits in the state of this thread."""
+    """Set these bits in the floating-point state of this thread."""
     library = ctypes.CDLL("libm.so.6")
     before, environment = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
     library.fegetenv(before)
@@ -55,7 +55,7 @@ def calls(dtype: Any, tiny: bool) -> dict[str, Call]:
     least = float(np.finfo(dtype).tiny)
     whole, factor = (2 * least, least**0.5) if tiny else (1.0, 1.0)
 
-    @cache  # the values are those of the first call, in the usual state
+    @cache  # computed once, in the usual floating-point state
     def values(*shape: int) -> np.ndarray:
         return random(dtype, whole, *shape)
 

@@ -129,7 +129,7 @@ def test_a_model_and_its_training_step_count_as_much_as_stock_ones() -> None:
 
 
 def test_other_ops_count_as_the_sum_of_their_parts() -> None:
-    """TensorFlow has no op for NCHW, depthwise gradients and fused gradients."""
+    """For NCHW, depthwise gradients and fused gradients, TensorFlow has no count to compare with."""
     x, w, y = (2, 4, 9, 8), (3, 2, 4, 6), (2, 6, 7, 7)
     assert flops(lambda x, w: fct.conv2d(x, w, data_format="NCHW"), x, w) == 2 * (2 * 6 * 7 * 7) * (3 * 2 * 4)
     assert flops(lambda x: fct.max_pool2d(x, 2, data_format="NCHW"), x) == 4 * (2 * 4 * 4 * 4)

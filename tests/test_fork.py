@@ -1,4 +1,4 @@
-"""Forked children and those of multiprocessing compute the same bits, also while other threads compute."""
+"""Children of fork and of multiprocessing compute the same bits, also while other threads compute."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def in_child(function):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forked_child_computes(backend: str, serial_digests: dict[str, str]) -> None:
-    """Forks before and after the parent starts threads, twice in a row, and in a child. The parent still computes."""
+    """Forks come before and after the parent starts threads, twice in a row, and in a child. All processes compute."""
     code = """
 def child_and_grandchild():
     return [digests(), in_child(digests)]
@@ -112,7 +112,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("tensorflow", [pytest.param(False, id="NumPy"), needs_tensorflow])
 def test_fifty_forked_children(backend: str, tensorflow: bool, serial_digests: dict[str, str]) -> None:
-    """Half are forked while other threads compute. TensorFlow itself runs only in the parent, which continues."""
+    """Half are forked while other threads compute. TensorFlow runs only in the parent, which computes to the end."""
     code = f"""
 call = with_tensorflow() if {tensorflow} else some
 results = [some()]
@@ -131,7 +131,7 @@ print(json.dumps([*results, some()]))
 def test_many_children_of_multiprocessing(
     backend: str, method: str, tmp_path: Path, serial_digests: dict[str, str], pytestconfig: pytest.Config
 ) -> None:
-    """Another thread of the parent computes meanwhile. A child that does not inherit modules starts slowly."""
+    """A thread of the parent computes meanwhile. Children that inherit no modules start slowly, so there are fewer."""
     count = 50 if method == "fork" or pytestconfig.getoption("slow") else 10
     script = tmp_path / "script.py"
     script.write_text(

@@ -1,4 +1,4 @@
-"""Importing fastconv does not turn on the lock of free-threaded Python, and all threads get the same bits."""
+"""Importing fastconv leaves the lock (GIL) of a free-threaded Python off, and all threads get the same bits."""
 
 from __future__ import annotations
 

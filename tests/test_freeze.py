@@ -1,4 +1,4 @@
-"""Frozen Keras models compute what the models compute."""
+"""Frozen Keras models compute the same as the models that were frozen."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ LAYERS: dict[str, Callable[[], Any]] = {
     "a layer of fastconv": lambda: fastconv.keras.Conv2D(6, 3, activation="relu"),
 }
 
-# The same on sequences of 9 with 4 channels.
+# Each layer on sequences of length 9 with 4 channels.
 SEQUENCE_LAYERS: dict[str, Callable[[], Any]] = {
     "convolution": lambda: L.Conv1D(6, 3, strides=2, padding="same"),
     "causal": lambda: L.Conv1D(6, 3, dilation_rate=2, padding="causal"),
@@ -104,17 +104,17 @@ def model_of(*layers: Any, shape: tuple[int | None, ...] = (9, 7, 4)) -> Any:
     return keras.Sequential([keras.Input(shape, dtype="float64"), *layers])
 
 
-# The errors allowed in a model of float64 for what TensorFlow computes in float32, or with constants in float32.
+# The errors allowed in float64 models where TensorFlow computes in float32 or with float32 constants.
 ROUNDED = {"bilinear": 1e-6, "resizing": 1e-6, "relu with a slope": 1e-7, "gelu": 1e-8}
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_layer(name: str) -> None:
+def test_a_frozen_layer_computes_the_same(name: str) -> None:
     check(model_of(LAYERS[name]()), images((3, 9, 7, 4)), tolerance=ROUNDED.get(name, 1e-12))
 
 
 @pytest.mark.parametrize("name", SEQUENCE_LAYERS)
-def test_layer_of_sequences(name: str) -> None:
+def test_a_frozen_layer_of_sequences_computes_the_same(name: str) -> None:
     check(model_of(SEQUENCE_LAYERS[name](), shape=(9, 4)), images((3, 9, 4)))
 
 
@@ -188,7 +188,7 @@ def test_channels_first(layer: Callable[[], Any]) -> None:
     assert distance(frozen_outputs(net, x), theirs) < 1e-12
 
 
-# ---- What is folded and fused ----------------------------------------------------------------------------------------
+# ---- Folding and fusing ----------------------------------------------------------------------------------------------
 
 
 def test_batch_normalisation_and_activation_become_part_of_the_convolution() -> None:
@@ -245,7 +245,7 @@ def test_an_addition_that_broadcasts_is_not_fused() -> None:
     assert "add" in operations(net)
 
 
-def test_what_others_read_is_not_fused() -> None:
+def test_an_output_that_others_read_is_not_fused() -> None:
     x = keras.Input((9, 7, 4), dtype="float64")
     y = L.Conv2D(4, 3, padding="same")(x)
     z = L.ReLU()(y)
@@ -274,7 +274,7 @@ def test_unet_of_any_size(size: tuple[int, int]) -> None:
     check(unet(), images((2, *size, 3)))
 
 
-def test_names_of_inputs_and_outputs() -> None:
+def test_inputs_and_outputs_keep_their_names() -> None:
     a, b = keras.Input((4,), name="left"), keras.Input((4,), name="right")
     net = fastconv.keras.freeze(keras.Model([a, b], [L.Add(name="sum")([a, b]), L.Dense(2, name="scores")(a)]))
     assert [tensor.name for tensor in net.inputs] == ["left", "right"]
@@ -330,7 +330,7 @@ def test_application_in_float32(name: str) -> None:
     assert 0 < ours <= max(2 * distance(outputs_of(model, x), exact), 1e-5)
 
 
-# ---- What cannot be frozen -------------------------------------------------------------------------------------------
+# ---- Errors of freeze ------------------------------------------------------------------------------------------------
 
 
 def test_all_layers_that_cannot_be_frozen_are_named() -> None:
@@ -344,7 +344,7 @@ def test_all_layers_that_cannot_be_frozen_are_named() -> None:
         assert name in message
 
 
-def test_a_model_with_its_own_call() -> None:
+def test_a_model_with_its_own_call_is_refused() -> None:
     class Own(keras.Model):
         def call(self, x: Any) -> Any:
             return x
@@ -364,18 +364,18 @@ def test_a_layer_of_the_user_is_not_taken_for_its_base_class() -> None:
         fastconv.keras.freeze(model_of(Doubled(4, 3)))
 
 
-def test_a_model_that_is_not_built() -> None:
+def test_a_model_that_is_not_built_is_refused() -> None:
     with pytest.raises(ValueError, match="not built"):
         fastconv.keras.freeze(keras.Sequential([L.Conv2D(4, 3)]))
 
 
 @pytest.mark.parametrize("thing", [None, "model", L.Conv2D(4, 3)])
-def test_not_a_model(thing: Any) -> None:
+def test_anything_but_a_model_is_refused(thing: Any) -> None:
     with pytest.raises(TypeError, match=r"model must be a keras\.Model"):
         fastconv.keras.freeze(thing)
 
 
-def test_training_on_does_not_change_the_network() -> None:
+def test_further_training_does_not_change_the_network() -> None:
     model = model_of(L.Conv2D(4, 3))
     net = fastconv.keras.freeze(model)
     x = images((1, 9, 7, 4))

@@ -35,7 +35,7 @@ def gradients_by(call: Callable[[Any], Any], model: Any, x: Any) -> list[Any]:
 
 
 def all_gradients(model: Any, x: np.ndarray) -> list[list[Any]]:
-    """With the tape outside a graph, inside one, and around one."""
+    """The gradients without a graph, with the tape inside a graph, and with the tape around a graph."""
     in_graph = tf.function(lambda x: gradients_by(model, model, x), autograph=False)
     around = tf.function(lambda x: model(x), autograph=False)
     x = tf.constant(x)
@@ -61,7 +61,7 @@ def pair(name: str = "pair") -> Any:
     return keras.Sequential([layers.Input((16, 16, 3)), *stack], name=name)
 
 
-# ---- What is fused ---------------------------------------------------------------------------------------------------
+# ---- Fused pairs -----------------------------------------------------------------------------------------------------
 
 
 def relu_models() -> Iterator[tuple[Any, int]]:
@@ -82,7 +82,7 @@ def relu_models() -> Iterator[tuple[Any, int]]:
     yield keras.Model(inputs, relu()(relu()(x))), 1
     shared = conv(3, 3, padding="same")
     halves = layers.Rescaling(0.5)(inputs)
-    yield keras.Model(inputs, layers.Add()([relu()(shared(inputs)), shared(halves)])), 1  # for one of two calls
+    yield keras.Model(inputs, layers.Add()([relu()(shared(inputs)), shared(halves)])), 1  # fused in one of two calls
     yield keras.Model(inputs, layers.Add()([relu()(shared(inputs)), relu()(shared(halves))])), 2
     again = relu()
     yield (
@@ -93,7 +93,7 @@ def relu_models() -> Iterator[tuple[Any, int]]:
 
 
 @pytest.mark.parametrize("inplace", [False, True])
-def test_fusing(inplace: bool, tmp_path: Path) -> None:
+def test_fusing_keeps_outputs_gradients_and_files(inplace: bool, tmp_path: Path) -> None:
     """Outputs, gradients, names, configs and weights stay the same, also in files, in clones and after `restore`."""
     x = images()
     for model, count in relu_models():
@@ -204,7 +204,7 @@ def test_a_model_on_an_intermediate_output(built: str) -> None:
 
 
 def test_the_gradient_of_an_intermediate_output() -> None:
-    """Grad-CAM uses such a gradient. Those of first and second order are right."""
+    """Grad-CAM uses such a gradient. First-order and second-order gradients are right."""
     model = pair()
     x = tf.constant(images())
 
@@ -227,7 +227,7 @@ def test_the_gradient_of_an_intermediate_output() -> None:
 
 
 class Walker(keras.Model):
-    """Calls the layers of a model one by one, and remembers the smallest value."""
+    """Calls the first two layers of a model one by one, and returns the smallest value of each."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ class Holder(layers.Layer):
         return keras.ops.min(self.held(inputs), axis=(1, 2, 3))
 
 
-def test_a_subclassed_model_that_walks_layers() -> None:
+def test_a_subclassed_model_that_calls_layers_one_by_one() -> None:
     model = Walker(pair())
     x = images()
     expected = model.predict(x, batch_size=4, verbose=0)
@@ -264,7 +264,7 @@ def test_a_subclassed_model_that_walks_layers() -> None:
     near(fast(x), expected)
 
 
-def test_another_layer_that_holds_the_convolution() -> None:
+def test_a_convolution_that_another_layer_holds_gives_its_own_output() -> None:
     inputs = layers.Input((16, 16, 3))
     conv = layers.Conv2D(4, 3, name="conv")
     model = keras.Model(inputs, [layers.ReLU()(conv(inputs)), Holder(conv)(inputs)])
@@ -304,8 +304,8 @@ def test_activity_regularizers_see_unchanged_outputs() -> None:
         near(fast.get_weights(), model.get_weights(), 1e-4)
 
 
-def test_a_layer_with_a_replaced_call() -> None:
-    """The object's call or a ReLU's activation is replaced, before or after `accelerate`."""
+def test_a_replaced_method_of_a_layer_is_used() -> None:
+    """The call, activation or convolution_op of a layer is replaced, before or after `accelerate`."""
     x = images()
 
     def patch(layer: Any) -> None:
@@ -363,7 +363,7 @@ def test_a_functional_model_with_a_call_of_its_own() -> None:
 
 
 def test_a_fused_model_in_files(tmp_path: Path) -> None:
-    """The loaded model is fused too, its convolution gives its own output, and exports compute the same."""
+    """The loaded model is fused too, the convolution gives its own output, and exports compute the same."""
     model = pair()
     model.compile("sgd", "mse")
     x = images()

@@ -1,4 +1,4 @@
-"""TensorFlow's graphs store geometries as codes. Every number of a code is checked when it is read."""
+"""TensorFlow's graphs store geometries as codes. Every number of a code is checked when the code is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROGRAM = r"""
 
 using namespace fastconv;
 
-/// The number of codes with one wrong number that are accepted.
+/// How many codes with one wrong number are accepted.
 template <class Decode>
 int taken(const Dims& good, Decode decode) {
     int count = 0;
@@ -41,7 +41,7 @@ int taken(const Dims& good, Decode decode) {
     return count;
 }
 
-/// A code of a graph that was saved before poolings had dilations. 0 if it is read with the defaults.
+/// Reads a code that was saved before poolings had dilations. Returns 0 if the newer arguments get their defaults.
 int old_code() {
     Attributes attributes;
     PoolArguments& a = attributes.pooling;
@@ -66,7 +66,7 @@ int main() {
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-def test_negative_numbers_are_refused(tmp_path: Path) -> None:
+def test_negative_numbers_are_refused_and_old_codes_are_read(tmp_path: Path) -> None:
     """One of the numbers is the index of the algorithm's name."""
     (tmp_path / "program.cpp").write_text(PROGRAM)
     command = ["g++", "-std=c++17", f"-I{HEADERS}", "program.cpp", "-o", "program"]

@@ -1,7 +1,7 @@
-"""One binary serves every x86-64: only the kernels made for them contain instructions of AVX2 and AVX-512.
+"""One binary runs on every x86-64 CPU: only the kernels for AVX2 and AVX-512 contain such instructions.
 
-If a kernel source instantiates an inline function of a shared header, the linker may keep that copy for all callers. It
-would crash on an older CPU.
+If a kernel source instantiates an inline function of a shared header, the linker may use that copy for all callers.
+The copy would crash on an older CPU.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Function(NamedTuple):
 
 
 def functions(library: Path) -> Iterator[Function]:
-    """Every function of the library's code, by disassembly."""
+    """Every function of the disassembled library."""
     command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", str(library)]
     text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
     name, vex, avx512 = "", False, False
@@ -56,7 +56,10 @@ def functions(library: Path) -> Iterator[Function]:
 
 
 def is_kernel_of(function: Function, isa: str) -> bool:
-    """By the namespace, as in "void fastconv::avx2::(anonymous namespace)::conv_row<float, 1>(...)"."""
+    """Whether the function is in the ISA's namespace.
+
+    An example: "void fastconv::avx2::(anonymous namespace)::conv_row<float, 1>(...)".
+    """
     return f"fastconv::{isa}::" in function.name
 
 
@@ -113,7 +116,7 @@ def test_forced_instruction_sets_compute_differently() -> None:
 
 
 @pytest.mark.parametrize("value", ["sse9", "AVX2", "avx2,avx512", " "])
-def test_unknown_instruction_set(value: str) -> None:
+def test_an_unknown_instruction_set_is_refused(value: str) -> None:
     environment = {**os.environ, "FASTCONV_ISA": value}
     command = [sys.executable, "-c", "import fastconv"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)

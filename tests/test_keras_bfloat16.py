@@ -15,7 +15,7 @@ from processes import run_python
 
 HALF_AN_ULP = 2.0**-8
 SHAPE = (4, 12, 10, 16)
-# Layers that call TensorFlow's ops if oneDNN supports bfloat16, and these ops.
+# Layers that call TensorFlow's ops if oneDNN supports bfloat16, and the ops that they call.
 STOCK: list[tuple[str, dict[str, Any], set[str]]] = [
     ("Conv2D", {"filters": 8, "kernel_size": 1}, {"Conv2D"}),
     ("Conv2D", {"filters": 8, "kernel_size": 1, "padding": "same"}, {"Conv2D"}),
@@ -108,7 +108,7 @@ def test_fastconv_computes_the_rest_and_everything_without_bfloat16_instructions
     assert all(op.startswith("Fastconv") for op in types)
 
 
-def test_the_reason_is_given_for_layers_of_keras() -> None:
+def test_the_reason_is_also_given_for_layers_of_keras() -> None:
     stock = keras.layers.Conv2D(4, 1, dtype="mixed_bfloat16")
     assert _serving.why_stock(stock) == _serving.why_stock(fk.Conv2D(4, 1, dtype="mixed_bfloat16"))
     assert _serving.why_stock(keras.layers.Dense(4, dtype="mixed_bfloat16")) is None
@@ -116,7 +116,7 @@ def test_the_reason_is_given_for_layers_of_keras() -> None:
 
 @pytest.mark.parametrize("by_tensorflow", [True, False])
 @pytest.mark.parametrize(("name", "arguments", "ops"), STOCK)
-def test_close_to_float64(
+def test_results_are_close_to_float64(
     name: str, arguments: dict[str, Any], ops: set[str], by_tensorflow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by_tensorflow and not _serving._onednn_has_bfloat16():
@@ -144,14 +144,14 @@ def test_close_to_float64(
             loss = tf.reduce_sum(tf.cast(y * (rows + 1), tf.float64))
         gradients = tape.gradient(loss, [inputs, *(v.value for v in layer.trainable_variables)])
         results.append([np.asarray(tf.cast(t, tf.float64)) for t in (y, *gradients)])
-    # TensorFlow rounds after each op: two convolutions and the bias at most.
+    # TensorFlow rounds after each op: at most two convolutions and the bias.
     roundings = len(ops) + 1 if by_tensorflow else 1
     for i, (a, b) in enumerate(zip(results[1], results[0], strict=True)):
         assert np.abs(a - b).max() <= 1.02 * roundings * HALF_AN_ULP * np.abs(b).max(), i
 
 
 @pytest.mark.parametrize(("name", "arguments", "ops"), STOCK)
-def test_no_images(name: str, arguments: dict[str, Any], ops: set[str]) -> None:
+def test_no_images_give_empty_outputs_and_zero_gradients(name: str, arguments: dict[str, Any], ops: set[str]) -> None:
     layer = ours(name, arguments)
     x = tf.zeros((0, *shape_for(name)[1:]), tf.bfloat16)
     with tf.GradientTape() as tape:
@@ -196,8 +196,8 @@ print("ANSWER", _serving.why_stock(layer) is not None, exact and _serving._cpu_h
 
 
 @pytest.mark.parametrize("onednn", ["0", "1"])
-def test_the_answer_depends_on_the_machine(onednn: str) -> None:
-    """With oneDNN, the answer depends on the CPU. Without it, TensorFlow sums in bfloat16."""
+def test_tensorflow_is_chosen_only_if_it_sums_in_float32(onednn: str) -> None:
+    """With oneDNN, the choice depends on the CPU. Without oneDNN, TensorFlow sums in bfloat16."""
     printed = run_python(PROBE, TF_ENABLE_ONEDNN_OPTS=onednn)
     _, answer, expected = next(line for line in printed.splitlines() if line.startswith("ANSWER")).split()
     assert answer == expected

@@ -113,7 +113,7 @@ def near(ours: Any, theirs: Any, tolerance: float = 1e-12) -> None:
 
 
 def pair(name: str, arguments: Arguments, shape: tuple[int, ...], **ours_too: Any) -> tuple[Any, Any]:
-    """Our layer with `more` arguments, and the stock layer with the same weights."""
+    """Our layer, with the further arguments `ours_too`, and the stock layer with the same weights."""
     ours, stock = getattr(fk, name)(**arguments, **ours_too), STOCK[name](**arguments)
     ours.build((shape[0], shape[-1], *shape[1:-1]) if ours_too.get("data_format") == FIRST else shape)
     stock.build(shape)
@@ -124,7 +124,7 @@ def pair(name: str, arguments: Arguments, shape: tuple[int, ...], **ours_too: An
 
 
 def value_and_gradients(layer: Any, x: np.ndarray, first: bool = False) -> list[Any]:
-    """The loss does not depend on the order of the axes."""
+    """The output, and the gradients of a loss that does not depend on the order of the axes."""
     x = tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -142,7 +142,7 @@ def test_the_table_has_every_layer() -> None:
     assert CASES.keys() == STOCK.keys()
 
 
-def test_the_other_names() -> None:
+def test_the_aliases_are_those_of_keras() -> None:
     """The aliases are exactly those of ``keras.layers``."""
     classes = {name: cls for name, cls in vars(keras.layers).items() if isinstance(cls, type) and cls in fk.LAYERS}
     assert len(classes) > len(fk.LAYERS)
@@ -151,7 +151,7 @@ def test_the_other_names() -> None:
 
 
 @each
-def test_values_and_gradients(name: str, arguments: Arguments) -> None:
+def test_values_and_gradients_are_those_of_stock_layers(name: str, arguments: Arguments) -> None:
     x = random(shape_of(name))
     ours, stock = pair(name, {**arguments, "dtype": "float64"}, x.shape)
     if not name.startswith("Global"):
@@ -167,7 +167,7 @@ def test_values_and_gradients(name: str, arguments: Arguments) -> None:
 def test_channels_first(name: str, arguments: Arguments) -> None:
     """The stock layer computes with channels last: TensorFlow has few kernels for channels first on the CPU."""
     x = random(shape_of(name))
-    if arguments.get("activation") == "softmax":  # over the last axis, whichever that is
+    if arguments.get("activation") == "softmax":  # it normalises over the last axis of either format
         arguments = {**arguments, "activation": "sigmoid"}
     ours, stock = pair(name, {**arguments, "dtype": "float64"}, x.shape, data_format=FIRST)
     results, expected = value_and_gradients(ours, to_first(x)), value_and_gradients(stock, x)
@@ -207,7 +207,7 @@ def test_empty_batch(name: str, arguments: Arguments) -> None:
 
 
 @each
-def test_config(name: str, arguments: Arguments) -> None:
+def test_configs_are_those_of_stock_layers(name: str, arguments: Arguments) -> None:
     ours, stock = (cls(**arguments, data_format=FIRST, name="one") for cls in (getattr(fk, name), STOCK[name]))
     config = ours.get_config()
     assert config == stock.get_config()
@@ -224,7 +224,7 @@ def model_of(cls: type[keras.Layer], arguments: Arguments, shape: tuple[int, ...
 
 
 @each_layer
-def test_files(name: str, arguments: Arguments, tmp_path: Path) -> None:
+def test_files_load_as_our_layers_and_weights_into_both_kinds(name: str, arguments: Arguments, tmp_path: Path) -> None:
     """A .keras file loads as our layer. A weights file loads into both kinds of layers."""
     x = random(shape_of(name), "float32")
     ours, stock = (model_of(cls, arguments, x.shape) for cls in (getattr(fk, name), STOCK[name]))
@@ -250,7 +250,7 @@ def summary_of(model: keras.Model) -> str:
 
 
 @each_layer
-def test_summary_names_and_paths(name: str, arguments: Arguments) -> None:
+def test_summaries_and_paths_are_those_of_stock_layers(name: str, arguments: Arguments) -> None:
     models = [model_of(cls, arguments, shape_of(name)) for cls in (getattr(fk, name), STOCK[name])]
     assert summary_of(models[0]) == summary_of(models[1])
     assert f"({name})" in summary_of(models[0])
@@ -282,7 +282,7 @@ def test_training_with_regularizers_and_constraints(name: str) -> None:
 
 
 @each_layer
-def test_overridden_call(name: str, arguments: Arguments) -> None:
+def test_a_subclass_may_override_call(name: str, arguments: Arguments) -> None:
     class Doubled(getattr(fk, name)):  # type: ignore[misc]
         def call(self, inputs: Any) -> Any:
             return 2 * super().call(inputs)
@@ -296,7 +296,7 @@ def test_overridden_call(name: str, arguments: Arguments) -> None:
 
 
 @pytest.mark.parametrize("name", ["Conv1D", "Conv2D"])
-def test_lora(name: str, tmp_path: Path) -> None:
+def test_lora_is_that_of_stock_layers(name: str, tmp_path: Path) -> None:
     x = random(shape_of(name))
     ours, stock = pair(name, {"filters": 5, "kernel_size": 3, "dtype": "float64", "lora_rank": 2}, x.shape)
     for layer in (ours, stock):
@@ -322,8 +322,8 @@ def test_groups_of_1d_convolutions() -> None:
 
 
 @pytest.mark.parametrize("name", ["DepthwiseConv2D", "SeparableConv2D"])
-def test_strides_that_tensorflow_refuses(name: str) -> None:
-    """Strides that differ along height and width: the result is a subset of that of stride 1."""
+def test_strides_that_tensorflow_refuses_are_computed(name: str) -> None:
+    """Strides that differ along height and width give a subset of the result with stride 1."""
     x = random(shape_of(name))
     more = {"filters": 5} if name == "SeparableConv2D" else {}
     _, dense = pair(name, {**more, "kernel_size": 3, "dtype": "float64"}, x.shape)
@@ -332,7 +332,7 @@ def test_strides_that_tensorflow_refuses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Conv1DTranspose", "Conv2DTranspose"])
-def test_dilated_transpose(name: str) -> None:
+def test_a_dilated_transpose_is_the_gradient_of_a_convolution(name: str) -> None:
     """TensorFlow's CPU kernels may refuse this layer. The gradient of the dilated convolution is the reference."""
     x = random(shape_of(name))
     ours, _ = pair(name, {"filters": 5, "kernel_size": 3, "dilation_rate": 2, "dtype": "float64"}, x.shape)
@@ -347,8 +347,8 @@ def test_dilated_transpose(name: str) -> None:
     assert y.shape == ours.compute_output_shape(x.shape)
 
 
-def test_output_sizes_that_no_convolution_maps_to_the_input() -> None:
-    """A convolution of stride 2 would turn the 8 rows of the output into 4, not 5. The stock layer refuses it, too."""
+def test_output_sizes_that_no_convolution_maps_to_the_input_are_refused() -> None:
+    """A convolution of stride 2 would turn the 8 rows of the output into 4, not 5. The stock layer also refuses."""
     arguments = {"filters": 2, "kernel_size": 4, "strides": 2, "padding": "same", "output_padding": 0}
     x = random((1, 5, 5, 3), "float32")
     for layers in (keras.layers, fk):
@@ -357,7 +357,7 @@ def test_output_sizes_that_no_convolution_maps_to_the_input() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "Transpose" not in name and "Global" not in name])
-def test_too_small_an_input(name: str) -> None:
+def test_an_input_smaller_than_the_window_is_refused(name: str) -> None:
     filters = {} if "Pooling" in name or "Depthwise" in name else {"filters": 2}
     window = {"pool_size": 5} if "Pooling" in name else {"kernel_size": 5}
     shape = shape_of(name, size=4 if "1D" in name else 6)
@@ -367,7 +367,7 @@ def test_too_small_an_input(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "Conv" in name])
-def test_wrong_channels(name: str) -> None:
+def test_other_channels_than_before_are_refused(name: str) -> None:
     layer = getattr(fk, name)(**CASES[name][0])
     layer(random(shape_of(name), "float32"))
     shape = shape_of(name)
@@ -376,7 +376,7 @@ def test_wrong_channels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["GlobalAveragePooling1D", "GlobalAveragePooling2D"])
-def test_mask_of_1d_layers(name: str) -> None:
+def test_only_the_average_of_sequences_uses_a_mask(name: str) -> None:
     if name == "GlobalAveragePooling2D":
         assert not getattr(fk, name)().supports_masking
         return
@@ -402,7 +402,7 @@ def test_a_maximum_of_nan_is_nan(name: str, dtype: str) -> None:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """TensorFlow reports a GPU; the layers look no further."""
+    """TensorFlow reports a GPU. The layers check nothing else."""
     from fastconv.keras import _serving
 
     _serving._warn_once.cache_clear()

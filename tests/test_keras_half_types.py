@@ -14,7 +14,7 @@ import tensorflow as tf
 
 STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items()}
 HALF_AN_ULP = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
-# Sums of many products whose mean is not zero: they reveal an accumulator of half precision.
+# Each sum has many products, whose mean is not zero. Accumulation in half precision would exceed the bound.
 LAYERS: dict[str, dict[str, Any]] = {
     "Conv1D": {"filters": 8, "kernel_size": 9, "padding": "causal"},
     "Conv2D": {"filters": 8, "kernel_size": 3, "padding": "same", "activation": "relu"},
@@ -52,7 +52,7 @@ def channels_first(images: tf.Tensor) -> tf.Tensor:
 
 
 def values_and_gradients(layer: Any, x: tf.Tensor) -> list[np.ndarray]:
-    """Inputs and results have channels last, whatever the layer's data format."""
+    """Inputs and results have channels last, even if the layer has channels first."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = channels_last(layer(channels_first(x))) if layer.data_format == "channels_first" else layer(x)
@@ -91,7 +91,7 @@ def test_within_half_precision_of_float64(name: str, data_format: str, half: str
     expected = values_and_gradients(exact, tf.constant(x))
     for i, (a, b) in enumerate(zip(results, expected, strict=True)):
         assert a.shape == b.shape
-        # One rounding to the half type and a few in float32. Scaling by a ReLU or a rounded output adds none.
+        # One rounding to the half type and a few in float32. The gradients of the ReLU and of the loss add none.
         assert np.abs(a - b).max() <= 1.02 * HALF_AN_ULP[half] * np.abs(b).max(), i
 
 

@@ -42,8 +42,8 @@ POOLS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_convolution(case: str) -> None:
-    """Values and gradients."""
+def test_a_convolution_is_that_of_stock_layers(case: str) -> None:
+    """Values, gradients, weight paths and losses."""
     arguments = {"filters": 6, "kernel_size": 3, **CONVOLUTIONS[case]}
     x = random(2, 11, 10, 4, dtype=arguments.get("dtype", "float32"))
     ours, stock = pair("Conv2D", x, **arguments)
@@ -55,8 +55,8 @@ def test_convolution(case: str) -> None:
     near(tf.add_n(ours.losses or [0.0]), tf.add_n(stock.losses or [0.0]))
 
 
-def test_groups() -> None:
-    """TensorFlow has no gradients of grouped convolutions on the CPU."""
+def test_grouped_convolutions_are_separate_ones() -> None:
+    """TensorFlow has no gradients of grouped convolutions on the CPU, so three convolutions are the reference."""
     x = random(2, 9, 9, 6)
     ours, stock = pair("Conv2D", x, filters=9, kernel_size=3, groups=3, activation="relu")
     near(ours(x), stock(x))
@@ -78,7 +78,7 @@ def test_groups() -> None:
 
 @pytest.mark.parametrize("name", ["MaxPooling2D", "AveragePooling2D"])
 @pytest.mark.parametrize("case", POOLS)
-def test_pooling(name: str, case: str) -> None:
+def test_a_pool_is_that_of_stock_layers(name: str, case: str) -> None:
     x = random(2, 9, 8, 5, dtype=POOLS[case].get("dtype", "float32"))
     ours, stock = pair(name, x, **{"pool_size": 2, **POOLS[case]})
     assert uses_our_op(ours, x)
@@ -134,7 +134,7 @@ def test_channels_first(name: str, arguments: dict[str, Any]) -> None:
         ("AveragePooling2D", {"pool_size": (2, 3), "data_format": "channels_first", "name": "mean"}),
     ],
 )
-def test_config(name: str, arguments: dict[str, Any]) -> None:
+def test_configs_are_those_of_stock_layers(name: str, arguments: dict[str, Any]) -> None:
     ours, stock = getattr(fk, name)(**arguments), STOCK[name](**arguments)
     config = ours.get_config()
     expected = stock.get_config()
@@ -149,7 +149,7 @@ def test_config(name: str, arguments: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", STOCK)
-def test_signature_and_names(name: str) -> None:
+def test_signatures_and_names_are_those_of_stock_layers(name: str) -> None:
     ours, stock = getattr(fk, name), STOCK[name]
     # Not the classes' signatures: before Python 3.11.3, inspect uses __new__ if a class has no __init__ of its own.
     assert inspect.signature(ours.__init__) == inspect.signature(stock.__init__)
@@ -159,7 +159,7 @@ def test_signature_and_names(name: str) -> None:
     assert ours.__module__.startswith("fastconv.keras.")
 
 
-def test_signature_of_a_subclass() -> None:
+def test_a_subclass_has_its_own_signature() -> None:
     class Two(fk.Conv2D):
         def __init__(self, scale: float) -> None:
             super().__init__(2, 3)
@@ -176,7 +176,7 @@ def test_signature_of_a_subclass() -> None:
         ("AveragePooling2D", {"pool_size": 5}),
     ],
 )
-def test_too_small_an_input(name: str, arguments: dict[str, Any]) -> None:
+def test_an_input_smaller_than_the_window_is_refused(name: str, arguments: dict[str, Any]) -> None:
     shape = (3, 4, 4) if arguments.get("data_format") else (4, 4, 3)
     for layers in (keras.layers, fk):
         with pytest.raises(ValueError):
@@ -206,7 +206,7 @@ def test_bad_arguments_get_keras_errors(arguments: dict[str, Any]) -> None:
     assert str(ours.value) == str(stock.value)
 
 
-def test_wrong_channels() -> None:
+def test_other_channels_than_before_are_refused() -> None:
     layer = fk.Conv2D(4, 3)
     layer(random(1, 8, 8, 3))
     with pytest.raises(ValueError, match=r"value 3.*shape.*\(1, 8, 8, 5\)"):

@@ -42,7 +42,7 @@ def test_training_equals_that_of_stock_layers() -> None:
         near(a, b, 1e-4)
 
 
-def test_it_learns() -> None:
+def test_a_network_of_our_layers_learns() -> None:
     x, y = digits()
     model = compiled(network(fk))
     model.optimizer.learning_rate = 0.1
@@ -82,7 +82,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     )
 
 
-def test_export(tmp_path: Path) -> None:
+def test_an_exported_model_computes_the_same(tmp_path: Path) -> None:
     x, _ = digits()
     model = network(fk)
     tf.saved_model.save(model, str(tmp_path / "model"))
@@ -134,7 +134,7 @@ def test_summary_is_that_of_stock_layers() -> None:
 
 
 def test_unknown_sizes() -> None:
-    """A functional model of images of any size."""
+    """A functional model accepts images of any size."""
     inputs = keras.layers.Input((None, None, 3))
     y = fk.Conv2D(4, 3, strides=2, padding="same", activation="relu")(inputs)
     y = fk.AveragePooling2D(2)(fk.MaxPooling2D(padding="same")(y))
@@ -168,8 +168,8 @@ def models_of(make: Callable[[Any], keras.Model]) -> tuple[keras.Model, keras.Mo
     return ours, stock
 
 
-def test_inside_other_layers() -> None:
-    """Our layers work inside a wrapper, as shared layers, and in a subclassed model."""
+def test_inside_another_layer() -> None:
+    """Our layers work inside a TimeDistributed wrapper."""
 
     def wrapped(layers: Any) -> keras.Model:
         inputs = keras.layers.Input((3, 8, 8, 2))

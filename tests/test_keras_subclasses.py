@@ -40,7 +40,7 @@ def test_integers_run_on_the_stock_op() -> None:
     assert len(caught) == 1
 
 
-def test_convolution_op_of_an_instance() -> None:
+def test_a_replaced_convolution_op_of_an_instance_is_called() -> None:
     layer = fk.Conv2D(3, 3)
     x = np.ones((1, 5, 5, 2), np.float32)
     layer.build(x.shape)
@@ -48,7 +48,7 @@ def test_convolution_op_of_an_instance() -> None:
     np.testing.assert_allclose(layer(x), 2 * tf.nn.conv2d(x, layer.kernel, 1, "VALID"), rtol=1e-5)
 
 
-def test_overridden_convolution_op() -> None:
+def test_an_overridden_convolution_op_is_called() -> None:
     """A subclass for weight standardisation, as in Keras's documentation."""
 
     def standardized(base: Any) -> Any:
@@ -72,10 +72,10 @@ def test_overridden_convolution_op() -> None:
         near(a, b, 1e-4)
     plain, _ = pair("Conv2D", x, filters=4, kernel_size=3, activation="relu")
     plain.set_weights(weights)
-    assert np.abs(np.asarray(plain(x)) - np.asarray(ours(x))).max() > 0.1  # the override took part
+    assert np.abs(np.asarray(plain(x)) - np.asarray(ours(x))).max() > 0.1  # the override has an effect
 
 
-def test_overridden_call() -> None:
+def test_a_subclass_may_override_call() -> None:
     class Doubled(fk.Conv2D):
         def call(self, inputs: Any) -> Any:
             return 2 * super().call(inputs)
@@ -88,7 +88,7 @@ def test_overridden_call() -> None:
     near(ours(x), 2 * np.asarray(plain(x)))
 
 
-def test_lora() -> None:
+def test_lora_is_that_of_stock_layers() -> None:
     x = random(2, 8, 8, 3)
     ours, stock = pair("Conv2D", x, filters=4, kernel_size=3, activation="relu")
     for layer in (ours, stock):
@@ -102,7 +102,7 @@ def test_lora() -> None:
 
 
 def test_other_backends_are_refused() -> None:
-    """Keras's other backends need further packages, so the loaded Keras only pretends to run on another one."""
+    """Keras's other backends need further packages, so the loaded Keras only pretends to run on another backend."""
     run_python(
         """
         import keras

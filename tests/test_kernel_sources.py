@@ -26,13 +26,13 @@ def test_kernels_name_no_isa(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_kernels_include_no_cpp_header(path: Path) -> None:
-    """The linker may keep an inline function compiled for one ISA for all callers."""
+    """If an inline function is compiled for one ISA, the linker may use that copy for all callers."""
     for header in re.findall(r"#\s*include\s+(\S+)", path.read_text()):
         assert re.fullmatch(r'"kernels/\w+\.h"|<std(?:def|int)\.h>', header), f"{path.name} includes {header}"
 
 
 def test_the_search_for_isas_finds_them() -> None:
-    assert ISA_SOURCES, "no header of an ISA"
+    assert ISA_SOURCES, "found no header of an ISA in kernels/simd"
     text = "\n".join(path.read_text() for path in ISA_SOURCES)
     found = {match[0] for match in ISA_SPECIFIC.finditer(text)}
     assert {"immintrin.h", "__m256i", "_mm512_permutexvar_ps", "__mmask16", "__x86_64__", "__asm__"} <= found

@@ -1,4 +1,4 @@
-"""`fastconv lenet`: what a training prints, computes and leaves behind."""
+"""What a training run of `fastconv lenet` prints, computes and writes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_output_of_a_failed_import_is_shown(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().err == "why it fails\n"
 
 
-# ---- one training run, and all that it leaves
+# ---- one training run, and the files that it writes
 
 
 def test_output_has_summary_progress_and_result(trained: tuple[subprocess.CompletedProcess[str], Path]) -> None:
@@ -71,7 +71,7 @@ def test_output_has_summary_progress_and_result(trained: tuple[subprocess.Comple
     assert text.endswith(last + "\n")
 
 
-def test_files(trained: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+def test_the_files_agree_with_the_output(trained: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     process, out = trained
     assert {path.name for path in out.iterdir()} == FILES
     metrics = json.loads((out / "metrics.json").read_text())
@@ -95,7 +95,7 @@ def test_files(trained: tuple[subprocess.CompletedProcess[str], Path]) -> None:
 EVALUATE = """
 import json, sys
 if sys.argv[3] == "without":
-    sys.modules["fastconv"] = None  # an import of it fails now
+    sys.modules["fastconv"] = None  # importing fastconv fails now
 else:
     import fastconv.keras
 import keras, numpy as np
@@ -118,7 +118,7 @@ def test_models_load_with_and_without_fastconv(
     assert process.returncode == 0, process.stderr
     assert "Warning" not in process.stderr
     loss, accuracy, kinds, steps = json.loads(process.stdout.splitlines()[-1])
-    assert steps == 3 * ceil(1000 / 128)  # training can go on, with the optimizer in its last state
+    assert steps == 3 * ceil(1000 / 128)  # the optimizer has its last state, so training can go on
     metrics = json.loads((out / "metrics.json").read_text())
     assert accuracy == pytest.approx(
         metrics["test_accuracy"], abs=0.0021
@@ -130,7 +130,7 @@ def test_models_load_with_and_without_fastconv(
 
 FROZEN = """
 import sys
-sys.modules["tensorflow"] = sys.modules["keras"] = None  # imports of them fail now
+sys.modules["tensorflow"] = sys.modules["keras"] = None  # importing either fails now
 import fastconv, numpy as np
 net = fastconv.load(sys.argv[1])
 with np.load(sys.argv[2]) as data:

@@ -1,4 +1,4 @@
-"""The command line of `fastconv`: usage, errors of one line, `config`, and the folder of `lenet --out`."""
+"""The command line of `fastconv`: usage, one-line errors, `config`, and the folder of `lenet --out`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ digits, npz = lenet_runs.digits, lenet_runs.npz  # fixtures
         (["lenet", "--nonsense"], "--nonsense"),
     ],
 )
-def test_usage(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_name_the_argument(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     from fastconv.__main__ import main
 
     with pytest.raises(SystemExit) as exit_code:
@@ -61,7 +61,7 @@ def test_a_missing_extra_is_reported_in_one_sentence(module: str, arguments: lis
     fails_with_one_line(process, f"fastconv lenet needs {module}; run pip install '.[lenet]' in")
 
 
-def test_config() -> None:
+def test_config_is_printed() -> None:
     process = fastconv("config")
     assert process.returncode == 0 and process.stderr == ""
     for word in ("fastconv", "compiler", "ISA", "threads", "threading"):

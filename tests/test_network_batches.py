@@ -1,4 +1,4 @@
-"""Batches of `fastconv.Network`: parts of a batch on several threads, and what the number of images may decide."""
+"""Batches of `fastconv.Network`: threads compute parts, and the number of images may decide the algorithm."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ IMAGES = 8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_parts_change_no_bit(dtype: Any) -> None:
-    """Sizes that the threads can share evenly, sizes that they cannot, and single images."""
+def test_parts_of_a_batch_change_no_bit(dtype: Any) -> None:
+    """The batches divide evenly among the threads, divide unevenly, or are single images."""
     network = Network(lenet(dtype), batch_invariant=True)
     images = random(33, 28, 28, 1, dtype=dtype)
     singles = np.concatenate([network(image[None]) for image in images])
@@ -57,7 +57,7 @@ def constant_rows(graph: Graph, x: int) -> int:
 
 
 def square(graph: Graph, x: int) -> int:
-    """(N, N) plus (N,), which adds a number of each image to all others."""
+    """(N, N) plus (N,), so a number of each image is added to all images."""
     wide = graph.add("concatenate", [x, graph.add("slice", [x], (), begin=[0, 0], end=[None, 2])], (), axis=1)
     return graph.add("add", [wide, graph.add("reduce", [x], (), method="sum", axes=[1])], ())
 
@@ -85,7 +85,7 @@ MIXING: dict[str, Callable[[Graph, int], int]] = {
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 @pytest.mark.parametrize("name", MIXING)
-def test_networks_that_mix_images(name: str, threads: int) -> None:
+def test_networks_that_mix_images_see_the_whole_batch(name: str, threads: int) -> None:
     graph = Graph(np.dtype(np.float64))
     x = graph.input("x", (IMAGES, 6))
     y = graph.add("activate", [x], (), activation=["tanh"])
@@ -106,8 +106,8 @@ def test_an_input_without_a_batch() -> None:
         np.testing.assert_array_equal(Network(graph)([images, factors]), images * factors)
 
 
-def test_vectors_are_no_images() -> None:
-    """A dense layer of a vector."""
+def test_a_vector_is_not_divided_into_images() -> None:
+    """The input of this dense layer is a single vector."""
     graph = Graph(np.dtype(np.float64))
     x = graph.input("x", (IMAGES,))
     matrix = random(IMAGES, IMAGES, dtype=np.float64)
@@ -183,6 +183,6 @@ print(network.profile(images[:1], repeats=1).steps[0].algorithm, network.profile
 
 
 @pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "baseline"])
-def test_threads_decide_nothing(isa: str) -> None:
-    """More threads make smaller parts, in which another algorithm would pay."""
+def test_the_number_of_threads_decides_nothing(isa: str) -> None:
+    """More threads make smaller parts, for which another algorithm would be faster."""
     assert run_python(THREADS, FASTCONV_ISA=isa) == "True\ndirect winograd\n"

@@ -1,4 +1,4 @@
-"""Wrong arguments of networks, and programs that cannot run, get clear errors. None crashes."""
+"""Wrong arguments of networks, and programs that cannot run, get clear errors instead of a crash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from processes import run_python
         ({"image": np.zeros((1, 28, 28, 1), np.float32)}, ValueError, ["images", "image"]),
     ],
 )
-def test_wrong_inputs(images: Any, error: type[Exception], words: list[str]) -> None:
+def test_wrong_inputs_are_refused(images: Any, error: type[Exception], words: list[str]) -> None:
     network = Network(lenet())
     for call in (network, network.predict):
         with pytest.raises(error) as raised:
@@ -40,7 +40,7 @@ def test_wrong_inputs(images: Any, error: type[Exception], words: list[str]) -> 
 @pytest.mark.parametrize(
     "call", [lambda net, count: net.predict(IMAGE, count), lambda net, count: net.profile(IMAGE, count)]
 )
-def test_wrong_counts(call: Callable[[Network, Any], Any]) -> None:
+def test_wrong_counts_are_refused(call: Callable[[Network, Any], Any]) -> None:
     network = Network(lenet())
     with pytest.raises(ValueError, match=r"^(batch_size|repeats) must be at least 1, got 0"):
         call(network, 0)
@@ -139,14 +139,14 @@ BAD: list[tuple[Any, list[str]]] = [
 
 
 @pytest.mark.parametrize(("bad", "words"), BAD, ids=[f"{i}-{bad[0]}" for i, (bad, _) in enumerate(BAD)])
-def test_bad_steps(bad: Any, words: list[str]) -> None:
+def test_wrong_steps_are_refused(bad: Any, words: list[str]) -> None:
     with pytest.raises(ValueError) as raised:
         program(bad)
     text = str(raised.value)
     assert "step 0" in text and bad[0] in text and all(word in text for word in words), text
 
 
-def test_bad_programs() -> None:
+def test_wrong_programs_are_refused() -> None:
     good = step("activate", [0], **RELU)
     program(good)
     for arguments, words in (
@@ -172,15 +172,15 @@ def test_bad_programs() -> None:
         program(good, shape=[HUGE, HUGE, HUGE])
 
 
-def test_inputs_of_huge_shapes() -> None:
-    """A broadcast view has a huge shape and no memory."""
+def test_inputs_of_huge_shapes_are_refused() -> None:
+    """A broadcast view has a huge shape, but the memory of one number."""
     network = Network(lenet(np.float32, None))
     view = np.broadcast_to(np.float32(0), (1, 2**30, 2**30, 1))
     with pytest.raises((ValueError, MemoryError)):
         network(view)
 
 
-def test_bad_graphs() -> None:
+def test_wrong_graphs_are_refused() -> None:
     graph = lenet()
     graph.nodes.append(Node("activate", [10**6], RELU, 0, "late"))
     with pytest.raises(ValueError, match="'late' reads value 1000000"):
@@ -209,8 +209,8 @@ def test_a_step_that_refuses_a_batch_of_one() -> None:
         network(random(3, 3))
 
 
-def test_random_wrong_programs() -> None:
-    """Any attribute may be any value. The program then runs, or Python gets an error; no crash, and no other error."""
+def test_random_wrong_programs_do_not_crash() -> None:
+    """Attributes get arbitrary values. The program then runs, or raises ValueError or MemoryError."""
     code = """
 import resource
 import sys

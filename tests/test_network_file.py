@@ -1,4 +1,4 @@
-"""Files of frozen networks: written whole, and read without trusting them."""
+"""Files of frozen networks are written completely or not at all, and wrong files are refused."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_equal_networks_give_equal_files(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
 
-def test_a_process_without_frameworks_loads_it(tmp_path: Path) -> None:
+def test_a_process_without_frameworks_loads_a_network(tmp_path: Path) -> None:
     net = digits()
     net.save(tmp_path / "digits.fastconv")
     np.save(tmp_path / "images.npy", images())
@@ -93,7 +93,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert os.listdir(tmp_path) == ["digits.fastconv"]
 
 
-def test_permissions_and_links(tmp_path: Path) -> None:
+def test_permissions_and_links_are_kept(tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(b"")
     os.chmod(tmp_path / "real", 0o640)
     (tmp_path / "link").symlink_to("real")
@@ -104,7 +104,7 @@ def test_permissions_and_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [None, 3, b"x" * 3, ["digits"]])
-def test_wrong_types_of_paths(path: Any) -> None:
+def test_wrong_types_of_paths_are_refused(path: Any) -> None:
     if isinstance(path, bytes):
         return
     with pytest.raises(TypeError, match=r"^path must be a str or an os\.PathLike, got"):
@@ -113,7 +113,7 @@ def test_wrong_types_of_paths(path: Any) -> None:
         fastconv.load(path)
 
 
-def test_missing_files(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         fastconv.load(tmp_path / "none.fastconv")
     with pytest.raises(FileNotFoundError, match=r"none/digits\.fastconv'$"):
@@ -143,7 +143,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def refused(path: Path) -> str:
-    """The message of the error. The wrong file must not be a success, and no other error."""
+    """The message of the ValueError that a wrong file must raise."""
     with pytest.raises(ValueError) as error:
         fastconv.load(path)(images())
     return str(error.value)
@@ -161,7 +161,7 @@ def test_a_newer_version_says_so(saved: Path) -> None:
     assert "upgrade fastconv" in refused(saved)
 
 
-def test_foreign_files(tmp_path: Path) -> None:
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     for data in (b"", b"PK\x03\x04", b"not a zip", b"\x89HDF\r\n\x1a\n" + bytes(100)):
         path.write_bytes(data)
@@ -197,7 +197,7 @@ def test_foreign_files(tmp_path: Path) -> None:
         lambda d: d.pop("outputs"),
     ],
 )
-def test_wrong_descriptions(saved: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+def test_wrong_descriptions_are_refused(saved: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     changed(saved, change)
     refused(saved)
 
@@ -227,12 +227,12 @@ def npy(array: Any, **header: Any) -> bytes:
         b"",
     ],
 )
-def test_wrong_constants(saved: Path, data: bytes) -> None:
+def test_wrong_constants_are_refused(saved: Path, data: bytes) -> None:
     write(saved, {**members_of(saved), "constants/0.npy": data})
     assert "is not a network that fastconv can load" in refused(saved)
 
 
-def test_hostile_archives(saved: Path) -> None:
+def test_hostile_archives_are_refused(saved: Path) -> None:
     members = members_of(saved)
     write(saved, members, zipfile.ZIP_DEFLATED)
     assert "compressed" in refused(saved)
@@ -248,8 +248,8 @@ def test_hostile_archives(saved: Path) -> None:
     refused(saved)
 
 
-def test_constants_that_share_bytes(saved: Path) -> None:
-    """The values of each constant are the whole member of the next one. Few bytes would become many in memory."""
+def test_constants_that_share_bytes_are_refused(saved: Path) -> None:
+    """Each constant's values contain the archive member of the next. A small file would fill much memory."""
     graph = Graph(np.dtype("float32"))
     x = graph.input("x", (None, 1))
     constants = [graph.constant(0.0) for _ in range(9)]
@@ -280,7 +280,7 @@ def test_constants_that_share_bytes(saved: Path) -> None:
         fastconv.load(saved)
 
 
-def test_files_cut_short(saved: Path) -> None:
+def test_files_cut_short_are_refused(saved: Path) -> None:
     data = saved.read_bytes()
     with zipfile.ZipFile(saved) as archive:
         starts = [info.header_offset for info in archive.infolist()]

@@ -21,7 +21,7 @@ MOST_LANES = 16  # values of float32 in the longest vector
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    """Convolutions and two large dense layers. The filters have 60 MB."""
+    """Convolutions and two large dense layers. The filters take 60 MB."""
     rng = np.random.default_rng(0)
     graph = Graph(np.dtype("float32"))
     x = graph.input("images", (None, 14, 14, 256))
@@ -69,9 +69,9 @@ def packing_budget(graph: Graph) -> float:
 
 
 def measure(path: Path, batches: list[int]) -> list[dict[str, int]]:
-    """Memory of a new process, in bytes, above that after `import fastconv`: resident and peak, and the arena.
+    """Bytes of resident and peak memory that a new process adds after `import fastconv`, and of its arena.
 
-    After loading, and then after a call with each batch size.
+    The first report is made after loading, the others after a call with each batch size.
     """
     code = """
         import json, sys
@@ -99,7 +99,7 @@ def measure(path: Path, batches: list[int]) -> list[dict[str, int]]:
     return reports
 
 
-# AddressSanitizer keeps freed memory and surrounds each block with more.
+# AddressSanitizer keeps freed memory and surrounds each block with further memory.
 without_sanitizer = pytest.mark.skipif(
     "asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer takes memory"
 )

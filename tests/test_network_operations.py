@@ -1,4 +1,4 @@
-"""Every operation of a network on random shapes against the float64 reference."""
+"""Every operation of a network agrees with the float64 reference, on random shapes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def convolution(rng: Rng, depthwise: bool = False) -> Case:
 
 
 def with_residual(rng: Rng, operation: str, case: Case) -> Case:
-    """A residual is a tensor, which comes after the constants."""
+    """The case, with a residual half of the time. The residual is a tensor and comes after the constants."""
     if rng.random() < 0.5:
         return case
     x, *constants = [np.zeros(shape) for shape in (*case.inputs, *(c for c in case.constants if c is not None))]
@@ -312,7 +312,7 @@ def test_every_operation_is_drawn() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("operation", sorted(DRAW))
-def test_against_the_reference(operation: str, dtype: Any, request: pytest.FixtureRequest) -> None:
+def test_operations_agree_with_the_reference(operation: str, dtype: Any, request: pytest.FixtureRequest) -> None:
     rng = np.random.default_rng([request.config.getoption("--seed"), sorted(DRAW).index(operation)])
     problems = request.config.getoption("--problems") or 40
     for _ in range(problems):
@@ -321,7 +321,7 @@ def test_against_the_reference(operation: str, dtype: Any, request: pytest.Fixtu
 
 @pytest.mark.parametrize("operation", sorted(DRAW))
 def test_defaults_are_those_of_the_table(operation: str) -> None:
-    """Attributes that are left out mean what the table says, and all that are given are read."""
+    """An attribute that is left out gives the same bits as the default that the table states."""
     rng = np.random.default_rng(1)
     for _ in range(5):
         case = DRAW[operation](rng)

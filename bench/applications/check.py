@@ -13,11 +13,11 @@ import tensorflow as tf
 from bench.applications.choices import Choices
 from bench.applications.networks import build, images, labels
 
-AGREEMENT = 1e-9  # the largest allowed difference of outputs and gradients in float64
+AGREEMENT = 1e-9  # the largest relative difference of outputs and gradients that is allowed in float64
 # The most that the float32 error of a tensor may be: a multiple of the stock network's error, or LEAST_ERROR.
 TIMES_STOCK = 3
 LEAST_ERROR = 1e-5
-SEEDS = 4  # the number of batches; in one batch, the error of a gradient of few numbers is random
+SEEDS = 4  # the number of batches; the error of a small gradient varies from batch to batch
 # The gradient of a bias before a batch normalisation is zero up to rounding, so its relative error means nothing.
 LEAST_NORM = 1e-4  # the least norm that counts, as a share of the largest
 
@@ -63,12 +63,12 @@ def disagreements_in_float64(network: str, size: int, batch: int) -> tuple[float
 
 @dataclass(frozen=True)
 class InFloat32:
-    """Rounding errors of a network in stock layers and in ours. See choices.py for what is meant by choices."""
+    """Rounding errors of a network in stock layers and in ours. See choices.py for the meaning of "choices"."""
 
     theirs: float  # the largest error of a tensor; an error is the root mean square over several batches
     ours: float
     times_stock: float  # the largest ratio of our error to stock's; errors up to LEAST_ERROR do not count
-    other_choices: tuple[int, int]  # how many choices stock's values and ours would change
+    other_choices: tuple[int, int]  # how many choices of stock's layers and of ours differ from those in float64
     wrong: list[str]  # a sentence for each tensor with too large an error
 
 
@@ -79,7 +79,7 @@ def disagreements_in_float32(
     seeds: int = SEEDS,
     accelerate: Callable[[Any], Any] = fastconv.keras.accelerate,
 ) -> InFloat32:
-    """Compare rounding errors over batches. In all networks, ReLUs and max pools make the choices of float64."""
+    """Compare rounding errors over batches. ReLUs and max pools are made to choose as in float64."""
     stock = build(network, size)
     accelerated = accelerate(stock)  # before training moves the means of batch normalisations
     batches, y = [images(stock, batch, seed) for seed in range(seeds)], labels(batch)

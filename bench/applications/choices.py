@@ -13,7 +13,7 @@ Choice = Callable[[str, Any], Any]  # takes a layer's name and its own choice, r
 
 
 class Choices:
-    """The choices of a network, in every call of it.
+    """The choices of a network's layers, in every call of the network.
 
     Where a value is close to zero, or two values are close to each other, rounding chooses. Then an error of 1e-7 in
     the value becomes one of 1e-3 in the gradients. With the same choices imposed, networks differ by the rounding
@@ -53,7 +53,7 @@ class Choices:
 
 
 def _choose_by(model: Any, choice: Choice) -> None:
-    """Let each ReLU and max pool use a choice. The model runs eagerly."""
+    """Let `choice` decide for each ReLU and max pool. The model must run eagerly."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.MaxPooling2D):
             layer.call = _pool(layer, choice)

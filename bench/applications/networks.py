@@ -24,7 +24,7 @@ def build(network: str, size: int, dtype: str = "float32", weights: list[Any] | 
         keras.config.set_dtype_policy(policy)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0  # its numbers differ between dtypes
+            layer.rate = 0.0  # its random numbers differ between dtypes
     if weights is not None:
         model.set_weights(weights)
     return model

@@ -24,7 +24,7 @@ TASKS = {"predict 1": 1, "predict 8": 8, "step 8": 8}  # name -> batch
 
 
 def compare(calls: dict[str, Callable[[], Any]], options: Any) -> dict[str, Any]:
-    """The times of stock's call and ours, which have run twice before, and how much faster ours is."""
+    """The times of stock's call and of ours, and their ratio. Both calls run twice before they are timed."""
     for call in [*calls.values()] * 2:
         call()
     result = in_turn(calls, options.rounds, options.seconds)
@@ -50,7 +50,7 @@ def compare_networks(network: str, options: Any) -> dict[str, Any]:
 
 
 def compare_layers(stock: Any, options: Any) -> list[dict[str, Any]]:
-    """Each kind of layer that is ours, forward and with gradients; the smallest gain comes first."""
+    """Each distinct layer that is ours, forward and with gradients. The smallest gain comes first."""
     ours = fastconv.keras.accelerate(stock)
     kinds: dict[str, list[Any]] = {}
     for layer in served(ours):
@@ -116,16 +116,16 @@ def measure(network: str, options: Any) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 if all results agree."""
+    """Run the command. Returns 0 if all results agree, else 1."""
     run = Command("applications", __doc__, "--rounds")
     run.add_several("--network", choices=NETWORKS)
     run.add_several("--task", choices=[*TASKS])
     run.add("--size", 224, "height and width of the images")
-    run.add("--seconds", 20.0, "after which a task ends, with three samples", type=float)
+    run.add("--seconds", 20.0, "seconds after which a task ends, but not before three samples", type=float)
     run.add("--check", action="store_true", help="only compare results, in float64 and float32")
-    run.add("--check-size", 64, "size of the images of that check")
+    run.add("--check-size", 64, "height and width of the images of --check")
     run.add("--no-check", action="store_true", help="only measure times")
-    run.add("--layers", type=int, metavar="BATCH", help="only measure single layers, at this batch")
+    run.add("--layers", type=int, metavar="BATCH", help="only measure single layers, at this batch size")
     options = run.start(arguments)
     if min(options.size, options.check_size) < 32:
         run.parser.error("--size and --check-size must be at least 32")

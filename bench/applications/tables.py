@@ -38,7 +38,7 @@ def times_table(report: dict[str, Any]) -> Table:
 
 
 def check_table(report: dict[str, Any]) -> Table:
-    """The largest errors of a tensor among outputs and gradients, and choices of ReLUs and max-pools."""
+    """The largest error of any output or gradient, and how many choices of ReLUs and max pools differ."""
     checks = [{**result["check"], **result["check"]["float32"], **result} for result in report["results"]]
     columns: list[Column] = [
         ("network", lambda check: check["network"]),

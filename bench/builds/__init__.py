@@ -1,1 +1,1 @@
-"""Compares two builds of fastconv; the command line is bench/compare_builds.py."""
+"""The parts of bench/compare_builds.py, which compares two builds of fastconv."""

@@ -15,13 +15,13 @@ Renames = dict[str, set[str]]
 
 
 def _collect(build: Build, command: str, arguments: Sequence[object], isa: str) -> tuple[list[Any], str]:
-    """All answers of one process, and its error."""
+    """All answers of one process, and a text if the process died."""
     found: list[Any] = []
     # Several processes share the CPUs and none is timed, so waiting threads should sleep.
     try:
         found.extend(build.answers(command, *arguments, FASTCONV_ISA=isa, OMP_WAIT_POLICY="passive"))
     except BuildError as error:
-        return found, f"{isa}: {error} after {len(found)} answers"
+        return found, f"{isa}: {error}; answers before that: {len(found)}"
     return found, ""
 
 

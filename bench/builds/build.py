@@ -40,7 +40,7 @@ class Build:
         return {**os.environ, "PYTHONPATH": path, **self.environment, **more}
 
     def answers(self, command: str, *arguments: object, **more: str) -> Iterator[Any]:
-        """The answers of bench/builds/child.py; BuildError after the last answer if it fails."""
+        """The answers of bench/builds/child.py; BuildError after the last answer if the process fails."""
         line = [sys.executable, "-m", "bench.builds.child", str(self.folder), command, *map(str, arguments)]
         with subprocess.Popen(line, cwd=ROOT, env=self.variables(**more), stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

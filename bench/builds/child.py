@@ -1,4 +1,4 @@
-"""The process of one build and one instruction set: ``python -m bench.builds.child FOLDER COMMAND ...``.
+"""Computes with one build and one instruction set: ``python -m bench.builds.child FOLDER COMMAND ...``.
 
 Each answer is a line of JSON on standard output, so that the answers before a crash arrive.
 
@@ -38,7 +38,7 @@ def digest_array(array: Any) -> str:
 
 def call(function: str, arguments: dict[str, Any]) -> Any:
     if "pool_size" in arguments and "pool_size" not in inspect.signature(getattr(fastconv, function)).parameters:
-        size = arguments["pool_size"]  # older builds call it ksize
+        size = arguments["pool_size"]  # older builds call the argument ksize
         arguments = {name: value for name, value in arguments.items() if name != "pool_size"} | {"ksize": size}
     if function != "conv2d_max_pool2d_backprop":
         return getattr(fastconv, function)(**arguments)
@@ -69,9 +69,9 @@ def variants(problem: Problem) -> dict[str, str]:
             found["packing"] = f"{type(error).__name__}: {error}"
     for threads in THREADS:
         fastconv.set_num_threads(threads)
-        result = compute(f"{threads} threads", arguments)
+        result = compute(f"threads={threads}", arguments)
         if packed is not None:
-            compute(f"{threads} threads, packed filters", {**arguments, "filters": packed})
+            compute(f"threads={threads}, packed filters", {**arguments, "filters": packed})
     if result is not None and problem.index % 3 == 0:
         several = isinstance(result, tuple)
         out = tuple(None if part is None else ones_like(part) for part in (result if several else (result,)))

@@ -1,4 +1,4 @@
-"""One of two builds of fastconv. It has its own process, with the build's folder first in the path."""
+"""One of two builds of fastconv, in its own process. The build's folder comes first in sys.path."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def setup(threads: int) -> str:
 
 
 class Server(processes.Server):
-    """The commands of a build's process. Besides the others, it times the smallest call."""
+    """Runs the usual commands, and one that times the smallest call."""
 
     def tiny(self) -> float:
-        """Seconds of a call that computes next to nothing, through the public function; the best of many."""
+        """Seconds of a call of the public function that computes next to nothing; the best of many."""
         image, filters = np.ones((1, 8, 8, 1), np.float32), np.ones((3, 3, 1, 1), np.float32)
         return min(timeit.repeat(lambda: fastconv.conv2d(image, filters), number=10, repeat=1000)) / 10

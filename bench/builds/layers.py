@@ -1,6 +1,7 @@
 """Random convolutions and windows, most of them small.
 
-The families ensure that every algorithm and kernel is used, in the forward pass and in both gradients.
+A family is a function that draws layers of one kind. Together, the families use every algorithm and kernel, in the
+forward pass and in both gradients.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Dice:
         return self.between(least, most), self.between(least, most)
 
     def pair(self, *choices: int) -> Pair:
-        """Two of these values, mostly equal ones."""
+        """Two of these values, which are mostly equal."""
         first: int = self.pick(*choices)
         return first, first if self.chance(0.5) else self.pick(*choices)
 
@@ -93,7 +94,7 @@ class Layer:
 
     @property
     def fits(self) -> bool:
-        """Whether the output exists and the layer is not too much work."""
+        """Whether the output exists and the layer is small enough to be computed quickly."""
         if not self.exists:
             return False
         values = max(int(np.prod(shape)) for shape in (self.input_shape, self.output_shape))
@@ -167,7 +168,7 @@ def winograd(dice: Dice) -> Layer:
 
 
 def winograd_streamed(dice: Dice) -> Layer:
-    """Transformed filters that are too large to be stored for so few tiles."""
+    """Filters so large, and tiles so few, that the transformed filters are not stored."""
     return Layer(1, Window(dice.size(5, 14), (3, 3)), dice.between(170, 300), dice.between(170, 300))
 
 
@@ -177,7 +178,7 @@ def pointwise(dice: Dice) -> Layer:
 
 
 def pointwise_streamed(dice: Dice) -> Layer:
-    """1x1 windows with so many filters for few pixels that each task packs its own."""
+    """1x1 windows with so many filters, and so few pixels, that each task packs its own filters."""
     window = Window(dice.size(1, 7), (1, 1), dice.pair(1, 1, 2))
     return Layer(dice.pick(1, 1, 2), window, dice.between(16, 300), dice.between(260, 1100))
 
@@ -196,13 +197,13 @@ def huge_window(dice: Dice) -> Layer:
 
 
 def wide(dice: Dice) -> Layer:
-    """Long rows, which are divided; only their borders are copied."""
+    """Rows so long that they are divided, and only their borders are copied."""
     window = Window((dice.between(2, 12), dice.between(48, 330)), dice.pair(2, 3, 5), dice.pair(1, 1, 2))
     return Layer(1, window, dice.between(1, 40), dice.between(1, 70))
 
 
 def strided(dice: Dice) -> Layer:
-    """The input gradient is one convolution for each residue of the strides."""
+    """Strides above 1, where the input gradient is one convolution for each residue of the strides."""
     window = Window(dice.size(4, 32), dice.pair(1, 2, 3, 4, 5, 6, 7), dice.pair(2, 2, 3))
     return Layer(dice.pick(1, 1, 2), window, dice.between(1, 100), dice.between(1, 100))
 

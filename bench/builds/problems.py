@@ -23,13 +23,13 @@ FUNCTIONS = CONV + DEPTHWISE + POOL + CONV_MAX_POOL
 SHARES = dict.fromkeys(FUNCTIONS, 1) | dict(zip(CONV + CONV_MAX_POOL, (5, 4, 4, 1, 2, 3), strict=True))
 
 UNUSUAL = 0.25  # the share of problems with NaN, infinity, ties or subnormal numbers
-SPOILT = 0.05
+SPOILT = 0.05  # the share of problems with a wrong or rare argument
 STRIDED = 0.1  # the share of arrays that are views
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The description of an array that `draw` makes. If `strided`, it is a view of a larger one."""
+    """The description of an array that `draw` makes. If `strided`, the array is a view of a larger array."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -56,7 +56,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Problem:
-    """A call fastconv.<function>(**arguments), with `Drawn` in place of arrays."""
+    """A call ``fastconv.<function>(**arguments)``, with `Drawn` in place of arrays."""
 
     seed: int
     index: int
@@ -158,8 +158,8 @@ class Caller:
         return {"input": self.image(large), **how}
 
     def convolution_and_pool(self, function: str) -> dict[str, Any]:
-        """Of the gradient: the arguments of its forward pass, which finds the maxima, and `grad`."""
-        common = self.dice.chance(0.6)  # an ordinary layer, for which there are special kernels
+        """The gradient's arguments include those of the forward pass, which finds the maxima."""
+        common = self.dice.chance(0.6)  # an ordinary layer, which has special kernels
         if common:
             self.data_format = "NHWC"
         while True:
@@ -207,7 +207,7 @@ class Caller:
 
 
 def draw(seed: int, index: int) -> Problem:
-    """Problem `index`, which depends on these two numbers only."""
+    """Problem `index`, which depends only on `seed` and `index`."""
     dice = Dice(seed, index)
     function: str = dice.pick(*(name for name, share in SHARES.items() for _ in range(share)))
     caller = Caller(dice)

@@ -1,7 +1,7 @@
 """The speed of two builds, in processes of their own, in turn. Each process is stopped while the other is timed.
 
-A process keeps its memory, and the location of that memory may change a time by half. So the processes are started
-several times, and the result is the median over these pairs of processes.
+The location of a process's memory may change a time by half. So the processes are started several times, and the
+result is the median over these pairs of processes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Timing:
 
 
 def choose(suite: list[str] | None, layer: str, directions: list[str] | None, anchors: bool, dtype: str) -> list[Case]:
-    """All cases of the suites in which `layer` occurs; of `anchors`, those marked so, depthwise layers and pools."""
+    """The cases whose names contain `layer`. With `anchors`, only those of anchors, depthwise layers and pools."""
     layers = [one for name in [*(suite or suites()), EXTRA] for one in read_suite(name)]
     layers = [one for one in layers if layer in f"{one.suite} {one.name}"]
     if anchors:
@@ -62,7 +62,7 @@ def choose(suite: list[str] | None, layer: str, directions: list[str] | None, an
 
 
 def start(build: Build, threads: int, cpus: list[int]) -> Library:
-    """A process that times a build."""
+    """Start the process that times a build."""
     environment = {**dict.fromkeys(("OMP_NUM_THREADS", "FASTCONV_NUM_THREADS"), str(threads)), **build.environment}
     return Library(build.name, threads, cpus, "bench.builds.contestant", build.folder.resolve(), environment)
 

@@ -2,8 +2,8 @@
 
 A module has ``FRAMEWORK`` (whether it counts for the ratio to the best framework), ``setup(threads)``, which returns
 the library's version, and ``candidates(task, arrays)``: the ways in which its users would compute a
-`bench.cases.Case`, a `bench.tasks.Task` or a `bench.serving.task.Served`. The fastest is measured. What it cannot
-compute raises `NotServed`.
+`bench.cases.Case`, a `bench.tasks.Task` or a `bench.serving.task.Served`. The fastest is measured. If the library
+cannot compute a task, `candidates` raises `NotServed`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def steps_candidate(
     penalty: Callable[[], float] = lambda: 0.0,
     **more: Any,
 ) -> Candidate:
-    """A candidate for training steps. `step` returns the loss, less the `penalty` before it, when all work is done."""
+    """A candidate for training steps. `step` returns the loss when all work is done.
+
+    `penalty` computes, before a step, the part of the loss that `step` leaves out.
+    """
 
     def check() -> Array:
         return np.array([penalty() + float(step(*batch)) for batch in batches[:CHECKED_STEPS]])
@@ -64,7 +67,7 @@ def steps_candidate(
 
 
 def threads() -> int:
-    """The threads of every contestant: its process may use as many CPUs."""
+    """The number of threads of every contestant, which is the number of CPUs that its process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -73,13 +76,13 @@ def nchw(x: Array) -> Array:
 
 
 def as_nhwc(y: Array) -> Array:
-    """A result of a network on images (N,C,H,W) in our layout."""
+    """The result of a network on images (N,C,H,W), in our layout."""
     return np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if y.ndim == 4 else y
 
 
 def existing(path: Path) -> Path:
     if not path.exists():
-        raise NotServed(f"there is no {path.name}: the package that writes it is missing, or it has no such layer")
+        raise NotServed(f"there is no {path.name}: the package that writes it (onnx or tensorflow.lite) is missing")
     return path
 
 
@@ -94,6 +97,6 @@ def channels_first(case: Case, arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def channels_last(case: Case, result: Array) -> Array:
-    """A result of a computation on `channels_first` arrays in our layout."""
+    """The result of a computation on `channels_first` arrays, in our layout."""
     order = (2, 3, 1, 0) if RESULTS[case.direction] == "w" else (0, 2, 3, 1)
     return np.ascontiguousarray(result.transpose(order)).reshape(case.result_shape)

@@ -48,7 +48,7 @@ def _layer(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
         "max-pool": ("max_pool2d", (x, *window)),
         "max-pool-gradient": ("max_pool2d_grad", (x, y, dy, *window)),
     }[case.direction]
-    # Only the keywords that a user would write: each costs time in a call of two microseconds.
+    # Only the keywords that a user would write, because each adds time to a call of two microseconds.
     keywords: dict[str, Any] = {} if layer.fresh else {"out": np.empty(case.result_shape, case.dtype)}
     if not layer.pool:
         given = {"strides": (layer.stride, 1), "padding": (layer.pad, 0), "algorithm": (case.algorithm, "auto")}

@@ -1,4 +1,4 @@
-"""A lower limit of the time, as if convolution and pooling cost nothing: the dense layers alone, on cropped images."""
+"""A lower limit of the time, without convolution and pooling: the dense layers alone, on cropped images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""JAX. Single layers are jitted functions, and their gradients the transposed functions of jax.vjp, jitted as a whole.
+"""JAX. Single layers are jitted functions. Their gradients are those of jax.vjp, also jitted.
 
-Of a network, the whole training step is one jitted function whose state is donated. Adam has Keras's form.
+The training step of a network is one jitted function whose state is donated. Adam has Keras's form.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 try:
     import ai_edge_litert as package
     from ai_edge_litert.interpreter import Interpreter
-except ImportError:  # TensorFlow has brought it along for a long time
+except ImportError:  # older TensorFlow contains the interpreter
     import tensorflow as package
 
     Interpreter = package.lite.Interpreter
@@ -30,7 +30,7 @@ def setup(threads: int) -> str:
 def candidates(task: Served, arrays: dict[str, Array]) -> list[Candidate]:
     if task.layer is not None:
         raise NotServed(OTHER_FORM)
-    warnings.simplefilter("ignore")  # TensorFlow's tells that the package ai_edge_litert will replace it
+    warnings.simplefilter("ignore")  # TensorFlow warns that ai_edge_litert will replace tf.lite
     interpreter = Interpreter(str(existing(task.file("tflite"))), num_threads=contestants.threads())
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], arrays["x"])

@@ -1,6 +1,6 @@
-"""ncnn, forward only, float32 arithmetic: a network of one layer, filters packed when it is loaded.
+"""ncnn, forward only, float32 arithmetic: a network of one layer, filters packed when the network is loaded.
 
-It has no batch: the images are computed one after the other, each by all threads, as its users do.
+ncnn has no batch dimension. As its users would, this module computes the images one by one, each with all threads.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ def setup(threads: int) -> str:
 
 
 def _line(layer: Layer, weights: int) -> str:
-    """The line of a network's file for a layer with so many weights, or for a pool."""
+    """The line of ncnn's network file for a convolution with `weights` numbers, or for a pool."""
     if layer.pool:
-        # 0 = maximum; 5 = 1: sizes rounded down
+        # 0=0: the maximum. 5=1: output sizes are rounded down.
         return f"Pooling layer 1 1 x y 0=0 1={layer.s} 11={layer.r} 2={layer.stride} 3={layer.pad} 5=1"
     kind, groups = ("ConvolutionDepthWise", f" 7={layer.groups}") if layer.groups > 1 else ("Convolution", "")
     sizes = f"0={layer.k} 1={layer.s} 11={layer.r} 3={layer.stride} 4={layer.pad} 5=0 6={weights}{groups}"
     return f"{kind} layer 1 1 x y {sizes}"
 
 
-# A layer's own activations.
+# The activations that a convolution of ncnn can apply itself.
 ACTIVATIONS = {"linear": "", "relu": "9=1", "relu6": "9=3 -23310=2,0.0,6.0", "sigmoid": "9=4"}
 
 
 def _served_lines(layer: ServedLayer, weights: int) -> list[str]:
-    """The lines for a layer with bias and activation."""
+    """The lines of ncnn's network file for a layer with bias and activation."""
     kind, groups = ("ConvolutionDepthWise", f" 7={layer.groups}") if layer.groups > 1 else ("Convolution", "")
     top, bottom, left, right = layer.padding
     sizes = f"0={layer.outputs} 1={layer.filters[1]} 11={layer.filters[0]} 3={layer.strides[1]} 13={layer.strides[0]}"
@@ -52,7 +52,7 @@ def _served_lines(layer: ServedLayer, weights: int) -> list[str]:
     if layer.activation in ACTIVATIONS:
         return [f"{kind} layer 1 1 x y {sizes} {pads} {more}"]
     if layer.activation != "silu":
-        raise NotServed(f"no activation {layer.activation}")
+        raise NotServed(f"there is no ncnn line for the activation {layer.activation}")
     return [f"{kind} layer 1 1 x z {sizes} {pads} {more}", "Swish activation 1 1 z y"]
 
 
@@ -65,9 +65,9 @@ def _network(lines: list[str], weights: bytes) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         param, binary = Path(folder, "net.param"), Path(folder, "net.bin")
         param.write_text(text, encoding="ascii")
-        binary.write_bytes(weights and bytes(4) + weights)  # four zeros: plain float32 follow
+        binary.write_bytes(weights and bytes(4) + weights)  # four zero bytes mean that plain float32 numbers follow
         if net.load_param(str(param)) or net.load_model(str(binary)):
-            raise NotServed("the layer could not be loaded")
+            raise NotServed("ncnn cannot load the layer")
     return net
 
 
@@ -75,7 +75,7 @@ def _of_case(case: Case, arrays: dict[str, Array]) -> Candidate:
     if case.direction not in ("forward", "max-pool"):
         raise NotServed(INFERENCE_ONLY)
     if case.dtype != "float32":
-        raise NotServed("float32 only")
+        raise NotServed("ncnn computes in float32 only")
     arrays = channels_first(case, arrays)
     w = arrays.get("w", np.empty(0, np.float32))
     net = _network([_line(case.layer, w.size)], w.tobytes())

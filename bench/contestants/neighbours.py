@@ -1,4 +1,4 @@
-"""How a convolution in a TensorFlow graph affects a matmul after it and beside it, and the number of threads."""
+"""How a convolution in a TensorFlow graph affects a matmul after it and beside it, and how many threads run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _op(whose: str) -> Any:
 
 
 class Server:
-    """The commands. A process has one setting of inter_op and one kind of op."""
+    """Runs the commands. A process has one setting of inter_op and one kind of op."""
 
     def __init__(self, module: ModuleType) -> None:
         pass
@@ -72,7 +72,7 @@ class Server:
         }
 
     def threads(self) -> int:
-        """The threads of this process after ops have run side by side."""
+        """The number of threads of this process after ops have run side by side."""
         for _ in range(WARM):
             self._parallel()
         return len(os.listdir("/proc/self/task"))

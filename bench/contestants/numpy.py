@@ -41,7 +41,7 @@ def candidates(task: Task, arrays: dict[str, Array]) -> list[Candidate]:
 
 
 def _blas() -> list[tuple[str, Any]]:
-    """Idle threads of NumPy's BLAS spin, which may cost more than they gain."""
+    """Settings of NumPy's BLAS. Its idle threads spin, so all threads may be slower than one."""
     if importlib.util.find_spec("threadpoolctl") is None:
         return [("BLAS as it is", lambda: None)]
     import threadpoolctl

@@ -54,7 +54,7 @@ def model(case: Case, arrays: dict[str, Array]) -> bytes:
 
 def candidates(task: Case | Served, arrays: dict[str, Array]) -> Iterator[Candidate]:
     if isinstance(task, Served):
-        # Its own layout in blocks of channels is not always faster.
+        # ONNX Runtime's own layout, in blocks of channels, is not always faster.
         levels = onnxruntime.GraphOptimizationLevel
         for label, level in (("blocked", levels.ORT_ENABLE_ALL), ("plain", levels.ORT_ENABLE_EXTENDED)):
             yield _session(label, str(existing(task.file("onnx"))), nchw(arrays["x"]), as_nhwc, level)

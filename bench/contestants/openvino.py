@@ -1,4 +1,4 @@
-"""OpenVINO: inference of an ONNX model, filters packed when it is compiled, input and output memory reused."""
+"""OpenVINO: inference of an ONNX model, filters packed when the model is compiled, input and output memory reused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def candidates(task: Served, arrays: dict[str, Array]) -> Iterator[Candidate]:
 
 
 def _request(task: Served, layout: str, images: Array) -> Candidate:
-    """The model with images in a layout. Which is faster depends on the first and the last layer."""
+    """The model with images in `layout`. Which layout is faster depends on the first and the last layer."""
     core = openvino.Core()
     model = core.read_model(existing(task.file("onnx")))
     if layout == "NHWC":

@@ -1,4 +1,4 @@
-"""Stock Keras on TensorFlow. The other contestants on Keras build their networks here, with layers of their own."""
+"""Stock Keras on TensorFlow. Other contestants build Keras networks with this module, from their own layers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _step(model: Any) -> Any:
 
 
 def _epoch(model: Any, x: Array, y: Array, batch: int) -> Candidate:
-    """An epoch of `fit`; its seconds are those that `fastconv lenet` prints."""
+    """An epoch of `fit`, timed from `on_epoch_begin` to `on_epoch_end`."""
     model.compile(
         _adam(), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"], steps_per_execution=1
     )
@@ -110,7 +110,7 @@ def predict_candidate(task: Served, arrays: dict[str, Array], convert: Callable[
 def network_candidates(
     task: Task, arrays: dict[str, Array], source: Any, network: Network | None = None
 ) -> list[Candidate]:
-    """The task on convolutions and pools of `source`; `network` may replace the task's."""
+    """The task, with convolutions and pools of `source`. If given, `network` replaces the task's network."""
     keras.backend.clear_session()
     model = build(network or NETWORKS[task.network], source)
     model.set_weights(weights_of(arrays))

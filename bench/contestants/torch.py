@@ -1,7 +1,7 @@
 """PyTorch, in both memory formats; the faster one counts.
 
-Single layers run eagerly under inference_mode, gradients by the op that autograd calls. Networks run eagerly and, where
-it works, compiled, with fused Adam and L2 penalties as Adam's weight decay.
+Single layers run eagerly under inference_mode. Their gradients are computed by the op that autograd calls. Networks run
+eagerly and, if the compiler works, compiled, with fused Adam and L2 penalties as Adam's weight decay.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _layer(label: str, case: Case, arrays: dict[str, Array]) -> Candidate:
 
 
 def _build(network: Network, weights: list[Array]) -> tuple[Any, list[dict[str, Any]]]:
-    """The network, and its parameters in a group for each weight decay: each is a call of the fused Adam.
+    """The network, and its parameters, grouped by weight decay. The fused Adam makes one call for each group.
 
     A penalty d*sum(w^2) is a weight decay of 2d.
     """

@@ -27,7 +27,7 @@ def onnx_model(graph: Graph, batch: int) -> bytes:
 
 
 def _input(node: Node, position: int = 0) -> int:
-    """The value of an input that is not left out."""
+    """The index of the value at an input that the node must have."""
     index = node.inputs[position]
     assert index is not None
     return index
@@ -66,7 +66,7 @@ class _Export:
         return [self._batch, *(size or 0 for size in rest)]
 
     def _name(self, index: int) -> str:
-        """The name of a value. A constant is added, in the layout of the values that it is combined with."""
+        """The name of a value. A constant is added to the model, in the layout of ONNX."""
         array = self._graph.array(index)
         if array is None:
             return self._names.setdefault(index, f"v{index}")
@@ -95,7 +95,7 @@ class _Export:
 
     def _activation(self, node: Node, value: str, output: str) -> str:
         kind = node.attributes.get("activation", ["linear"])[0]
-        if kind == "linear":  # the node that made the value gets the name
+        if kind == "linear":  # the output of the node before gets the name
             self._nodes[-1].output[0] = output
             return output
         if kind == "relu6":

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.oracle import Array, reference
 
-if TYPE_CHECKING:  # the peers' processes do without it
+if TYPE_CHECKING:  # the peers' processes do not import fastconv
     from fastconv.network import Graph
 
 PATH = Path(__file__).with_name("layers.json")
@@ -54,7 +54,7 @@ class ServedLayer:
         return reference.Geometry(self.size, self.filters[:2], self.strides, ((top, bottom), (left, right)), (1, 1))
 
     def flops(self, batch: int) -> int:
-        """Multiplications and additions of the direct algorithm, those with padding included."""
+        """Multiplications and additions of the direct algorithm, including multiplications by padding."""
         rows, columns = self.geometry.output
         window = self.filters[0] * self.filters[1] * self.channels // self.groups
         return 2 * batch * rows * columns * self.outputs * window
@@ -86,7 +86,7 @@ def find_layers(networks: Iterable[str], text: str) -> list[ServedLayer]:
 
 
 def make_arrays(layer: ServedLayer, batch: int) -> dict[str, Array]:
-    """Normal numbers: images x, filters w and bias b. The results have a deviation of about 1."""
+    """Normal numbers: images x, filters w and bias b. The sums have a standard deviation of about 1."""
     random = np.random.default_rng(0)
     rows, columns, depth, _ = layer.filters
     deviation = np.float32((rows * columns * (1 if layer.depthwise else depth)) ** -0.5)

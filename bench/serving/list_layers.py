@@ -19,7 +19,7 @@ UNET = "UNet"  # a small one, on images of 128 x 128
 
 
 def layers_of(graph: Graph) -> list[dict[str, Any]]:
-    """The distinct convolutions of a frozen network. They keep the name of the first of their kind."""
+    """The distinct convolutions of a frozen network. Of equal layers, only the first is listed."""
     found: dict[str, dict[str, Any]] = {}
     for node in graph.nodes:
         if node.operation not in ("conv2d", "depthwise_conv2d", "conv2d_max_pool2d"):

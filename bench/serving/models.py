@@ -33,7 +33,7 @@ def build(network: str) -> Any:
 def randomise(model: Any) -> None:
     """Random biases, gammas and betas; the statistics of batch normalisation are those of random images.
 
-    With other statistics, the outputs of deep networks hardly depend on the images, and wrong ones would look right.
+    With other statistics, the outputs of deep networks hardly depend on the images, and wrong outputs would look right.
     """
     random = np.random.default_rng(0)
     for layer in model.layers:

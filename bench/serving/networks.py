@@ -19,7 +19,7 @@ from bench.single_layers import RESTRICTIONS
 from bench.table import Column, Table, ratio_cell, time_cell
 
 NETWORKS = ("LeNet", "ResNet50", "MobileNetV2", "EfficientNetB0", "VGG16", "DenseNet121", "Xception")
-RIVALS = ("onnxruntime", "openvino")  # the better of them is what ours is compared with
+RIVALS = ("onnxruntime", "openvino")  # fastconv is compared with the faster of these
 CONTESTANTS = (OURS, *RIVALS, "litert", "stock", "accelerated")
 
 
@@ -82,7 +82,7 @@ def networks_table(report: dict[str, Any], batch: int) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 if all went well, 1 if a result was wrong or ours could not be measured."""
+    """Run the command. Returns 1 if a result was wrong or fastconv does not load, else 0."""
     run = Command("networks", __doc__, "--rounds", "--threads")
     run.add_several("--network", choices=NETWORKS)
     run.add_several("--batch", type=int)

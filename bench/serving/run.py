@@ -83,7 +83,7 @@ def means_table(means: dict[str, dict[str, Any]]) -> Table:
 
 
 def geometric_means(results: list[dict[str, Any]], batches: list[int]) -> dict[str, dict[str, Any]]:
-    """Of each network and of all, at each batch size and over both."""
+    """The mean ratios of each network and of all networks, at each batch size. The last is the mean of everything."""
     groups = {}
     for network in (*dict.fromkeys(result["network"] for result in results), None):
         for batch in (*batches, None) if network is None else batches:
@@ -93,7 +93,7 @@ def geometric_means(results: list[dict[str, Any]], batches: list[int]) -> dict[s
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 0 if all went well, 1 if a result was wrong or ours could not be measured."""
+    """Run the command. Returns 1 if a result was wrong or fastconv was not measured, else 0."""
     run = Command("serving", __doc__, "--rounds", "--threads", "--layer")
     run.add_several("--network", choices=NETWORKS)
     run.add_several("--batch", type=int)
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = run.start(arguments)
     layers = find_layers(options.network or NETWORKS, options.layer)
     if not layers:
-        run.parser.error("no layer fits these options")
+        run.parser.error("no layer fits --network and --layer")
     if min(options.batch or [1]) < 1:
         run.parser.error("--batch must be at least 1")
     os.environ.update(RESTRICTIONS.get(options.isa, {}))  # inherited by the libraries' processes

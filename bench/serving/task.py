@@ -1,4 +1,4 @@
-"""A frozen network at one batch size. Its contestants read it from files."""
+"""A frozen network at one batch size. The contestants read the network from files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.oracle import TOLERANCE as EPS_OF_LAYER
 from bench.serving.layers import ServedLayer
 
 OURS = "fastconv"
-OTHER_FORM = "only single layers, or only whole networks"  # why it is not measured
+OTHER_FORM = "only single layers, or only whole networks"  # why a contestant is not measured
 TOLERANCE = 1e-4  # of whole networks, relative to the spread of the outputs
 
 
