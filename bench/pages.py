@@ -68,7 +68,7 @@ def headline_text(report: dict[str, Any]) -> str:
             quality = f"The quietest run of {report['runs']}. {quality} All runs: {'; '.join(spreads)}."
     isa = report["versions"]["fastconv"].partition("(")[2].rstrip(")")
     vectors = {"avx2": " with AVX2", "avx512": " with AVX-512"}.get(isa, "")
-    where = f"{report['options']['threads']} threads of an {report['machine']['cpu']}{vectors}"
+    where = f"{report['options']['threads']} threads, CPU: {report['machine']['cpu']}{vectors}"
     rounds = f"float32, medians of {report['options']['rounds']} rounds. {quality}".rstrip()
     picture = f"![Time relative to fastconv. {'. '.join(parts)}.](docs/headline.svg)"
     return f"{picture}\n\n{where}, {rounds} To repeat it: `python -m bench headline`."

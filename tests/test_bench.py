@@ -239,7 +239,7 @@ def test_headline_keeps_the_quietest_run_and_tells_the_spread() -> None:
         "versions": {"fastconv": "0.1.0 (avx2)"},
     }
     text = pages.headline_text(report)
-    assert "2 threads of an CPU with AVX2, float32, medians of 15 rounds." in text
+    assert "2 threads, CPU: CPU with AVX2, float32, medians of 15 rounds." in text
     assert "quietest run of 3." in text and "changed by 5.0%" in text and "a step, stock Keras 2.5x to 4x" in text
     assert "stock Keras 4x" in text.partition("](")[0]  # the alternative text
 
