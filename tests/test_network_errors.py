@@ -22,7 +22,7 @@ from processes import run_python
         (np.zeros((1, 28, 28, 1), ">f4"), TypeError, ["images", "byte order"]),
         (np.zeros((28, 28, 1), np.float32), ValueError, ["images", "(None, 28, 28, 1)", "(28, 28, 1)", "images[None]"]),
         (np.zeros((1, 28, 27, 1), np.float32), ValueError, ["images", "(1, 28, 27, 1)"]),
-        (np.zeros((), np.float32), ValueError, ["images", "dimension"]),
+        (np.zeros((), np.float32), ValueError, ["images", "(None, 28, 28, 1)", "()"]),
         ([[1.0]], TypeError, ["images", "NumPy array"]),
         (None, TypeError, ["images", "NoneType"]),
         ([], TypeError, ["images"]),

@@ -144,7 +144,7 @@ class Network:
         arrays = self._arrays(images)
         for array, tensor in zip(arrays, self.inputs, strict=False):
             if np.ndim(array) == 0:
-                raise ValueError(f"{tensor.name} must have a batch dimension, got an array of no dimensions")
+                raise ValueError(f"{tensor.name} must have shape {tensor.shape}, got ()")
             if len(array) != len(arrays[0]):
                 raise ValueError(
                     f"{tensor.name} must have as many images as {self.inputs[0].name} ({len(arrays[0])}), got "
