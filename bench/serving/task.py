@@ -30,11 +30,11 @@ class Served:
 
     @property
     def sample_seconds(self) -> float:
-        return 0.05 if self.layer is None else 1e-3
+        return 0.05 if self.layer is None else 0.004
 
     @property
     def warm_seconds(self) -> float:
-        return 0.02 if self.layer is None else 1e-3
+        return 0.02 if self.layer is None else 0.004
 
     @property
     def tolerance(self) -> float:
