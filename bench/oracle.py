@@ -14,8 +14,8 @@ from bench.layers import Layer
 
 Array = npt.NDArray[np.floating[Any]]
 
-# Rounding errors of float32 sums, Winograd's included, stay far below this many eps of the bound. A wrong element,
-# row or channel does not.
+# The largest error allowed, in units of eps times the bound. Rounding errors of float32 sums, Winograd's included, stay
+# far below it. The error of a wrong element, row or channel exceeds it.
 TOLERANCE = 256.0
 
 # Loaded by its path, as an installed package may be called ``tests``.

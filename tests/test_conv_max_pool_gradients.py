@@ -113,7 +113,7 @@ def test_a_pool_of_another_data_format_is_not_fused() -> None:
 def test_max_pool_windows_of_more_than_255_pixels_are_refused() -> None:
     geometry = fc._geometry(fastconv._core.conv_geometry(1, "VALID", "NHWC", 1, "auto", None, False))
     windows = fc._geometry(fastconv._core.pool_geometry(24, None, "VALID", "NHWC", 1, False, False, None))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 255 pixels, got 24 x 24"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 255 pixels, .*; got 24 x 24"):
         fc._ops.fastconv_conv2d_max_pool2d_backprop_filter_bias(
             input=tf.zeros((1, 24, 24, 4)), filters=tf.zeros((1, 1, 4, 16)), taps=tf.zeros((1, 1, 1, 16), tf.uint8),
             grad=tf.zeros((1, 1, 1, 16)), output=tf.zeros((0, 0)), geometry=geometry, pool_geometry=windows,

@@ -202,6 +202,36 @@ def test_wrong_descriptions_are_refused(saved: Path, change: Callable[[dict[str,
     refused(saved)
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda d: d.update(dtype=3), "the 'dtype' of the network must be text, got 3"),
+        (lambda d: d.update(dtype="int8"), "the 'dtype' of the network must be 'float32' or 'float64', got 'int8'"),
+        (lambda d: d.update(constants=-1), "the 'constants' of the network must be an integer from 0 to "),
+        (lambda d: d.update(nodes={}), "the 'nodes' of the network must be a list of at most "),
+        (lambda d: d["inputs"][0].update(name=3), "the 'name' of an input must be text, got 3"),
+        (
+            lambda d: d["inputs"][0].update(shape=[-3]),
+            "the 'shape' of an input must be a list of at most 8 sizes (integers from 0, or null), got [-3]",
+        ),
+        (lambda d: d["nodes"][0].update(operation=3), "the 'operation' of a node must be text, got 3"),
+        (lambda d: d["nodes"][0].update(name=None), "the 'name' of a node must be text, got None"),
+        (lambda d: d["nodes"][0].update(inputs=3), "the 'inputs' of a node must be a list of at most "),
+        (lambda d: d["nodes"][0].update(fused=3), "the 'fused' of a node must be a list of at most "),
+        (lambda d: d["nodes"][0].update(fused=[3]), "the 'fused' of a node must be a list of strings, got [3]"),
+        (lambda d: d["nodes"][0].update(attributes=3), "the 'attributes' of a node must be a JSON object, got 3"),
+        (lambda d: d["nodes"][0].update(shape=3), "the 'shape' of a node must be a list of at most 8 sizes "),
+        (lambda d: d["outputs"][0].update(name=3), "the 'name' of an output must be text, got 3"),
+        (lambda d: d["outputs"][0].update(value=-1), "the 'value' of an output must be an integer from 0 to "),
+    ],
+)
+def test_messages_say_where_a_description_is_wrong(
+    saved: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    changed(saved, change)
+    assert f"is not a network that fastconv can load: {message}" in refused(saved)
+
+
 def npy(array: Any, **header: Any) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -230,6 +260,15 @@ def npy(array: Any, **header: Any) -> bytes:
 def test_wrong_constants_are_refused(saved: Path, data: bytes) -> None:
     write(saved, {**members_of(saved), "constants/0.npy": data})
     assert "is not a network that fastconv can load" in refused(saved)
+
+
+def test_messages_say_what_a_constant_must_be(saved: Path) -> None:
+    data = npy(np.zeros(36, ">f4"), shape=(1,) * 9, fortran_order=True)
+    write(saved, {**members_of(saved), "constants/0.npy": data})
+    assert refused(saved).endswith(
+        "'constants/0.npy' must be a little-endian float32 array in C order, with at most 8 dimensions, none of them "
+        "negative; got dtype '>f4', Fortran order and shape (1, 1, 1, 1, 1, 1, 1, 1, 1)"
+    )
 
 
 def test_hostile_archives_are_refused(saved: Path) -> None:

@@ -142,6 +142,16 @@ def test_a_deviation_of_another_value_is_refused(tmp_path: Path) -> None:
         fastconv.onnx.load(m.save(tmp_path))
 
 
+def test_a_message_names_the_last_node_of_a_normalisation(tmp_path: Path) -> None:
+    m = Model()
+    x = m.conv(m.input("n", 3, 6, 5), 3, 4)
+    mean = m.add("ReduceMean", x, axes=[2])
+    m.output(m.add("Div", m.add("Sub", x, mean), square_root(m, x, mean, [2])))
+    last = m.nodes[-1].name
+    with pytest.raises(ValueError, match=rf"'{last}' \(Div, together with nodes before it\): it normalises the"):
+        fastconv.onnx.load(m.save(tmp_path))
+
+
 @pytest.mark.parametrize("sizes, copied", [((6, 5), True), ((6, 5), False), (("h", "w"), True)])
 def test_group_normalisation_by_instance_normalisation(tmp_path: Path, sizes: tuple[Any, Any], copied: bool) -> None:
     """As PyTorch's exporter writes it for operator sets before 21."""

@@ -100,6 +100,17 @@ def test_a_tape_differentiates_a_convolution_and_its_max_pool_twice(
         np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-9 * abs(np.asarray(expected)).max())
 
 
+@pytest.mark.parametrize("flag", [False, np.False_, True, np.True_, 1, 0, None, "yes"], ids=repr)
+def test_input_gradient_is_a_bool_in_tensorflow(flag: Any) -> None:
+    given, options = relu_layer(SMALL, "NHWC", np.float32)
+    if isinstance(flag, (bool, np.bool_)):
+        gradients = fc.conv2d_max_pool2d_backprop(**given, **options, input_gradient=flag)
+        assert (gradients[0] is not None) == flag
+    else:
+        with pytest.raises(TypeError, match=rf"^input_gradient must be True or False, got {flag!r}$"):
+            fc.conv2d_max_pool2d_backprop(**given, **options, input_gradient=flag)
+
+
 @every_format
 def test_taps_that_name_no_pixel_are_refused_in_tensorflow(data_format: str) -> None:
     given, options = relu_layer(SMALL, data_format, np.float32)

@@ -67,9 +67,10 @@ std::optional<WrongTap> find_wrong_tap(const PoolProblem& o, const std::uint8_t*
 
 void check_taps(const PoolProblem& o, const char* ksize_name) {
     if (o.r > max_pool_taps / o.s)
-        throw InvalidArgument(std::string(ksize_name) + " must have at most " + std::to_string(max_pool_taps) +
-                              " pixels, got " + std::to_string(o.r) + " x " + std::to_string(o.s) +
-                              ", because the place of a maximum is stored in one byte");
+        throw InvalidArgument(std::string(ksize_name) + " must be a window of at most " +
+                              std::to_string(max_pool_taps) +
+                              " pixels, because the place of a maximum is stored in one byte; got " +
+                              std::to_string(o.r) + " x " + std::to_string(o.s));
 }
 
 void check_plain_pooling(const PoolProblem& o) {

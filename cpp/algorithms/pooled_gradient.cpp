@@ -114,7 +114,8 @@ void PooledGradient<T>::add_filter_gradient(const std::int32_t* elements, const 
     if (in_columns)
         kernels_.window_columns(
             {x, x_row, o.c, g.covered.rows, g.covered.columns, o.r, o.s * o.c, columns.get(), g.column});
-    // The distance between the inputs of neighbouring pixels of the convolution's output.
+    // How far the input of an output pixel of the convolution is from that of the pixel below it, and of the pixel to
+    // its right.
     const std::int64_t down = in_columns ? g.covered.columns * g.column : x_row, right = in_columns ? g.column : o.c;
     std::array<std::ptrdiff_t, max_pool_taps> offsets{};
     for (std::int64_t tap = 0; tap < taps_count_; ++tap)

@@ -16,7 +16,7 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// Calls f(vector) for each vector of the rows, after the residual is added.
+/// Stores f(y + residual) in y for each vector of the rows.
 template <class T, class F>
 FASTCONV_INLINE void finish_each(const FinishRows<T>& a, const F& f) {
     const bool dense = a.y_step == a.channels; // a row is one run

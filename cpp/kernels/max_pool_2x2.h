@@ -124,11 +124,11 @@ struct Pairs {
     }
 };
 
-// The gradient of such windows if their taps are given and at least one window fits into a vector. Vectors run along
-// the two input rows, so that each vector is stored once and whole. The gradients of a vector's windows take one load,
-// and a permutation brings them to their lanes. Their taps take another load and permutation. The permutations repeat
-// after `count` vectors. Ceiling: one vector of each row in 4 cycles, for 2 loads, 2 permutations, 2 comparisons and 2
-// stores. The stores that cross cache lines cost most.
+// The gradient of 2x2 windows whose taps are given, if one row of a window (2 * channels values) fits into a vector and
+// the ISA can permute. Vectors run along the two input rows, so that each is stored once, and whole except for the
+// last. The gradients of a vector's windows take one load, and a permutation brings them to their lanes. Their taps
+// take another load and permutation. The permutations repeat after `count` vectors. Ceiling: one vector of each row in
+// 4 cycles, for 2 loads, 2 permutations, 2 comparisons and 2 stores. The stores that cross cache lines cost most.
 template <class T>
 struct PairRows {
     static constexpr int most = 7; // largest (2 * channels) / gcd(2 * channels, width) for 2 * channels <= width

@@ -1,4 +1,5 @@
-// Shared by the entries of the table: functions that turn the shapes of complete and partial calls into problems.
+// Shared by the entries of the operation table (table.cpp): functions that turn the shapes of complete and partial
+// calls into problems.
 #pragma once
 
 #include "fastconv/operations.h"

@@ -1,4 +1,5 @@
-// The C front end. It validates the caller's structures and turns them into calls of the table's operations.
+// The C front end. It validates the caller's structures and turns them into calls of the operations in the
+// operation table (operations/table.cpp).
 #include "fastconv/c_api.h"
 #include "fastconv/threads.h"
 #include "frontends/c/attributes.h"

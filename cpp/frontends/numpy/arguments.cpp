@@ -147,7 +147,7 @@ Pair read_output_size(const char* name, py::handle value) {
         if (item.is_none()) return kept_size;
         const std::int64_t number = integer(name, item);
         if (number < 0)
-            fail<py::value_error>(name, " must not be negative, got ", number, "; None keeps the input's size");
+            fail<py::value_error>(name, " must not be negative, got ", number, "; use None to keep the input's size");
         return number;
     };
     Dims sizes;

@@ -111,7 +111,7 @@ class NetworkProgram {
             for (const auto& size : shape) {
                 if (size && *size < 0)
                     fail<py::value_error>("input '", name, "' must not have a negative size, got ", *size,
-                                          "; None is an unknown size");
+                                          "; use None for a size that is not known");
                 input.dims.push_back(size.value_or(unknown_size));
             }
             source.inputs.push_back(std::move(input));

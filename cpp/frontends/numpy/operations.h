@@ -1,4 +1,5 @@
-// The operations of the table as Python functions, and functions that encode attributes for the TensorFlow ops.
+// The operations in the operation table (operations/table.cpp) as Python functions, and functions that encode
+// attributes for the TensorFlow ops.
 #pragma once
 
 #include "arguments.h"

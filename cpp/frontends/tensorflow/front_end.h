@@ -14,8 +14,8 @@
 
 namespace fastconv::tf {
 
-/// TensorFlow does not tell a callback which operation is meant. Each operation of the table therefore has its own
-/// callbacks, which are instances of templates. This is the number of instances.
+/// TensorFlow does not tell a callback which operation is meant. Each operation in the operation table therefore
+/// has its own callbacks, which are instances of templates. This is the number of instances.
 constexpr std::size_t most_operations = 64;
 
 /// An attribute of operations with an input of kind `filters`: whether the filters are a constant of the graph.

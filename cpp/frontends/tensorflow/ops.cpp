@@ -1,4 +1,4 @@
-// The operations of the table as native ops, through TensorFlow's C API alone.
+// The operations in the operation table (operations/table.cpp) as native ops, through TensorFlow's C API alone.
 //
 // tf.load_op_library opens this library with dlopen, which runs the library's constructor. The constructor registers
 // the ops and their kernels. tf.load_op_library then makes the Python wrappers. One binary serves all TensorFlow
@@ -83,9 +83,10 @@ __attribute__((constructor)) void register_all() {
     }
     const std::size_t count = operations().size();
     if (count > most_operations) {
-        std::fprintf(stderr,
-                     "fastconv: the table has %zu operations; raise most_operations in the TensorFlow front end\n",
-                     count);
+        std::fprintf(
+            stderr,
+            "fastconv: the operation table has %zu operations; raise most_operations in the TensorFlow front end\n",
+            count);
         return;
     }
     const Status status;

@@ -1,4 +1,4 @@
-// Convolutions and dense layers. The convolutions in the table of operations (fastconv/operations.h) compute them.
+// Convolutions and dense layers. The convolutions in the operation table (operations/table.cpp) compute them.
 //
 // The filters of a step never change, so they are packed at the first run of each geometry. A dense layer is a
 // convolution with windows of one pixel, over an image of one row.
@@ -47,7 +47,7 @@ void read_convolution(const AttributeReader& from, ConvArguments& to) {
     to.dilations = from.pair("dilations");
 }
 
-/// The index of a step's bias or residual in the table. In the table, a transposed convolution has one more input
+/// The index of a step's bias or residual in the operation table. There, a transposed convolution has one more input
 /// before them: the shape of the output.
 std::size_t table_input(const Layer& layer, std::size_t input) {
     return input + (layer.operation->inputs.size() == most_inputs ? 1 : 0);
@@ -69,7 +69,7 @@ std::shared_ptr<Call> call_of(const Layer& layer, const Dims& input, const Shape
     return call;
 }
 
-/// A step that runs a call of the table.
+/// A step that calls an operation in the operation table.
 PreparedStep step_of(const LayerPointer& layer, const std::shared_ptr<Call>& call, Direction direction) {
     layer->operation->infer(*call);
     PreparedStep step;

@@ -1,4 +1,4 @@
-// The entries of the table of operations by topic, in the table's order.
+// The entries of the network's table of operations (network/operation.cpp) by topic, in the table's order.
 #pragma once
 
 #include "network/operation.h"

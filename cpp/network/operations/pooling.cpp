@@ -1,4 +1,4 @@
-// Pooling. The operations of the table (fastconv/operations.h) compute it.
+// Pooling. The operations in the operation table (operations/table.cpp) compute it.
 #include "core/errors.h"
 #include "fastconv/operations.h"
 #include "network/operations/entries.h"

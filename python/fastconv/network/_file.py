@@ -137,7 +137,7 @@ def _read(file: IO[bytes]) -> Graph:
         dtype = _DTYPES[_choice(description, "dtype", list(_DTYPES))]
         graph = Graph(dtype.newbyteorder("="))
         for entry in _list(description, "inputs"):
-            graph.input(_text(entry, "name"), _shape(entry))
+            graph.input(_text(entry, "name", "an input"), _shape(entry, "an input"))
         for number in range(count):
             array = _array(archive, members[_member(number)], dtype)
             graph.values[graph.constant(0.0)].array = array
@@ -145,7 +145,8 @@ def _read(file: IO[bytes]) -> Graph:
         for entry in _list(description, "nodes"):
             _add_node(graph, entry)
         for entry in _list(description, "outputs"):
-            graph.outputs.append((_text(entry, "name"), _integer(entry, "value", 0, len(graph.values) - 1)))
+            value = _integer(entry, "value", 0, len(graph.values) - 1, "an output")
+            graph.outputs.append((_text(entry, "name", "an output"), value))
     return graph
 
 
@@ -180,7 +181,11 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any]
             raise _Broken(f"its member {name!r} is not a .npy file of version 1 or 2") from error
         left = info.file_size - member.tell()
         if kind != dtype or in_columns or len(shape) > _MOST_RANK or min(shape, default=1) < 0:
-            raise _Broken(f"its member {name!r} must be an array of {dtype.name} in C order")
+            raise _Broken(
+                f"its member {name!r} must be a little-endian {dtype.name} array in C order, with at most {_MOST_RANK} "
+                f"dimensions, none of them negative; got dtype {kind.str!r}, {'Fortran' if in_columns else 'C'} order "
+                f"and shape {_short(shape)}"
+            )
         if math.prod(shape) * dtype.itemsize != left:
             raise _Broken(f"its member {name!r} has {left} bytes of data, which is not an array of shape {shape}")
         try:
@@ -205,56 +210,61 @@ def _fill(data: memoryview, member: IO[bytes], name: str) -> None:
 
 def _add_node(graph: Graph, entry: Any) -> None:
     inputs: list[int | None] = []
-    for index in _list(entry, "inputs"):
+    for index in _list(entry, "inputs", "a node"):
         if index is not None and not _is_integer(index, 0, len(graph.values) - 1):
             raise _Broken(f"a node reads value {_short(index)}, but no input, constant or earlier node defines it")
         inputs.append(index)
     attributes = entry.get("attributes")
     if not isinstance(attributes, dict):
-        raise _Broken("the 'attributes' of a node must be a JSON object")
-    fused = _list(entry, "fused")
+        raise _Broken(f"the 'attributes' of a node must be a JSON object, got {_short(attributes)}")
+    fused = _list(entry, "fused", "a node")
     if not all(isinstance(name, str) for name in fused):
-        raise _Broken("the 'fused' of a node must be a list of strings")
-    output = graph.value(_shape(entry))
-    graph.nodes.append(Node(_text(entry, "operation"), inputs, attributes, output, _text(entry, "name"), fused))
+        raise _Broken(f"the 'fused' of a node must be a list of strings, got {_short(fused)}")
+    operation, name = _text(entry, "operation", "a node"), _text(entry, "name", "a node")
+    output = graph.value(_shape(entry, "a node"))
+    graph.nodes.append(Node(operation, inputs, attributes, output, name, fused))
 
 
 def _is_integer(value: Any, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _integer(entry: Any, key: str, least: int, most: int) -> int:
+def _integer(entry: Any, key: str, least: int, most: int, owner: str = "the network") -> int:
     value: Any = entry.get(key) if isinstance(entry, dict) else None
     if not _is_integer(value, least, most):
-        raise _Broken(f"its {key!r} must be an integer from {least} to {most}, got {_short(value)}")
+        raise _Broken(f"the {key!r} of {owner} must be an integer from {least} to {most}, got {_short(value)}")
     return int(value)
 
 
-def _text(entry: Any, key: str) -> str:
+def _text(entry: Any, key: str, owner: str = "the network") -> str:
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, str):
-        raise _Broken(f"its {key!r} must be text, got {_short(value)}")
+        raise _Broken(f"the {key!r} of {owner} must be text, got {_short(value)}")
     return value
 
 
 def _choice(entry: Any, key: str, choices: list[str]) -> str:
     value = _text(entry, key)
     if value not in choices:
-        raise _Broken(f"its {key!r} must be {' or '.join(map(repr, choices))}, got {_short(value)}")
+        raise _Broken(f"the {key!r} of the network must be {' or '.join(map(repr, choices))}, got {_short(value)}")
     return value
 
 
-def _list(entry: Any, key: str) -> list[Any]:
+def _list(entry: Any, key: str, owner: str = "the network") -> list[Any]:
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, list) or len(value) > _MOST_VALUES:
-        raise _Broken(f"its {key!r} must be a list of at most {_MOST_VALUES} items, got {_short(value)}")
+        raise _Broken(f"the {key!r} of {owner} must be a list of at most {_MOST_VALUES} items, got {_short(value)}")
     return value
 
 
-def _shape(entry: Any) -> Shape:
-    sizes = _list(entry, "shape")
-    if len(sizes) > _MOST_RANK or not all(size is None or _is_integer(size, 0, 1 << 62) for size in sizes):
-        raise _Broken(f"its 'shape' must be a list of at most {_MOST_RANK} sizes, got {_short(sizes)}")
+def _shape(entry: Any, owner: str) -> Shape:
+    sizes: Any = entry.get("shape") if isinstance(entry, dict) else None
+    is_list = isinstance(sizes, list) and len(sizes) <= _MOST_RANK
+    if not is_list or not all(size is None or _is_integer(size, 0, 1 << 62) for size in sizes):
+        raise _Broken(
+            f"the 'shape' of {owner} must be a list of at most {_MOST_RANK} sizes (integers from 0, or null), got "
+            f"{_short(sizes)}"
+        )
     return tuple(sizes)
 
 

@@ -119,11 +119,12 @@ class _Importer:
         self.tensors: dict[str, Tensor] = {}
         self.problems: dict[str, str] = {}
         self.graph = Graph(self._dtype())
-        nodes = Nodes(self.makers, self.constant)
+        self.original = self.makers  # messages name these nodes, which the user can find in the model
+        nodes = Nodes(self.original, self.constant)
         self.makers = {
-            **self.makers,
+            **self.original,
             **find_gelu(nodes),
-            **find_channel_shuffles(self.makers, self.constants),
+            **find_channel_shuffles(self.original, self.constants),
             **find_layer_normalization(nodes, self.constants),
             **find_group_normalization(nodes, self.constants),
         }
@@ -200,9 +201,8 @@ class _Importer:
                 return
             result = convert(node, Builder(self.graph, node.name))
         except Unsupported as reason:
-            operator = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
             self.problems.update(dict.fromkeys(outputs, ""))
-            self.problems[outputs[0]] = f"{node.name!r} ({operator}): {reason}"
+            self.problems[outputs[0]] = f"{node.name!r} ({self._operator(proto)}): {reason}"
             return
         results = result if isinstance(result, list) else [result]
         self.tensors.update((name, y) for name, y in zip(proto.output, results, strict=False) if name)
@@ -210,6 +210,12 @@ class _Importer:
         if more:
             self.problems.update(dict.fromkeys(more, ""))
             self.problems[more[0]] = f"{node.name!r} ({proto.op_type}): only its first output is supported"
+
+    def _operator(self, proto: Any) -> str:
+        """The operator for messages. If the node replaces several nodes of the model, that of the last of them."""
+        last = self.original[next(name for name in proto.output if name)]
+        operator = f"{last.domain}.{last.op_type}" if last.domain else last.op_type
+        return operator if last is proto else f"{operator}, together with nodes before it"
 
     def tensor(self, name: str) -> Tensor:
         if name not in self.tensors:

@@ -42,7 +42,7 @@ class Loop(NamedTuple):
         """The tensors of all iterations, stacked along a new first axis."""
         return x.tensor if x.stacked else tf.broadcast_to(x.tensor[None], [self.length, *x.sizes])
 
-    def times(self, sizes: list[Size], axis: int) -> list[Size]:
+    def folded_sizes(self, sizes: list[Size], axis: int) -> list[Size]:
         """The sizes after `fold`."""
         return [*sizes[:axis], self.length * sizes[axis], *sizes[axis + 1 :]]
 
@@ -54,7 +54,7 @@ class Loop(NamedTuple):
             parts = [*sizes[:axis], groups, sizes[axis] // groups, *sizes[axis + 1 :]]
             order = [*range(1, axis + 2), 0, *range(axis + 2, len(sizes) + 2)]
             stacked = tf.transpose(tf.reshape(stacked, [self.length, *parts]), order)
-        return tf.reshape(stacked, self.times(sizes, axis))
+        return tf.reshape(stacked, self.folded_sizes(sizes, axis))
 
     def unfold(self, y: tf.Tensor, axis: int, size: Size, groups: Size | None = None) -> tf.Tensor:
         """Undo `fold` for an axis that has `size` elements in one iteration."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from fastconv.tensorflow._arguments import byte_tensor, float_tensor, is_constant, left_out
@@ -86,7 +87,7 @@ def conv2d_max_pool2d_backprop(
     with tf.name_scope(name or "fastconv_conv2d_max_pool2d_backprop"):
         convolution = conv_geometry(strides, padding, data_format, dilations, algorithm, activation)
         pooling = pool_geometry(pool_size, pool_strides, pool_padding, data_format)
-        if not isinstance(input_gradient, bool):
+        if not isinstance(input_gradient, (bool, np.bool_)):
             raise TypeError(f"input_gradient must be True or False, got {input_gradient!r}")
         x = float_tensor("input", input)
         taps = byte_tensor("taps", taps)

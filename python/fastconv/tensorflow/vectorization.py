@@ -122,7 +122,7 @@ def _backprop_input(loop: Loop, like: Operand, filters: Operand, dy: Operand, ge
     else:
         axis, packed = BATCH, filters.tensor
     dx = ops.fastconv_conv2d_backprop_input(
-        like=lent_shape("input_sizes", loop.times(sizes, axis)),
+        like=lent_shape("input_sizes", loop.folded_sizes(sizes, axis)),
         filters=packed,
         out_backprop=loop.fold(dy, axis),
         geometry=geometry,
@@ -158,7 +158,7 @@ def _folded_filter_gradient(
     folding = _folding(x, sizes, geometry)
     folded = {
         "input": folding.input(loop, x),
-        "like": lent_shape("filter_sizes", loop.times(sizes, folding.filters)),
+        "like": lent_shape("filter_sizes", loop.folded_sizes(sizes, folding.filters)),
         "out_backprop": loop.fold(dy, folding.channels, folding.output_groups),
     }
     return folding, sizes, folded
@@ -202,7 +202,7 @@ def _by_batch_like(op: Callable[..., Any], *names: str) -> Callable[..., list[tf
         *inputs, geometry = operands
         sizes = _lent_sizes(like)
         folded = {name: loop.fold(x, BATCH) for name, x in zip(names, inputs, strict=True)}
-        y = op(like=lent_shape("input_sizes", loop.times(sizes, BATCH)), **folded, geometry=geometry)
+        y = op(like=lent_shape("input_sizes", loop.folded_sizes(sizes, BATCH)), **folded, geometry=geometry)
         return [loop.unfold(y, BATCH, sizes[BATCH])]
 
     return vectorized
