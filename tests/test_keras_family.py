@@ -177,7 +177,7 @@ def test_channels_first(name: str, arguments: Arguments) -> None:
 
 @each
 def test_unknown_sizes(name: str, arguments: Arguments) -> None:
-    """With unknown batch or image sizes, a model reports the shapes of stock layers and computes the same."""
+    """With unknown sizes, our layer reports the stock layer's shape and computes what it does with known sizes."""
     shape = shape_of(name)
     for data_format, sizes in ((FIRST, shape[1:-1]), (LAST, (None,) * (len(shape) - 2))):
         ours, stock = (
