@@ -195,7 +195,7 @@ def layer(name: str, dtype: Any, data_format: str = "NHWC") -> tuple[dict[str, A
 def test_the_epilogue_of_every_algorithm(
     name: str, data_format: str, dtype: Any, isa_worker: ProcessPoolExecutor
 ) -> None:
-    """The epilogue gives the bits of a separate epilogue, on one thread and on two."""
+    """A fused epilogue gives the same bits as a call of its own after the convolution, on one thread and on two."""
     arguments, optional = layer(name, dtype, data_format)
     (sums,) = isa_worker.submit(compute, [("conv2d", arguments)]).result()
     calls, separate = [], []

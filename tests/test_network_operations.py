@@ -74,7 +74,7 @@ def convolution(rng: Rng, depthwise: bool = False) -> Case:
 
 
 def with_residual(rng: Rng, operation: str, case: Case) -> Case:
-    """The case, with a residual half of the time. The residual is a tensor and comes after the constants."""
+    """The case, half of the time with a residual, which `graph_of` passes to the operation after the constants."""
     if rng.random() < 0.5:
         return case
     x, *constants = [np.zeros(shape) for shape in (*case.inputs, *(c for c in case.constants if c is not None))]
