@@ -17,7 +17,12 @@ namespace {
 /// Pixels at this distance in memory fall into so few sets of the L1 cache that it cannot hold a window. The kernel
 /// then goes along the channels, and does not slide from row to row.
 constexpr std::int64_t kFarBytes = 2048;
-constexpr std::int64_t kWindowBytes = 384 << 10; // the most bytes of a window's rows, which stay in L2
+// The most bytes of the rows of a window, for a block of channels. They stay in L2. If images stay there as well, the
+// rows and the filters stay in L1. (For images from further away, more channels at a time suit the prefetchers better.
+// A kernel that slides down reads rows less often.)
+constexpr std::int64_t kWindowBytesInL1 = 40 << 10, kWindowBytesInL2 = 384 << 10;
+constexpr std::int64_t kImageBytes = 1 << 20; // an image up to this size stays in L2
+constexpr std::int64_t kMostRows = 18;        // of a task: 4 tiles of 4 rows, and 2 border rows
 
 struct DepthwiseDecisions : Decisions {
     Correlation g;         // g.groups channels, of one input and one output each
@@ -96,18 +101,38 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     });
 }
 
+/// As many rows as leave all threads with about the same number. Neighbouring rows share most of what they read, and
+/// the kernel slides from row to row. If rows are few, tasks are single rows: a thread that starts late then takes
+/// fewer.
+std::int64_t rows_of_task(std::int64_t images, std::int64_t rows_of_image, std::int64_t threads) {
+    const std::int64_t all = images * rows_of_image, even = std::max<std::int64_t>(1, ceil_div(all, threads));
+    std::int64_t best = 1;
+    double least = 0;
+    if (all < 4 * threads) return best;
+    for (std::int64_t rows = std::min({kMostRows, rows_of_image, even}); rows >= 1; --rows) {
+        const std::int64_t tasks = images * ceil_div(rows_of_image, rows);
+        const auto longest = static_cast<double>(ceil_div(tasks, threads) * rows);
+        if (least == 0 || longest < 0.95 * least) {
+            best = rows;
+            least = longest;
+        }
+    }
+    return best;
+}
+
 template <class T>
 void plan(const Request& request, ConvPlan<T>& plan) {
     constexpr auto size = static_cast<std::int64_t>(sizeof(T));
     auto decisions = std::make_unique<DepthwiseDecisions>();
     const Correlation& g = decisions->g = request.part;
     const Windows& a = g.windows;
-    decisions->rows =
-        std::clamp<std::int64_t>(g.n * a.p / (8 * request.threads), 1, 18); // 18: 4 tiles of 4 rows, and 2 border rows
-    const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * a.w);
-    decisions->channels = std::max<std::int64_t>(64, kWindowBytes / bytes_per_channel / 64 * 64);
+    decisions->rows = rows_of_task(g.n, a.p, request.threads);
     decisions->slides_down = slides(a) && a.s == 3 && a.r == 3 && a.stride_w == 1 && a.stride_h == 1 &&
                              a.dilation_h == 1 && g.pixel * size < kFarBytes;
+    const bool in_l1 = decisions->rows > 1 && !decisions->slides_down && a.h * a.w * g.pixel * size <= kImageBytes;
+    const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * (in_l1 ? a.w + a.s : a.w));
+    const std::int64_t bytes = in_l1 ? kWindowBytesInL1 : kWindowBytesInL2;
+    decisions->channels = std::max<std::int64_t>(64, bytes / bytes_per_channel / 64 * 64);
     // Register tiles that slide along the row alone skip taps outside the image, so one run covers the whole row. Tiles
     // that also slide down serve only inner pixels. They have no branches and are twice as fast.
     decisions->runs = slides(a) && !decisions->slides_down ? std::vector<Run>{{0, a.q, 0, a.s}} : runs_of(a);

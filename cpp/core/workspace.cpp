@@ -17,11 +17,11 @@
 namespace fastconv {
 namespace {
 
-constexpr std::size_t kLine = 64;            // bytes of a cache line
-constexpr std::size_t kHugePage = 2 << 20;   // bytes of a huge page on x86-64, and on AArch64 with pages of 4 KB
-constexpr std::size_t kSmall = 64 << 10;     // malloc serves smaller blocks from pages that it keeps
-constexpr std::size_t kLeast = 4 << 10;      // the smallest buffer of a thread, so that other calls can use it, too
-constexpr std::size_t kKeptBytes = 96 << 20; // the most bytes in all slots of the process together
+constexpr std::size_t kLine = 64;          // bytes of a cache line
+constexpr std::size_t kHugePage = 2 << 20; // bytes of a huge page on x86-64, and on AArch64 with pages of 4 KB
+constexpr std::size_t kSmall = 64 << 10;   // malloc serves smaller blocks from pages that it keeps
+constexpr std::size_t kLeast = 4 << 10;    // the smallest buffer of a thread, so that other calls can use it, too
+constexpr std::size_t kKeptBytes = 2 * most_kept_bytes; // the most bytes in all slots of the process together
 
 struct alignas(kLine) Header { // precedes the memory that the caller sees
     std::size_t bytes;
@@ -124,7 +124,7 @@ void return_memory(void* memory) noexcept {
     Header* header = static_cast<Header*>(memory) - 1;
     if (header->alignment != kLine) return release(header);
     if (kKeepsSmall && header->bytes <= kSmall / 2) return give_small(header);
-    if (header->bytes < kSmall || header->bytes > kKeptBytes / 2) return release(header);
+    if (header->bytes < kSmall || header->bytes > most_kept_bytes) return release(header);
     g_kept += header->bytes;
     if (Header* other = keep(header)) {
         g_kept -= other->bytes;

@@ -16,7 +16,6 @@ struct Numbers;
 
 template <>
 struct Numbers<float> {
-    static constexpr int mantissa_bits = 23, exponent_bias = 127;
     static constexpr int32_t upper_half = -4096; // clears the lower 12 bits of a mantissa
     static constexpr float round = 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
     static constexpr float exp_limit = 150;      // exp(150) * 2^shift is infinity, exp(-150) is zero
@@ -39,7 +38,6 @@ struct Numbers<float> {
 
 template <>
 struct Numbers<double> {
-    static constexpr int mantissa_bits = 52, exponent_bias = 1023;
     static constexpr int64_t upper_half = -134217728; // clears the lower 27 bits of a mantissa
     static constexpr double round = 6755399441055744.0;
     static constexpr double exp_limit = 1100;
@@ -82,23 +80,9 @@ FASTCONV_INLINE Vec<T> polynomial(Vec<T> x, const T (&coefficients)[N]) {
     return value;
 }
 
-/// Upper and lower bounds. NaN stays NaN.
-template <class T>
-FASTCONV_INLINE Vec<T> at_most(Vec<T> x, T limit) {
-    return x > limit ? broadcast(limit) : x;
-}
-template <class T>
-FASTCONV_INLINE Vec<T> at_least(Vec<T> x, T limit) {
-    return x < limit ? broadcast(limit) : x;
-}
 template <class T>
 FASTCONV_INLINE Vec<T> magnitude(Vec<T> x) {
     return x < T{0} ? -x : x;
-}
-
-template <class T>
-FASTCONV_INLINE Vec<T> power_of_two(Index<T> exponent) {
-    return (Vec<T>)((exponent + Numbers<T>::exponent_bias) << Numbers<T>::mantissa_bits);
 }
 
 /// x + rest = exponent*ln(2) + r with |r| <= ln(2)/2. Returns r.
@@ -115,16 +99,13 @@ FASTCONV_INLINE Vec<T> expm1_of_reduced(Vec<T> r) {
     return r + (r * r) * polynomial<T>(r, Numbers<T>::expm1);
 }
 
-/// exp(x + rest) * 2^shift. `rest` is so small that it does not change the exponent. The power of two is the product of
-/// two factors, because the power may be out of range when the result is not.
+/// exp(x + rest) * 2^shift. `rest` is so small that it does not change the exponent.
 template <class T>
 FASTCONV_INLINE Vec<T> exp_shifted(Vec<T> x, Vec<T> rest, Index<T> shift) {
     Index<T> exponent;
     const Vec<T> bounded = at_least(at_most(x, Numbers<T>::exp_limit), -Numbers<T>::exp_limit);
     const Vec<T> r = reduce<T>(bounded, rest, exponent);
-    exponent += shift;
-    const Index<T> half = exponent >> 1;
-    return (expm1_of_reduced<T>(r) + T{1}) * power_of_two<T>(half) * power_of_two<T>(exponent - half);
+    return times_power_of_two<T>(expm1_of_reduced<T>(r) + T{1}, exponent + shift);
 }
 
 /// For x <= 0. The relative error is small near zero, too.

@@ -133,7 +133,7 @@ void Arrays::expect(const char* name, DataType type) {
 py::array new_array(const py::dtype& dtype, const Dims& dims) {
     std::size_t bytes = static_cast<std::size_t>(dtype.itemsize());
     for (const std::int64_t size : dims) bytes *= static_cast<std::size_t>(size);
-    if (bytes < kRecycledBytes) return py::array(dtype, dims);
+    if (bytes < kRecycledBytes || bytes > most_kept_bytes) return py::array(dtype, dims);
     try {
         std::unique_ptr<void, void (*)(void*)> memory(take_memory(bytes), return_memory);
         const py::capsule owner(memory.get(), return_memory);

@@ -7,6 +7,9 @@
 
 namespace fastconv {
 
+/// Larger buffers go back to the system.
+constexpr std::size_t most_kept_bytes = 128 << 20;
+
 /// Uninitialised memory, aligned to cache lines. Throws std::bad_alloc.
 FASTCONV_API void* take_memory(std::size_t bytes);
 FASTCONV_API void return_memory(void* memory) noexcept;

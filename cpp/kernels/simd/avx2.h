@@ -39,6 +39,24 @@ FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
     _mm256_maskstore_pd(to, first_lanes_64(count), (__m256d)value);
 }
 
+// If one operand is NaN, the result is the second one.
+template <>
+FASTCONV_INLINE Vec<float> at_most(Vec<float> x, float limit) {
+    return (Vec<float>)_mm256_min_ps((__m256)broadcast(limit), (__m256)x);
+}
+template <>
+FASTCONV_INLINE Vec<double> at_most(Vec<double> x, double limit) {
+    return (Vec<double>)_mm256_min_pd((__m256d)broadcast(limit), (__m256d)x);
+}
+template <>
+FASTCONV_INLINE Vec<float> at_least(Vec<float> x, float limit) {
+    return (Vec<float>)_mm256_max_ps((__m256)broadcast(limit), (__m256)x);
+}
+template <>
+FASTCONV_INLINE Vec<double> at_least(Vec<double> x, double limit) {
+    return (Vec<double>)_mm256_max_pd((__m256d)broadcast(limit), (__m256d)x);
+}
+
 template <>
 FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {
     return add_lanes_256((__m256)value);

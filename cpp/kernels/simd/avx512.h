@@ -39,6 +39,32 @@ FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
     _mm512_mask_storeu_pd(to, (__mmask8)((1u << count) - 1), (__m512d)value);
 }
 
+// If one operand is NaN, the result is the second one.
+template <>
+FASTCONV_INLINE Vec<float> at_most(Vec<float> x, float limit) {
+    return (Vec<float>)_mm512_maskz_min_ps(0xFFFF, (__m512)broadcast(limit), (__m512)x);
+}
+template <>
+FASTCONV_INLINE Vec<double> at_most(Vec<double> x, double limit) {
+    return (Vec<double>)_mm512_maskz_min_pd(0xFF, (__m512d)broadcast(limit), (__m512d)x);
+}
+template <>
+FASTCONV_INLINE Vec<float> at_least(Vec<float> x, float limit) {
+    return (Vec<float>)_mm512_maskz_max_ps(0xFFFF, (__m512)broadcast(limit), (__m512)x);
+}
+template <>
+FASTCONV_INLINE Vec<double> at_least(Vec<double> x, double limit) {
+    return (Vec<double>)_mm512_maskz_max_pd(0xFF, (__m512d)broadcast(limit), (__m512d)x);
+}
+template <>
+FASTCONV_INLINE Vec<float> times_power_of_two<float>(Vec<float> value, Index<float> exponent) {
+    return (Vec<float>)_mm512_maskz_scalef_ps(0xFFFF, (__m512)value, _mm512_cvtepi32_ps((__m512i)exponent));
+}
+template <>
+FASTCONV_INLINE Vec<double> times_power_of_two<double>(Vec<double> value, Index<double> exponent) {
+    return (Vec<double>)_mm512_maskz_scalef_pd(0xFF, (__m512d)value, _mm512_cvtepi64_pd((__m512i)exponent));
+}
+
 // These use the maskz forms because GCC 12 warns about the plain forms.
 template <>
 FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {

@@ -102,6 +102,29 @@ FASTCONV_NOINLINE void store_part(T* to, Vec<T> value, int64_t count) {
     }
 }
 
+/// Upper and lower bounds. NaN stays NaN.
+template <class T>
+FASTCONV_INLINE Vec<T> at_most(Vec<T> x, T limit) {
+    return x > limit ? broadcast(limit) : x;
+}
+template <class T>
+FASTCONV_INLINE Vec<T> at_least(Vec<T> x, T limit) {
+    return x < limit ? broadcast(limit) : x;
+}
+
+/// Normal powers of two.
+template <class T>
+FASTCONV_INLINE Vec<T> power_of_two(Index<T> exponent) {
+    constexpr int mantissa_bits = sizeof(T) == 4 ? 23 : 52, bias = sizeof(T) == 4 ? 127 : 1023;
+    return (Vec<T>)((exponent + bias) << mantissa_bits);
+}
+/// value * 2^exponent. The power is the product of two factors, because it may be out of range when the result is not.
+template <class T>
+FASTCONV_INLINE Vec<T> times_power_of_two(Vec<T> value, Index<T> exponent) {
+    const Index<T> half = exponent >> 1;
+    return value * power_of_two<T>(half) * power_of_two<T>(exponent - half);
+}
+
 /// The sum of all lanes. First adds the upper half of the vector to the lower half, then halves of that, and so on.
 template <class T>
 FASTCONV_INLINE T add_lanes(Vec<T> value) {
