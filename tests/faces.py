@@ -11,7 +11,7 @@ import pytest
 from fastconv import _core
 
 # Names and parameters that only one of the faces has.
-ONLY_NUMPY = {"out", "residual", "output_padding"}  # tensors cannot be written to; the others have no gradient
+ONLY_NUMPY = {"out", "output_padding"}  # tensors cannot be written to; the other has no gradient
 ONLY_TENSORFLOW = {"name"}  # of the ops in a graph; NumPy has no graphs
 # Operations without a function of their own: gradients combine them.
 PRIVATE = {

@@ -39,6 +39,15 @@ FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
     _mm512_mask_storeu_pd(to, (__mmask8)((1u << count) - 1), (__m512d)value);
 }
 
+template <>
+FASTCONV_INLINE void store_streaming(float* to, Vec<float> value) {
+    _mm512_stream_ps(to, (__m512)value);
+}
+template <>
+FASTCONV_INLINE void store_streaming(double* to, Vec<double> value) {
+    _mm512_stream_pd(to, (__m512d)value);
+}
+
 // Written with maskz forms because GCC 12 warns about the plain ones.
 template <>
 FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {

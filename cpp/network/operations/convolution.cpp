@@ -49,7 +49,7 @@ void read_convolution(const AttributeReader& from, ConvArguments& to) {
 
 /// The index of the table's input for bias and residual. The transposed convolution has the output's shape before them.
 std::size_t table_input(const Layer& layer, std::size_t input) {
-    return input + (layer.operation->inputs.size() == most_inputs ? 1 : 0);
+    return input + (layer.operation->inputs[kBias].kind == fastconv::InputKind::optional_sizes ? 1 : 0);
 }
 
 /// The call for inputs of these shapes, not inferred yet.

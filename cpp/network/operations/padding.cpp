@@ -2,9 +2,9 @@
 //
 // Everything after the last padded axis is one block of values. A row of the output is the blocks along that axis. The
 // rows along the axes before it are divided among tasks.
+#include "core/chunks.h"
 #include "core/errors.h"
 #include "core/for_type.h"
-#include "network/chunks.h"
 #include "network/operations/entries.h"
 
 #include <algorithm>

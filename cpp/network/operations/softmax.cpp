@@ -1,8 +1,8 @@
 // Softmax and its logarithm, row by row. Other axes than the last are transposed to rows, image by image.
+#include "core/chunks.h"
 #include "core/for_type.h"
 #include "core/isa.h"
 #include "core/workspace.h"
-#include "network/chunks.h"
 #include "network/operations/entries.h"
 
 #include <cmath>
