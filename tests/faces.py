@@ -14,7 +14,7 @@ import pytest
 from fastconv import _core
 
 # Parameters that only one of the faces has.
-ONLY_NUMPY = {"out", "residual", "output_padding"}  # tensors are immutable; the other two have no gradient
+ONLY_NUMPY = {"out", "output_padding"}  # tensors are immutable; the other has no gradient
 ONLY_TENSORFLOW = {"name"}  # of an op in a graph; NumPy has no graphs
 # Operations without a public function: the gradients in fastconv.tensorflow use them.
 PRIVATE = {

@@ -87,6 +87,44 @@ def pool_cases(kind: str, shape: Sequence[int], dtype: str = "float32", **keywor
     }
 
 
+def elementwise_cases(kind: str, shape: Sequence[int], activation: Any, dtype: str = "float32") -> dict[str, Case]:
+    a, b, grad = random(*shape, dtype=dtype), random(*shape, dtype=dtype), random(*shape, dtype=dtype)
+    keywords = {"activation": activation}
+    return {
+        f"activation, {kind}": ("activate", keywords, {"input": a}),
+        f"activation, {kind}, gradient": ("activate_grad", keywords, {"input": a, "grad": grad}),
+        f"addition, {kind}": ("add", keywords, {"a": a, "b": b}),
+        f"addition, {kind}, gradient": ("add_grad", keywords, {"a": a, "b": b, "grad": grad}),
+    }
+
+
+def batch_norm_cases(
+    kind: str, shape: Sequence[int], optional: Sequence[str] = (), dtype: str = "float32", **keywords: Any
+) -> dict[str, Case]:
+    """`optional` names the optional inputs that are given."""
+    channels = shape[1 if keywords.get("data_format") == "NCHW" else len(shape) - 1]
+    x, residual, grad = random(*shape, dtype=dtype), random(*shape, dtype=dtype) + 1, random(*shape, dtype=dtype) - 1
+    mean, variance = random(channels, dtype=dtype), np.abs(random(channels, dtype=dtype)) + 1
+    given = {"scale": variance - 3, "offset": mean + 1, "residual": residual}
+    arrays = {name: given[name] for name in optional}
+    statistics = {"mean": mean, "variance": variance}
+    of_statistics = {"grad_mean": mean - 2, "grad_variance": variance - 2} if arrays else {}
+    return {
+        f"batch norm, {kind}": ("batch_norm", keywords, {"input": x, **arrays}),
+        f"batch norm, {kind}, gradient": (
+            "batch_norm_grad",
+            keywords,
+            {"input": x, **statistics, "grad": grad, **arrays, **of_statistics},
+        ),
+        f"batch norm, {kind}, inference": ("batch_norm_inference", keywords, {"input": x, **statistics, **arrays}),
+        f"batch norm, {kind}, inference gradient": (
+            "batch_norm_inference_grad",
+            keywords,
+            {"input": x, **statistics, "grad": grad, **arrays},
+        ),
+    }
+
+
 CASES: dict[str, Case] = {
     **conv_cases("plain", (2, 9, 8, 3), (3, 3, 3, 5)),
     **conv_cases("float64, same", (2, 9, 8, 3), (3, 2, 3, 5), "float64", padding="SAME"),
@@ -112,11 +150,23 @@ CASES: dict[str, Case] = {
     **pool_cases("pool, NCHW", nchw((2, 8, 9, 5)), ksize=(3, 2), strides=1, padding=1, data_format="NCHW"),
     **pool_cases("pool, dilated and rounded up", (2, 8, 9, 5), ksize=2, strides=3, dilations=(2, 1), ceil_mode=True),
     **pool_cases("pool, batch 0", (0, 8, 9, 5), ksize=2),
+    **elementwise_cases("linear", (2, 3, 5), None),
+    **elementwise_cases("of a scalar", (), "sigmoid"),
+    **elementwise_cases("with a number", (3, 7), ("leaky_relu", 0.3), "float64"),
+    **elementwise_cases("with two numbers", (2, 3, 4, 5), ("clip", -0.5, np.inf)),
+    **batch_norm_cases("plain", (3, 5, 4, 6)),
+    **batch_norm_cases("scale and ReLU", (3, 5, 4, 6), ["scale"], activation="relu", epsilon=1e-5),
+    **batch_norm_cases("everything", (2, 3, 4, 6), ["scale", "offset", "residual"], "float64", activation="silu"),
+    **batch_norm_cases("NCHW", (2, 3, 4, 6), ["scale", "offset"], data_format="NCHW", activation="relu6"),
+    **batch_norm_cases("two dimensions", (7, 5), ["offset"]),
+    **batch_norm_cases("batch 0", (0, 3, 4, 5), ["scale", "offset"]),
 }
 
 
 def results(value: Any) -> list[np.ndarray]:
-    return [np.asarray(part) for part in (value if isinstance(value, (tuple, list)) else [value])]
+    """All results but those that are left out."""
+    parts = value if isinstance(value, (tuple, list)) else [value]
+    return [np.asarray(part) for part in parts if part is not None]
 
 
 def same_bits(ours: Any, expected: Any) -> None:

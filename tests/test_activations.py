@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 import fastconv
 import numpy as np
 import pytest
+from activation_reference import DTYPES, every_magnitude, gelu, gelu_tanh, hard_sigmoid
 from fastconv import PackedFilters
 from workers import ISAS, Plain, compute, worker
 
 Activation = Any
-EXTENDED = np.finfo(np.longdouble).nmant > 60  # longdouble is a reference for float64
-DTYPES = [np.float32, pytest.param(np.float64, marks=pytest.mark.skipif(not EXTENDED, reason="needs long double"))]
 
 
 @pytest.fixture(scope="module", params=ISAS)
@@ -25,26 +23,6 @@ def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
 
 
 # ---- Values ---------------------------------------------------------------------------------------------------------
-
-
-def erfc(x: np.ndarray) -> np.ndarray:
-    """erfc in extended precision: its value at the float64 nearest to x, plus its slope times the distance from x."""
-    near = x.astype(np.float64)
-    slope = -2 / np.sqrt(np.longdouble(np.pi)) * np.exp(-x * x)
-    return np.array([math.erfc(value) for value in near], np.longdouble) + (x - near) * slope
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    return x * erfc(-x / np.sqrt(np.longdouble(2))) / 2
-
-
-def gelu_tanh(x: np.ndarray) -> np.ndarray:
-    pi = np.longdouble("3.14159265358979323846264338327950288")
-    return x / (1 + np.exp(-2 * np.sqrt(2 / pi) * (x + np.longdouble("0.044715") * x**3)))
-
-
-def hard_sigmoid(x: np.ndarray, alpha: float = 1 / 6, beta: float = 0.5) -> np.ndarray:
-    return np.clip(alpha * x + beta, 0, 1)
 
 
 # The exact function, and the error that the documentation states, in ulp of the exact result.
@@ -70,18 +48,6 @@ LINES: dict[Activation, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.n
     ("hard_sigmoid", 0.25, 0.5): (lambda x: hard_sigmoid(x, 0.25, 0.5), lambda x: abs(x) / 4 + 0.5, 0.5),
     "hard_swish": (lambda x: x * hard_sigmoid(x), lambda x: abs(x) * (abs(x) / 6 + 0.5), 2),
 }
-
-
-def every_magnitude(dtype: Any, seed: int) -> np.ndarray:
-    """Numbers of both signs and every exponent, and many where the activations bend."""
-    rng = np.random.default_rng(seed)
-    info = np.finfo(dtype)
-    exponents = np.arange(info.minexp, info.maxexp)
-    numbers = [np.ldexp(rng.uniform(1, 2, (60, exponents.size)), exponents).ravel()]
-    numbers += [rng.uniform(0, limit, 20000) for limit in (2, 10, 30, 110)] + [rng.uniform(0, 760, 5000)]
-    numbers += [np.exp2(rng.uniform(-60, 4, 40000))]
-    values = np.concatenate(numbers).astype(dtype)
-    return np.concatenate([values, -values])
 
 
 def call_of(x: np.ndarray, activation: Activation, residual: np.ndarray | None = None) -> Plain:

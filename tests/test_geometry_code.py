@@ -58,9 +58,12 @@ int old_code() {
 int main() {
     Attributes attributes;
     const Dims convolution = encode_convolution(attributes), pooling = encode_pooling(attributes);
+    const Dims elementwise = encode_elementwise(attributes);
     decode_convolution(convolution, attributes);
     decode_pooling(pooling, attributes);
-    return taken(convolution, decode_convolution) + taken(pooling, decode_pooling) + old_code();
+    decode_elementwise(elementwise, attributes);
+    const int wrong = taken(elementwise, decode_elementwise);
+    return wrong + taken(convolution, decode_convolution) + taken(pooling, decode_pooling) + old_code();
 }
 """
 

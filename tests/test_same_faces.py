@@ -32,7 +32,7 @@ from faces import (
 def test_every_operation_has_a_function_in_numpy() -> None:
     assert set(TABLE) >= PRIVATE
     functions = {name for name in fastconv.__all__ if "data_format" in names(getattr(fastconv, name))}
-    assert functions - {"explain"} == set(FUNCTIONS)
+    assert functions - {"explain"} | {"activate", "activate_grad", "add", "add_grad"} == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -33,6 +33,14 @@ OPS = (
     "FastconvMaxPool2DGrad",
     "FastconvAvgPool2D",
     "FastconvAvgPool2DGrad",
+    "FastconvActivate",
+    "FastconvActivateGrad",
+    "FastconvAdd",
+    "FastconvAddGrad",
+    "FastconvBatchNorm",
+    "FastconvBatchNormGrad",
+    "FastconvBatchNormInference",
+    "FastconvBatchNormInferenceGrad",
 )
 
 
@@ -63,6 +71,7 @@ def test_graphs_give_the_same_bits(case: Case) -> None:
     concrete = function.get_concrete_function(**arrays)
     structured = concrete.structured_outputs
     outputs = structured if isinstance(structured, (tuple, list)) else [structured]
+    outputs = [output for output in outputs if output is not None]
     assert [tuple(o.shape) for o in outputs] == [a.shape for a in answers]
     assert [o.dtype.as_numpy_dtype for o in outputs] == [a.dtype for a in answers]
     same_bits(function(**arrays), answers)

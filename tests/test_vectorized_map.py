@@ -114,8 +114,43 @@ def pooled_convolution_cases(data_format: str) -> dict[str, Case]:
     }
 
 
+def elementwise_cases() -> dict[str, Case]:
+    x, relu = (N, H, C), {"geometry": fct._geometry([0, 0]), "activation": "silu"}
+    return {
+        "activate": Case(ops.fastconv_activate, {"input": x}, relu),
+        "activate_grad": Case(ops.fastconv_activate_grad, {"input": x, "grad": x}, relu),
+        "add": Case(ops.fastconv_add, {"a": x, "b": x}, relu),
+        "add_grad": Case(ops.fastconv_add_grad, {"a": x, "b": x, "grad": x}, relu),
+    }
+
+
+def batch_norm_cases(data_format: str) -> dict[str, Case]:
+    x, row = image(data_format, H, W, C), (C,)
+    geometry = {"geometry": fct._geometry([0, int(data_format == "NCHW")]), "activation": "relu"}
+    inputs = {"input": x, "scale": row, "offset": row, "residual": x}
+    given = inputs | {"mean": row, "variance": row}
+    gradient = given | {"grad": x}
+    left_out = {name: tf.zeros((0, 0), tf.float64) for name in ("residual", "grad_mean", "grad_variance")}
+    without = {name: shape for name, shape in gradient.items() if name != "residual"}
+    return {
+        "batch_norm": Case(ops.fastconv_batch_norm, inputs, geometry),
+        "batch_norm_grad": Case(
+            ops.fastconv_batch_norm_grad, gradient | {"grad_mean": row, "grad_variance": row}, geometry
+        ),
+        "batch_norm_grad_without_residual": Case(ops.fastconv_batch_norm_grad, without, geometry | left_out),
+        "batch_norm_inference": Case(ops.fastconv_batch_norm_inference, given, geometry),
+        "batch_norm_inference_grad": Case(ops.fastconv_batch_norm_inference_grad, gradient, geometry),
+    }
+
+
 def cases(data_format: str) -> dict[str, Case]:
-    return convolution_cases(data_format) | pool_cases(data_format) | pooled_convolution_cases(data_format)
+    return (
+        convolution_cases(data_format)
+        | pool_cases(data_format)
+        | pooled_convolution_cases(data_format)
+        | elementwise_cases()
+        | batch_norm_cases(data_format)
+    )
 
 
 def operands(shapes: dict[str, tuple[int, ...]], stacked: tuple[str, ...]) -> dict[str, tf.Tensor]:
@@ -125,7 +160,7 @@ def operands(shapes: dict[str, tuple[int, ...]], stacked: tuple[str, ...]) -> di
         shape = (ITERATIONS, *shape) if name in stacked else shape
         # Tap 0 exists in every window, also in one that lies partly outside the input.
         array = np.zeros(shape, np.uint8) if name == "taps" else random.standard_normal(shape)
-        made[name] = tf.constant(array)
+        made[name] = tf.constant(np.abs(array) if name == "variance" else array)
     return made
 
 

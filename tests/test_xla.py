@@ -13,16 +13,25 @@ import pytest
 import tensorflow as tf
 
 IMAGES = np.ones((1, 6, 6, 2), np.float32)
+CHANNELS = np.ones(2, np.float32)
 FILTERS = np.ones((3, 3, 2, 2), np.float32)
 OUTPUTS = np.ones((1, 4, 4, 2), np.float32)
 POOLED = np.ones((1, 3, 3, 2), np.float32)
 CALLS: dict[str, Callable[[], Any]] = {
+    "activate": lambda: fc.activate(IMAGES, "relu"),
+    "activate_grad": lambda: fc.activate_grad(IMAGES, IMAGES, "relu"),
     "adaptive_avg_pool2d": lambda: fc.adaptive_avg_pool2d(IMAGES, 4),
     "adaptive_avg_pool2d_grad": lambda: fc.adaptive_avg_pool2d_grad(IMAGES.shape, OUTPUTS, 4),
     "adaptive_max_pool2d": lambda: fc.adaptive_max_pool2d(IMAGES, 4),
     "adaptive_max_pool2d_grad": lambda: fc.adaptive_max_pool2d_grad(IMAGES, OUTPUTS, OUTPUTS, 4),
+    "add": lambda: fc.add(IMAGES, IMAGES),
+    "add_grad": lambda: fc.add_grad(IMAGES, IMAGES, IMAGES),
     "avg_pool2d": lambda: fc.avg_pool2d(IMAGES, 2),
     "avg_pool2d_grad": lambda: fc.avg_pool2d_grad(IMAGES.shape, POOLED, 2),
+    "batch_norm": lambda: fc.batch_norm(IMAGES),
+    "batch_norm_grad": lambda: fc.batch_norm_grad(IMAGES, CHANNELS, CHANNELS, IMAGES),
+    "batch_norm_inference": lambda: fc.batch_norm_inference(IMAGES, CHANNELS, CHANNELS),
+    "batch_norm_inference_grad": lambda: fc.batch_norm_inference_grad(IMAGES, CHANNELS, CHANNELS, IMAGES),
     "conv2d": lambda: fc.conv2d(IMAGES, FILTERS),
     "conv2d_backprop_filter": lambda: fc.conv2d_backprop_filter(IMAGES, FILTERS.shape, OUTPUTS),
     "conv2d_backprop_input": lambda: fc.conv2d_backprop_input(IMAGES.shape, FILTERS, OUTPUTS),

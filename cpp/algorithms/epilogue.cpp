@@ -16,7 +16,7 @@ constexpr std::int64_t kTaskValues = 16 << 10;
 template <class T>
 FinishRows<T> rows_at(const Operands<T>& operands, std::ptrdiff_t start) {
     FinishRows<T> rows{};
-    rows.y = operands.output + start;
+    rows.x = rows.y = operands.output + start;
     rows.residual = operands.residual ? operands.residual + start : nullptr;
     rows.alpha = operands.alpha;
     rows.beta = operands.beta;

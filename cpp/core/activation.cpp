@@ -72,6 +72,17 @@ ActivationFunction make_activation(std::string_view name, const std::vector<doub
             parameters.size() < 2 ? entry->beta : parameters[1]};
 }
 
+std::string show_activation(const ActivationFunction& activation) {
+    const Entry& entry = kActivations[static_cast<std::size_t>(activation.kind)];
+    std::string text(entry.name);
+    const double parameters[] = {activation.alpha, activation.beta};
+    for (std::size_t i = 0; i < entry.most; ++i) {
+        char number[32];
+        text.append(i == 0 ? "(" : ", ").append(number, std::to_chars(number, number + 32, parameters[i]).ptr);
+    }
+    return entry.most > 0 ? text + ")" : text;
+}
+
 ActivationFunction parse_activation(std::string_view text, bool graph_only) {
     const std::size_t open = text.find('(');
     if (open == std::string_view::npos) return make_activation(text, {}, graph_only);

@@ -10,6 +10,16 @@
 #include <numeric>
 
 namespace fastconv {
+
+void check_size(const char* name, const Dims& dims, DataType dtype, const char* remedy) {
+    std::int64_t bytes = size_of(dtype);
+    for (const std::int64_t d : dims) {
+        if (d != 0 && __builtin_mul_overflow(bytes, d, &bytes)) {
+            fail(name, " ", show(dims), " has a size in bytes that overflows 64 bits; ", remedy);
+        }
+    }
+}
+
 namespace {
 
 std::string upper(std::string_view text) {
@@ -23,17 +33,6 @@ std::string upper(std::string_view text) {
 }
 
 const char* name_of(DataFormat format) { return format == DataFormat::nhwc ? "NHWC" : "NCHW"; }
-
-// A tensor must have fewer than 2^63 bytes, so that every index inside it fits in 64 bits. As in NumPy, dimensions of
-// size 0 are left out of the product, so the other dimensions of an empty tensor are checked, too.
-void check_size(const char* name, const Dims& dims, DataType dtype, const char* remedy) {
-    std::int64_t bytes = size_of(dtype);
-    for (const std::int64_t d : dims) {
-        if (d != 0 && __builtin_mul_overflow(bytes, d, &bytes)) {
-            fail(name, " ", show(dims), " has a size in bytes that overflows 64 bits; ", remedy);
-        }
-    }
-}
 
 const char* dimensions_of(ArrayKind kind, DataFormat format) {
     switch (kind) {

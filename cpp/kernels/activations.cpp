@@ -1,4 +1,4 @@
-// The epilogue of a convolution if it is not applied in registers: y = activation(y + residual), value by value.
+// The epilogue of a convolution if it is not applied in registers: y = activation(x + residual), value by value.
 //
 // One loop over vectors for each activation. The loop has one copy of the activation, for whole and partial vectors
 // alike, so that the compiler cannot round them differently. Ceiling: memory bandwidth for the simple activations, else
@@ -26,10 +26,9 @@ FASTCONV_INLINE void finish_each(const FinishRows<T>& a, const F& f) {
             const ptrdiff_t start = row * a.y_row + run * a.y_step;
             for (int64_t i = 0; i < length; i += width<T>) {
                 const int64_t left = length - i;
-                T* const y = a.y + start + i;
-                Vec<T> value = load_some(y, left);
+                Vec<T> value = load_some(a.x + start + i, left);
                 if (a.residual) value += load_some(a.residual + start + i, left);
-                store_some(y, f(value), left);
+                store_some(a.y + start + i, f(value), left);
             }
         }
     }

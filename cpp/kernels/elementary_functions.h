@@ -156,15 +156,28 @@ FASTCONV_INLINE Twofold<T> product(Vec<T> a, Vec<T> b) {
     return {value, ((a_high * b_high - value) + (a_high * b_low + a_low * b_high)) + a_low * b_low};
 }
 
-/// x*Phi(x), where Phi is the distribution function of the normal distribution: GELU. With t = |x|, Phi(-t) is
-/// exp(-t^2/2) times a function that a polynomial approximates well.
+/// Phi(-t) = factor*exponential for t >= 0, where Phi is the distribution function of the normal distribution. The
+/// exponential is exp(-t^2/2). A polynomial approximates the factor well.
 template <class T>
-FASTCONV_INLINE Vec<T> times_normal_distribution(Vec<T> x) {
-    const Vec<T> t = at_most<T>(magnitude<T>(x), Numbers<T>::normal_limit), high = upper_half<T>(t);
+struct UpperTail {
+    Vec<T> factor, exponential;
+};
+
+/// For t <= normal_limit.
+template <class T>
+FASTCONV_INLINE UpperTail<T> upper_tail(Vec<T> t) {
+    const Vec<T> high = upper_half<T>(t);
     const Vec<T> exponential =
         exp_shifted<T>(high * high * T{-0.5}, (t - high) * (t + high) * T{-0.5}, Index<T>{}); // of -t^2/2
-    const Vec<T> tail = polynomial<T>((t - T{4}) / (t + T{4}), Numbers<T>::tail) / (t + T{1});
-    const Vec<T> value = relu(x) - (t * tail) * exponential;
+    return {polynomial<T>((t - T{4}) / (t + T{4}), Numbers<T>::tail) / (t + T{1}), exponential};
+}
+
+/// x*Phi(x): GELU.
+template <class T>
+FASTCONV_INLINE Vec<T> times_normal_distribution(Vec<T> x) {
+    const Vec<T> t = at_most<T>(magnitude<T>(x), Numbers<T>::normal_limit);
+    const UpperTail<T> tail = upper_tail<T>(t);
+    const Vec<T> value = relu(x) - (t * tail.factor) * tail.exponential;
     const Vec<T> minus_infinity = broadcast(static_cast<T>(-__builtin_inf()));
     return x == minus_infinity ? x - x : value; // NaN, as -inf * 0
 }

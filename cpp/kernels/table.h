@@ -135,9 +135,11 @@ struct ColumnSums {
     T* sums;
 };
 
-/// Rows of output pixels: y = activation(y + residual). `residual` is laid out as y, or null.
+/// Rows of output pixels: y = activation(x + residual). x may be y. Both have the layout of y, and so has the residual,
+/// which may be null.
 template <class T>
 struct FinishRows {
+    const T* x;
     T* y;
     const T* residual;
     ptrdiff_t y_row, y_step;
@@ -145,6 +147,67 @@ struct FinishRows {
     T alpha, beta; // the activation's parameters
 };
 constexpr int activation_kernels = 13;
+
+/// y = grad times the activation's derivative at x, for `count` values. y may be x or grad.
+template <class T>
+struct ActivationGradient {
+    const T *x, *grad;
+    T* y;
+    int64_t count;
+    T alpha, beta; // the activation's parameters
+};
+
+// ---- Batch normalisation: dense rows of columns. Each column belongs to one channel.
+
+/// sums[c] += x[r][c] - shift[c], and squares[c] += the square of that, row after row.
+template <class T>
+struct ShiftedSums {
+    const T *x, *shift;
+    int64_t rows, columns;
+    T *sums, *squares;
+};
+
+/// z = (x - mean)*scale + offset, with numbers of each column.
+template <class T>
+struct ColumnTransform {
+    const T *mean, *scale, *offset;
+};
+
+/// y = z + residual, bounded by low and high. The residual may be null. Without bounds they are infinite.
+template <class T>
+struct NormalizedColumns {
+    ColumnTransform<T> z;
+    const T *x, *residual;
+    T* y;
+    T low, high;
+    int64_t rows, columns;
+    bool streaming; // y is so large that it will not stay in the caches
+};
+
+/// sums[c] += d, and products[c] += d*(x[r][c] - mean[c]), row after row. d is grad[r][c]. If `masked`, it is 0 unless
+/// low < z <= highest.
+template <class T>
+struct NormGradientSums {
+    ColumnTransform<T> z;
+    const T *x, *grad;
+    bool masked;
+    T low, highest;
+    int64_t rows, columns;
+    T *sums, *products;
+};
+
+/// y = d*z.scale + (x - mean)*x_factor + shift, with d as in NormGradientSums. x_factor and shift may both be null. y
+/// may be grad.
+template <class T>
+struct NormInputGradient {
+    ColumnTransform<T> z;
+    const T *x, *grad, *x_factor, *shift;
+    bool masked;
+    T low, highest;
+    int64_t rows, columns;
+    T* y;
+    bool streaming; // as in NormalizedColumns
+};
 
 /// Rows of pooling windows of one shape: window i of row r holds x[r*x_row + i*x_step + offsets[t] + c] for the taps t.
 template <class T>
@@ -320,6 +383,11 @@ struct KernelsOf {
     /// to[c*to_row + r] = from[r*from_row + c].
     void (*transpose)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns);
     void (*finish_rows[activation_kernels])(const FinishRows<T>&); // indexed by Activation (fastconv/types.h)
+    void (*activation_gradient[activation_kernels])(const ActivationGradient<T>&); // likewise
+    void (*shifted_sums)(const ShiftedSums<T>&);
+    void (*normalize_columns)(const NormalizedColumns<T>&);
+    void (*norm_gradient_sums)(const NormGradientSums<T>&);
+    void (*norm_input_gradient)(const NormInputGradient<T>&);
     void (*column_sums)(const ColumnSums<T>&);
     void (*pooled_patches)(const PooledPatches<T>&);
     void (*pooled_products)(const PooledProducts<T>&);

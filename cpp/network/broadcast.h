@@ -1,7 +1,7 @@
 // The loops over two tensors that are broadcast to one shape, by NumPy's rule.
 #pragma once
 
-#include "network/chunks.h"
+#include "core/chunks.h"
 #include "network/operation.h"
 
 #include <array>

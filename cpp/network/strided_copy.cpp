@@ -1,8 +1,8 @@
 #include "network/strided_copy.h"
 
+#include "core/chunks.h"
 #include "core/for_type.h"
 #include "core/isa.h"
-#include "network/chunks.h"
 
 #include <cstring>
 #include <utility>

@@ -4,6 +4,7 @@
 #include "core/errors.h"
 
 #include <algorithm>
+#include <charconv>
 #include <string>
 
 namespace fastconv {
@@ -61,7 +62,8 @@ const char* name_of(Attribute attribute) {
                                                            "input_gradient",
                                                            "ceil_mode",
                                                            "count_include_pad",
-                                                           "output_size"};
+                                                           "output_size",
+                                                           "epsilon"};
     return names[static_cast<std::size_t>(attribute)];
 }
 
@@ -119,6 +121,10 @@ Dims encode_pooling(const Attributes& attributes) {
             a.output_size[1] - kept_size};
 }
 
+Dims encode_elementwise(const Attributes& attributes) {
+    return {0, static_cast<std::int64_t>(attributes.convolution.format)};
+}
+
 void decode_convolution(const Dims& code, Attributes& attributes) {
     const std::vector<std::string>& algorithms = algorithm_names();
     check_code(code, convolution_code_size,
@@ -150,6 +156,24 @@ void decode_pooling(const Dims& code, Attributes& attributes) {
     a.count_include_pad = code[15] != 0;
     a.adaptive = code[16] != 0;
     a.output_size = {code[17] + kept_size, code[18] + kept_size};
+}
+
+void decode_elementwise(const Dims& code, Attributes& attributes) {
+    check_code(code, elementwise_code_size, {data_format_count});
+    attributes.convolution.format = static_cast<DataFormat>(code[1]);
+}
+
+double parse_real(const char* name, std::string_view text) {
+    const char* const end = text.data() + text.size();
+    double number = 0;
+    const std::from_chars_result read = std::from_chars(text.data(), end, number);
+    if (read.ec != std::errc() || read.ptr != end) fail(name, " must be a number such as '1e-3', got '", text, "'");
+    return number;
+}
+
+std::string show_real(double number) {
+    char text[32];
+    return {text, std::to_chars(text, text + sizeof text, number).ptr};
 }
 
 } // namespace fastconv

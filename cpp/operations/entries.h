@@ -10,6 +10,8 @@ namespace fastconv {
 std::vector<Operation> convolution_entries();
 std::vector<Operation> pooling_entries();
 std::vector<Operation> pooled_convolution_entries();
+std::vector<Operation> elementwise_entries();
+std::vector<Operation> batch_norm_entries();
 
 constexpr const char* pooling_output_text = "the output of this pooling";
 

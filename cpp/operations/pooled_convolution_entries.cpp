@@ -73,10 +73,11 @@ void infer_all_gradients(Call& call) {
 }
 
 void run_backprop(const Call& call, const Buffers& buffers, void* d_input, void* d_filters, void* d_bias) {
-    const auto& [input, filters, taps, grad, output] = buffers.inputs;
+    const auto* const* const inputs = buffers.inputs.data();
     const bool relu = call.attributes.activation.kind == Activation::relu;
-    conv2d_max_pool2d_backprop(call.convolution, call.pooling, input, filters, static_cast<const std::uint8_t*>(taps),
-                               grad, relu ? output : nullptr, d_input, d_filters, d_bias);
+    conv2d_max_pool2d_backprop(call.convolution, call.pooling, inputs[0], inputs[1],
+                               static_cast<const std::uint8_t*>(inputs[2]), inputs[3], relu ? inputs[4] : nullptr,
+                               d_input, d_filters, d_bias);
 }
 
 void run_all_gradients(const Call& call, const Buffers& buffers) {

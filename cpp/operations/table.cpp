@@ -42,6 +42,8 @@ const std::vector<Operation>& operations() {
                  convolution_entries(),
                  pooling_entries(),
                  pooled_convolution_entries(),
+                 elementwise_entries(),
+                 batch_norm_entries(),
              })
             std::move(some.begin(), some.end(), std::back_inserter(table));
         return std::make_unique<const std::vector<Operation>>(std::move(table));

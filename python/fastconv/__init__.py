@@ -22,6 +22,7 @@ except ImportError as error:
     ) from error
 
 from fastconv import _threadpoolctl
+from fastconv._batch_norm import batch_norm, batch_norm_grad, batch_norm_inference, batch_norm_inference_grad
 from fastconv._config import get_num_threads, set_num_threads, show_config, threads
 from fastconv._convolution import (
     bias_gradient,
@@ -37,6 +38,7 @@ from fastconv._depthwise import (
     depthwise_conv2d_backprop_filter,
     depthwise_conv2d_backprop_input,
 )
+from fastconv._elementwise import activate, activate_grad, add, add_grad
 from fastconv._explain import Explanation, explain
 from fastconv._pooled_convolution import conv2d_max_pool2d, conv2d_max_pool2d_backprop
 from fastconv._pooling import (
@@ -66,12 +68,20 @@ __all__ = [
     "Network",
     "PackedFilters",
     "__version__",
+    "activate",
+    "activate_grad",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_grad",
     "adaptive_max_pool2d",
     "adaptive_max_pool2d_grad",
+    "add",
+    "add_grad",
     "avg_pool2d",
     "avg_pool2d_grad",
+    "batch_norm",
+    "batch_norm_grad",
+    "batch_norm_inference",
+    "batch_norm_inference_grad",
     "bias_gradient",
     "conv2d",
     "conv2d_backprop_filter",

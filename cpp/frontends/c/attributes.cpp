@@ -85,4 +85,9 @@ bool NamedAttributes::boolean(Attribute attribute, bool otherwise) const {
     return number[0] == 1;
 }
 
+double NamedAttributes::real(Attribute attribute, double otherwise) const {
+    if (!given(attribute)) return otherwise;
+    return parse_real(name_of(attribute), word(attribute)); // text, since the numbers of attributes are whole
+}
+
 } // namespace fastconv::c

@@ -31,6 +31,7 @@ class NamedAttributes {
         return parse_activation(word(Attribute::activation), graph_only);
     }
     bool boolean(Attribute attribute, bool otherwise) const;
+    double real(Attribute attribute, double otherwise) const;
     Pair output_size(Attribute attribute) const { return parse_output_size(name_of(attribute), numbers(attribute)); }
 
   private:

@@ -86,6 +86,15 @@ bool boolean(const char* name, py::handle value) {
     return value.cast<bool>();
 }
 
+double real(const char* name, py::handle value, const char* what) {
+    const double number = is_bool(value) ? -1 : PyFloat_AsDouble(value.ptr());
+    if (is_bool(value) || PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        fail<py::type_error>(name, ": expected ", what, ", got ", describe(value));
+    }
+    return number;
+}
+
 Dims integers(const char* name, py::handle value) {
     if (!is_sequence(value)) return {integer(name, value)};
     Dims result;
@@ -123,14 +132,8 @@ ActivationFunction read_activation(py::handle value, bool graph_only) {
     if (parts.empty() || !PyUnicode_Check(parts[0].ptr()))
         fail<py::type_error>("activation must be ", activation_choices(graph_only), ", got ", describe(value));
     std::vector<double> numbers;
-    for (std::size_t i = 1; i < parts.size(); ++i) {
-        const double number = is_bool(parts[i]) ? -1 : PyFloat_AsDouble(parts[i].ptr());
-        if (is_bool(parts[i]) || PyErr_Occurred() != nullptr) {
-            PyErr_Clear();
-            fail<py::type_error>("activation: expected a number after the name, got ", describe(parts[i]));
-        }
-        numbers.push_back(number);
-    }
+    for (std::size_t i = 1; i < parts.size(); ++i)
+        numbers.push_back(real("activation", parts[i], "a number after the name"));
     return make_activation(text_of(parts[0]), numbers, graph_only);
 }
 

@@ -30,6 +30,7 @@ std::string describe(py::handle value);
 bool is_bool(py::handle value);
 std::int64_t integer(const char* name, py::handle value);
 bool boolean(const char* name, py::handle value);
+double real(const char* name, py::handle value, const char* what = "a number");
 /// An int, or a sequence of ints.
 Dims integers(const char* name, py::handle value);
 /// A shape given as an argument. The core checks how many numbers it has.
@@ -61,6 +62,7 @@ class PositionalAttributes {
     }
     bool boolean(Attribute attribute, bool) const { return fastconv::boolean(name_of(attribute), value(attribute)); }
     Pair output_size(Attribute attribute) const { return read_output_size(name_of(attribute), value(attribute)); }
+    double real(Attribute attribute, double) const { return fastconv::real(name_of(attribute), value(attribute)); }
 
   private:
     py::handle value(Attribute attribute) const { return values_[set_.position(attribute)]; }

@@ -13,13 +13,13 @@ namespace {
 
 using Objects = std::array<py::object, most_inputs>;
 
-constexpr const char* kOut[] = {"out[0]", "out[1]", "out[2]"};
+constexpr const char* kOut[] = {"out[0]", "out[1]", "out[2]", "out[3]"};
 
 /// The members of `out`, which is a tuple if the operation has several outputs. None asks for a new array.
 std::array<py::handle, most_outputs> read_out(const Operation& operation, py::handle out) {
     const std::size_t count = operation.outputs.size();
     if (count == 1) return {out};
-    if (out.is_none()) return {out, out, out};
+    if (out.is_none()) return {out, out, out, out};
     if (!py::isinstance<py::tuple>(out) || py::len(out) != count) {
         std::string names;
         for (const Output& output : operation.outputs) names += (names.empty() ? "" : ", ") + std::string(output.name);
@@ -81,8 +81,12 @@ void make_outputs(const Call& call, py::handle out, Arrays& arrays, Buffers& buf
     for (std::size_t i = 0; i < outputs.size(); ++i) {
         const char* name = outputs.size() == 1 ? "out" : kOut[i];
         if (!call.wants(outputs[i])) {
+            const int input = outputs[i].only_with_input;
+            const std::string why =
+                input < 0 ? std::string("input_gradient is False")
+                          : std::string(call.operation->inputs[static_cast<std::size_t>(input)].name) + " is None";
             if (!given[i].is_none())
-                fail<py::value_error>(name, " must be None if input_gradient is False, got ", describe(given[i]));
+                fail<py::value_error>(name, " must be None if ", why, ", got ", describe(given[i]));
             results[i] = py::none();
             continue;
         }
@@ -118,8 +122,10 @@ py::object run_operation(const Operation& operation, PyObject* const* values) {
         return std::move(results[0]);
     case 2:
         return py::make_tuple(results[0], results[1]);
-    default:
+    case 3:
         return py::make_tuple(results[0], results[1], results[2]);
+    default:
+        return py::make_tuple(results[0], results[1], results[2], results[3]);
     }
 }
 
@@ -156,6 +162,18 @@ PyObject* geometry(PyObject* self, PyObject* const* values, Py_ssize_t count) {
     });
 }
 
+/// The code and the attributes of an op of a graph: (code, activation, epsilon). Such ops may have every activation.
+PyObject* elementwise_attributes(PyObject* self, PyObject* const* values, Py_ssize_t count) {
+    return guarded([&]() -> py::object {
+        const AttributeSet& set = operation_of(self).attributes;
+        check_count("a geometry", count, set.size());
+        Attributes attributes;
+        read_attributes(set, PositionalAttributes(set, values), attributes);
+        return py::make_tuple(encode_elementwise(attributes), show_activation(attributes.activation),
+                              show_real(attributes.epsilon));
+    });
+}
+
 using Function = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
 
 void add_function(py::module_& module, const char* name, Function function, const Operation& operation) {
@@ -189,8 +207,10 @@ py::list describe_table() {
         for (std::size_t i = 0; i < attribute_count; ++i)
             if (operation.attributes.has(static_cast<Attribute>(i)))
                 attributes.append(name_of(static_cast<Attribute>(i)));
-        if (operation.geometry != Geometry::pooling) geometries.append("convolution");
-        if (operation.geometry != Geometry::convolution) geometries.append("pooling");
+        const Geometry geometry = operation.geometry;
+        if (geometry == Geometry::elementwise) geometries.append("elementwise");
+        if (geometry == Geometry::convolution || geometry == Geometry::both) geometries.append("convolution");
+        if (geometry == Geometry::pooling || geometry == Geometry::both) geometries.append("pooling");
         py::dict entry;
         entry["name"] = operation.name;
         entry["inputs"] = describe_items(operation.inputs);
@@ -214,6 +234,8 @@ void add_geometries(py::module_& module) {
     add_function(module, "conv_geometry", geometry<encode_convolution>, *find_operation("conv2d"));
     add_function(module, "pool_geometry", geometry<encode_pooling>, *find_operation("max_pool2d_with_argmax"));
     add_function(module, "avg_pool_geometry", geometry<encode_pooling>, *find_operation("avg_pool2d"));
+    add_function(module, "batch_norm_attributes", elementwise_attributes, *find_operation("batch_norm"));
+    add_function(module, "activation_attributes", elementwise_attributes, *find_operation("activate"));
 }
 
 } // namespace fastconv

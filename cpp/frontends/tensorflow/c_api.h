@@ -54,6 +54,7 @@ using DeleteFunction = void (*)(void*);
       (TF_ShapeInferenceContext*, TF_ShapeHandle*, std::int64_t, TF_DimensionHandle*))                                 \
     F(TF_ShapeInferenceContextConcatenateShapes, void,                                                                 \
       (TF_ShapeInferenceContext*, TF_ShapeHandle*, TF_ShapeHandle*, TF_ShapeHandle*, TF_Status*))                      \
+    F(TF_ShapeInferenceContextScalar, TF_ShapeHandle*, (TF_ShapeInferenceContext*))                                    \
     F(TF_ShapeInferenceContextVectorFromSize, TF_ShapeHandle*, (TF_ShapeInferenceContext*, std::size_t))               \
     F(TF_DimensionHandleValueKnown, int, (TF_DimensionHandle*))                                                        \
     F(TF_DimensionHandleValue, std::int64_t, (TF_DimensionHandle*))                                                    \
@@ -62,6 +63,10 @@ using DeleteFunction = void (*)(void*);
     F(TF_KernelBuilder_TypeConstraint, void, (TF_KernelBuilder*, const char*, int, TF_Status*))                        \
     F(TF_OpKernelConstruction_GetAttrBool, void, (TF_OpKernelConstruction*, const char*, unsigned char*, TF_Status*))  \
     F(TF_OpKernelConstruction_Failure, void, (TF_OpKernelConstruction*, TF_Status*))                                   \
+    F(TF_OpKernelConstruction_GetAttrSize, void,                                                                       \
+      (TF_OpKernelConstruction*, const char*, std::int32_t*, std::int32_t*, TF_Status*))                               \
+    F(TF_OpKernelConstruction_GetAttrString, void,                                                                     \
+      (TF_OpKernelConstruction*, const char*, char*, std::size_t, TF_Status*))                                         \
     F(TF_RegisterKernelBuilder, void, (const char*, TF_KernelBuilder*, TF_Status*))                                    \
     F(TF_GetInput, void, (TF_OpKernelContext*, int, TF_Tensor**, TF_Status*))                                          \
     F(TF_AllocateOutput, TF_Tensor*,                                                                                   \

@@ -26,6 +26,10 @@ constexpr const char* kConstantFilters = "constant_filters";
 /// from an op, because such taps are valid.
 constexpr const char* kCheckInputs = "check_inputs";
 
+/// Attributes of operations whose geometry is `elementwise`: texts.
+constexpr const char* kActivation = "activation";
+constexpr const char* kEpsilon = "epsilon";
+
 /// The input of kind `filters`, or the number of inputs if there is none.
 std::size_t filters_index(const Operation& operation);
 
@@ -115,9 +119,12 @@ using CodeSizes = std::array<std::size_t, 2>;
 template <class Read>
 void for_each_geometry(const Operation& operation, Read&& read) {
     std::size_t index = operation.graph_inputs();
-    if (operation.geometry != Geometry::pooling)
+    const Geometry geometry = operation.geometry;
+    if (geometry == Geometry::elementwise)
+        read(index, CodeSizes{elementwise_code_size, elementwise_code_size}, decode_elementwise);
+    if (geometry == Geometry::convolution || geometry == Geometry::both)
         read(index++, CodeSizes{convolution_code_size, convolution_code_size}, decode_convolution);
-    if (operation.geometry != Geometry::convolution)
+    if (geometry == Geometry::pooling || geometry == Geometry::both)
         read(index, CodeSizes{first_pooling_code_size, pooling_code_size}, decode_pooling);
 }
 

@@ -2,10 +2,12 @@
 #include "fastconv/threads.h"
 #include "front_end.h"
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <string>
 #include <utility>
 
 namespace fastconv::tf {
@@ -26,12 +28,28 @@ class Kernel {
         return packed_.get();
     }
 
+    /// Sets the attributes that are texts. What is wrong with them is thrown when the kernel runs.
+    void set_attributes(const std::string& activation, const std::string& epsilon) {
+        try {
+            attributes_.activation = parse_activation(activation, false);
+            attributes_.epsilon = parse_real(kEpsilon, epsilon);
+        } catch (const InvalidArgument& error) {
+            wrong_attributes_ = error.what();
+        }
+    }
+    const Attributes& attributes() const {
+        if (!wrong_attributes_.empty()) throw InvalidArgument(wrong_attributes_);
+        return attributes_;
+    }
+
     const Operation& operation;
     const bool checks_inputs;
     const PlanHolder holder;
 
   private:
     const bool constant_filters_;
+    Attributes attributes_; // those that are texts; the others have their defaults
+    std::string wrong_attributes_;
     mutable std::mutex mutex_;
     mutable std::unique_ptr<const PackedFilters> packed_;
 };
@@ -134,6 +152,7 @@ Tensor make_output(const Context& context, const Call& call, std::size_t i, Tens
 void run(const Context& context, const Kernel& kernel) {
     const Operation& operation = kernel.operation;
     Call call(operation);
+    call.attributes = kernel.attributes();
     Tensors inputs;
     read_inputs(context, call, inputs);
     operation.infer(call);
@@ -160,6 +179,15 @@ bool read_flag(TF_OpKernelConstruction* construction, const char* name, bool oth
     return TF_GetCode(status.get()) == kOk ? value != 0 : otherwise;
 }
 
+std::string read_text(TF_OpKernelConstruction* construction, const char* name) {
+    const Status status;
+    std::int32_t list = 0, size = 0;
+    TF_OpKernelConstruction_GetAttrSize(construction, name, &list, &size, status.get());
+    std::string text(static_cast<std::size_t>(std::max(size, 0)), '\0');
+    TF_OpKernelConstruction_GetAttrString(construction, name, text.data(), text.size(), status.get());
+    return text;
+}
+
 template <std::size_t I>
 void* create(TF_OpKernelConstruction* construction) {
     void* kernel = nullptr;
@@ -167,8 +195,11 @@ void* create(TF_OpKernelConstruction* construction) {
     const auto make = [&] {
         const Operation& operation = operations()[I];
         const bool has_filters = filters_index(operation) < operation.inputs.size();
-        kernel = new Kernel(operation, has_filters && read_flag(construction, kConstantFilters, false),
-                            operation.check != nullptr && read_flag(construction, kCheckInputs, true));
+        auto made = std::make_unique<Kernel>(operation, has_filters && read_flag(construction, kConstantFilters, false),
+                                             operation.check != nullptr && read_flag(construction, kCheckInputs, true));
+        if (operation.geometry == Geometry::elementwise)
+            made->set_attributes(read_text(construction, kActivation), read_text(construction, kEpsilon));
+        kernel = made.release();
     };
     if (!guarded(status.get(), make)) TF_OpKernelConstruction_Failure(construction, status.get());
     return kernel;

@@ -57,6 +57,10 @@ void register_op(std::size_t index, const Status& status) {
         TF_OpDefinitionBuilderAddAttr(op, (std::string(kConstantFilters) + ": bool = false").c_str());
     if (operation.check != nullptr)
         TF_OpDefinitionBuilderAddAttr(op, (std::string(kCheckInputs) + ": bool = true").c_str());
+    if (operation.geometry == Geometry::elementwise) {
+        TF_OpDefinitionBuilderAddAttr(op, (std::string(kActivation) + ": string = 'linear'").c_str());
+        TF_OpDefinitionBuilderAddAttr(op, (std::string(kEpsilon) + ": string = '0.001'").c_str());
+    }
     for (std::size_t i = 0; i < operation.graph_inputs(); ++i)
         TF_OpDefinitionBuilderAddInput(op, described(operation.inputs[i]).c_str());
     TF_OpDefinitionBuilderAddInput(op, "geometry: uint8");

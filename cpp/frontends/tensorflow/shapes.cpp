@@ -43,7 +43,7 @@ struct Context {
             TF_DeleteShapeHandle(one);
             all = joined;
         }
-        if (all == nullptr) return;
+        if (all == nullptr) all = TF_ShapeInferenceContextScalar(context);
         TF_ShapeInferenceContextSetOutput(context, static_cast<int>(i), all, status);
         TF_DeleteShapeHandle(all);
         check(status);

@@ -29,8 +29,9 @@ enum class Attribute : std::uint8_t {
     ceil_mode,
     count_include_pad,
     output_size, // of an adaptive pooling; replaces the other attributes of a window
+    epsilon,     // of a batch normalisation
 };
-constexpr std::size_t attribute_count = 17;
+constexpr std::size_t attribute_count = 18;
 
 FASTCONV_API const char* name_of(Attribute attribute);
 /// Throws InvalidArgument, because `attribute` and `output_size` must not be given together: `output_size` determines
@@ -78,7 +79,13 @@ struct Attributes {
     std::optional<Pair> output_padding;
     bool include_batch_in_index = false;
     bool input_gradient = true; // whether the gradient of the input is wanted
+    double epsilon = 1e-3;
 };
+
+/// A number written as text, such as "1e-3". `name` is that of the argument.
+FASTCONV_API double parse_real(const char* name, std::string_view text);
+/// The shortest text from which parse_real reads the number.
+FASTCONV_API std::string show_real(double number);
 
 /// Makes a pair of one or two numbers, each at least 0.
 FASTCONV_API Pair parse_output_padding(const Dims& numbers);
@@ -94,13 +101,15 @@ FASTCONV_API Pair parse_output_padding(const Dims& numbers);
 ///     ActivationFunction activation(bool graph_only)
 ///     bool boolean(Attribute, bool otherwise)
 ///     Pair output_size(Attribute)
+///     double real(Attribute, double otherwise)
 ///     bool given(Attribute)   // whether the caller gave the attribute; called only for optional attributes
 template <class Source>
 void read_attributes(const AttributeSet& set, const Source& source, Attributes& result, bool graph = false) {
     ConvArguments& convolution = result.convolution;
     PoolArguments& pooling = result.pooling;
     if (set.has(Attribute::algorithm)) convolution.algorithm = source.word(Attribute::algorithm);
-    const DataFormat format = parse_data_format(source.word(Attribute::data_format));
+    DataFormat format = DataFormat::nhwc;
+    if (set.has(Attribute::data_format)) format = parse_data_format(source.word(Attribute::data_format));
     convolution.format = pooling.format = format;
     const auto read_boolean = [&](Attribute attribute, bool& value) {
         if (set.has(attribute)) value = source.boolean(attribute, value);
@@ -136,6 +145,7 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
     read_boolean(Attribute::depthwise, convolution.depthwise);
     read_boolean(Attribute::include_batch_in_index, result.include_batch_in_index);
     read_boolean(Attribute::input_gradient, result.input_gradient);
+    if (set.has(Attribute::epsilon)) result.epsilon = source.real(Attribute::epsilon, result.epsilon);
 }
 
 // ---- As numbers --------------------------------------------------------------------------------------------------
@@ -143,15 +153,19 @@ void read_attributes(const AttributeSet& set, const Source& source, Attributes& 
 // function cannot read attributes, but it can read the shapes of inputs. Static shapes therefore also survive
 // tf.while_loop and SavedModels. Saved graphs hold codes, so the places and meanings of the numbers must not change.
 
-constexpr std::size_t convolution_code_size = 14, pooling_code_size = 19;
+constexpr std::size_t convolution_code_size = 14, pooling_code_size = 19, elementwise_code_size = 2;
 /// The size of the codes in older graphs. These codes lack dilations, ceil_mode, count_include_pad and output_size. The
 /// four attributes then have their defaults.
 constexpr std::size_t first_pooling_code_size = 12;
 
 FASTCONV_API Dims encode_convolution(const Attributes& attributes);
 FASTCONV_API Dims encode_pooling(const Attributes& attributes);
+/// The data format alone, for operations element by element and batch normalisation. No shape depends on their other
+/// attributes. In graphs, these are texts.
+FASTCONV_API Dims encode_elementwise(const Attributes& attributes);
 /// Anyone can call the TensorFlow ops directly, so the decoding functions check every number again.
 FASTCONV_API void decode_convolution(const Dims& code, Attributes& attributes);
 FASTCONV_API void decode_pooling(const Dims& code, Attributes& attributes);
+FASTCONV_API void decode_elementwise(const Dims& code, Attributes& attributes);
 
 } // namespace fastconv

@@ -13,4 +13,19 @@ namespace fastconv {
 FASTCONV_API void bias_gradient(DataType dtype, DataFormat format, const Dims& dims, const void* out_backprop,
                                 const void* output, void* masked, void* bias_backprop);
 
+/// output = activation(input), for `count` values. The output may be the input.
+FASTCONV_API void activate(DataType dtype, const ActivationFunction& activation, std::int64_t count, const void* input,
+                           void* output);
+/// output = grad times the activation's derivative at the input. Linear, relu, relu6 and clip have the same derivative
+/// at their output, which may take the place of the input. The output may be the input or grad.
+FASTCONV_API void activate_grad(DataType dtype, const ActivationFunction& activation, std::int64_t count,
+                                const void* input, const void* grad, void* output);
+
+/// output = activation(a + b). The output may be a or b.
+FASTCONV_API void add(DataType dtype, const ActivationFunction& activation, std::int64_t count, const void* a,
+                      const void* b, void* output);
+/// output = grad times the activation's derivative at a + b. The output may be a, b or grad.
+FASTCONV_API void add_grad(DataType dtype, const ActivationFunction& activation, std::int64_t count, const void* a,
+                           const void* b, const void* grad, void* output);
+
 } // namespace fastconv

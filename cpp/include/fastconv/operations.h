@@ -6,12 +6,13 @@
 #pragma once
 
 #include "fastconv/attributes.h"
+#include "fastconv/batch_norm.h"
 
 #include <array>
 
 namespace fastconv {
 
-constexpr std::size_t most_inputs = 5, most_outputs = 3;
+constexpr std::size_t most_inputs = 9, most_outputs = 4;
 
 enum class InputKind : std::uint8_t {
     tensor,          // of the call's data type
@@ -39,6 +40,7 @@ struct Output {
     OutputKind kind = OutputKind::tensor;
     int may_overwrite = -1; // the input, of the same shape, whose memory this output may overwrite; -1: none
     bool only_with_input_gradient = false; // left out if the attribute input_gradient is false
+    int only_with_input = -1;              // index of an optional input; left out if that is
 };
 
 constexpr std::int64_t unknown_size = -1;
@@ -68,12 +70,17 @@ struct Call {
     bool attributes_known = true; // false in partial calls only
 
     std::array<Shape, most_outputs> outputs;
-    // Set in complete calls, if the operation contains a convolution or a pooling.
+    // Set in complete calls, if the operation contains a convolution, a pooling or a batch normalisation.
     ConvProblem convolution;
     PoolProblem pooling;
+    BatchNormProblem batch_norm;
 
     FASTCONV_API bool complete() const;
-    bool wants(const Output& output) const { return attributes.input_gradient || !output.only_with_input_gradient; }
+    bool wants(const Output& output) const {
+        if (output.only_with_input >= 0 && !inputs[static_cast<std::size_t>(output.only_with_input)].given)
+            return false;
+        return attributes.input_gradient || !output.only_with_input_gradient;
+    }
 };
 
 /// Pointers to dense memory of the inferred shapes. An output must not overlap any other buffer, except an input that
@@ -85,7 +92,8 @@ struct Buffers {
     const PlanHolder* holder = nullptr;            // the plan of the last call, if the caller repeats the same call
 };
 
-enum class Geometry : std::uint8_t { convolution, pooling, both }; // which codes (attributes.h) an op in a graph takes
+/// Which codes (attributes.h) an op in a graph takes.
+enum class Geometry : std::uint8_t { convolution, pooling, both, elementwise };
 
 struct Operation {
     const char* name;

@@ -69,6 +69,8 @@ FASTCONV_API ActivationFunction make_activation(std::string_view name, const std
                                                 bool graph_only);
 /// An activation from a name, or from a name with parameters such as "leaky_relu(0.2)" or "clip(0, 1)".
 FASTCONV_API ActivationFunction parse_activation(std::string_view text, bool graph_only);
+/// The text from which parse_activation makes this activation.
+FASTCONV_API std::string show_activation(const ActivationFunction& activation);
 /// What `activation` may be, as a phrase for error messages.
 FASTCONV_API std::string activation_choices(bool graph_only);
 /// "VALID" | "SAME", any case

@@ -58,6 +58,15 @@ FASTCONV_INLINE Vec<double> at_least(Vec<double> x, double limit) {
 }
 
 template <>
+FASTCONV_INLINE void store_streaming(float* to, Vec<float> value) {
+    _mm256_stream_ps(to, (__m256)value);
+}
+template <>
+FASTCONV_INLINE void store_streaming(double* to, Vec<double> value) {
+    _mm256_stream_pd(to, (__m256d)value);
+}
+
+template <>
 FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {
     return add_lanes_256((__m256)value);
 }

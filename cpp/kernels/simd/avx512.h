@@ -65,6 +65,15 @@ FASTCONV_INLINE Vec<double> times_power_of_two<double>(Vec<double> value, Index<
     return (Vec<double>)_mm512_maskz_scalef_pd(0xFF, (__m512d)value, _mm512_cvtepi64_pd((__m512i)exponent));
 }
 
+template <>
+FASTCONV_INLINE void store_streaming(float* to, Vec<float> value) {
+    _mm512_stream_ps(to, (__m512)value);
+}
+template <>
+FASTCONV_INLINE void store_streaming(double* to, Vec<double> value) {
+    _mm512_stream_pd(to, (__m512d)value);
+}
+
 // These use the maskz forms because GCC 12 warns about the plain forms.
 template <>
 FASTCONV_INLINE float add_lanes<float>(Vec<float> value) {

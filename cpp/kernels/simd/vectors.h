@@ -125,6 +125,18 @@ FASTCONV_INLINE Vec<T> times_power_of_two(Vec<T> value, Index<T> exponent) {
     return value * power_of_two<T>(half) * power_of_two<T>(exponent - half);
 }
 
+/// A store to aligned memory that bypasses the caches. It saves reading the memory first. Before another thread may
+/// read it, finish_streaming must be called.
+template <class T>
+FASTCONV_INLINE void store_streaming(T* to, Vec<T> value) {
+    store(to, value);
+}
+FASTCONV_INLINE void finish_streaming() {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#endif
+}
+
 /// The sum of all lanes. First adds the upper half of the vector to the lower half, then halves of that, and so on.
 template <class T>
 FASTCONV_INLINE T add_lanes(Vec<T> value) {

@@ -50,7 +50,7 @@ void read_convolution(const AttributeReader& from, ConvArguments& to) {
 /// The index of a step's bias or residual in the operation table. There, a transposed convolution has one more input
 /// before them: the shape of the output.
 std::size_t table_input(const Layer& layer, std::size_t input) {
-    return input + (layer.operation->inputs.size() == most_inputs ? 1 : 0);
+    return input + (layer.operation->inputs[kBias].kind == fastconv::InputKind::optional_sizes ? 1 : 0);
 }
 
 /// The call for inputs of these shapes. It is not inferred yet.

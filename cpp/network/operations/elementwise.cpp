@@ -1,13 +1,12 @@
 // Activations, arithmetic of two tensors, and scales and shifts of channels.
+#include "fastconv/elementwise.h"
+#include "algorithms/activation.h"
+#include "core/chunks.h"
 #include "core/errors.h"
 #include "core/for_type.h"
 #include "core/isa.h"
-#include "network/activation.h"
 #include "network/broadcast.h"
-#include "network/chunks.h"
 #include "network/operations/entries.h"
-
-#include <cstring>
 
 namespace fastconv::network {
 namespace {
@@ -21,16 +20,10 @@ Prepare bind_activate(const Binding& binding) {
         step.output = inputs[0];
         step.by_image = true;
         step.may_overwrite = 1;
-        const std::int64_t count = element_count(step.output, dtype), size = size_of(dtype);
+        const std::int64_t count = element_count(step.output, dtype);
         step.operations = static_cast<double>(count);
         step.run = [=](const void* const* from, void* output) {
-            for_each_chunk(count, [&](std::int64_t first, std::int64_t some) {
-                if (from[0] != output)
-                    std::memcpy(static_cast<std::byte*>(output) + first * size,
-                                static_cast<const std::byte*>(from[0]) + first * size,
-                                static_cast<std::size_t>(some * size));
-                activate(activation, dtype, output, first, some);
-            });
+            fastconv::activate(dtype, activation, count, from[0], output);
         };
         return step;
     };
@@ -59,7 +52,7 @@ Prepare bind_arithmetic(const Binding& binding) {
                     kernel({static_cast<const T*>(from[0]) + part.a, static_cast<const T*>(from[1]) + part.b,
                             part.a_row, part.b_row, part.a_step, part.b_step, static_cast<T*>(output) + part.y,
                             part.rows, part.columns});
-                    activate(activation, dtype, output, part.y, part.rows * part.columns);
+                    activate_in_place(activation, dtype, output, part.y, part.rows * part.columns);
                 });
             });
         };
@@ -104,12 +97,12 @@ Run dense_scale_shift(const std::shared_ptr<const ScaleShift>& step, std::int64_
             const std::int64_t columns = step->columns, rows = columns == 0 ? 0 : count / columns;
             for_each_row_block(rows, columns, [&](std::int64_t row, std::int64_t some) {
                 step->rows(x + row * columns, y + row * columns, some, columns);
-                activate(step->activation, step->dtype, y, row * columns, some * columns);
+                activate_in_place(step->activation, step->dtype, y, row * columns, some * columns);
             });
             const std::int64_t done = rows * columns;
             if (done == count) return;
             step->rows(x + done, y + done, 1, count - done);
-            activate(step->activation, step->dtype, y, done, count - done);
+            activate_in_place(step->activation, step->dtype, y, done, count - done);
         });
     };
 }
@@ -122,12 +115,12 @@ Run scale_shift_of_rows(const std::shared_ptr<const ScaleShift>& step, std::int6
             using T = typename decltype(t)::type;
             const T* x = static_cast<const T*>(from[0]);
             T* y = static_cast<T*>(output);
-            for_each_row_block(channels == 0 ? 0 : count / channels, channels,
-                               [&](std::int64_t first, std::int64_t some) {
-                                   for (std::int64_t r = first; r < first + some; ++r)
-                                       step->rows(x + r * row, y + r * channels, 1, channels);
-                                   activate(step->activation, step->dtype, y, first * channels, some * channels);
-                               });
+            for_each_row_block(
+                channels == 0 ? 0 : count / channels, channels, [&](std::int64_t first, std::int64_t some) {
+                    for (std::int64_t r = first; r < first + some; ++r)
+                        step->rows(x + r * row, y + r * channels, 1, channels);
+                    activate_in_place(step->activation, step->dtype, y, first * channels, some * channels);
+                });
         });
     };
 }

@@ -2,9 +2,9 @@
 //
 // All axes after the last padded axis form one block of values. A row of the output consists of the blocks along the
 // last padded axis. The axes before that axis number the rows, which are divided among tasks.
+#include "core/chunks.h"
 #include "core/errors.h"
 #include "core/for_type.h"
-#include "network/chunks.h"
 #include "network/operations/entries.h"
 
 #include <algorithm>

@@ -3,11 +3,11 @@
 // Neighbouring axes that are both reduced, or both kept, are merged. A reduction along the last of the merged axes is a
 // reduction of rows, and one along the axis before it is a reduction of columns. If reduced and kept axes alternate
 // more often, the input is transposed first.
+#include "core/chunks.h"
 #include "core/errors.h"
 #include "core/for_type.h"
 #include "core/isa.h"
 #include "core/workspace.h"
-#include "network/chunks.h"
 #include "network/operations/entries.h"
 #include "network/strided_copy.h"
 

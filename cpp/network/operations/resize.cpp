@@ -1,8 +1,8 @@
 // Resizes images by nearest-neighbour or bilinear interpolation, with the coordinates of ONNX.
+#include "core/chunks.h"
 #include "core/errors.h"
 #include "core/for_type.h"
 #include "core/isa.h"
-#include "network/chunks.h"
 #include "network/operations/entries.h"
 
 #include <algorithm>

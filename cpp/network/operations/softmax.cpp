@@ -1,9 +1,9 @@
 // Softmax and its logarithm, row by row. If the axis is not the last one, the values along it are first transposed to
 // rows.
+#include "core/chunks.h"
 #include "core/for_type.h"
 #include "core/isa.h"
 #include "core/workspace.h"
-#include "network/chunks.h"
 #include "network/operations/entries.h"
 
 #include <cmath>

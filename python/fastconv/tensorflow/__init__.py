@@ -24,7 +24,14 @@ except ModuleNotFoundError as error:
         f"fastconv.tensorflow needs TensorFlow 2.16 or later; {how_to_install('tensorflow')}", name=error.name
     ) from None
 
-from fastconv.tensorflow import _geometry_code, _library, flops, gradients, vectorization
+from fastconv.tensorflow import _geometry_code, _library, batch_norm_vectorization, flops, gradients, vectorization
+from fastconv.tensorflow.batch_norm import (
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_inference,
+    batch_norm_inference_grad,
+)
+from fastconv.tensorflow.elementwise import activate, activate_grad, add, add_grad
 from fastconv.tensorflow.functions import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_grad,
@@ -47,12 +54,20 @@ from fastconv.tensorflow.functions import (
 from fastconv.tensorflow.pooled_convolution import conv2d_max_pool2d, conv2d_max_pool2d_backprop
 
 __all__ = [
+    "activate",
+    "activate_grad",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_grad",
     "adaptive_max_pool2d",
     "adaptive_max_pool2d_grad",
+    "add",
+    "add_grad",
     "avg_pool2d",
     "avg_pool2d_grad",
+    "batch_norm",
+    "batch_norm_grad",
+    "batch_norm_inference",
+    "batch_norm_inference_grad",
     "bias_gradient",
     "conv2d",
     "conv2d_backprop_filter",
@@ -70,6 +85,7 @@ __all__ = [
 
 gradients.register()
 vectorization.register()
+batch_norm_vectorization.register()
 flops.register()
 
 # Private names for tests, which call the ops themselves.

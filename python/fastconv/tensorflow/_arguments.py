@@ -26,6 +26,16 @@ def left_out(dtype: tf.DType) -> tf.Tensor:
     return no_elements([0, 0], dtype)
 
 
+def optional_tensor(name: str, value: Any, other: tuple[str, tf.Tensor]) -> tf.Tensor:
+    """`value` as a tensor of the dtype of `other`, or a placeholder if it is None."""
+    return left_out(other[1].dtype) if value is None else float_tensor(name, value, other)
+
+
+def is_given(tensor: tf.Tensor) -> bool:
+    """Whether a tensor is not the placeholder of an optional input."""
+    return tensor.shape.rank is None or tensor.shape.as_list() != [0, 0]
+
+
 def is_constant(tensor: tf.Tensor) -> bool:
     """Whether a tensor is a constant of the graph that is being built."""
     if tf.executing_eagerly() or hasattr(tensor, "numpy"):  # eager tensors have no op, not even inside a graph

@@ -84,6 +84,20 @@ def adaptive_pool_geometry(output_size: Any, data_format: str) -> list[int]:
     return _core.pool_geometry(None, None, None, data_format, None, False, None, given_size(output_size))
 
 
+def activation_attributes(activation: Any) -> dict[str, Any]:
+    """The geometry and the attributes of an op that is only an activation, or ends with one."""
+    return _elementwise(*_core.activation_attributes(activation))
+
+
+def batch_norm_attributes(data_format: str, activation: Any, epsilon: float) -> dict[str, Any]:
+    """The geometry and the attributes of an op of batch normalisation."""
+    return _elementwise(*_core.batch_norm_attributes(data_format, activation, epsilon))
+
+
+def _elementwise(code: list[int], activation: str, epsilon: str) -> dict[str, Any]:
+    return {"geometry": encode(code), "activation": activation, "epsilon": epsilon}
+
+
 def encode(numbers: Sequence[int]) -> tf.Tensor:
     """The input `geometry` of an op, from the numbers of a convolution or a pooling."""
     return no_elements(numbers, tf.uint8)

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from fastconv.tensorflow import batch_norm_gradients
 from fastconv.tensorflow._arguments import is_constant, left_out
 from fastconv.tensorflow._geometry_code import has_relu, is_nchw, with_batch_in_argmax, without_relu
 from fastconv.tensorflow._library import ops
@@ -204,6 +205,7 @@ def register() -> None:
         "FastconvMaxPool2DGrad": _max_pool2d_grad_gradient,
         "FastconvAvgPool2D": _avg_pool2d_gradient,
         "FastconvAvgPool2DGrad": _avg_pool2d_grad_gradient,
+        **batch_norm_gradients.GRADIENTS,
     }.items():
         try:
             tf.RegisterGradient(op)(gradient)

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-namespace fastconv::network {
+namespace fastconv {
 
 /// The number of elements in a task. This many elements of two operands and of the result stay in L1, so that an
 /// activation finds the result there.
@@ -32,4 +32,4 @@ void for_each_row_block(std::int64_t rows, std::int64_t columns, const Body& bod
                  [&](std::int64_t task) { body(task * at_once, std::min(at_once, rows - task * at_once)); });
 }
 
-} // namespace fastconv::network
+} // namespace fastconv

@@ -1,0 +1,69 @@
+// What batch normalisation and its gradient share.
+#pragma once
+
+#include "algorithms/activation.h"
+#include "algorithms/channel_rows.h"
+#include "core/isa.h"
+#include "core/workspace.h"
+
+#include <cmath>
+
+namespace fastconv {
+
+/// A normalisation with known mean and variance, as numbers of each column: z = (x - mean)*scale + offset.
+template <class T>
+class ColumnNumbers {
+  public:
+    ColumnNumbers(const BatchNormProblem& problem, const ChannelRows& all, const BatchNormInputs& inputs, const T* mean,
+                  const T* variance)
+        : values_(3 * all.numbers()), count_(all.numbers()) {
+        const auto *scale = static_cast<const T*>(inputs.scale), *offset = static_cast<const T*>(inputs.offset);
+        for (std::int64_t i = 0; i < count_; ++i) {
+            const std::int64_t c = all.channel_of(i);
+            values_.get()[i] = mean[c];
+            values_.get()[count_ + i] =
+                static_cast<T>((scale ? static_cast<double>(scale[c]) : 1.0) * inverse_deviation(problem, variance[c]));
+            values_.get()[2 * count_ + i] = offset ? offset[c] : T{};
+        }
+    }
+
+    static double inverse_deviation(const BatchNormProblem& problem, T variance) {
+        return 1 / std::sqrt(static_cast<double>(variance) + problem.epsilon);
+    }
+
+    /// From this number on.
+    ColumnTransform<T> from(std::int64_t number) const {
+        const T* const first = values_.get() + number;
+        return {first, first + count_, first + 2 * count_};
+    }
+
+  private:
+    Scratch<T> values_;
+    std::int64_t count_;
+};
+
+/// Whether a result of this size should bypass the caches. It will not be there when it is used anyway.
+template <class T>
+bool bypasses_caches(const ChannelRows& all) {
+    constexpr std::int64_t most_cached = 16 << 20;
+    return all.size() * static_cast<std::int64_t>(sizeof(T)) >= most_cached;
+}
+
+/// z + residual for some rows, without the activation.
+template <class T>
+NormalizedColumns<T> linear_rows(const ColumnTransform<T>& z, const BatchNormInputs& inputs, std::int64_t at,
+                                 std::int64_t rows, std::int64_t columns, T* y) {
+    const auto* const residual = static_cast<const T*>(inputs.residual);
+    const Bounds<T> none = bounds_of<T>({});
+    return {z,
+            static_cast<const T*>(inputs.input) + at,
+            residual ? residual + at : nullptr,
+            y,
+            none.low,
+            none.high,
+            rows,
+            columns,
+            false};
+}
+
+} // namespace fastconv

@@ -1,0 +1,184 @@
+"""The gradients of activations, additions and batch normalisation. Those of the second order consist of plain ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import pi, sqrt
+from typing import Any
+
+import tensorflow as tf
+
+from fastconv.tensorflow._arguments import is_given
+from fastconv.tensorflow._geometry_code import is_nchw
+from fastconv.tensorflow._library import ops
+
+# ---- Activations and additions --------------------------------------------------------------------------------------
+
+Attributes = dict[str, Any]  # of an op, with its geometry
+
+
+def _attributes(op: Any) -> Attributes:
+    texts = {name: op.get_attr(name).decode() for name in ("activation", "epsilon")}
+    return {"geometry": op.inputs[-1], **texts}
+
+
+def _activation(attributes: Attributes) -> tuple[str, list[float]]:
+    """The activation's name and numbers."""
+    name, _, numbers = attributes["activation"].partition("(")
+    return name, [float(number) for number in numbers.rstrip(")").split(",") if number]
+
+
+def _sigmoid_gelu(x: tf.Tensor) -> tf.Tensor:
+    """GELU, approximated with tanh. ``tf.nn.gelu`` rounds its constants to float32."""
+    return x * tf.sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x**3))
+
+
+#: The activations whose derivatives are not piecewise constant.
+_CURVES: dict[str, Callable[..., tf.Tensor]] = {
+    "elu": lambda x, alpha: tf.where(x > 0, x, alpha * tf.math.expm1(tf.minimum(x, 0))),
+    "gelu": lambda x: 0.5 * x * tf.math.erfc(-sqrt(0.5) * x),
+    "gelu_tanh": _sigmoid_gelu,
+    "silu": lambda x: x * tf.sigmoid(x),
+    "sigmoid": tf.sigmoid,
+    "hard_swish": lambda x: x * tf.clip_by_value(x / 6 + 0.5, 0, 1),
+    "tanh": tf.tanh,
+}
+#: Activations that change nothing in their own output. It has the same derivative as their input.
+_IDEMPOTENT = ("linear", "relu", "relu6", "clip")
+
+
+def _activation_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    attributes = _attributes(op)
+    name, _ = _activation(attributes)
+    if name == "linear":
+        return [grad, None]
+    kept = op.outputs[0] if name in _IDEMPOTENT else op.inputs[0]
+    return [ops.fastconv_activate_grad(input=kept, grad=grad, **attributes), None]
+
+
+def _addition_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    a, b, _ = op.inputs
+    attributes = _attributes(op)
+    name, _ = _activation(attributes)
+    if name != "linear" and name in _IDEMPOTENT:
+        grad = ops.fastconv_activate_grad(input=op.outputs[0], grad=grad, **attributes)
+    elif name != "linear":
+        grad = ops.fastconv_add_grad(a=a, b=b, grad=grad, **attributes)
+    return [grad, grad, None]
+
+
+def _second_order(x: tf.Tensor, grad: tf.Tensor, upstream: tf.Tensor, attributes: Attributes) -> list[tf.Tensor | None]:
+    """The gradients of ``grad * activation'(x)`` with respect to x and grad."""
+    name, numbers = _activation(attributes)
+    d_grad = ops.fastconv_activate_grad(input=x, grad=upstream, **attributes)
+    if name not in _CURVES:
+        return [None, d_grad]
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            y = _CURVES[name](x, *numbers)
+        first = inner.gradient(y, x, output_gradients=grad)
+    return [outer.gradient(first, x, output_gradients=upstream), d_grad]
+
+
+def _activation_grad_gradient(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
+    x, grad, _ = op.inputs
+    return [*_second_order(x, grad, upstream, _attributes(op)), None]
+
+
+def _addition_grad_gradient(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
+    a, b, grad, _ = op.inputs
+    d_sum, d_grad = _second_order(a + b, grad, upstream, _attributes(op))
+    return [d_sum, d_sum, d_grad, None]
+
+
+# ---- Batch normalisation --------------------------------------------------------------------------------------------
+
+
+def _of_given(inputs: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """None in place of the gradients of inputs that are left out."""
+    return [gradient if is_given(x) else None for x, gradient in zip(inputs, gradients, strict=True)]
+
+
+def _batch_norm_gradient(
+    op: Any, grad: tf.Tensor, grad_mean: tf.Tensor, grad_variance: tf.Tensor
+) -> list[tf.Tensor | None]:
+    input, scale, offset, residual, _ = op.inputs
+    _, mean, variance = op.outputs
+    gradients = ops.fastconv_batch_norm_grad(
+        input=input, mean=mean, variance=variance, grad=grad, scale=scale, offset=offset, residual=residual,
+        grad_mean=grad_mean, grad_variance=grad_variance, **_attributes(op),
+    )  # fmt: skip
+    return [*_of_given([input, scale, offset, residual], gradients), None]
+
+
+def _inference_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
+    input, mean, variance, scale, offset, residual, _ = op.inputs
+    attributes = _attributes(op)
+    gradients = ops.fastconv_batch_norm_inference_grad(
+        input=input, mean=mean, variance=variance, grad=grad, scale=scale, offset=offset, residual=residual,
+        **attributes,
+    )  # fmt: skip
+    d_input, *others = _of_given([input, scale, offset, residual], gradients)
+    _, d_scale, d_offset, _ = gradients
+    inverse = tf.math.rsqrt(variance + float(attributes["epsilon"]))
+    factor = scale * inverse if is_given(scale) else inverse
+    return [d_input, -factor * d_offset, -factor * inverse * d_scale / 2, *others, None]
+
+
+def _plain_gradients(inputs: dict[str, tf.Tensor], attributes: Attributes, of_batch: bool) -> list[tf.Tensor]:
+    """The outputs of an op of a gradient, without that of the residual if there is none."""
+    x = inputs["input"]
+    if x.shape.rank is None:
+        raise ValueError("a gradient of the second order needs to know how many dimensions input has")
+    channels = 1 if is_nchw(attributes["geometry"]) else x.shape.rank - 1
+    axes = [axis for axis in range(x.shape.rank) if axis != channels]
+    shape = [-1 if axis == channels else 1 for axis in range(x.shape.rank)]
+
+    def row(name: str, otherwise: float) -> tf.Tensor:
+        value = inputs[name] if name in inputs else tf.fill([1], tf.constant(otherwise, x.dtype))
+        return tf.reshape(value, shape)
+
+    inverse = tf.math.rsqrt(row("variance", 1) + float(attributes["epsilon"]))
+    factor = row("scale", 1) * inverse
+    centred = x - row("mean", 0)
+    z = centred * factor + row("offset", 0) + inputs.get("residual", tf.zeros((), x.dtype))
+    d = ops.fastconv_activate_grad(input=z, grad=inputs["grad"], **attributes)
+    total = tf.reduce_sum(d, axes, keepdims=True)
+    product = tf.reduce_sum(d * centred, axes, keepdims=True)
+    d_input = d * factor
+    if of_batch:
+        count = tf.cast(tf.size(x) // tf.shape(x)[channels], x.dtype)
+        of_variance = 2 * row("grad_variance", 0) - factor * inverse**2 * product
+        d_input += (row("grad_mean", 0) - factor * total + centred * of_variance) / count
+    results = [d_input, tf.reshape(product * inverse, [-1]), tf.reshape(total, [-1])]
+    return [*results, d] if "residual" in inputs else results
+
+
+def _gradient_of_gradients(of_batch: bool) -> Callable[..., list[tf.Tensor | None]]:
+    names = ["input", "mean", "variance", "grad", "scale", "offset", "residual"]
+    if of_batch:
+        names += ["grad_mean", "grad_variance"]
+
+    def gradient(op: Any, *upstream: tf.Tensor) -> list[tf.Tensor | None]:
+        given = {name: x for name, x in zip(names, op.inputs[:-1], strict=True) if is_given(x)}
+        with tf.GradientTape() as tape:
+            tape.watch(list(given.values()))
+            outputs = _plain_gradients(given, _attributes(op), of_batch)
+        found = tape.gradient(outputs, given, output_gradients=list(upstream[: len(outputs)]))
+        return [*(found.get(name) for name in names), None]
+
+    return gradient
+
+
+GRADIENTS: dict[str, Callable[..., list[tf.Tensor | None]]] = {
+    "FastconvActivate": _activation_gradient,
+    "FastconvActivateGrad": _activation_grad_gradient,
+    "FastconvAdd": _addition_gradient,
+    "FastconvAddGrad": _addition_grad_gradient,
+    "FastconvBatchNorm": _batch_norm_gradient,
+    "FastconvBatchNormGrad": _gradient_of_gradients(of_batch=True),
+    "FastconvBatchNormInference": _inference_gradient,
+    "FastconvBatchNormInferenceGrad": _gradient_of_gradients(of_batch=False),
+}
