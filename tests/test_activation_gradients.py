@@ -26,9 +26,9 @@ def gradient_calls(x: np.ndarray) -> list[Plain]:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_errors_of_derivatives(dtype: Any, isa: str, seed: int) -> None:
+def test_errors_of_derivatives(dtype: Any, isa: str, seed: int, count: int) -> None:
     x = every_magnitude(dtype, seed)
-    x = x[np.abs(x) < 700]
+    x = x[np.abs(x) < 700][:: 1 if count > 100 else 8]
     info = np.finfo(dtype)
     with worker(FASTCONV_ISA=isa) as pool:
         results = pool.submit(compute, gradient_calls(x)).result()

@@ -160,6 +160,21 @@ def test_an_infinite_value_with_given_statistics() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("activation", "bounds"), [("relu", [0]), ("relu6", [0, 6]), (("clip", -1, 0), [-1, 0])])
+def test_bounds_have_no_gradient(activation: Any, bounds: list[float], dtype: Any) -> None:
+    """As in `activate_grad`. The values next to the bounds have one if they lie between them."""
+    x = np.repeat(np.array(bounds, dtype), 21).reshape(-1, 3)
+    rows = np.zeros(3, dtype), np.ones(3, dtype)
+    for step in (-0.25, 0, 0.25):
+        grad, _, grad_offset, _ = fastconv.batch_norm_inference_grad(
+            x + dtype(step), *rows, np.ones_like(x), epsilon=0, activation=activation
+        )
+        np.testing.assert_array_equal(grad, fastconv.activate_grad(x + dtype(step), np.ones_like(x), activation))
+        np.testing.assert_array_equal(grad_offset, grad.sum(0))
+        assert step != 0 or not grad.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_subnormal_values(dtype: Any) -> None:
     """They may count as zero."""
     x = (np.arange(12).reshape(4, 3) * np.finfo(dtype).smallest_subnormal).astype(dtype)

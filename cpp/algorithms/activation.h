@@ -39,7 +39,8 @@ T largest_unbounded(const Bounds<T>& bounds) {
     if (std::isinf(bounds.high)) return bounds.high;
     const T below = std::nextafter(bounds.high, -std::numeric_limits<T>::infinity());
     constexpr T smallest = std::numeric_limits<T>::min(); // kernels take numbers below it for 0
-    return std::abs(below) < smallest ? (below < 0 ? -smallest : T{0}) : below;
+    if (std::abs(below) >= smallest) return below;
+    return bounds.high < smallest ? -smallest : T{0};
 }
 
 } // namespace fastconv

@@ -129,10 +129,9 @@ void find_statistics(const ChannelRows& all, const T* x, T* mean, T* variance) {
     const RowParts parts(all);
     const std::int64_t size = parts.parts * all.columns;
     const Scratch<T> bases(all.numbers());
-    for (std::int64_t i = 0; i < all.numbers(); ++i) {
-        const std::int64_t c = all.channel_of(i);
+    for (std::int64_t c = 0; c < all.channels; ++c) {
         const T base = all.size() > 0 ? x[all.planar ? c * all.plane() : c] : T{};
-        bases.get()[i] = base - base == T{0} ? base : T{0}; // finite
+        all.repeat(c, base - base == T{0} ? base : T{0}, bases.get()); // finite
     }
     const Scratch<double> values(3 * size);
     const auto moments_from = [&](std::int64_t first) {

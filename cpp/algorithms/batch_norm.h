@@ -18,12 +18,12 @@ class ColumnNumbers {
                   const T* variance)
         : values_(3 * all.numbers()), count_(all.numbers()) {
         const auto *scale = static_cast<const T*>(inputs.scale), *offset = static_cast<const T*>(inputs.offset);
-        for (std::int64_t i = 0; i < count_; ++i) {
-            const std::int64_t c = all.channel_of(i);
-            values_.get()[i] = mean[c];
-            values_.get()[count_ + i] =
-                static_cast<T>((scale ? static_cast<double>(scale[c]) : 1.0) * inverse_deviation(problem, variance[c]));
-            values_.get()[2 * count_ + i] = offset ? offset[c] : T{};
+        for (std::int64_t c = 0; c < all.channels; ++c) {
+            const double factor =
+                (scale ? static_cast<double>(scale[c]) : 1.0) * inverse_deviation(problem, variance[c]);
+            all.repeat(c, mean[c], values_.get());
+            all.repeat(c, static_cast<T>(factor), values_.get() + count_);
+            all.repeat(c, offset ? offset[c] : T{}, values_.get() + 2 * count_);
         }
     }
 

@@ -119,15 +119,14 @@ class Gradient {
         const std::int64_t count = all_.numbers();
         const Scratch<T> factors(2 * count);
         T *const x_factor = factors.get(), *const shift = x_factor + count;
-        for (std::int64_t i = 0; i < count; ++i) {
-            const std::int64_t c = all_.channel_of(i);
+        for (std::int64_t c = 0; c < all_.channels; ++c) {
             const double s = ColumnNumbers<T>::inverse_deviation(problem_, variance_[c]);
             const double factor = (scale ? static_cast<double>(scale[c]) : 1.0) * s;
             double of_mean = -factor * sums[c], of_variance = -factor * s * s * products[c];
             if (grad_mean) of_mean += static_cast<double>(grad_mean[c]);
             if (grad_variance) of_variance += 2 * static_cast<double>(grad_variance[c]);
-            x_factor[i] = static_cast<T>(of_variance / n);
-            shift[i] = static_cast<T>(of_mean / n);
+            all_.repeat(c, static_cast<T>(of_variance / n), x_factor);
+            all_.repeat(c, static_cast<T>(of_mean / n), shift);
         }
         each_row_block(all_, 4, [&](std::int64_t at, std::int64_t rows, std::int64_t columns, std::int64_t number) {
             write_input_gradient(at, rows, columns, number, x_factor + number, shift + number);

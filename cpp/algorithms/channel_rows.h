@@ -27,7 +27,14 @@ struct ChannelRows {
     std::int64_t size() const { return planes * plane(); }
     /// How many numbers there are for all columns.
     std::int64_t numbers() const { return planar ? channels * columns : columns; }
-    std::int64_t channel_of(std::int64_t number) const { return planar ? number / columns : number % channels; }
+    /// Stores a channel's value for each of its columns.
+    template <class T>
+    void repeat(std::int64_t channel, T value, T* numbers_of_all) const {
+        if (planar)
+            std::fill_n(numbers_of_all + channel * columns, columns, value);
+        else
+            for (std::int64_t i = channel; i < columns; i += channels) numbers_of_all[i] = value;
+    }
     /// The number of the first column of a plane.
     std::int64_t first_number(std::int64_t plane) const { return planar ? plane % channels * columns : 0; }
 };
