@@ -43,10 +43,6 @@ PlanPointer make_plan(const ConvProblem& o, Direction direction, bool filters_st
 
 } // namespace
 
-void add_setting(PlanKey& key, PlanKind kind) {
-    key.add(kind, reinterpret_cast<std::intptr_t>(&kernel_table()), environment_switches());
-}
-
 void add_problem(PlanKey& key, const ConvProblem& o) {
     key.add(o.dtype, o.format, o.depthwise, o.algorithm, o.deciding_batch, o.n, o.h, o.w, o.c, o.k, o.r, o.s, o.p, o.q,
             o.groups);
