@@ -69,10 +69,8 @@ def _random_window(rng: np.random.Generator, kind: str) -> tuple[Pair, Pair, Pai
     if kind == "winograd":
         kernel, strides = _pick(rng, (3, 3), (3, 3), (5, 5)), (1, 1)
     if large := pool and rng.random() < 0.15:
-        kernel, strides = (
-            (int(rng.integers(6, 22)), int(rng.integers(6, 22))),
-            (_pick(rng, 1, 1, 2), _pick(rng, 1, 1, 2)),
-        )
+        kernel = (int(rng.integers(6, 22)), int(rng.integers(6, 22)))
+        strides = (_pick(rng, 1, 1, 2), _pick(rng, 1, 1, 2))
     if pool and not large and rng.random() < 0.4:
         strides = kernel
     dilations = (1, 1)
