@@ -42,6 +42,7 @@ LARGE = [
     Problem((20,), "float32", "NHWC", 2, (60, 50), 33, (13, 10), (1, 1), "SAME", pool=True),
     Problem((21,), "float64", "NCHW", 3, (40, 40), 9, (9, 15), (2, 1), "SAME", pool=True, count_include_pad=True),
     Problem((22,), "float32", "NHWC", 1, (90, 280), 1, (6, 6), (1, 1), "SAME", pool=True),
+    Problem((23,), "float32", "NCHW", 2, (90, 80), 1, (5, 5), (1, 1), "SAME", filters=1, bias=True),
 ]
 
 
@@ -133,6 +134,7 @@ def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image
     ("kind", "channels", "filters", "window"),
     [
         ("conv2d", 1, 6, (3, 3)),
+        ("conv2d", 1, 1, (5, 5)),
         ("conv2d", 3, 70, (3, 3)),
         ("conv2d", 17, 24, (5, 3)),
         ("conv2d", 40, 33, (1, 1)),
