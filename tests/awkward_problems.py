@@ -186,7 +186,7 @@ AWKWARD = {
     "pool, large window, rounded up, padding counted": pooling(
         (40, 37), 4, (15, 12), strides=(3, 5), padding=((7, 3), (2, 11)), ceil_mode=True, count_include_pad=True
     ),
-    "pool, large window, blocks of channels": pooling((20, 27), 200, (6, 6), padding="SAME", n=1),
+    "pool, large window, blocks of channels": pooling((20, 22), 120, (15, 14), padding="SAME", n=1),
     "pool, large window, tiles": pooling((150, 260), 3, (9, 12), padding=((8, 0), (3, 11)), n=1),
     "pool, large window, larger than the input": pooling((5, 9), 3, (30, 21), padding=((29, 28), (20, 20))),
     "max pool after conv, lenet, first layer": conv_max_pool((2, 2), conv((28, 28), 1, (3, 3), 6, n=9, bias=True)),
