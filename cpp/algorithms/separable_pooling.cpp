@@ -214,7 +214,8 @@ double cost_of_all_taps(const PoolProblem& o, PoolKind kind) {
 
 /// Whether the separable form could pay: a quick answer, so that common small windows need no plan.
 bool may_pay(const PoolProblem& o, PoolKind kind) {
-    if (o.adaptive || rows_of(o).extent() > kLargestExtent || columns_of(o).extent() > kLargestExtent) return false;
+    if (o.n == 0 || o.adaptive || rows_of(o).extent() > kLargestExtent || columns_of(o).extent() > kLargestExtent)
+        return false;
     const double values = number(o.p) * number(o.q) * number(o.c);
     return values > 0 && cost_of_all_taps(o, kind) > (kCopy + 2) * values;
 }
@@ -248,15 +249,17 @@ double SeparablePlan::cost(const TileSizes& tile, std::int64_t images, std::int6
            number(ceil_div(tasks, threads) * threads);
 }
 
+/// The numbers of parts that cheapest_tile tries: 1 to 6, then each half as large again as the one before.
+std::int64_t more_parts(std::int64_t parts) { return parts < 6 ? parts + 1 : parts + parts / 2; }
+
 /// A tile of no channels if no tile fits into the scratch memory.
 TileSizes SeparablePlan::cheapest_tile(std::int64_t images, std::int64_t threads) const {
-    constexpr std::int64_t most_parts = 12;
     const std::int64_t line = kCacheLine / value_bytes_;
     TileSizes best;
     double lowest = std::numeric_limits<double>::infinity();
     for (std::int64_t channels = o_.c; channels > 0;) {
-        for (std::int64_t i = 1; i <= std::min(o_.p, most_parts); ++i)
-            for (std::int64_t j = 1; j <= std::min(o_.q, most_parts); ++j) {
+        for (std::int64_t i = 1; i <= o_.p; i = more_parts(i))
+            for (std::int64_t j = 1; j <= o_.q; j = more_parts(j)) {
                 const TileSizes tile{channels, ceil_div(o_.p, i), ceil_div(o_.q, j)};
                 // The first condition keeps the products of the second one in 64 bits.
                 if (in_rows(tile.rows) > kMostScratch || line_values(tile) > kMostScratch) continue;
