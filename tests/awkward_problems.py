@@ -9,8 +9,10 @@ from problems import Pooling, Problem
 
 
 def conv(size: Any, channels: int, kernel: Any, filters: int, **rest: Any) -> Problem:
-    arguments: dict[str, Any] = {"data_format": "NHWC", "n": 2, "strides": (1, 1), "padding": "VALID"}
-    return Problem((7,), "float32", size=size, channels=channels, kernel=kernel, filters=filters, **arguments | rest)
+    arguments: dict[str, Any] = {
+        "dtype": "float32", "data_format": "NHWC", "n": 2, "strides": (1, 1), "padding": "VALID",
+    }  # fmt: skip
+    return Problem((7,), size=size, channels=channels, kernel=kernel, filters=filters, **arguments | rest)
 
 
 def depthwise(size: Any, channels: int, kernel: Any, multiplier: int = 1, **rest: Any) -> Problem:
@@ -173,6 +175,20 @@ AWKWARD = {
     "pool, minus infinity": pooling((9, 9), 67, (3, 3), values="infinite", padding="SAME"),
     "pool, ties": pooling((9, 9), 67, (3, 3), values="ties", padding="SAME"),
     "pool, window of 400": pooling((41, 43), 3, (20, 20), strides=(7, 7), values="ties"),
+    "pool, large window": pooling((31, 29), 17, (13, 10), padding="SAME"),
+    "pool, large window, NaN": pooling((31, 29), 17, (13, 10), padding="SAME", values="nan"),
+    "pool, large window, minus infinity": pooling((31, 29), 17, (7, 13), padding="SAME", values="infinite"),
+    "pool, large window, one row": pooling((40, 33), 5, (1, 19), dtype="float64"),
+    "pool, large window, one column": pooling((40, 33), 5, (19, 1), dtype="float64"),
+    "pool, large window, planes": pooling((23, 26), 6, (9, 11), padding="SAME", data_format="NCHW", n=7),
+    "pool, large window, strides": pooling((64, 48), 40, (11, 13), strides=(2, 3), padding=((5, 0), (9, 4))),
+    "pool, large window, dilated": pooling((47, 64), 3, (6, 7), padding=((9, 4), (0, 17)), dilations=(2, 3)),
+    "pool, large window, rounded up, padding counted": pooling(
+        (40, 37), 4, (15, 12), strides=(3, 5), padding=((7, 3), (2, 11)), ceil_mode=True, count_include_pad=True
+    ),
+    "pool, large window, blocks of channels": pooling((20, 22), 120, (15, 14), padding="SAME", n=1),
+    "pool, large window, tiles": pooling((150, 260), 3, (9, 12), padding=((8, 0), (3, 11)), n=1),
+    "pool, large window, larger than the input": pooling((5, 9), 3, (30, 21), padding=((29, 28), (20, 20))),
     "max pool after conv, lenet, first layer": conv_max_pool((2, 2), conv((28, 28), 1, (3, 3), 6, n=9, bias=True)),
     "max pool after conv, lenet, second layer": conv_max_pool((2, 2), conv((13, 13), 6, (3, 3), 16, n=9, bias=True)),
     "max pool after conv, uncovered and overlapping": conv_max_pool(

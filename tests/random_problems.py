@@ -61,6 +61,26 @@ def _with_random_pooling(rng: np.random.Generator, problem: Problem) -> Problem 
     return problem if products <= MOST_PRODUCTS and values <= MOST_VALUES else None
 
 
+def _random_window(rng: np.random.Generator, kind: str) -> tuple[Pair, Pair, Pair]:
+    """The kernel, the strides and the dilations."""
+    pool = kind == "pool"
+    kernel = (_pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7), _pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7))
+    strides = (_pick(rng, 1, 1, 1, 2, 2, 3, 5), _pick(rng, 1, 1, 1, 2, 2, 3, 5))
+    if kind == "winograd":
+        kernel, strides = _pick(rng, (3, 3), (3, 3), (5, 5)), (1, 1)
+    if large := pool and rng.random() < 0.15:
+        kernel = (int(rng.integers(6, 22)), int(rng.integers(6, 22)))
+        strides = (_pick(rng, 1, 1, 2), _pick(rng, 1, 1, 2))
+    if pool and not large and rng.random() < 0.4:
+        strides = kernel
+    dilations = (1, 1)
+    if kind in ("conv", "depthwise") and rng.random() < 0.4:
+        dilations = (_pick(rng, 1, 2, 3, 4), _pick(rng, 1, 2, 3, 4))
+    if pool and rng.random() < 0.3:
+        dilations = (_pick(rng, 1, 2, 3), _pick(rng, 1, 2, 3))
+    return kernel, strides, dilations
+
+
 def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str, kind: str) -> Problem | None:
     """None if the draw has a negative output size, has a pooling window without input, or is too much work."""
     if kind == "conv_max_pool":
@@ -70,20 +90,12 @@ def _random_problem(rng: np.random.Generator, seed: tuple[int, ...], dtype: str,
         return _random_adaptive(rng, seed, dtype)
     pool = kind == "pool"
     data_format = _pick(rng, "NHWC", "NCHW")
-    kernel = (_pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7), _pick(rng, 1, 2, 2, 3, 3, 3, 4, 5, 7))
-    strides = (_pick(rng, 1, 1, 1, 2, 2, 3, 5), _pick(rng, 1, 1, 1, 2, 2, 3, 5))
-    if kind == "winograd":
-        kernel, strides = _pick(rng, (3, 3), (3, 3), (5, 5)), (1, 1)
-    if pool and rng.random() < 0.4:
-        strides = kernel
-    dilations = (1, 1)
-    if kind in ("conv", "depthwise") and rng.random() < 0.4:
-        dilations = (_pick(rng, 1, 2, 3, 4), _pick(rng, 1, 2, 3, 4))
-    if pool and rng.random() < 0.3:
-        dilations = (_pick(rng, 1, 2, 3), _pick(rng, 1, 2, 3))
+    kernel, strides, dilations = _random_window(rng, kind)
     size = (int(rng.integers(1, 13)), int(rng.integers(1, 13)))
     if rng.random() < 0.2:
         size = (size[0], int(rng.integers(13, 41)))
+    if max(kernel) > 7:
+        size = (size[0] + 12, size[1] + 12)
     n = _pick(rng, 1, 1, 2, 3, 5)
 
     padding: Any

@@ -23,6 +23,9 @@ DIRECTIONS = get_args(Direction)
         (((1, 56, 56, 64), (3, 3, 1, 64)), {"padding": "SAME"}, "depthwise"),
         (((1, 56, 56, 64), (3, 3, 64, 1)), {"depthwise": True}, "depthwise"),
         (((1, 56, 56, 64), (3, 3, 1, 64)), {"padding": "SAME", "algorithm": "depthwise"}, "depthwise"),
+        (((1, 56, 56, 1), (3, 3, 1, 1)), {"padding": "SAME"}, "direct"),  # one channel would fill one lane
+        (((1, 56, 56, 1), (5, 5, 1, 1)), {"depthwise": True}, "direct"),
+        (((1, 56, 56, 1), (3, 3, 1, 1)), {"algorithm": "depthwise"}, "depthwise"),
         (((1, 56, 56, 64), (3, 3, 1, 64)), {"padding": "SAME", "algorithm": "direct"}, "direct"),
         (((1, 56, 56, 64), (3, 3, 64, 1)), {"depthwise": True, "algorithm": "direct"}, "direct"),
         (((1, 28, 28, 1), (3, 3, 1, 6)), {}, "direct"),

@@ -39,6 +39,10 @@ LARGE = [
     ),
     Problem((18,), "float32", "NHWC", 1, (14, 14), 64, (3, 3), (1, 1), "SAME", filters=150, relu=True),
     Problem((19,), "float32", "NHWC", 1, (14, 14), 700, (1, 1), (1, 1), "VALID", filters=150, bias=True),
+    Problem((20,), "float32", "NHWC", 2, (60, 50), 33, (13, 10), (1, 1), "SAME", pool=True),
+    Problem((21,), "float64", "NCHW", 3, (40, 40), 9, (9, 15), (2, 1), "SAME", pool=True, count_include_pad=True),
+    Problem((22,), "float32", "NHWC", 1, (90, 280), 1, (6, 6), (1, 1), "SAME", pool=True),
+    Problem((23,), "float32", "NCHW", 2, (90, 80), 1, (5, 5), (1, 1), "SAME", filters=1, bias=True),
 ]
 
 
@@ -130,6 +134,7 @@ def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image
     ("kind", "channels", "filters", "window"),
     [
         ("conv2d", 1, 6, (3, 3)),
+        ("conv2d", 1, 1, (5, 5)),
         ("conv2d", 3, 70, (3, 3)),
         ("conv2d", 17, 24, (5, 3)),
         ("conv2d", 40, 33, (1, 1)),
@@ -153,6 +158,19 @@ def test_the_place_in_the_image_changes_no_bit(
             assert part.tobytes() == whole[:, y:, x:].tobytes(), (
                 f"the bits differ after cutting off (rows, columns) = {(y, x)}"
             )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("channels", "window"), [(1, (5, 6)), (3, (13, 7)), (40, (11, 11)), (17, (1, 9))])
+def test_the_place_in_the_image_changes_no_bit_of_a_mean(isa: str, channels: int, window: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).standard_normal((1, 71, 83, channels), np.float32)
+    corners = ((0, 0), (0, 1), (1, 2), (3, 3), (2, 15))
+    parts = [np.ascontiguousarray(image[:, y:, x:]) for y, x in corners]
+    with worker(FASTCONV_ISA=isa) as pool:
+        calls = [("avg_pool2d", {"input": part, "ksize": window, "strides": 1}) for part in parts]
+        whole, *cut = pool.submit(compute, calls).result()
+    for (y, x), part in zip(corners[1:], cut, strict=True):
+        assert part.tobytes() == whole[:, y:, x:].tobytes(), f"rows and columns cut off: {(y, x)}"
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -378,3 +378,19 @@ def test_gradients_of_overlapping_windows_add_up(isa_worker: ProcessPoolExecutor
     x[0, 2, 2] = 1
     _, _, gradient = pool_all(isa_worker, x, ksize=3, strides=1)
     assert (gradient[0, 2, 2] == 9).all() and gradient.sum() == 9 * CHANNELS
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_large_windows_find_the_first_maximum(kind: str, isa_worker: ProcessPoolExecutor) -> None:
+    """Large windows are pooled along rows and columns. Zeros of both signs and NaNs of several kinds show the order."""
+    rng = np.random.default_rng(3)
+    bits = np.dtype(kind.replace("float", "int"))
+    values = np.array([0.0, -0.0, -1.0, np.nan, np.nan, np.nan], kind)
+    values.view(bits)[3:] += [1, 2, 3]
+    for channels, window in ((1, 6), (CHANNELS, 11), (3, (5, 13))):
+        x = rng.choice(values, (2, 24, 30, channels), p=[0.3, 0.3, 0.34, 0.02, 0.02, 0.02])
+        arguments = {"input": x, "ksize": window, "strides": 1, "padding": "SAME"}
+        calls = [("max_pool2d", arguments), ("max_pool2d_with_argmax", arguments)]
+        alone, (_, argmax) = isa_worker.submit(compute, calls).result()
+        first = np.stack([image.reshape(-1)[where] for image, where in zip(x, argmax, strict=True)])
+        np.testing.assert_array_equal(alone.view(bits), first.view(bits))

@@ -154,7 +154,7 @@ const Algorithm<T>& depthwise() {
         "depthwise",
         kDepthwiseLimits,
         [](const Request& request) { return request.is_correlation() && is_depthwise(request.layer); },
-        [](const Request&) { return kAlwaysPays; }, // other algorithms read the input more often
+        depthwise_cost,
         plan<T>,
         run<T>};
     return algorithm;

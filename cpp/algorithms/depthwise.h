@@ -3,6 +3,8 @@
 
 #include "algorithms/algorithm.h"
 
+#include <limits>
+
 namespace fastconv {
 
 template <class T>
@@ -13,5 +15,10 @@ const Algorithm<T>& depthwise_filter_gradient();
 constexpr const char* kDepthwiseLimits = "one filter for each input channel (as many groups and filters as channels)";
 /// Whether a layer is depthwise with multiplier 1. It may also be given with groups: the layout in memory is the same.
 inline bool is_depthwise(const ConvProblem& layer) { return layer.groups == layer.c && layer.k == layer.c; }
+/// Depthwise kernels read the input least often. But the lanes of their vectors are channels, so for a single channel
+/// every other algorithm is faster.
+inline double depthwise_cost(const Request& request) {
+    return request.layer.groups == 1 ? std::numeric_limits<double>::infinity() : kAlwaysPays;
+}
 
 } // namespace fastconv

@@ -1,7 +1,9 @@
-// Max and average pooling. A task computes a few rows of an output image.
+// Max and average pooling. A task computes a few rows of an output image, reading every tap of every window. For large
+// windows, there is a faster form (separable_pooling.cpp).
 #include "fastconv/pooling.h"
 #include "algorithms/max_pool_taps.h"
 #include "algorithms/pool_windows.h"
+#include "algorithms/separable_pooling.h"
 #include "core/for_type.h"
 #include "core/isa.h"
 #include "core/layout.h"
@@ -43,10 +45,13 @@ void pool_nhwc(const PoolProblem& o, const T* input, T* output, const ArgmaxOutp
 }
 
 template <class T>
-void pool(const PoolProblem& o, const void* from, void* to, const ArgmaxOutputs& places, PoolKernel<T> kernel) {
+void pool(const PoolProblem& o, PoolKind kind, const void* from, void* to, const ArgmaxOutputs& places) {
     const T* input = static_cast<const T*>(from);
     T* output = static_cast<T*>(to);
     if (o.q == 0 || o.c == 0) return; // otherwise empty rows would become tasks
+    const bool plain = places.argmax == nullptr && places.taps == nullptr;
+    if (plain && separable_pool(o, kind, input, output)) return;
+    const PoolKernel<T> kernel = kind == PoolKind::max ? kernels<T>().max_row : kernels<T>().avg_row;
     if (o.format == DataFormat::nhwc) return pool_nhwc(o, input, output, places, kernel);
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
     each_nhwc_part(o, (in + out) * size_of(o.dtype), [&](const PoolProblem& part, std::int64_t n) {
@@ -67,7 +72,7 @@ void pool(const PoolProblem& o, const void* from, void* to, const ArgmaxOutputs&
 void max_pool(const PoolProblem& problem, const void* input, void* output, const ArgmaxOutputs& places) {
     for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        pool<T>(problem, input, output, places, kernels<T>().max_row);
+        pool<T>(problem, PoolKind::max, input, output, places);
     });
 }
 
@@ -85,7 +90,7 @@ void max_pool2d_with_taps(const PoolProblem& problem, const void* input, void* o
 void avg_pool2d(const PoolProblem& problem, const void* input, void* output) {
     for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        pool<T>(problem, input, output, {}, kernels<T>().avg_row);
+        pool<T>(problem, PoolKind::average, input, output, {});
     });
 }
 

@@ -231,6 +231,20 @@ struct PoolRow {
     bool disjoint; // gradients: no two windows overlap, so y is overwritten instead of added to
 };
 
+/// A step of separable pooling: y[l][r][i] = x[l][r][i] combined with x[l][r][i + shift] and, in sums, third[l][r][i]
+/// unless it is null. If shift is 0, y = x. With divisors, the result is divided by line_divisors[l]*divisors[r][i].
+template <class T>
+struct ShiftedLines {
+    const T* x;
+    ptrdiff_t x_line, x_row, shift;
+    const T* third;
+    ptrdiff_t third_line, third_row;
+    const T *line_divisors, *divisors; // may be null
+    T* y;                              // may be x if shift is positive
+    ptrdiff_t y_line, y_row;
+    int64_t lines, rows, count; // rows: of a line; count: the values of a row
+};
+
 /// The input gradient of a convolution that was followed by max pooling, from the gradient of the pooled output. For
 /// each pooling window and filter, `taps` names the pixel of the window that receives `grad`. If the tap is taps_count
 /// or more, no pixel of the window receives `grad`.
@@ -400,6 +414,8 @@ struct KernelsOf {
     void (*max_grad_row)(const PoolRow<T>&);
     void (*avg_row)(const PoolRow<T>&);
     void (*avg_grad_row)(const PoolRow<T>&);
+    void (*max_shifted)(const ShiftedLines<T>&);
+    void (*add_shifted)(const ShiftedLines<T>&);
     void (*arithmetic[6])(const ArithmeticRows<T>&); // in the order of Arithmetic
     /// y[r*columns + c] = x[r*columns + c] * scale[c] + shift[c]. Scale and shift may be null.
     void (*scale_shift)(const T* x, const T* scale, const T* shift, T* y, int64_t rows, int64_t columns);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "algorithms/algorithm.h"
+#include "algorithms/plan_kind.h"
 
 #include <memory>
 
@@ -13,11 +14,6 @@ template <class T>
 std::shared_ptr<const ConvPlan<T>> conv_plan(const ConvProblem& problem, Direction direction, bool filters_stay,
                                              KeptPlan* kept = nullptr);
 
-/// The kinds of plans: the directions of a convolution, and fused operations.
-enum class PlanKind : std::uint8_t { forward, input_gradient, filter_gradient, max_pool_fused_backward };
-
-/// Adds what all decisions depend on besides the problem: the kind of plan, the ISA, and the environment's switches.
-void add_setting(PlanKey& key, PlanKind kind);
 void add_problem(PlanKey& key, const ConvProblem& problem);
 
 } // namespace fastconv

@@ -43,10 +43,6 @@ PlanPointer make_plan(const ConvProblem& o, Direction direction, bool filters_st
 
 } // namespace
 
-void add_setting(PlanKey& key, PlanKind kind) {
-    key.add(kind, reinterpret_cast<std::intptr_t>(&kernel_table()), environment_switches());
-}
-
 void add_problem(PlanKey& key, const ConvProblem& o) {
     key.add(o.dtype, o.format, o.depthwise, o.algorithm, o.deciding_batch, o.n, o.h, o.w, o.c, o.k, o.r, o.s, o.p, o.q,
             o.groups);
@@ -100,8 +96,15 @@ void run_without_filters(const ConvProblem& o, Operands<T> operands) {
     finish_values(operands, 0, o.n * image);
 }
 
+/// The problem in NHWC if that is what its images are in memory: NCHW with one channel and one filter.
+ConvProblem in_same_layout(ConvProblem o) {
+    if (o.c == 1 && o.k == 1) o.format = DataFormat::nhwc;
+    return o;
+}
+
 template <class T>
-void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
+void run_any_layout(const ConvProblem& problem, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
+    const ConvProblem o = in_same_layout(problem);
     if (o.n == 0) return;
     if (o.k == 0) { // no filters
         if (direction == Direction::input_gradient) run_without_filters(o, operands);
@@ -128,7 +131,8 @@ void run_any_layout(const ConvProblem& o, Direction direction, const Operands<T>
 }
 
 template <class T>
-void run_filter_gradient(const ConvProblem& o, const Operands<T>& operands, KeptPlan* kept) {
+void run_filter_gradient(const ConvProblem& given, const Operands<T>& operands, KeptPlan* kept) {
+    const ConvProblem o = in_same_layout(given);
     if (o.n == 0 || o.p == 0 || o.q == 0 || o.k == 0) {
         std::fill_n(operands.output, o.r * o.s * (o.c / o.groups) * o.k, T{});
         return;
