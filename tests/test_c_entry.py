@@ -325,8 +325,8 @@ def test_out_of_memory_is_reported() -> None:
     import numpy as np
     from test_c_entry import LIBRARY, call
 
-    x, dy = np.zeros((1, 1, 8192, 16384), np.float32), np.zeros((1, 1, 8192, 16384), np.float32)
-    arguments = "conv2d_backprop_filter", [x, (1, 1, 1, 1), dy], [np.zeros((1, 1, 1, 1), np.float32)]
+    x, dy = np.zeros((1, 2, 8192, 8192), np.float32), np.zeros((1, 1, 8192, 8192), np.float32)
+    arguments = "conv2d_backprop_filter", [x, (1, 1, 2, 1), dy], [np.zeros((1, 1, 2, 1), np.float32)]
     call(LIBRARY.fastconv_run, "conv2d", [x[:, :, :4, :4].copy(), np.ones((1, 1, 1, 1), np.float32), None],
          [np.zeros((1, 1, 4, 4), np.float32)], {{"data_format": "NCHW"}})
     with open("/proc/self/statm") as statm:

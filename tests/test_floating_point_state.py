@@ -50,6 +50,21 @@ def random(dtype: Any, scale: float, *shape: int) -> np.ndarray:
 Call = Callable[[], Any]
 
 
+def elementwise_calls(x: np.ndarray, y: np.ndarray, numbers: np.ndarray) -> dict[str, Call]:
+    """Activations, additions and batch normalisation. `numbers` are rows of a number for each channel."""
+    mean, variance, scale = numbers[0], numbers[1] ** 2, numbers[2]
+    return {
+        "activate": lambda: fastconv.activate(x, "silu"),
+        "activate_grad": lambda: fastconv.activate_grad(x, y, "silu"),
+        "add": lambda: fastconv.add(x, y, "gelu"),
+        "add_grad": lambda: fastconv.add_grad(x, y, x, "gelu"),
+        "batch_norm": lambda: fastconv.batch_norm(x, scale, mean, activation="relu"),
+        "batch_norm_grad": lambda: fastconv.batch_norm_grad(x, mean, variance, y, scale, mean, activation="relu"),
+        "batch_norm_inference": lambda: fastconv.batch_norm_inference(x, mean, variance, scale, residual=y),
+        "batch_norm_inference_grad": lambda: fastconv.batch_norm_inference_grad(x, mean, variance, y, scale),
+    }
+
+
 def calls(dtype: Any, tiny: bool) -> dict[str, Call]:
     """Each operation with each of its algorithms. With tiny values, results are close to the smallest normal number."""
     least = float(np.finfo(dtype).tiny)
@@ -107,6 +122,7 @@ def calls(dtype: Any, tiny: bool) -> dict[str, Call]:
         "max_pool2d_scatter": lambda: _core.max_pool2d_scatter((9, 14, 15, 8), taps, pooled, *pooling, None),
         "avg_pool2d": lambda: fastconv.avg_pool2d(values(9, 14, 15, 8), 3, 1, "SAME"),
         "avg_pool2d_grad": lambda: fastconv.avg_pool2d_grad((9, 14, 15, 8), values(9, 12, 13, 8), 3, 1),
+        **elementwise_calls(values(9, 14, 15, 8), values(9, 15, 14, 8).reshape(9, 14, 15, 8), values(3, 8)),
     }
     for algorithm in ("direct", "winograd"):
         named: dict[str, Any] = {"algorithm": algorithm}
@@ -127,7 +143,8 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def bits(result: Any) -> list[bytes]:
-    return [part.tobytes() for part in (result if isinstance(result, tuple) else (result,))]
+    parts = result if isinstance(result, tuple) else (result,)
+    return [part.tobytes() for part in parts if part is not None]
 
 
 def test_every_operation_is_called() -> None:
