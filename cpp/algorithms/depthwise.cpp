@@ -22,9 +22,16 @@ constexpr std::int64_t kWindowBytes = 384 << 10; // the most bytes of a window's
 struct DepthwiseDecisions : Decisions {
     Correlation g;         // g.groups channels, of one input and one output each
     std::vector<Run> runs; // runs of an output row
-    std::int64_t rows;     // output rows of a task
+    RowTiles rows;         // of the tasks
     std::int64_t channels; // channels of a block, so that the rows of a window stay in L2
     bool slides_down;      // the kernel slides from row to row in 3x3 windows; see kFarBytes
+
+    Tasks tasks() const { return {rows.count(), 2.0 * g.multiplications()}; }
+    std::vector<Phase> phases() const override {
+        return {phase_of("rows", tasks(), [&](std::int64_t task) {
+            return TaskCost{static_cast<double>(rows.rows_of(task) * g.windows.q * g.window() * g.groups), 0};
+        })};
+    }
 };
 
 /// Whether the kernel can slide from pixel to pixel.
@@ -80,10 +87,9 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const DepthwiseDecisions&>(decisions);
     const Correlation& g = plan.g;
     const Windows& a = g.windows;
-    const std::int64_t tiles = ceil_div(a.p, plan.rows);
-    const double work = 2.0 * static_cast<double>(g.n * a.p * a.q * g.window() * g.groups);
-    parallel_for(g.n * tiles, work, [&](std::int64_t task) {
-        const std::int64_t n = task / tiles, y0 = task % tiles * plan.rows, end = std::min(a.p, y0 + plan.rows);
+    parallel_for(plan.tasks(), [&](std::int64_t task) {
+        const std::int64_t n = plan.rows.image(task), y0 = plan.rows.first_row(task);
+        const std::int64_t end = y0 + plan.rows.rows_of(task);
         std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * g.window()));
         for (std::int64_t c0 = 0; c0 < g.groups; c0 += plan.channels) {
             for (std::int64_t y = y0, taken = 0; y < end; y += taken) {
@@ -100,8 +106,8 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     auto decisions = std::make_unique<DepthwiseDecisions>();
     const Correlation& g = decisions->g = request.part;
     const Windows& a = g.windows;
-    decisions->rows =
-        std::clamp<std::int64_t>(g.n * a.p / (8 * request.threads), 1, 18); // 18: 4 tiles of 4 rows, and 2 border rows
+    decisions->rows = {g.n, a.p, // at most 18 rows: 4 tiles of 4 rows, and 2 border rows
+                       std::clamp<std::int64_t>(g.n * a.p / (8 * request.threads), 1, 18)};
     const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * a.w);
     decisions->channels = std::max<std::int64_t>(64, kWindowBytes / bytes_per_channel / 64 * 64);
     decisions->slides_down =
@@ -113,7 +119,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.kernel = "depthwise_row";
     summary.tile_pixels = 1;
     summary.tile_filters = kernels<T>().width;
-    summary.tasks = g.n * ceil_div(a.p, decisions->rows);
+    summary.tasks = decisions->tasks().count;
     summary.multiplications = g.multiplications();
     plan.add(depthwise<T>(), std::move(decisions));
 }

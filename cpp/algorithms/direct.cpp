@@ -24,6 +24,19 @@ struct DirectDecisions : Decisions {
     FilterBlocks blocks;
     TilePlan tiles;
     PackKey key;
+
+    std::vector<Phase> phases() const override {
+        if (g.window() == 0)
+            return {phase_of("empty sums", empty_sum_tasks(g),
+                             [&](std::int64_t) { return TaskCost{0, empty_sum_values(g)}; })};
+        return {packing_phase(g, blocks), phase_of("tiles", tiles.tasks(g), [&](std::int64_t at) {
+                    const TileTask task = tiles.task(g, at);
+                    std::int64_t filters = 0;
+                    for (std::int64_t kb = task.first_block; kb < task.last_block; ++kb)
+                        filters += blocks.filters_of(kb, g.k);
+                    return tiles.cost(g, task, filters);
+                })};
+    }
 };
 
 /// One tile of the output and how to compute it.
@@ -176,7 +189,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.kernel = "conv_row";
     summary.tile_pixels = std::min(g.windows.q, kernel.conv_row_pixels[vectors - 1]);
     summary.tile_filters = vectors * kernel.width;
-    summary.tasks = decisions->tiles.tasks(g);
+    summary.tasks = decisions->tiles.tasks(g).count;
     summary.shared_bytes = packed * size;
     summary.thread_bytes = decisions->tiles.thread_bytes(g, size);
     summary.multiplications = g.multiplications();

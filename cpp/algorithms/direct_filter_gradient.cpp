@@ -24,6 +24,11 @@ constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
 constexpr std::int64_t kBlockBytes = 64 << 10; // the input of a tile; most of it stays in L1, while dy is read from L2
 constexpr std::int64_t kLeastChannels = 24;    // of a block, so that x is read in whole cache lines
 
+/// One task: a block of channels and some blocks of filters of one group, summed over one split of the tiles.
+struct GradientTask {
+    std::int64_t group, split, c0, channels, kb0, kb1, first_tile, last_tile;
+};
+
 /// How a gradient, or a block of one, is cut up.
 struct GradientCut {
     ConvProblem o;
@@ -37,12 +42,50 @@ struct GradientCut {
     std::int64_t tiles, splits; // the tiles are divided into `splits`, each with its own sums
 
     std::int64_t total() const { return o.r * o.s * c * sum_step; }
-    std::int64_t tasks() const { return splits * o.groups * c_blocks * k_parts; }
+    Tasks tasks() const {
+        return {splits * o.groups * c_blocks * k_parts,
+                2.0 * static_cast<double>(images * a.p * a.q) * static_cast<double>(total())};
+    }
+    GradientTask task(std::int64_t at) const;
+    TaskCost cost(const GradientTask& task) const;
     std::int64_t first_filter(std::int64_t kb) const { return part_start(kb, k_blocks, vectors) * width; }
 };
 
+GradientTask GradientCut::task(std::int64_t at) const {
+    const std::int64_t k_part = at % k_parts, cb = at / k_parts % c_blocks;
+    GradientTask task{};
+    task.group = at / k_parts / c_blocks % o.groups;
+    task.split = at / k_parts / c_blocks / o.groups;
+    task.kb0 = part_start(k_part, k_parts, k_blocks);
+    task.kb1 = part_start(k_part + 1, k_parts, k_blocks);
+    task.c0 = part_start(cb, c_blocks, c);
+    task.channels = part_start(cb + 1, c_blocks, c) - task.c0;
+    task.first_tile = part_start(task.split, splits, tiles);
+    task.last_tile = part_start(task.split + 1, splits, tiles);
+    return task;
+}
+
+TaskCost GradientCut::cost(const GradientTask& task) const {
+    const std::int64_t filters = std::min(k, first_filter(task.kb1)) - first_filter(task.kb0);
+    const std::int64_t sums = o.r * o.s * task.channels * filters;
+    TaskCost cost{0, static_cast<double>(sums)};
+    for (std::int64_t at = task.first_tile; at < task.last_tile; ++at) {
+        const Tile tile = tiling.tile(at % tiling.tiles(), a);
+        cost.multiplications += static_cast<double>(tile.rows * tile.columns) * static_cast<double>(sums);
+        if (copies)
+            cost.moved_values += static_cast<double>(padded_tile_size(a, tile.rows, tile.columns, task.channels));
+    }
+    return cost;
+}
+
 struct GradientDecisions : Decisions {
     GradientCut cut;
+
+    std::vector<Phase> phases() const override {
+        const std::int64_t parts = cut.splits - 1, total = cut.total();
+        return {phase_of("products", cut.tasks(), [&](std::int64_t at) { return cut.cost(cut.task(at)); }),
+                partials_phase(parts, total)};
+    }
 };
 
 Tiling choose_tiling(const Windows& a, std::int64_t channels, std::int64_t size) {
@@ -106,16 +149,15 @@ GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
     return d;
 }
 
-/// One task: a block of channels and some blocks of filters of one group, summed over one split of the tiles.
+/// A task with its memory.
 template <class T>
-struct GradientTask {
-    std::int64_t group, split, c0, channels, kb0, kb1;
+struct GradientSum : GradientTask {
     T* sum;                                // the sums of all filters
     std::ptrdiff_t *offsets, *out_offsets; // where each element of the window is in x and in `sum`
 };
 
 template <class T>
-void clear(const GradientCut& d, const GradientTask<T>& task) {
+void clear(const GradientCut& d, const GradientSum<T>& task) {
     const std::int64_t first = d.first_filter(task.kb0), last = std::min(d.k, d.first_filter(task.kb1));
     for (std::int64_t tap = 0; tap < d.o.r * d.o.s; ++tap) {
         for (std::int64_t i = task.c0; i < task.c0 + task.channels; ++i) {
@@ -127,7 +169,7 @@ void clear(const GradientCut& d, const GradientTask<T>& task) {
 
 /// Adds the products of one tile.
 template <class T>
-void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientTask<T>& task, std::int64_t n,
+void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientSum<T>& task, std::int64_t n,
               const Tile& tile, T* copy) {
     const ConvProblem& o = d.o;
     const Windows& a = d.a;
@@ -176,16 +218,8 @@ void sum(const GradientCut& d, const Operands<T>& operands) {
     const std::int64_t total = d.total();
     T* const dw = operands.output;
     const Scratch<T> partial((d.splits - 1) * total); // the first split sums into dw
-    const double work = 2.0 * static_cast<double>(d.images * d.a.p * d.a.q) * static_cast<double>(total);
-    parallel_for(d.tasks(), work, [&](std::int64_t at) {
-        const std::int64_t k_part = at % d.k_parts, cb = at / d.k_parts % d.c_blocks;
-        GradientTask<T> task{};
-        task.group = at / d.k_parts / d.c_blocks % o.groups;
-        task.split = at / d.k_parts / d.c_blocks / o.groups;
-        task.kb0 = part_start(k_part, d.k_parts, d.k_blocks);
-        task.kb1 = part_start(k_part + 1, d.k_parts, d.k_blocks);
-        task.c0 = part_start(cb, d.c_blocks, d.c);
-        task.channels = part_start(cb + 1, d.c_blocks, d.c) - task.c0;
+    parallel_for(d.tasks(), [&](std::int64_t at) {
+        GradientSum<T> task{d.task(at), nullptr, nullptr, nullptr};
         task.sum = task.split == 0 ? dw : partial.get() + (task.split - 1) * total;
         clear(d, task);
         const std::int64_t window = o.r * o.s * task.channels;
@@ -196,8 +230,7 @@ void sum(const GradientCut& d, const Operands<T>& operands) {
         for (std::int64_t m = 0; m < window; ++m)
             task.out_offsets[m] =
                 (m / task.channels * d.c + task.c0 + m % task.channels) * d.sum_step + task.group * d.k;
-        const std::int64_t end = part_start(task.split + 1, d.splits, d.tiles);
-        for (std::int64_t tile = part_start(task.split, d.splits, d.tiles); tile < end; ++tile)
+        for (std::int64_t tile = task.first_tile; tile < task.last_tile; ++tile)
             add_tile(d, operands, task, tile / tiling.tiles(), tiling.tile(tile % tiling.tiles(), d.a),
                      d.copies ? copy.get() : nullptr);
     });
@@ -241,7 +274,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.kernel = "outer_products";
     summary.tile_pixels = std::min(o.r * o.s * d.c, kernel.outer_products_count[vectors - 1]);
     summary.tile_filters = vectors * kernel.width;
-    summary.tasks = d.tasks();
+    summary.tasks = d.tasks().count;
     summary.shared_bytes = (d.splits - 1) * d.total() * size;
     summary.thread_bytes = 2 * o.r * o.s * channels * std::int64_t{sizeof(std::ptrdiff_t)};
     if (d.copies) summary.thread_bytes += padded_tile_size(d.a, d.tiling.rows, d.tiling.columns, channels) * size;

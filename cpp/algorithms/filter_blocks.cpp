@@ -28,6 +28,19 @@ std::int64_t packed_filter_size(const Correlation& g, const FilterBlocks& blocks
     return g.window() * g.c * blocks.vectors * blocks.width;
 }
 
+Tasks packing_tasks(const Correlation& g, const FilterBlocks& blocks) {
+    return {g.groups * blocks.c_blocks * blocks.k_blocks,
+            static_cast<double>(g.groups * packed_filter_size(g, blocks))};
+}
+
+Phase packing_phase(const Correlation& g, const FilterBlocks& blocks) {
+    return phase_of("pack filters", packing_tasks(g, blocks), [&](std::int64_t task) {
+        const std::int64_t cb = task % blocks.c_blocks, kb = task / blocks.c_blocks % blocks.k_blocks;
+        return TaskCost{
+            0, static_cast<double>(g.window() * blocks.channels_of(cb, g.c) * blocks.vectors_of(kb) * blocks.width)};
+    });
+}
+
 template <class T>
 void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T* filters, std::int64_t group,
                        std::int64_t cb, std::int64_t kb, T* to) {
@@ -56,13 +69,11 @@ void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T
 template <class T>
 void pack_filters(const Correlation& g, const FilterBlocks& blocks, const T* filters, T* to) {
     const std::int64_t group_size = packed_filter_size(g, blocks);
-    parallel_for(g.groups * blocks.c_blocks * blocks.k_blocks, static_cast<double>(g.groups * group_size),
-                 [&](std::int64_t task) {
-                     const std::int64_t cb = task % blocks.c_blocks, kb = task / blocks.c_blocks % blocks.k_blocks;
-                     const std::int64_t group = task / blocks.c_blocks / blocks.k_blocks;
-                     pack_filter_block(g, blocks, filters, group, cb, kb,
-                                       to + group * group_size + blocks.panel_start(g, cb, kb));
-                 });
+    parallel_for(packing_tasks(g, blocks), [&](std::int64_t task) {
+        const std::int64_t cb = task % blocks.c_blocks, kb = task / blocks.c_blocks % blocks.k_blocks;
+        const std::int64_t group = task / blocks.c_blocks / blocks.k_blocks;
+        pack_filter_block(g, blocks, filters, group, cb, kb, to + group * group_size + blocks.panel_start(g, cb, kb));
+    });
 }
 
 template <class T>

@@ -130,6 +130,32 @@ TilePlan plan_tiles(const Correlation& g, const FilterPanels& panels, std::int64
     return Planner(g, panels, threads, size).plan();
 }
 
+TileTask TilePlan::task(const Correlation& g, std::int64_t at) const {
+    const std::int64_t tiles = tiling.tiles(), k_part = at % tiling.k_parts;
+    const std::int64_t image_group = at / tiling.k_parts / tiles;
+    return {image_group / g.groups, image_group % g.groups, tiling.tile(at / tiling.k_parts % tiles, g.windows),
+            part_start(k_part, tiling.k_parts, k_blocks), part_start(k_part + 1, tiling.k_parts, k_blocks)};
+}
+
+TaskCost TilePlan::cost(const Correlation& g, const TileTask& task, std::int64_t filters) const {
+    const Windows& a = g.windows;
+    const Tile& tile = task.tile;
+    const auto copied = [&](std::int64_t columns) {
+        return columns > 0 ? static_cast<double>(padded_tile_size(a, tile.rows, columns, g.c)) : 0.0;
+    };
+    TaskCost cost;
+    cost.multiplications =
+        static_cast<double>(tile.rows * tile.columns * g.window()) * static_cast<double>(g.c * filters);
+    if (copy_all) cost.moved_values = copied(tile.columns);
+    if (copy_borders) {
+        std::int64_t first = 0, last = 0;
+        inner_columns(a, first, last);
+        const std::int64_t end = tile.x0 + tile.columns;
+        cost.moved_values = copied(std::min(end, first) - tile.x0) + copied(end - std::max(tile.x0, last));
+    }
+    return cost;
+}
+
 std::int64_t TilePlan::thread_bytes(const Correlation& g, std::int64_t size) const {
     const bool copies = copy_all || copy_borders;
     const std::int64_t copy =

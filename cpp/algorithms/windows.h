@@ -32,6 +32,17 @@ struct Tile {
     std::int64_t y0, rows, x0, columns;
 };
 
+/// The output rows of some images, cut into tiles of at most `rows` rows each.
+struct RowTiles {
+    std::int64_t images, p, rows;
+
+    std::int64_t of_image() const { return (p + rows - 1) / rows; }
+    std::int64_t count() const { return images * of_image(); }
+    std::int64_t image(std::int64_t tile) const { return tile / of_image(); }
+    std::int64_t first_row(std::int64_t tile) const { return tile % of_image() * rows; }
+    std::int64_t rows_of(std::int64_t tile) const { return std::min(rows, p - first_row(tile)); }
+};
+
 /// The taps [first, last) of `window` whose position base + i*dilation lies in [0, size).
 inline void valid_taps(std::int64_t base, std::int64_t dilation, std::int64_t window, std::int64_t size,
                        std::int64_t& first, std::int64_t& last) {

@@ -33,6 +33,7 @@ constexpr std::size_t kTilesAgain = 1 << 14;    // most tiles that are computed 
 // often. 200 tiles take 2 MB of each thread, and the scratch memory of 16 threads must stay below 64 MB.
 constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
 constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input
+constexpr std::int64_t kInputTiles = 4;        // tiles of a task that transforms input only
 
 template <class T>
 constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
@@ -63,7 +64,62 @@ struct WinogradDecisions : Decisions {
     // The tiles whose input is transformed at once, if tasks take blocks of filters. 0 if they take blocks of tiles.
     std::int64_t chunk = 0;
     PackKey key{};
+
+    Tasks filter_tasks() const {
+        return {filters.k_blocks * ceil_div(g.c, kFilterStrip), static_cast<double>(kPoints * g.c * g.k)};
+    }
+    /// The tasks that take blocks of tiles.
+    Tasks tile_tasks() const { return {ceil_div(tiles, block), 2.0 * summary.multiplications}; }
+    /// If tasks take blocks of filters: those of a chunk of `count` tiles, for its input and for the products.
+    Tasks input_tasks(std::int64_t count) const {
+        return {ceil_div(count, kInputTiles), static_cast<double>(count * kPoints * g.c)};
+    }
+    Tasks product_tasks(std::int64_t count) const {
+        return {ceil_div(count, block) * filters.k_blocks,
+                2.0 * static_cast<double>(kPoints * count * g.c) * static_cast<double>(g.k)};
+    }
+    std::vector<Phase> phases() const override;
 };
+
+/// The cost of a task that multiplies `tiles` tiles with `k` filters and transforms the products back.
+TaskCost products_cost(std::int64_t tiles, std::int64_t c, std::int64_t k) {
+    return {static_cast<double>(kPoints * tiles * c * k), static_cast<double>(kPoints * tiles * k)};
+}
+
+std::vector<Phase> WinogradDecisions::phases() const {
+    std::vector<Phase> all;
+    const auto filters_of = [&](std::int64_t kb) { return std::min(g.k - filters.first(kb), filters.lanes(kb)); };
+    if (filters.stored) {
+        const std::int64_t strips = ceil_div(g.c, kFilterStrip);
+        all.push_back(phase_of("transform filters", filter_tasks(), [&](std::int64_t task) {
+            const std::int64_t channels = std::min(kFilterStrip, g.c - task % strips * kFilterStrip);
+            return TaskCost{0, static_cast<double>(kPoints * channels * filters.lanes(task / strips))};
+        }));
+    }
+    const auto input_cost = [&](std::int64_t count) { return static_cast<double>(kPoints * count * g.c); };
+    if (chunk == 0) {
+        all.push_back(phase_of("blocks of tiles", tile_tasks(), [&](std::int64_t task) {
+            const std::int64_t count = std::min(block, tiles - task * block);
+            TaskCost cost = products_cost(count, g.c, g.k);
+            cost.moved_values += input_cost(count);
+            return cost;
+        }));
+        return all;
+    }
+    for (std::int64_t start = 0; start < tiles; start += chunk) {
+        const std::int64_t count = std::min(chunk, tiles - start), tile_blocks = ceil_div(count, block);
+        all.push_back(phase_of("transform input", input_tasks(count), [&](std::int64_t task) {
+            return TaskCost{0, input_cost(std::min(kInputTiles, count - task * kInputTiles))};
+        }));
+        all.push_back(phase_of("blocks of filters", product_tasks(count), [&](std::int64_t task) {
+            const std::int64_t kb = task / tile_blocks, first = task % tile_blocks * block;
+            TaskCost cost = products_cost(std::min(block, count - first), g.c, filters_of(kb));
+            if (!filters.stored) cost.moved_values += static_cast<double>(kPoints * g.c * filters.lanes(kb));
+            return cost;
+        }));
+    }
+    return all;
+}
 
 template <class T>
 std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
@@ -152,11 +208,10 @@ Packed<T> transformed_filters(const WinogradDecisions& d, const Operands<T>& ope
     const Correlation& g = d.g;
     const WinogradFilters& f = d.filters;
     return Packed<T>(operands.cache, d.key, f.total<T>(g.c), [&](T* to) {
-        constexpr std::int64_t strip = 16; // channels of one task
-        const std::int64_t strips = ceil_div(g.c, strip);
-        parallel_for(f.k_blocks * strips, static_cast<double>(kPoints * g.c * g.k), [&](std::int64_t task) {
-            const std::int64_t kb = task / strips, c0 = task % strips * strip, lanes = f.lanes(kb);
-            transform_filters(g, d.form, operands.filters, c0, std::min(g.c, c0 + strip), f.first(kb), lanes,
+        const std::int64_t strips = ceil_div(g.c, kFilterStrip);
+        parallel_for(d.filter_tasks(), [&](std::int64_t task) {
+            const std::int64_t kb = task / strips, c0 = task % strips * kFilterStrip, lanes = f.lanes(kb);
+            transform_filters(g, d.form, operands.filters, c0, std::min(g.c, c0 + kFilterStrip), f.first(kb), lanes,
                               to + f.block_start<T>(kb, g.c) + c0 * lanes, f.plane<T>(g.c, lanes));
         });
     });
@@ -173,8 +228,7 @@ void run_by_tiles(const WinogradDecisions& d, const Operands<T>& operands, std::
     // If each thread has at most two tasks, most filters come from memory.
     const bool from_memory =
         f.total<T>(g.c) * value_bytes<T> > kCachedBytes && ceil_div(d.tiles, block) <= 2 * d.threads;
-    const double work = 2.0 * static_cast<double>(kPoints * d.tiles * g.c) * static_cast<double>(g.k);
-    parallel_for(ceil_div(d.tiles, block), work, [&](std::int64_t task) {
+    parallel_for(d.tile_tasks(), [&](std::int64_t task) {
         const std::int64_t first = task * block, last = std::min(d.tiles, first + block);
         const Scratch<T> in(kPoints * in_plane), out(kPoints * out_plane);
         transform_inputs(g.windows, d.grid, operands.input + g.input_start, g.image, g.pixel, g.c, first, last,
@@ -237,9 +291,8 @@ void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std
                                        : no_filters();
     for (std::int64_t start = 0; start < d.tiles; start += chunk) {
         const std::int64_t count = std::min(chunk, d.tiles - start), tile_blocks = ceil_div(count, block);
-        constexpr std::int64_t at_once = 4; // tiles of one task
-        parallel_for(ceil_div(count, at_once), static_cast<double>(count * kPoints * g.c), [&](std::int64_t task) {
-            const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
+        parallel_for(d.input_tasks(count), [&](std::int64_t task) {
+            const std::int64_t first = task * kInputTiles, last = std::min(count, first + kInputTiles);
             for (std::int64_t part = 0; part < f.c_parts; ++part) {
                 const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
                 transform_inputs(g.windows, d.grid, operands.input + g.input_start + c0, g.image, g.pixel, channels,
@@ -247,8 +300,7 @@ void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std
                                  chunk * channels + plane_padding<T>);
             }
         });
-        const double work = 2.0 * static_cast<double>(kPoints * count * g.c) * static_cast<double>(g.k);
-        parallel_for(tile_blocks * f.k_blocks, work, [&](std::int64_t task) {
+        parallel_for(d.product_tasks(count), [&](std::int64_t task) {
             const std::int64_t kb = task / tile_blocks, first = task % tile_blocks * block;
             const std::int64_t last = std::min(count, first + block);
             const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
@@ -338,12 +390,12 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.multiplications = static_cast<double>(kPoints * d.tiles) * static_cast<double>(g.c * g.k);
     if (!f.by_filters) {
         d.block = choose_block<T>(d.tiles, g.c, g.k, request.threads);
-        summary.tasks = ceil_div(d.tiles, d.block);
+        summary.tasks = d.tile_tasks().count;
         summary.shared_bytes = f.total<T>(g.c) * value_bytes<T> + d.tiles;
         summary.thread_bytes = kPoints * (d.block * (g.c + f.widest_filters) + 2 * plane_padding<T>)*value_bytes<T>;
     } else {
         choose_chunk<T>(d);
-        summary.tasks = ceil_div(d.chunk, d.block) * f.k_blocks;
+        summary.tasks = d.product_tasks(d.chunk).count;
         summary.shared_bytes = kPoints * (d.chunk * g.c + f.c_parts * plane_padding<T>)*value_bytes<T> + d.tiles;
         if (f.stored) summary.shared_bytes += f.total<T>(g.c) * value_bytes<T>;
         const std::int64_t part = f.stored ? 0 : ceil_div(g.c, f.c_parts);

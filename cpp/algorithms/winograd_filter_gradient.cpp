@@ -26,7 +26,21 @@ constexpr std::int64_t kSumBytes = 640 << 10;   // the sums of a task: most of a
 constexpr std::int64_t kTileBytes = 320 << 10;  // if channels are few: points of the tiles that a task takes at once
 constexpr std::int64_t kChunkBytes = 8 << 20;   // if channels are many: points of a chunk of tiles
 constexpr std::int64_t kDirectBytes = 36 << 20; // taps that are computed again at a time
+constexpr std::int64_t kTransformTiles = 4;     // if channels are many: tiles of a task that transforms
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, because it decides the order of the sum
+
+/// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
+/// [block][point][tile][channel], so that a product reads each factor from one run of memory.
+struct PointBlocks {
+    // `size` channels (or filters) are cut into `units` units of `unit` channels. The last unit may be partial.
+    std::int64_t count, units, unit, size, chunk, padding;
+
+    std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
+    std::int64_t channels(std::int64_t b) const { return std::min(size, first(b + 1)) - first(b); }
+    std::int64_t plane(std::int64_t b) const { return chunk * channels(b) + padding; }
+    std::int64_t offset(std::int64_t b) const { return kPoints * (chunk * first(b) + padding * b); }
+    std::int64_t total() const { return kPoints * (chunk * size + padding * count); }
+};
 
 struct WinogradGradientDecisions : Decisions {
     explicit WinogradGradientDecisions(const Request& request)
@@ -45,13 +59,53 @@ struct WinogradGradientDecisions : Decisions {
     WinogradForm form;
     TileGrid grid;
     std::int64_t tiles, width = 0, vectors = 0, k_blocks = 0;
+    std::int64_t padding = 0;        // between planes of points
     bool resident = false;           // whether channels are so few that all sums of a task stay in L2
     std::int64_t parts = 1;          // if resident, how many parts the tiles are cut into
     std::int64_t chunk = 0;          // tiles that are transformed at once, by a task or by all
     std::int64_t c_blocks = 1;       // if not resident, there are c_blocks x k_blocks tasks
     std::int64_t widest_filters = 0; // filters of a block
     std::int64_t block_sums = 0;     // sums of a task
+
+    /// If resident: the tasks of the parts.
+    Tasks part_tasks() const { return {parts, 2.0 * summary.multiplications}; }
+    /// If not resident: the tasks that transform `count` tiles, and those that multiply them.
+    Tasks transform_tasks(std::int64_t count) const {
+        return {ceil_div(count, kTransformTiles), static_cast<double>(count * kPoints * (o.c + o.k))};
+    }
+    Tasks block_tasks(std::int64_t count) const {
+        return {c_blocks * k_blocks, 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(count)};
+    }
+    PointBlocks channels() const { return {c_blocks, o.c, 1, o.c, chunk, padding}; }
+    PointBlocks filters() const { return {k_blocks, vectors, width, o.k, chunk, padding}; }
+    std::vector<Phase> phases() const override;
 };
+
+std::vector<Phase> WinogradGradientDecisions::phases() const {
+    const auto cost = [&](std::int64_t count, std::int64_t c, std::int64_t k, std::int64_t transformed) {
+        return TaskCost{static_cast<double>(kPoints * count * c * k), static_cast<double>(kPoints * transformed)};
+    };
+    if (resident)
+        return {phase_of("parts", part_tasks(),
+                         [&](std::int64_t part) {
+                             const std::int64_t count =
+                                 part_start(part + 1, parts, tiles) - part_start(part, parts, tiles);
+                             return cost(count, o.c, o.k, count * (o.c + o.k) + 2 * o.c * o.k);
+                         }),
+                partials_phase(parts - 1, o.r * o.s * o.c * o.k)};
+    std::vector<Phase> all;
+    for (std::int64_t start = 0; start < tiles; start += chunk) {
+        const std::int64_t count = std::min(chunk, tiles - start);
+        all.push_back(phase_of("transform tiles", transform_tasks(count), [&](std::int64_t task) {
+            return cost(0, 0, 0, std::min(kTransformTiles, count - task * kTransformTiles) * (o.c + o.k));
+        }));
+        all.push_back(phase_of("blocks", block_tasks(count), [&](std::int64_t task) {
+            const std::int64_t c = channels().channels(task % c_blocks), k = filters().channels(task / c_blocks);
+            return cost(count, c, k, 2 * c * k);
+        }));
+    }
+    return all;
+}
 
 /// As transform_inputs, for filters [k0, k0 + filters) of dy.
 template <class T>
@@ -131,8 +185,7 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
     const std::int64_t x_plane = plan.chunk * o.c + plane_padding<T>, dy_plane = plan.chunk * o.k + plane_padding<T>;
     const std::int64_t sum_plane = o.c * o.k + plane_padding<T>;
     const Scratch<T> partial((plan.parts - 1) * total); // the first part sums into dw
-    const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(plan.tiles);
-    parallel_for(plan.parts, work, [&](std::int64_t part) {
+    parallel_for(plan.part_tasks(), [&](std::int64_t part) {
         const Scratch<T> x_points(kPoints * x_plane), dy_points(kPoints * dy_plane), sums(kPoints * sum_plane);
         std::fill_n(sums.get(), kPoints * sum_plane, T{});
         const std::int64_t end = part_start(part + 1, plan.parts, plan.tiles);
@@ -158,46 +211,28 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
     return finite;
 }
 
-/// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
-/// [block][point][tile][channel], so that a product reads each factor from one run of memory.
-struct PointBlocks {
-    // `size` channels (or filters) are cut into `units` units of `unit` channels. The last unit may be partial.
-    std::int64_t count, units, unit, size, chunk, padding;
-
-    std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
-    std::int64_t channels(std::int64_t b) const { return std::min(size, first(b + 1)) - first(b); }
-    std::int64_t plane(std::int64_t b) const { return chunk * channels(b) + padding; }
-    std::int64_t offset(std::int64_t b) const { return kPoints * (chunk * first(b) + padding * b); }
-    std::int64_t total() const { return kPoints * (chunk * size + padding * count); }
-};
-
 template <class T>
 bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* dy, T* dw) {
     const ConvProblem& o = plan.o;
     std::atomic<bool> finite{true};
     const KernelsOf<T>& kernel = kernels<T>();
     const Windows a = windows_of(o);
-    const PointBlocks c_blocks{plan.c_blocks, o.c, 1, o.c, plan.chunk, plane_padding<T>};
-    const PointBlocks k_blocks{plan.k_blocks, plan.vectors, kernel.width, o.k, plan.chunk, plane_padding<T>};
+    const PointBlocks c_blocks = plan.channels(), k_blocks = plan.filters();
     const Scratch<T> x_points(c_blocks.total()), dy_points(k_blocks.total());
     for (std::int64_t start = 0; start < plan.tiles; start += plan.chunk) {
         const std::int64_t count = std::min(plan.chunk, plan.tiles - start);
-        constexpr std::int64_t at_once = 4; // tiles of one task
-        parallel_for(
-            ceil_div(count, at_once), static_cast<double>(count * kPoints * (o.c + o.k)), [&](std::int64_t task) {
-                const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
-                for (std::int64_t b = 0; b < c_blocks.count; ++b)
-                    transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c,
-                                     c_blocks.channels(b), start + first, start + last,
-                                     x_points.get() + c_blocks.offset(b) + first * c_blocks.channels(b),
-                                     c_blocks.plane(b));
-                for (std::int64_t b = 0; b < k_blocks.count; ++b)
-                    transform_gradients(plan, dy, k_blocks.first(b), k_blocks.channels(b), start + first, start + last,
-                                        dy_points.get() + k_blocks.offset(b) + first * k_blocks.channels(b),
-                                        k_blocks.plane(b));
-            });
-        const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(count);
-        parallel_for(c_blocks.count * k_blocks.count, work, [&](std::int64_t task) {
+        parallel_for(plan.transform_tasks(count), [&](std::int64_t task) {
+            const std::int64_t first = task * kTransformTiles, last = std::min(count, first + kTransformTiles);
+            for (std::int64_t b = 0; b < c_blocks.count; ++b)
+                transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c, c_blocks.channels(b),
+                                 start + first, start + last,
+                                 x_points.get() + c_blocks.offset(b) + first * c_blocks.channels(b), c_blocks.plane(b));
+            for (std::int64_t b = 0; b < k_blocks.count; ++b)
+                transform_gradients(plan, dy, k_blocks.first(b), k_blocks.channels(b), start + first, start + last,
+                                    dy_points.get() + k_blocks.offset(b) + first * k_blocks.channels(b),
+                                    k_blocks.plane(b));
+        });
+        parallel_for(plan.block_tasks(count), [&](std::int64_t task) {
             const std::int64_t kb = task / c_blocks.count, cb = task % c_blocks.count;
             const std::int64_t c0 = c_blocks.first(cb), channels = c_blocks.channels(cb);
             const std::int64_t filters = k_blocks.channels(kb), wide = ceil_div(filters, kernel.width);
@@ -305,6 +340,7 @@ void plan(const Request& request, ConvPlan<T>& into) {
     WinogradGradientDecisions& plan = *decisions;
     const ConvProblem& o = plan.o;
     plan.width = kernel.width;
+    plan.padding = plane_padding<T>;
     plan.vectors = ceil_div(o.k, kernel.width);
     plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
     plan.widest_filters = ceil_div(plan.vectors, plan.k_blocks) * kernel.width;
@@ -320,9 +356,9 @@ void plan(const Request& request, ConvPlan<T>& into) {
         plan.c_blocks = ceil_div(o.c, std::min<std::int64_t>(most, 48));
         plan.block_sums = ceil_div(o.c, plan.c_blocks) * plan.widest_filters;
     }
-    const std::int64_t padding = plane_padding<T>;
-    const std::int64_t points = kPoints * (plan.chunk * (o.c + o.k) + (plan.c_blocks + plan.k_blocks) * padding) * size;
-    const std::int64_t sums = kPoints * (plan.block_sums + padding) * size;
+    const std::int64_t padding = (plan.c_blocks + plan.k_blocks) * plan.padding;
+    const std::int64_t points = kPoints * (plan.chunk * (o.c + o.k) + padding) * size;
+    const std::int64_t sums = kPoints * (plan.block_sums + plan.padding) * size;
     PlanSummary& summary = plan.summary;
     summary.kernel = o.r == 3 ? "outer_products on 36 points of 4x4 tiles" : "outer_products on 36 points of 2x2 tiles";
     summary.tile_pixels = std::min(o.c, kernel.outer_products_count[plan.widest_filters / kernel.width - 1]);

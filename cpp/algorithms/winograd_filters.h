@@ -41,6 +41,9 @@ WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay)
 template <class T>
 bool streams_filters(const ConvProblem& layer);
 
+/// The strips of channels whose filters are transformed by a task.
+constexpr std::int64_t kFilterStrip = 16;
+
 /// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane]. Points are `plane` values apart.
 template <class T>
 void transform_filters(const Correlation& g, const WinogradForm& form, const T* filters, std::int64_t c0,

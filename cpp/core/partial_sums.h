@@ -8,16 +8,27 @@
 
 namespace fastconv {
 
+constexpr std::int64_t kPartialsOfTask = 4096; // values of a task, which stay in L1 while the parts stream by
+
+/// The tasks that add `parts` partial sums of `count` values.
+inline Tasks partial_tasks(std::int64_t parts, std::int64_t count) {
+    if (parts <= 0) return {0, 0};
+    return {(count + kPartialsOfTask - 1) / kPartialsOfTask, static_cast<double>(count * (parts + 1))};
+}
+/// The values that a task of partial_tasks reads and writes.
+inline double partial_values(std::int64_t parts, std::int64_t count, std::int64_t task) {
+    return static_cast<double>((parts + 1) * std::min(kPartialsOfTask, count - task * kPartialsOfTask));
+}
+
 /// sums[i] += partials[i] + partials[count + i] + ..., `parts` of them, one after the other, for `count` values.
 ///
 /// The number of parts decides the order of the sum, so each algorithm derives it from the problem alone. The division
 /// of values among threads changes no bit.
 template <class T>
 void add_partials(std::int64_t parts, std::int64_t count, const T* partials, T* sums) {
-    constexpr std::int64_t block = 4096; // values of a task, which stay in L1 while the parts stream by
     if (parts <= 0) return;
-    parallel_for((count + block - 1) / block, static_cast<double>(count * (parts + 1)), [&](std::int64_t task) {
-        const std::int64_t first = task * block, last = std::min(count, first + block);
+    parallel_for(partial_tasks(parts, count), [&](std::int64_t task) {
+        const std::int64_t first = task * kPartialsOfTask, last = std::min(count, first + kPartialsOfTask);
         for (std::int64_t part = 0; part < parts; ++part) {
             const T* const from = partials + part * count;
             for (std::int64_t i = first; i < last; ++i) sums[i] += from[i];

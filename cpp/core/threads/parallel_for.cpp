@@ -26,6 +26,7 @@ constexpr double kSerialCost = 2e5;
 std::atomic<std::int64_t> g_num_threads{0}; // 0 before the first use
 std::atomic<std::int64_t> g_host_threads{kMaxThreads};
 thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
+thread_local std::vector<std::int64_t>* t_record = nullptr;
 
 /// What the settings say. A forked child has no choice.
 bool pool_is_chosen() {
@@ -41,12 +42,15 @@ bool use_openmp() { return !pool_is_chosen() && (environment().threading.has_val
 } // namespace
 
 void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context) {
+    if (t_record != nullptr && !inside_task()) {
+        t_record->push_back(count);
+    }
     std::int64_t allowed = get_num_threads();
     if (t_preferred == ThreadingBackend::pool) {
         allowed = std::min(allowed, g_host_threads.load());
     }
     const std::int64_t threads = std::min(count, allowed);
-    if (threads <= 1 || cost < kSerialCost || inside_task()) {
+    if (threads <= 1 || !pays_for_threads(cost) || inside_task()) {
         const FloatingPointState state;
         for (std::int64_t task = 0; task < count; ++task) {
             function(context, task);
@@ -61,6 +65,11 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
     }
     job.rethrow_failure();
 }
+
+bool pays_for_threads(double operations) { return operations >= kSerialCost; }
+
+RecordLoops::RecordLoops(std::vector<std::int64_t>& counts) { t_record = &counts; }
+RecordLoops::~RecordLoops() { t_record = nullptr; }
 
 void set_num_threads(std::int64_t count) {
     if (count < 1 || count > kMaxThreads) {

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace fastconv {
 
@@ -20,6 +22,30 @@ template <class Body>
 void parallel_for(std::int64_t count, double cost, Body body) {
     run_tasks(count, cost, [](void* context, std::int64_t task) { (*static_cast<Body*>(context))(task); }, &body);
 }
+
+/// The tasks of a loop: how many, and the rough number of operations of all of them.
+struct Tasks {
+    std::int64_t count;
+    double operations;
+};
+
+template <class Body>
+void parallel_for(const Tasks& tasks, Body body) {
+    parallel_for(tasks.count, tasks.operations, std::move(body));
+}
+
+/// Whether a loop with so many operations may use other threads than the caller's. Waking them would take longer than
+/// a smaller loop.
+bool pays_for_threads(double operations);
+
+/// While this object lives, `counts` gets the number of tasks of each loop that this thread starts, except in tasks.
+class RecordLoops {
+  public:
+    explicit RecordLoops(std::vector<std::int64_t>& counts);
+    ~RecordLoops();
+    RecordLoops(const RecordLoops&) = delete;
+    RecordLoops& operator=(const RecordLoops&) = delete;
+};
 
 /// The most threads that a parallel_for may use here: get_num_threads(), but one inside a task.
 std::int64_t threads_for_tasks();

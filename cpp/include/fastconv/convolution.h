@@ -3,7 +3,9 @@
 
 #include "fastconv/types.h"
 
+#include <functional>
 #include <memory>
+#include <vector>
 
 namespace fastconv {
 
@@ -131,5 +133,24 @@ struct Explanation {
     double multiplications;                     // the multiplications of the algorithm, without those of transforms
 };
 FASTCONV_API Explanation explain(const ConvProblem& problem, Direction direction);
+
+/// What a task does: multiplications of sums, and values that it packs, transforms, copies or adds up besides.
+struct TaskCost {
+    double multiplications = 0, moved_values = 0;
+};
+/// A part of a call that is finished before the next one starts.
+struct Phase {
+    const char* name;
+    bool loop;         // a parallel loop; if not, one task of the calling thread
+    double operations; // of all tasks, roughly; see pays_for_threads
+    std::vector<TaskCost> costs;
+
+    /// Whether several threads share the tasks.
+    FASTCONV_API bool parallel() const;
+};
+/// The phases of a call with filters that are not packed, with the current number of threads.
+FASTCONV_API std::vector<Phase> count_tasks(const ConvProblem& problem, Direction direction);
+/// Calls `function`, and returns the number of tasks of each parallel loop that this thread has started meanwhile.
+FASTCONV_API std::vector<std::int64_t> tasks_run_by(const std::function<void()>& function);
 
 } // namespace fastconv
