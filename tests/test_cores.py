@@ -1,33 +1,22 @@
-"""Many cores: the tasks that a plan counts are those that run."""
+"""Many cores: tasks are counted as they run, follow the thread count, and change no bit."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import fastconv
 import numpy as np
 import pytest
+from cut_problems import DIRECTIONS, PROBLEMS, Problem, digests, too_much_scratch_memory
 from fastconv import _core
+from workers import ISAS, worker
 
-Sizes = tuple[int, ...]
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the benchmark is run from the repository, it is not installed
 
-# n, h, w, c, k, r, stride, groups (0: depthwise), algorithm. Some problem takes each algorithm, in each of its forms.
-PROBLEMS: list[tuple[int, int, int, int, int, int, int, int, str]] = [
-    (1, 7, 7, 100, 500, 1, 1, 1, "auto"),
-    (2, 15, 15, 40, 70, 1, 2, 1, "auto"),
-    (1, 30, 100, 24, 40, 3, 1, 1, "direct"),
-    (2, 30, 30, 30, 36, 3, 2, 2, "auto"),
-    (2, 9, 9, 300, 2, 3, 1, 1, "auto"),
-    (3, 28, 28, 1, 6, 3, 1, 1, "auto"),
-    (1, 20, 20, 40, 70, 3, 1, 1, "winograd"),
-    (2, 9, 9, 256, 260, 3, 1, 1, "winograd"),
-    (1, 14, 14, 300, 300, 3, 1, 1, "winograd"),
-    (2, 21, 21, 33, 33, 5, 1, 1, "winograd"),
-    (2, 20, 20, 70, 70, 3, 1, 0, "auto"),
-    (1, 8, 8, 700, 700, 3, 1, 0, "auto"),
-    (2, 14, 14, 520, 520, 3, 2, 0, "auto"),
-]
+from bench import cores
 
 
 @pytest.fixture(autouse=True)
@@ -37,46 +26,78 @@ def threads_restored() -> Iterator[None]:
     fastconv.set_num_threads(before)
 
 
-def calls(problem: tuple[Any, ...], dtype: type = np.float32) -> dict[str, tuple[Any, Sizes, Sizes, dict[str, Any]]]:
-    """For each direction: the call, the shapes of its input and filters, and the attributes."""
-    n, h, w, c, k, r, stride, groups, algorithm = problem
-    rng = np.random.default_rng(1)
-    depthwise = groups == 0
-    x = rng.standard_normal((n, h, w, c)).astype(dtype)
-    filters = rng.standard_normal((r, r, c, k // c) if depthwise else (r, r, c // groups, k)).astype(dtype)
-    name = "depthwise_conv2d" if depthwise else "conv2d"
-    forward, d_input, d_filter = (getattr(fastconv, name + end) for end in ("", "_backprop_input", "_backprop_filter"))
-    options: dict[str, Any] = {"strides": stride, "padding": "SAME", "algorithm": algorithm}
-    dy = rng.standard_normal(forward(x, filters, **options).shape).astype(dtype)
-    found = {
-        "forward": lambda: forward(x, filters, **options),
-        "input gradient": lambda: d_input(x.shape, filters, dy, **options),
-        "filter gradient": lambda: d_filter(x, filters.shape, dy, **options),
-    }
-    return {
-        direction: (call, x.shape, filters.shape, {**options, "depthwise": depthwise, "dtype": dtype})
-        for direction, call in found.items()
-    }
-
-
-def counted(input_shape: Sizes, filter_shape: Sizes, direction: str, options: dict[str, Any]) -> list[Any]:
-    return _core.count_tasks(
-        input_shape, filter_shape, options["strides"], options["padding"], "NHWC", 1, options["algorithm"],
-        options["dtype"] is np.float64, direction, options["depthwise"],
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
-@pytest.mark.parametrize("threads", [1, 3, 16, 64])
-def test_the_counted_tasks_are_those_that_run(problem: tuple[Any, ...], threads: int) -> None:
-    for direction, (call, input_shape, filter_shape, options) in calls(problem).items():
-        fastconv.set_num_threads(threads)
-        phases = counted(input_shape, filter_shape, direction, options)
-        loops = [len(costs) for _, loop, _, costs in phases if loop and costs]
-        assert _core.tasks_run_by(call) == loops, direction
-        found = fastconv.explain(input_shape, filter_shape, direction=direction, **options)
-        products = sum(products for *_, costs in phases for products, _ in costs)
-        assert products == found.multiplications, direction
-        assert all(
-            products >= 0 and moved >= 0 and products + moved > 0 for *_, costs in phases for products, moved in costs
-        )
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_counted_tasks_are_those_that_run(problem: Problem, dtype: type) -> None:
+    calls = problem.calls(dtype)
+    for threads in (1, 3, 16, 64):
+        for direction in DIRECTIONS:
+            phases = problem.count_tasks(direction, threads, dtype)
+            loops = [len(costs) for _, loop, _, costs in phases if loop and costs]
+            assert _core.tasks_run_by(calls[direction]) == loops, (direction, threads)
+            options = {**problem.options, "dtype": dtype, "depthwise": problem.groups == 0}
+            found = fastconv.explain(*problem.shapes, direction=direction, **options)
+            costs = [cost for *_, costs in phases for cost in costs]
+            assert sum(products for products, _ in costs) == found.multiplications, (direction, threads)
+            assert all(min(cost) >= 0 and max(cost) > 0 for cost in costs), (direction, threads)
+
+
+def test_loops_inside_tasks_and_of_others_are_not_recorded() -> None:
+    (problem,) = [problem for problem in PROBLEMS if problem == (1, 56, 56, 64, 64, 1, 1, 1, "auto")]
+    call = problem.calls(np.float32)["forward"]
+    assert _core.tasks_run_by(lambda: None) == []
+    once = _core.tasks_run_by(call)
+    call()
+    assert once and _core.tasks_run_by(lambda: (call(), call())) == once * 2
+
+
+def test_cuts_follow_the_thread_count() -> None:
+    """In each direction, most problems have a cut of their own for 64 threads."""
+
+    def sizes(problem: Problem, direction: str, threads: int) -> list[int]:
+        return [len(costs) for *_, costs in problem.count_tasks(direction, threads)]
+
+    for direction in DIRECTIONS:
+        changed = [sizes(problem, direction, 2) != sizes(problem, direction, 64) for problem in PROBLEMS]
+        assert sum(changed) > len(PROBLEMS) * 2 // 3, direction
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_cut_changes_no_bit(isa: str, dtype: type) -> None:
+    # The pool, because many threads of OpenMP that spin on few CPUs take seconds.
+    with worker(FASTCONV_ISA=isa, FASTCONV_THREADING="pool") as process:
+        expected = process.submit(digests, dtype, 1).result()
+        for threads in (2, 3, 16, 64):
+            found = process.submit(digests, dtype, threads).result()
+            assert [name for name in found if found[name] != expected[name]] == [], f"{threads} threads"
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_scratch_memory_stays_within_its_limit(isa: str) -> None:
+    with worker(FASTCONV_ISA=isa) as process:
+        for threads in (3, 16, 64):
+            assert process.submit(too_much_scratch_memory, threads).result() == [], f"{threads} threads"
+
+
+def test_length_of_a_phase() -> None:
+    """Each thread that is free takes the next task."""
+    assert cores.Phase("", True, [3, 1, 1, 1, 2]).length(2) == 5  # 3 and 2; 1, 1 and 1
+    assert cores.Phase("", True, [1] * 17).length(16) == 2
+    assert cores.Phase("", True, [1, 2]).length(16) == 2
+    assert cores.Phase("", False, [1, 2]).length(16) == 3
+    assert cores.Phase("", True, []).length(16) == 0
+
+
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "baseline"])
+def test_the_public_suites_keep_many_cores_busy(isa: str, tmp_path: Path) -> None:
+    path = tmp_path / "cores.json"
+    with worker(FASTCONV_ISA=isa) as process:
+        process.submit(cores.main, ["--isa", isa, "--json", str(path)]).result()
+    report = json.loads(path.read_text())
+    assert {(result["batch"], result["direction"]) for result in report["results"]} == {
+        (batch, direction) for batch in (1, 8) for direction in ("forward", "input-gradient", "filter-gradient")
+    }
+    for direction, means in report["means"].items():
+        assert means["4"]["mean"] >= 0.95 and means["16"]["mean"] >= 0.93 and means["64"]["mean"] >= 0.85, direction
+        assert means["16"]["worst"] >= 0.75, direction

@@ -23,13 +23,21 @@ struct DepthwiseDecisions : Decisions {
     Correlation g;         // g.groups channels, of one input and one output each
     std::vector<Run> runs; // runs of an output row
     RowTiles rows;         // of the tasks
+    // Where the parts of the channels start, and where the last one ends. A task computes one part. It does not divide,
+    // because tiny calls consist of little else.
+    std::vector<std::int64_t> starts;
     std::int64_t channels; // channels of a block, so that the rows of a window stay in L2
     bool slides_down;      // the kernel slides from row to row in 3x3 windows; see kFarBytes
 
-    Tasks tasks() const { return {rows.count(), 2.0 * g.multiplications()}; }
+    std::int64_t parts() const { return static_cast<std::int64_t>(starts.size()) - 1; }
+    const std::int64_t* part(std::int64_t task) const { return starts.data() + (parts() == 1 ? 0 : task % parts()); }
+    ImageRows rows_of(std::int64_t task) const { return rows.tile(parts() == 1 ? task : task / parts()); }
+    Tasks tasks() const { return {rows.count() * parts(), 2.0 * g.multiplications()}; }
     std::vector<Phase> phases() const override {
         return {phase_of("rows", tasks(), [&](std::int64_t task) {
-            return TaskCost{static_cast<double>(rows.rows_of(task) * g.windows.q * g.window() * g.groups), 0};
+            const std::int64_t pixels = rows_of(task).count * g.windows.q,
+                               channels_of_task = part(task)[1] - *part(task);
+            return TaskCost{static_cast<double>(pixels * g.window() * channels_of_task), 0};
         })};
     }
 };
@@ -88,15 +96,36 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const Correlation& g = plan.g;
     const Windows& a = g.windows;
     parallel_for(plan.tasks(), [&](std::int64_t task) {
-        const std::int64_t n = plan.rows.image(task), y0 = plan.rows.first_row(task);
-        const std::int64_t end = y0 + plan.rows.rows_of(task);
+        const ImageRows rows = plan.rows_of(task);
+        const std::int64_t end = rows.first + rows.count, last = plan.part(task)[1];
         std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * g.window()));
-        for (std::int64_t c0 = 0; c0 < g.groups; c0 += plan.channels) {
-            for (std::int64_t y = y0, taken = 0; y < end; y += taken) {
+        for (std::int64_t c0 = *plan.part(task); c0 < last; c0 += plan.channels) {
+            for (std::int64_t y = rows.first, taken = 0; y < end; y += taken) {
                 taken = rows_alike(a, y, end);
-                compute_rows(plan, operands, n, y, taken, c0, std::min(plan.channels, g.groups - c0), offsets);
+                compute_rows(plan, operands, rows.image, y, taken, c0, std::min(plan.channels, last - c0), offsets);
             }
         }
+    });
+}
+
+/// Chooses the rows of a task and, if threads are many, parts of the channels.
+void choose_cut(DepthwiseDecisions& d, std::int64_t threads, std::int64_t width) {
+    struct Cut {
+        std::int64_t rows, parts;
+    };
+    const Correlation& g = d.g;
+    const std::int64_t images_rows = g.n * g.windows.p;
+    // At most 18 rows: 4 tiles of 4 rows, and 2 border rows.
+    const std::int64_t most_rows = std::clamp<std::int64_t>(images_rows / (8 * threads), 1, 18);
+    std::vector<Cut> cuts;
+    for (const std::int64_t parts : finer_parts(1, threads > kFewThreads ? ceil_div(g.groups, 2 * width) : 1))
+        for (const std::int64_t row_tiles : finer_parts(1, parts > 1 ? most_rows : 1))
+            cuts.push_back({ceil_div(most_rows, row_tiles), parts});
+    set_shortest(d, threads, cuts, [&](const Cut& cut) {
+        d.rows = {g.n, g.windows.p, cut.rows};
+        const ChannelParts parts{cut.parts, g.groups, width};
+        d.starts.clear();
+        for (std::int64_t part = 0; part <= cut.parts; ++part) d.starts.push_back(parts.first(part));
     });
 }
 
@@ -106,8 +135,6 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     auto decisions = std::make_unique<DepthwiseDecisions>();
     const Correlation& g = decisions->g = request.part;
     const Windows& a = g.windows;
-    decisions->rows = {g.n, a.p, // at most 18 rows: 4 tiles of 4 rows, and 2 border rows
-                       std::clamp<std::int64_t>(g.n * a.p / (8 * request.threads), 1, 18)};
     const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * a.w);
     decisions->channels = std::max<std::int64_t>(64, kWindowBytes / bytes_per_channel / 64 * 64);
     decisions->slides_down =
@@ -115,6 +142,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     // Tiles that slide along the row alone skip taps outside the image. Tiles that also slide down serve only inner
     // pixels: without branches, they are twice as fast.
     decisions->runs = slides(a) && !decisions->slides_down ? std::vector<Run>{{0, a.q, 0, a.s}} : runs_of(a);
+    choose_cut(*decisions, request.threads, kernels<T>().width);
     PlanSummary& summary = decisions->summary;
     summary.kernel = "depthwise_row";
     summary.tile_pixels = 1;

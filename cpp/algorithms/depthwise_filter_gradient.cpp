@@ -28,22 +28,20 @@ struct DepthwiseGradientDecisions : Decisions {
     bool planes;
     std::vector<Run> runs; // if the input is read in place: the runs of an output row
     RowTiles rows;         // output rows of a plane; one row if the input is read in place
-    std::int64_t block;    // channels of a task
+    ChannelParts parts;    // of the tasks
     std::int64_t splits;   // the rows or planes are divided into splits, each with its own sums
 
     std::int64_t window() const { return o.r * o.s; }
     std::int64_t total() const { return window() * o.c; }
-    std::int64_t blocks() const { return ceil_div(o.c, block); }
     /// The rows or planes [first_part(split), first_part(split + 1)) of a split.
     std::int64_t first_part(std::int64_t split) const { return part_start(split, splits, rows.count()); }
-    Tasks tasks() const { return {splits * blocks(), 2.0 * summary.multiplications}; }
+    Tasks tasks() const { return {splits * parts.count, 2.0 * summary.multiplications}; }
     std::vector<Phase> phases() const override {
         const auto cost = [&](std::int64_t task) {
-            const std::int64_t split = task / blocks(), c0 = task % blocks() * block;
-            const std::int64_t channels = std::min(block, o.c - c0);
+            const std::int64_t split = task / parts.count, channels = parts.size(task % parts.count);
             TaskCost total{0, static_cast<double>(window() * channels)};
             for (std::int64_t at = first_part(split); at < first_part(split + 1); ++at) {
-                const std::int64_t pixels = rows.rows_of(at) * o.q;
+                const std::int64_t pixels = rows.tile(at).count * o.q;
                 total.multiplications += static_cast<double>(pixels * window() * channels);
                 // Planes hold the input, which has at least `stride` values for each pixel, and dy.
                 if (planes)
@@ -83,18 +81,19 @@ struct Planes {
 /// One task with planes: a block of channels, over one split of the planes.
 template <class T>
 void sum_planes(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split,
-                std::int64_t c0, T* to) {
+                std::int64_t c0, std::int64_t channels, T* to) {
     const ConvProblem& o = plan.o;
     const Windows& a = plan.a;
     const KernelsOf<T>& kernel = kernels<T>();
-    const std::int64_t width = kernel.width, window = plan.window(), channels = std::min(plan.block, o.c - c0);
+    const std::int64_t width = kernel.width, window = plan.window(), block = kBlockVectors * width;
     const std::int64_t dy_plane = (plan.rows.rows * o.q + 1) * width;
     const Scratch<T> x_planes(kBlockVectors * Planes<T>(a, plan.rows.rows).plane), gradient(kBlockVectors * dy_plane);
-    const Scratch<T> sums(window * plan.block);
+    const Scratch<T> sums(window * block);
     const Scratch<std::ptrdiff_t> offsets(2 * window);
-    std::fill_n(sums.get(), window * plan.block, T{});
-    for (std::int64_t at = plan.first_part(split); at < plan.first_part(split + 1); ++at) {
-        const std::int64_t n = plan.rows.image(at), y0 = plan.rows.first_row(at), count = plan.rows.rows_of(at);
+    std::fill_n(sums.get(), window * block, T{});
+    const std::int64_t end = plan.first_part(split + 1);
+    for (std::int64_t at = plan.first_part(split); at < end; ++at) {
+        const auto [n, y0, count] = plan.rows.tile(at);
         const Planes<T> planes(a, count);
         planes.fill(a, y0, operands.input + n * o.h * o.w * o.c + c0, o.c, channels, x_planes.get());
         kernel.split_channels(operands.out_backprop + (n * o.p + y0) * o.q * o.c + c0, o.c, count * o.q, channels,
@@ -129,10 +128,9 @@ void sum_planes(const DepthwiseGradientDecisions& plan, const Operands<T>& opera
 /// One task in place: a block of channels, over one split of the output rows.
 template <class T>
 void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split, std::int64_t c0,
-              T* to) {
+              std::int64_t channels, T* to) {
     const ConvProblem& o = plan.o;
     const Windows& a = plan.a;
-    const std::int64_t channels = std::min(plan.block, o.c - c0);
     for (std::int64_t tap = 0; tap < plan.window(); ++tap) std::fill_n(to + tap * o.c + c0, channels, T{});
     std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * plan.window()));
     const std::int64_t end = plan.first_part(split + 1);
@@ -180,11 +178,9 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         return split == 0 ? operands.output : partial.get() + (split - 1) * total;
     };
     parallel_for(plan.tasks(), [&](std::int64_t task) {
-        const std::int64_t split = task / plan.blocks(), c0 = task % plan.blocks() * plan.block;
-        if (plan.planes)
-            sum_planes(plan, operands, split, c0, sum_of(split));
-        else
-            sum_rows(plan, operands, split, c0, sum_of(split));
+        const std::int64_t split = task / plan.parts.count, part = task % plan.parts.count;
+        const auto sum = plan.planes ? sum_planes<T> : sum_rows<T>;
+        sum(plan, operands, split, plan.parts.first(part), plan.parts.size(part), sum_of(split));
     });
     add_partials(plan.splits - 1, total, partial.get(), operands.output);
 }
@@ -198,25 +194,30 @@ void plan(const Request& request, ConvPlan<T>& into) {
     const Windows& a = plan.a = windows_of(o);
     // The number of splits fixes the order of the sum, so it follows from the problem alone.
     plan.planes = o.c * size >= kFarBytes && a.r > 0 && a.s > 0 && Planes<T>(a, 1).plane * size <= kPlaneBytes;
-    plan.rows = {o.n, o.p, 1};
+    const std::int64_t width = kernels<T>().width;
+    std::int64_t blocks = 1; // of channels
     if (plan.planes) {
-        std::int64_t& rows = plan.rows.rows;
+        std::int64_t rows = 1;
         while (rows < std::min(a.p, kLongest) && Planes<T>(a, rows + 1).plane * size <= kPlaneBytes) ++rows;
-        plan.block = kBlockVectors * kernels<T>().width;
-        plan.splits = std::min(ceil_div(kParts, plan.blocks()), plan.rows.count());
+        plan.rows = {o.n, o.p, rows};
+        blocks = ceil_div(ceil_div(o.c, width), kBlockVectors);
+        plan.splits = std::min(ceil_div(kParts, blocks), plan.rows.count());
     } else {
+        plan.rows = {o.n, o.p, 1};
         plan.runs = runs_of(a);
-        plan.block = o.c;
         const std::int64_t fit = kPartialBytes / (plan.total() * size);
         plan.splits = std::clamp<std::int64_t>(std::min(fit, plan.rows.count()), 1, kParts);
     }
     PlanSummary& summary = plan.summary;
+    summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(plan.total());
+    const std::int64_t most = request.threads > kFewThreads ? ceil_div(o.c, width) : blocks;
+    set_shortest(plan, request.threads, finer_parts(blocks, most),
+                 [&](std::int64_t parts) { plan.parts = {parts, o.c, width}; });
     summary.kernel = "depthwise_filter_rows";
     summary.tile_pixels = 1;
     summary.tile_filters = kernels<T>().width;
     summary.tasks = plan.tasks().count;
     summary.shared_bytes = (plan.splits - 1) * plan.total() * size;
-    summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(plan.total());
     into.add(depthwise_filter_gradient<T>(), std::move(decisions));
 }
 

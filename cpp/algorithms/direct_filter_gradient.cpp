@@ -23,6 +23,8 @@ constexpr std::int64_t kTasks = 32;            // enough for 16 threads; fixed, 
 constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
 constexpr std::int64_t kBlockBytes = 64 << 10; // the input of a tile; most of it stays in L1, while dy is read from L2
 constexpr std::int64_t kLeastChannels = 24;    // of a block, so that x is read in whole cache lines
+// With many threads: the least channels of a block, about a register tile, and the most tasks of a thread.
+constexpr std::int64_t kFewChannels = 8, kMostTasks = 12;
 
 /// One task: a block of channels and some blocks of filters of one group, summed over one split of the tiles.
 struct GradientTask {
@@ -48,6 +50,7 @@ struct GradientCut {
     }
     GradientTask task(std::int64_t at) const;
     TaskCost cost(const GradientTask& task) const;
+    std::int64_t pixels_before(std::int64_t tile) const; // the pixels of all tiles before this one
     std::int64_t first_filter(std::int64_t kb) const { return part_start(kb, k_blocks, vectors) * width; }
 };
 
@@ -65,15 +68,20 @@ GradientTask GradientCut::task(std::int64_t at) const {
     return task;
 }
 
+std::int64_t GradientCut::pixels_before(std::int64_t at) const {
+    const std::int64_t image = at / tiling.tiles(), tile = at % tiling.tiles();
+    const std::int64_t y = tile / tiling.column_tiles * tiling.rows, rows = std::min(tiling.rows, a.p - y);
+    return image * a.p * a.q + y * a.q + rows * (tile % tiling.column_tiles * tiling.columns);
+}
+
 TaskCost GradientCut::cost(const GradientTask& task) const {
     const std::int64_t filters = std::min(k, first_filter(task.kb1)) - first_filter(task.kb0);
     const std::int64_t sums = o.r * o.s * task.channels * filters;
-    TaskCost cost{0, static_cast<double>(sums)};
-    for (std::int64_t at = task.first_tile; at < task.last_tile; ++at) {
-        const Tile tile = tiling.tile(at % tiling.tiles(), a);
-        cost.multiplications += static_cast<double>(tile.rows * tile.columns) * static_cast<double>(sums);
-        if (copies)
-            cost.moved_values += static_cast<double>(padded_tile_size(a, tile.rows, tile.columns, task.channels));
+    const double pixels = static_cast<double>(pixels_before(task.last_tile) - pixels_before(task.first_tile));
+    TaskCost cost{pixels * static_cast<double>(sums), static_cast<double>(sums)};
+    if (copies) {
+        const double copied = static_cast<double>(padded_tile_size(a, tiling.rows, tiling.columns, task.channels));
+        cost.moved_values += copied * pixels / static_cast<double>(tiling.rows * tiling.columns);
     }
     return cost;
 }
@@ -134,6 +142,32 @@ void choose_blocks(GradientCut& d, std::int64_t size) {
     const std::int64_t wanted = ceil_div(kTasks, groups * d.c_blocks * d.k_parts);
     const std::int64_t pays = gradient_parts_that_pay(d.images * a.p * a.q, total);
     d.splits = std::clamp<std::int64_t>(std::min(d.tiles, pays), 1, std::min(splits_that_fit, wanted));
+}
+
+/// If threads are many: cuts the blocks of channels and filters further. The tiles and splits do not change, because
+/// they decide the order of the sums.
+void choose_finer_blocks(GradientDecisions& decisions, std::int64_t threads) {
+    if (threads <= kFewThreads) return;
+    struct Cut {
+        std::int64_t c_blocks, k_blocks, k_parts;
+    };
+    GradientCut& d = decisions.cut;
+    std::vector<Cut> cuts{{d.c_blocks, d.k_blocks, d.k_parts}};
+    const std::int64_t before = d.c_blocks * d.k_parts, most = kMostTasks * threads / (d.splits * d.o.groups);
+    for (const std::int64_t k_parts : finer_parts(d.k_parts, d.vectors)) {
+        const std::int64_t k_blocks = std::max(d.k_blocks, k_parts);
+        for (const std::int64_t c_blocks : finer_parts(d.c_blocks, std::max(d.c_blocks, ceil_div(d.c, kFewChannels))))
+            if (c_blocks * k_parts > before && c_blocks * k_parts <= most)
+                cuts.push_back({c_blocks, k_blocks, k_parts});
+    }
+    std::stable_sort(cuts.begin() + 1, cuts.end(), [](const Cut& one, const Cut& other) {
+        return one.c_blocks * one.k_parts < other.c_blocks * other.k_parts;
+    });
+    set_shortest(decisions, threads, cuts, [&](const Cut& cut) {
+        d.c_blocks = cut.c_blocks;
+        d.k_blocks = cut.k_blocks;
+        d.k_parts = cut.k_parts;
+    });
 }
 
 /// How a block of one group is cut up. The tiles and splits do not change, because they decide the order of the sums.
@@ -269,6 +303,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     d.vectors = ceil_div(d.k, kernel.width);
     d.k_blocks = ceil_div(d.vectors, kernel.max_vectors);
     choose_blocks(d, size);
+    choose_finer_blocks(*decisions, request.threads);
     const std::int64_t channels = ceil_div(d.c, d.c_blocks), vectors = ceil_div(d.vectors, d.k_blocks);
     PlanSummary& summary = decisions->summary;
     summary.kernel = "outer_products";

@@ -44,7 +44,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         const Scratch<T> filters(blocks.widest_channels(g.c) * lanes);
         const std::ptrdiff_t start = 0;
         for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
-            pack_filter_block(g, blocks, operands.filters, 0, cb, kb, filters.get());
+            pack_filter_block(g, blocks, operands.filters, 0, cb, kb, 0, blocks.channels_of(cb, g.c), filters.get());
             const bool last = cb == blocks.c_blocks - 1;
             const std::int64_t c0 = blocks.channel(cb, g.c);
             ConvRow<T> row{};

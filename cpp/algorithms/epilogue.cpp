@@ -59,7 +59,7 @@ double empty_sum_values(const Correlation& g) { return static_cast<double>(g.win
 
 Tasks empty_sum_tasks(const Correlation& g) {
     const std::int64_t rows = g.n * g.windows.p;
-    return {rows, static_cast<double>(rows) * empty_sum_values(g)};
+    return moving_tasks(rows, rows * g.windows.q * g.groups * g.k);
 }
 
 template <class T>

@@ -48,10 +48,10 @@ std::int64_t packed_filter_size(const Correlation& g, const FilterBlocks& blocks
 Tasks packing_tasks(const Correlation& g, const FilterBlocks& blocks);
 Phase packing_phase(const Correlation& g, const FilterBlocks& blocks);
 
-/// Packs one block of channels and filters, zero-padded to whole vectors.
+/// Packs channels [first, last) of one block of channels and filters, zero-padded to whole vectors. `to` is the block.
 template <class T>
 void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T* filters, std::int64_t group,
-                       std::int64_t cb, std::int64_t kb, T* to);
+                       std::int64_t cb, std::int64_t kb, std::int64_t first, std::int64_t last, T* to);
 
 /// Packs all blocks, [group][filter block][channel block].
 template <class T>

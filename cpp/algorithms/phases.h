@@ -4,10 +4,11 @@
 
 #include "core/partial_sums.h"
 #include "core/threads/parallel_for.h"
-#include "fastconv/convolution.h"
+#include "fastconv/phases.h"
 
 #include <cstddef>
 #include <utility>
+#include <vector>
 
 namespace fastconv {
 
@@ -22,11 +23,44 @@ Phase phase_of(const char* name, const Tasks& tasks, Cost&& cost) {
 
 /// The phase of add_partials.
 inline Phase partials_phase(std::int64_t parts, std::int64_t count) {
-    return phase_of("add partial sums", partial_tasks(parts, count),
-                    [&](std::int64_t task) { return TaskCost{0, partial_values(parts, count, task)}; });
+    const PartialTasks cut(parts, count);
+    return phase_of("add partial sums", cut.tasks(), [&](std::int64_t task) { return TaskCost{0, cut.values(task)}; });
 }
 
 /// A phase on the calling thread.
 inline Phase serial_phase(const char* name, const TaskCost& cost) { return {name, false, 0, {cost}}; }
+
+/// How long a phase takes with so many threads, in multiplications, if a thread that is free takes the next task.
+double length_of(const Phase& phase, std::int64_t threads);
+/// How long phases take, one after the other.
+double length_of(const std::vector<Phase>& phases, std::int64_t threads);
+
+/// The multiplications of the phases.
+double products_of(const std::vector<Phase>& phases);
+
+/// Sets the cut with the shortest phases, and returns its index. Coarse cuts come first, and a later one must be
+/// shorter by 3 %: finer tasks read filters and pixels more often, which lengths do not count. `set` changes the
+/// decisions to a cut.
+template <class Decisions, class Cut, class Set>
+std::size_t set_shortest(Decisions& decisions, std::int64_t threads, const std::vector<Cut>& cuts, Set&& set) {
+    constexpr double gain = 0.97;
+    std::size_t best = 0;
+    double least = 0;
+    for (std::size_t i = 0; i < cuts.size(); ++i) {
+        set(cuts[i]);
+        if (cuts.size() == 1) return 0;
+        const std::vector<Phase> phases = decisions.phases();
+        const double length = length_of(phases, threads);
+        if (i > 0 && length >= gain * least) continue;
+        best = i;
+        least = length;
+        if (gain * least * static_cast<double>(threads) <= products_of(phases)) return best; // none can be shorter
+    }
+    set(cuts[best]);
+    return best;
+}
+
+/// `first` and multiples of it, up to `last`: the numbers of parts that are tried.
+std::vector<std::int64_t> finer_parts(std::int64_t first, std::int64_t last);
 
 } // namespace fastconv

@@ -23,9 +23,7 @@ struct ReduceDecisions : Decisions {
     TilePlan tiles;
     PackKey key;
 
-    Tasks packing() const {
-        return {g.groups * g.k, static_cast<double>(g.groups * g.k * g.window()) * static_cast<double>(g.c)};
-    }
+    Tasks packing() const { return moving_tasks(g.groups * g.k, g.groups * g.k * g.window() * g.c); }
     std::vector<Phase> phases() const override {
         const TaskCost packed{0, static_cast<double>(runs.of_window(g.windows))};
         return {
@@ -141,7 +139,8 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const std::int64_t packed = g.k * runs.of_window(g.windows) * g.groups;
     if (plan_halves(request, packed, false, plan)) return;
     decisions->key = pack_key(g, PackForm::small_k_reduce, {runs.length, runs.whole_rows, 0, 0});
-    decisions->tiles = plan_tiles(g, {1, g.c, 1, g.k}, request.threads, size);
+    set_shortest(*decisions, request.threads, tile_plans(g, {1, g.c, 1, g.k}, request.threads, size),
+                 [&](const TilePlan& tiles) { decisions->tiles = tiles; });
     PlanSummary& summary = decisions->summary;
     summary.kernel = "small_k_reduce_row";
     summary.tile_pixels = 1;

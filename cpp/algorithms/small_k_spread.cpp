@@ -22,7 +22,7 @@ struct SpreadDecisions : Decisions {
     std::vector<Phase> phases() const override {
         return {serial_phase("pack filters", {0, static_cast<double>(patterns * steps * width)}),
                 phase_of("rows", tasks(), [&](std::int64_t task) {
-                    const std::int64_t count = rows.rows_of(task);
+                    const std::int64_t count = rows.tile(task).count;
                     return TaskCost{static_cast<double>(count * g.windows.q * steps * g.k),
                                     static_cast<double>(g.c * Planar(g.windows, count).plane)};
                 })};
@@ -58,7 +58,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const Scratch<T> bias(from_bias ? values : 0);
     for (std::int64_t i = 0; from_bias && i < values; ++i) bias.get()[i] = from_bias[i % g.k];
     parallel_for(plan.tasks(), [&](std::int64_t task) {
-        const std::int64_t n = plan.rows.image(task), y0 = plan.rows.first_row(task), count = plan.rows.rows_of(task);
+        const auto [n, y0, count] = plan.rows.tile(task);
         const Planar planar(a, count);
         const Scratch<T> copy(planar.size<T>(g.c));
         fill_planar(a, y0, count, operands.input + g.input_start + n * g.image, g.pixel, g.c, copy.get());

@@ -27,8 +27,8 @@ struct SpreadGradientDecisions : Decisions {
         const auto cost = [&](std::int64_t part) {
             TaskCost total{0, static_cast<double>(lanes)};
             for (std::int64_t at = first_copy(part); at < first_copy(part + 1); ++at) {
-                total.multiplications += static_cast<double>(rows.rows_of(at) * o.q * o.r * o.s * o.c * o.k);
-                total.moved_values += static_cast<double>(o.c * Planar(a, rows.rows_of(at)).plane);
+                total.multiplications += static_cast<double>(rows.tile(at).count * o.q * o.r * o.s * o.c * o.k);
+                total.moved_values += static_cast<double>(o.c * Planar(a, rows.tile(at).count).plane);
             }
             return total;
         };
@@ -69,8 +69,9 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         const Scratch<T> copy(Planar(a, plan.rows.rows).size<T>(o.c));
         T* const sums = partial.get() + part * plan.lanes;
         std::fill_n(sums, plan.lanes, T{});
-        for (std::int64_t at = plan.first_copy(part); at < plan.first_copy(part + 1); ++at) {
-            const std::int64_t n = plan.rows.image(at), y0 = plan.rows.first_row(at), count = plan.rows.rows_of(at);
+        const std::int64_t end = plan.first_copy(part + 1);
+        for (std::int64_t at = plan.first_copy(part); at < end; ++at) {
+            const auto [n, y0, count] = plan.rows.tile(at);
             const Planar planar(a, count);
             fill_planar(a, y0, count, operands.input + n * o.h * o.w * o.c, o.c, o.c, copy.get());
             SmallKSpreadFilterRows<T> rows{};

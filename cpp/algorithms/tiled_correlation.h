@@ -53,7 +53,9 @@ struct FilterPanels {
     std::int64_t count, channels, k_blocks, filters;
 };
 
-TilePlan plan_tiles(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size);
+/// The tile plans that may be taken for this number of threads, the one with the largest tiles first.
+std::vector<TilePlan> tile_plans(const Correlation& g, const FilterPanels& panels, std::int64_t threads,
+                                 std::int64_t size);
 
 /// The most bytes of a copied tile.
 constexpr std::int64_t kMostCopyBytes = 8 * (208 << 10);

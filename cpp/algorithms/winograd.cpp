@@ -3,7 +3,8 @@
 //
 // There are two orders of work, which give the same bits. If tiles are many, all transformed filters are stored, and
 // each task takes a block of tiles through all of them. If tiles are few, each task takes a block of filters through
-// many tiles, so that a thread reads only a part of the filters. The transformed filters are stored, too, if they stay
+// many tiles, so that a thread reads only a part of the filters; likewise if threads are so many that blocks of tiles
+// would be too few. The transformed filters are stored, too, if they stay
 // for later calls and are not too large. Otherwise they are streamed: a task transforms a part of them into L2,
 // multiplies it with the tiles, and never stores it, because transformed filters are 4 times as large as the filters.
 // The sums over channels resume from part to part. Streamed filters that are kept are put in the order of their
@@ -12,7 +13,7 @@
 
 #include "algorithms/algorithms.h"
 #include "algorithms/epilogue.h"
-#include "algorithms/winograd_filters.h"
+#include "algorithms/winograd_plan.h"
 #include "core/environment.h"
 #include "core/threads/parallel_for.h"
 #include "core/workspace.h"
@@ -23,131 +24,8 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kBlockBytes = 640 << 10; // points of a block of tiles, in and out: most of an L2 cache
-constexpr std::int64_t kThreadBytes = 2 << 20;  // limit for the scratch memory of a thread
-constexpr std::int64_t kLeastTiles = 12;        // fewer tiles would read the transformed filters for too few products
-constexpr std::int64_t kFilterBytes = 24 << 20; // transformed filters of one pass
-constexpr std::int64_t kCachedBytes = 1 << 20;  // transformed filters that may still be in L2 from the last call
-constexpr std::size_t kTilesAgain = 1 << 14;    // most tiles that are computed directly in one go
-// The most tiles that one streamed part of the filters serves. With fewer tiles, filters are transformed and read more
-// often. 200 tiles take 2 MB of each thread, and the scratch memory of 16 threads must stay below 64 MB.
-constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
-constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input
-constexpr std::int64_t kInputTiles = 4;        // tiles of a task that transforms input only
-
-template <class T>
-constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
-
-struct WinogradDecisions : Decisions {
-    explicit WinogradDecisions(const Request& request)
-        : layer(request.layer), direction(request.direction), threads(request.threads),
-          filters_stay(request.filters_stay), g(request.part), form(g.windows.r), grid(form, g.windows.p, g.windows.q),
-          tiles(g.n * grid.tiles_per_image()) {}
-
-    /// The request for tiles that must be computed again.
-    Request again() const {
-        Request request{layer, direction, g, threads, filters_stay};
-        request.only_direct = request.single = true;
-        return request;
-    }
-
-    ConvProblem layer;
-    Direction direction;
-    std::int64_t threads;
-    bool filters_stay;
-    Correlation g;
-    WinogradForm form;
-    TileGrid grid;
-    std::int64_t tiles;
-    WinogradFilters filters{};
-    std::int64_t block = 0; // tiles of a task
-    // The tiles whose input is transformed at once, if tasks take blocks of filters. 0 if they take blocks of tiles.
-    std::int64_t chunk = 0;
-    PackKey key{};
-
-    Tasks filter_tasks() const {
-        return {filters.k_blocks * ceil_div(g.c, kFilterStrip), static_cast<double>(kPoints * g.c * g.k)};
-    }
-    /// The tasks that take blocks of tiles.
-    Tasks tile_tasks() const { return {ceil_div(tiles, block), 2.0 * summary.multiplications}; }
-    /// If tasks take blocks of filters: those of a chunk of `count` tiles, for its input and for the products.
-    Tasks input_tasks(std::int64_t count) const {
-        return {ceil_div(count, kInputTiles), static_cast<double>(count * kPoints * g.c)};
-    }
-    Tasks product_tasks(std::int64_t count) const {
-        return {ceil_div(count, block) * filters.k_blocks,
-                2.0 * static_cast<double>(kPoints * count * g.c) * static_cast<double>(g.k)};
-    }
-    std::vector<Phase> phases() const override;
-};
-
-/// The cost of a task that multiplies `tiles` tiles with `k` filters and transforms the products back.
-TaskCost products_cost(std::int64_t tiles, std::int64_t c, std::int64_t k) {
-    return {static_cast<double>(kPoints * tiles * c * k), static_cast<double>(kPoints * tiles * k)};
-}
-
-std::vector<Phase> WinogradDecisions::phases() const {
-    std::vector<Phase> all;
-    const auto filters_of = [&](std::int64_t kb) { return std::min(g.k - filters.first(kb), filters.lanes(kb)); };
-    if (filters.stored) {
-        const std::int64_t strips = ceil_div(g.c, kFilterStrip);
-        all.push_back(phase_of("transform filters", filter_tasks(), [&](std::int64_t task) {
-            const std::int64_t channels = std::min(kFilterStrip, g.c - task % strips * kFilterStrip);
-            return TaskCost{0, static_cast<double>(kPoints * channels * filters.lanes(task / strips))};
-        }));
-    }
-    const auto input_cost = [&](std::int64_t count) { return static_cast<double>(kPoints * count * g.c); };
-    if (chunk == 0) {
-        all.push_back(phase_of("blocks of tiles", tile_tasks(), [&](std::int64_t task) {
-            const std::int64_t count = std::min(block, tiles - task * block);
-            TaskCost cost = products_cost(count, g.c, g.k);
-            cost.moved_values += input_cost(count);
-            return cost;
-        }));
-        return all;
-    }
-    for (std::int64_t start = 0; start < tiles; start += chunk) {
-        const std::int64_t count = std::min(chunk, tiles - start), tile_blocks = ceil_div(count, block);
-        all.push_back(phase_of("transform input", input_tasks(count), [&](std::int64_t task) {
-            return TaskCost{0, input_cost(std::min(kInputTiles, count - task * kInputTiles))};
-        }));
-        all.push_back(phase_of("blocks of filters", product_tasks(count), [&](std::int64_t task) {
-            const std::int64_t kb = task / tile_blocks, first = task % tile_blocks * block;
-            TaskCost cost = products_cost(std::min(block, count - first), g.c, filters_of(kb));
-            if (!filters.stored) cost.moved_values += static_cast<double>(kPoints * g.c * filters.lanes(kb));
-            return cost;
-        }));
-    }
-    return all;
-}
-
-template <class T>
-std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
-    const KernelsOf<T>& kernel = kernels<T>();
-    const std::int64_t lanes = std::min(ceil_div(k, kernel.width), kernel.max_vectors) * kernel.width;
-    return kPoints * (c + lanes) * value_bytes<T>;
-}
-
-/// Chooses the tiles of a block: a multiple of 12 fills whole register tiles of 12, 6 or 4, and there are enough blocks
-/// for all threads. Few tiles make one or two equal blocks per thread, which may be a quarter larger than fits into L2.
-template <class T>
-std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k, std::int64_t threads) {
-    const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
-    const std::int64_t most = std::clamp<std::int64_t>(kThreadBytes / tile_bytes<T>(c, k), fit, fit + fit / 4);
-    for (const std::int64_t blocks : {threads, 2 * threads})
-        if (ceil_div(tiles, blocks) <= most) return ceil_div(tiles, blocks);
-    const std::int64_t share = ceil_div(ceil_div(tiles, 2 * threads), 12) * 12;
-    return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
-}
-
-/// If tasks take blocks of filters: chooses the tiles whose input is transformed at once, and the tiles of one task.
-template <class T>
-void choose_chunk(WinogradDecisions& d) {
-    d.chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * d.g.c * value_bytes<T>), 1, d.tiles);
-    const std::int64_t most = d.threads <= 16 ? kPartTiles : kPartTilesOfManyThreads;
-    const std::int64_t enough = ceil_div(2 * d.threads, d.filters.k_blocks); // tasks for all threads
-    d.block = ceil_div(d.chunk, std::min(d.chunk, std::max(ceil_div(d.chunk, most), enough)));
-}
+constexpr std::int64_t kCachedBytes = 1 << 20; // transformed filters that may still be in L2 from the last call
+constexpr std::size_t kTilesAgain = 1 << 14;   // most tiles that are computed directly in one go
 
 /// Multiplies `tiles` tiles of points at `in` with a part of the transformed filters, planes of [c][lanes]. If the
 /// filters come from memory, each plane is prefetched while the one before it is multiplied.
@@ -292,7 +170,7 @@ void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std
     for (std::int64_t start = 0; start < d.tiles; start += chunk) {
         const std::int64_t count = std::min(chunk, d.tiles - start), tile_blocks = ceil_div(count, block);
         parallel_for(d.input_tasks(count), [&](std::int64_t task) {
-            const std::int64_t first = task * kInputTiles, last = std::min(count, first + kInputTiles);
+            const std::int64_t first = task * d.input_tiles, last = std::min(count, first + d.input_tiles);
             for (std::int64_t part = 0; part < f.c_parts; ++part) {
                 const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
                 transform_inputs(g.windows, d.grid, operands.input + g.input_start + c0, g.image, g.pixel, channels,
@@ -378,42 +256,23 @@ void plan(const Request& request, ConvPlan<T>& plan) {
         return plan_cheapest(zeros, plan);
     }
     const WinogradFilters f = choose_winograd_filters<T>(g, request.filters_stay);
-    if (f.stored && f.k_blocks > 1 && f.total<T>(g.c) * value_bytes<T> > kFilterBytes)
+    if (f.stored && f.k_blocks > 1 && f.total<T>(g.c) * value_bytes<T> > kWinogradFilterBytes)
         return plan_filter_halves(request, f.first(f.k_blocks / 2), plan);
     auto decisions = std::make_unique<WinogradDecisions>(request);
     WinogradDecisions& d = *decisions;
     d.filters = f;
-    d.key = pack_key(g, f.stored ? PackForm::winograd : PackForm::winograd_ordered, {f.k_blocks, 0, 0, 0});
     PlanSummary& summary = d.summary;
     summary.kernel = d.form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
-    summary.tile_filters = f.widest_filters;
     summary.multiplications = static_cast<double>(kPoints * d.tiles) * static_cast<double>(g.c * g.k);
-    if (!f.by_filters) {
-        d.block = choose_block<T>(d.tiles, g.c, g.k, request.threads);
-        summary.tasks = d.tile_tasks().count;
-        summary.shared_bytes = f.total<T>(g.c) * value_bytes<T> + d.tiles;
-        summary.thread_bytes = kPoints * (d.block * (g.c + f.widest_filters) + 2 * plane_padding<T>)*value_bytes<T>;
-    } else {
-        choose_chunk<T>(d);
-        summary.tasks = d.product_tasks(d.chunk).count;
-        summary.shared_bytes = kPoints * (d.chunk * g.c + f.c_parts * plane_padding<T>)*value_bytes<T> + d.tiles;
-        if (f.stored) summary.shared_bytes += f.total<T>(g.c) * value_bytes<T>;
-        const std::int64_t part = f.stored ? 0 : ceil_div(g.c, f.c_parts);
-        summary.thread_bytes = kPoints * (d.block + part + 2) * (f.widest_filters + plane_padding<T>)*value_bytes<T>;
-    }
-    summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[f.widest_filters / f.width - 1]);
+    choose_winograd_cut<T>(d);
+    const WinogradFilters& cut = d.filters;
+    d.key = pack_key(g, cut.stored ? PackForm::winograd : PackForm::winograd_ordered, {cut.k_blocks, 0, 0, 0});
+    summary.tile_filters = cut.widest_filters;
+    summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[cut.widest_filters / cut.width - 1]);
     plan.add(winograd<T>(), std::move(decisions));
 }
 
 } // namespace
-
-template <class T>
-bool winograd_serves(const ConvProblem& o) {
-    if (o.r != o.s || (o.r != 3 && o.r != 5) || o.stride_h != 1 || o.stride_w != 1 || o.dilation_h != 1 ||
-        o.dilation_w != 1 || o.groups != 1)
-        return false;
-    return kLeastTiles * std::max(tile_bytes<T>(o.c, o.k), tile_bytes<T>(o.k, o.c)) <= kThreadBytes;
-}
 
 template <class T>
 double winograd_cost(const ConvProblem& o) {
@@ -457,7 +316,6 @@ const Algorithm<T>& winograd() {
 }
 
 #define FASTCONV_WINOGRAD(T)                                                                                           \
-    template bool winograd_serves<T>(const ConvProblem&);                                                              \
     template double winograd_cost<T>(const ConvProblem&);                                                              \
     template const Algorithm<T>& winograd();
 FASTCONV_WINOGRAD(float)

@@ -36,6 +36,9 @@ struct WinogradFilters {
 
 template <class T>
 WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay);
+/// Changes the number of blocks, and whether transformed filters are stored. This changes no bit of a result.
+template <class T>
+void cut_winograd_filters(WinogradFilters& f, std::int64_t channels, std::int64_t k_blocks, bool stored);
 
 /// Whether a layer of large filters and small images streams them, even if they stay.
 template <class T>

@@ -8,17 +8,22 @@
 
 namespace fastconv {
 
-constexpr std::int64_t kPartialsOfTask = 4096; // values of a task, which stay in L1 while the parts stream by
+/// How add_partials cuts `count` values with `parts` partial sums each. The values of a task stay in L1 while the parts
+/// stream by.
+struct PartialTasks {
+    std::int64_t parts, count, block;
 
-/// The tasks that add `parts` partial sums of `count` values.
-inline Tasks partial_tasks(std::int64_t parts, std::int64_t count) {
-    if (parts <= 0) return {0, 0};
-    return {(count + kPartialsOfTask - 1) / kPartialsOfTask, static_cast<double>(count * (parts + 1))};
-}
-/// The values that a task of partial_tasks reads and writes.
-inline double partial_values(std::int64_t parts, std::int64_t count, std::int64_t task) {
-    return static_cast<double>((parts + 1) * std::min(kPartialsOfTask, count - task * kPartialsOfTask));
-}
+    PartialTasks(std::int64_t parts, std::int64_t count)
+        : parts(parts), count(count), block(std::clamp<std::int64_t>(8192 / (parts + 1) / 64 * 64, 256, 4096)) {}
+    Tasks tasks() const {
+        return parts > 0 ? moving_tasks((count + block - 1) / block, count * (parts + 1)) : Tasks{0, 0};
+    }
+    std::int64_t first(std::int64_t task) const { return std::min(count, task * block); }
+    /// The values that a task reads and writes.
+    double values(std::int64_t task) const {
+        return static_cast<double>((parts + 1) * (first(task + 1) - first(task)));
+    }
+};
 
 /// sums[i] += partials[i] + partials[count + i] + ..., `parts` of them, one after the other, for `count` values.
 ///
@@ -27,8 +32,9 @@ inline double partial_values(std::int64_t parts, std::int64_t count, std::int64_
 template <class T>
 void add_partials(std::int64_t parts, std::int64_t count, const T* partials, T* sums) {
     if (parts <= 0) return;
-    parallel_for(partial_tasks(parts, count), [&](std::int64_t task) {
-        const std::int64_t first = task * kPartialsOfTask, last = std::min(count, first + kPartialsOfTask);
+    const PartialTasks cut(parts, count);
+    parallel_for(cut.tasks(), [&](std::int64_t task) {
+        const std::int64_t first = cut.first(task), last = cut.first(task + 1);
         for (std::int64_t part = 0; part < parts; ++part) {
             const T* const from = partials + part * count;
             for (std::int64_t i = first; i < last; ++i) sums[i] += from[i];

@@ -26,6 +26,7 @@ constexpr double kSerialCost = 2e5;
 std::atomic<std::int64_t> g_num_threads{0}; // 0 before the first use
 std::atomic<std::int64_t> g_host_threads{kMaxThreads};
 thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
+std::atomic<std::int64_t> g_records{0}; // read first, because it is faster than a variable of the thread
 thread_local std::vector<std::int64_t>* t_record = nullptr;
 
 /// What the settings say. A forked child has no choice.
@@ -42,7 +43,7 @@ bool use_openmp() { return !pool_is_chosen() && (environment().threading.has_val
 } // namespace
 
 void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context) {
-    if (t_record != nullptr && !inside_task()) {
+    if (g_records.load(std::memory_order_relaxed) != 0 && t_record != nullptr && !inside_task()) {
         t_record->push_back(count);
     }
     std::int64_t allowed = get_num_threads();
@@ -68,8 +69,14 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
 
 bool pays_for_threads(double operations) { return operations >= kSerialCost; }
 
-RecordLoops::RecordLoops(std::vector<std::int64_t>& counts) { t_record = &counts; }
-RecordLoops::~RecordLoops() { t_record = nullptr; }
+RecordLoops::RecordLoops(std::vector<std::int64_t>& counts) {
+    t_record = &counts;
+    ++g_records;
+}
+RecordLoops::~RecordLoops() {
+    --g_records;
+    t_record = nullptr;
+}
 
 void set_num_threads(std::int64_t count) {
     if (count < 1 || count > kMaxThreads) {

@@ -1,6 +1,8 @@
 // The one way in which fastconv runs work on several threads.
 #pragma once
 
+#include "fastconv/phases.h"
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -23,11 +25,24 @@ void parallel_for(std::int64_t count, double cost, Body body) {
     run_tasks(count, cost, [](void* context, std::int64_t task) { (*static_cast<Body*>(context))(task); }, &body);
 }
 
+/// The most threads that a parallel_for may use here: get_num_threads(), but one inside a task.
+std::int64_t threads_for_tasks();
+
+/// Up to so many threads have even shares in every cut. For more, plans choose the cut that takes the least time.
+constexpr std::int64_t kFewThreads = 2;
+
 /// The tasks of a loop: how many, and the rough number of operations of all of them.
 struct Tasks {
     std::int64_t count;
     double operations;
 };
+
+/// The tasks that move so many values: pack, transform, copy or add them up. Such loops are short. A second thread
+/// saves half of one, so that only a longer loop pays for waking it. With more threads, they soon pay: the products
+/// before or after wake the threads anyway.
+inline Tasks moving_tasks(std::int64_t count, std::int64_t values) {
+    return {count, (threads_for_tasks() > kFewThreads ? 2 * kMovedValue : 1) * static_cast<double>(values)};
+}
 
 template <class Body>
 void parallel_for(const Tasks& tasks, Body body) {
@@ -46,9 +61,6 @@ class RecordLoops {
     RecordLoops(const RecordLoops&) = delete;
     RecordLoops& operator=(const RecordLoops&) = delete;
 };
-
-/// The most threads that a parallel_for may use here: get_num_threads(), but one inside a task.
-std::int64_t threads_for_tasks();
 
 /// "openmp" or "pool": the backend that the settings choose for this thread. (See also openmp_was_late.)
 std::string threading_backend();

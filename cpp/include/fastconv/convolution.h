@@ -1,6 +1,7 @@
 // Convolution: problems, the three directions, packed filters, and an explanation of what a call would do.
 #pragma once
 
+#include "fastconv/phases.h"
 #include "fastconv/types.h"
 
 #include <functional>
@@ -134,20 +135,6 @@ struct Explanation {
 };
 FASTCONV_API Explanation explain(const ConvProblem& problem, Direction direction);
 
-/// What a task does: multiplications of sums, and values that it packs, transforms, copies or adds up besides.
-struct TaskCost {
-    double multiplications = 0, moved_values = 0;
-};
-/// A part of a call that is finished before the next one starts.
-struct Phase {
-    const char* name;
-    bool loop;         // a parallel loop; if not, one task of the calling thread
-    double operations; // of all tasks, roughly; see pays_for_threads
-    std::vector<TaskCost> costs;
-
-    /// Whether several threads share the tasks.
-    FASTCONV_API bool parallel() const;
-};
 /// The phases of a call with filters that are not packed, with the current number of threads.
 FASTCONV_API std::vector<Phase> count_tasks(const ConvProblem& problem, Direction direction);
 /// Calls `function`, and returns the number of tasks of each parallel loop that this thread has started meanwhile.
