@@ -131,7 +131,10 @@ void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operand
               std::int64_t channels, T* to) {
     const ConvProblem& o = plan.o;
     const Windows& a = plan.a;
-    for (std::int64_t tap = 0; tap < plan.window(); ++tap) std::fill_n(to + tap * o.c + c0, channels, T{});
+    if (channels == o.c)
+        std::fill_n(to, plan.total(), T{});
+    else
+        for (std::int64_t tap = 0; tap < plan.window(); ++tap) std::fill_n(to + tap * o.c + c0, channels, T{});
     std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * plan.window()));
     const std::int64_t end = plan.first_part(split + 1);
     for (std::int64_t at = plan.first_part(split), taken = 0; at < end; at += taken) {
