@@ -9,12 +9,14 @@
 namespace fastconv {
 
 /// How add_partials cuts `count` values with `parts` partial sums each. The values of a task stay in L1 while the parts
-/// stream by.
+/// stream by. Long runs are read faster, short ones make enough tasks for many threads.
 struct PartialTasks {
-    std::int64_t parts, count, block;
+    std::int64_t parts, count, block = 4096;
 
-    PartialTasks(std::int64_t parts, std::int64_t count)
-        : parts(parts), count(count), block(std::clamp<std::int64_t>(8192 / (parts + 1) / 64 * 64, 256, 4096)) {}
+    PartialTasks(std::int64_t parts, std::int64_t count) : parts(parts), count(count) {
+        if (threads_for_tasks() > kFewThreads)
+            block = std::clamp<std::int64_t>(8192 / (parts + 1) / 64 * 64, 256, 4096);
+    }
     Tasks tasks() const {
         return parts > 0 ? moving_tasks((count + block - 1) / block, count * (parts + 1)) : Tasks{0, 0};
     }
