@@ -10,6 +10,7 @@ COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "serving": ("bench.serving.run", "single layers with packed filters, against ONNX Runtime, OpenVINO and ncnn"),
     "networks": ("bench.serving.networks", "whole networks at inference, against inference libraries and Keras"),
     "limits": ("bench.limits", "what keeps a layer from the peak of the CPU"),
+    "cores": ("bench.cores", "how well many cores could share a layer, by counting its tasks"),
     "training": ("bench.training", "training and inference of LeNet-5 and a bigger CNN"),
     "profile": ("bench.profile", "the operations of LeNet-5's training step, one by one"),
     "accuracy": ("bench.accuracy", "the accuracy of a short training on stock Keras's layers and on fastconv's"),

@@ -46,10 +46,14 @@ OPTIONS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 
 
 class Command:
-    """A command line ``python -m bench NAME``, and the run that it starts. `shared` names options in `OPTIONS`."""
+    """A command line ``python -m bench NAME``, and the run that it starts. `shared` names options in `OPTIONS`.
 
-    def __init__(self, name: str, description: str | None, *shared: str) -> None:
+    A run that times nothing does not need an idle machine.
+    """
+
+    def __init__(self, name: str, description: str | None, *shared: str, timed: bool = True) -> None:
         self.name = name
+        self.timed = timed
         self.parser = argparse.ArgumentParser(prog=f"python -m bench {name}", description=description)
         self.versions: dict[str, str] = {}
         self.missing: dict[str, str] = {}
@@ -80,8 +84,9 @@ class Command:
         if getattr(options, "no_compile", False):
             os.environ["BENCH_NO_COMPILE"] = "1"  # inherited by PyTorch's process
         self.warnings: list[str] = []
-        for warning in machine.idle_warnings():
-            self.warn(warning)
+        if self.timed:
+            for warning in machine.idle_warnings():
+                self.warn(warning)
         return options
 
     def libraries(self, stack: contextlib.ExitStack, names: Sequence[str]) -> list[Library]:

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "algorithms/correlation.h"
+#include "algorithms/phases.h"
 #include "core/plan_cache.h"
 #include "fastconv/convolution.h"
 
@@ -47,6 +48,9 @@ struct Decisions {
     virtual ~Decisions() = default;
     Decisions(const Decisions&) = delete;
     Decisions& operator=(const Decisions&) = delete;
+
+    /// What a run with filters of the call does, phase by phase. The tasks are those of its parallel loops.
+    virtual std::vector<Phase> phases() const = 0;
 
     PlanSummary summary;
 };
@@ -98,6 +102,13 @@ class ConvPlan : public Plan {
             all.thread_bytes = std::max(all.thread_bytes, one.thread_bytes);
             all.multiplications += one.multiplications;
         }
+        return all;
+    }
+
+    std::vector<Phase> phases() const {
+        std::vector<Phase> all;
+        for (const Pass& pass : passes_)
+            for (Phase& phase : pass.decisions->phases()) all.push_back(std::move(phase));
         return all;
     }
 

@@ -27,9 +27,24 @@ constexpr std::int64_t kMostRows = 18;        // of a task: 4 tiles of 4 rows, a
 struct DepthwiseDecisions : Decisions {
     Correlation g;         // g.groups channels, of one input and one output each
     std::vector<Run> runs; // runs of an output row
-    std::int64_t rows;     // output rows of a task
+    RowTiles rows;         // of the tasks
+    // Where the parts of the channels start, and where the last one ends. A task computes one part. It does not divide,
+    // because tiny calls consist of little else.
+    std::vector<std::int64_t> starts;
     std::int64_t channels; // channels of a block, so that the rows of a window stay in L2
     bool slides_down;      // the kernel slides from row to row in 3x3 windows; see kFarBytes
+
+    std::int64_t parts() const { return static_cast<std::int64_t>(starts.size()) - 1; }
+    const std::int64_t* part(std::int64_t task) const { return starts.data() + (parts() == 1 ? 0 : task % parts()); }
+    ImageRows rows_of(std::int64_t task) const { return rows.tile(parts() == 1 ? task : task / parts()); }
+    Tasks tasks() const { return {rows.count() * parts(), 2.0 * g.multiplications()}; }
+    std::vector<Phase> phases() const override {
+        return {phase_of("rows", tasks(), [&](std::int64_t task) {
+            const std::int64_t pixels = rows_of(task).count * g.windows.q,
+                               channels_of_task = part(task)[1] - *part(task);
+            return TaskCost{static_cast<double>(pixels * g.window() * channels_of_task), 0};
+        })};
+    }
 };
 
 /// Whether the kernel can slide from pixel to pixel.
@@ -87,15 +102,14 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const DepthwiseDecisions&>(decisions);
     const Correlation& g = plan.g;
     const Windows& a = g.windows;
-    const std::int64_t tiles = ceil_div(a.p, plan.rows);
-    const double work = 2.0 * static_cast<double>(g.n * a.p * a.q * g.window() * g.groups);
-    parallel_for(g.n * tiles, work, [&](std::int64_t task) {
-        const std::int64_t n = task / tiles, y0 = task % tiles * plan.rows, end = std::min(a.p, y0 + plan.rows);
+    parallel_for(plan.tasks(), [&](std::int64_t task) {
+        const ImageRows rows = plan.rows_of(task);
+        const std::int64_t end = rows.first + rows.count, last = plan.part(task)[1];
         std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * g.window()));
-        for (std::int64_t c0 = 0; c0 < g.groups; c0 += plan.channels) {
-            for (std::int64_t y = y0, taken = 0; y < end; y += taken) {
+        for (std::int64_t c0 = *plan.part(task); c0 < last; c0 += plan.channels) {
+            for (std::int64_t y = rows.first, taken = 0; y < end; y += taken) {
                 taken = rows_alike(a, y, end);
-                compute_rows(plan, operands, n, y, taken, c0, std::min(plan.channels, g.groups - c0), offsets);
+                compute_rows(plan, operands, rows.image, y, taken, c0, std::min(plan.channels, last - c0), offsets);
             }
         }
     });
@@ -120,16 +134,35 @@ std::int64_t rows_of_task(std::int64_t images, std::int64_t rows_of_image, std::
     return best;
 }
 
+/// Chooses the rows of a task and, if threads are many, parts of the channels.
+void choose_cut(DepthwiseDecisions& d, std::int64_t threads, std::int64_t width) {
+    struct Cut {
+        std::int64_t rows, parts;
+    };
+    const Correlation& g = d.g;
+    const std::int64_t most_rows = rows_of_task(g.n, g.windows.p, threads);
+    std::vector<Cut> cuts;
+    for (const std::int64_t parts : finer_parts(1, threads > kFewThreads ? ceil_div(g.groups, 2 * width) : 1))
+        for (const std::int64_t row_tiles : finer_parts(1, parts > 1 ? most_rows : 1))
+            cuts.push_back({ceil_div(most_rows, row_tiles), parts});
+    set_shortest(d, threads, cuts, [&](const Cut& cut) {
+        d.rows = {g.n, g.windows.p, cut.rows};
+        const ChannelParts parts{cut.parts, g.groups, width};
+        d.starts.clear();
+        for (std::int64_t part = 0; part <= cut.parts; ++part) d.starts.push_back(parts.first(part));
+    });
+}
+
 template <class T>
 void plan(const Request& request, ConvPlan<T>& plan) {
     constexpr auto size = static_cast<std::int64_t>(sizeof(T));
     auto decisions = std::make_unique<DepthwiseDecisions>();
     const Correlation& g = decisions->g = request.part;
     const Windows& a = g.windows;
-    decisions->rows = rows_of_task(g.n, a.p, request.threads);
     decisions->slides_down = slides(a) && a.s == 3 && a.r == 3 && a.stride_w == 1 && a.stride_h == 1 &&
                              a.dilation_h == 1 && g.pixel * size < kFarBytes;
-    const bool in_l1 = decisions->rows > 1 && !decisions->slides_down && a.h * a.w * g.pixel * size <= kImageBytes;
+    choose_cut(*decisions, request.threads, kernels<T>().width);
+    const bool in_l1 = decisions->rows.rows > 1 && !decisions->slides_down && a.h * a.w * g.pixel * size <= kImageBytes;
     const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * (in_l1 ? a.w + a.s : a.w));
     const std::int64_t bytes = in_l1 ? kWindowBytesInL1 : kWindowBytesInL2;
     decisions->channels = std::max<std::int64_t>(64, bytes / bytes_per_channel / 64 * 64);
@@ -140,7 +173,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.kernel = "depthwise_row";
     summary.tile_pixels = 1;
     summary.tile_filters = kernels<T>().width;
-    summary.tasks = g.n * ceil_div(a.p, decisions->rows);
+    summary.tasks = decisions->tasks().count;
     summary.multiplications = g.multiplications();
     plan.add(depthwise<T>(), std::move(decisions));
 }

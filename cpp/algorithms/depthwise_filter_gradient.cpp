@@ -27,13 +27,31 @@ struct DepthwiseGradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
     bool planes;
-    std::vector<Run> runs;      // if the input is read in place: the runs of an output row
-    std::int64_t rows;          // with planes: output rows of a plane
-    std::int64_t block;         // with planes: channels of a task
-    std::int64_t parts, splits; // parts: output rows or planes, divided into splits, each with its own sums
+    std::vector<Run> runs; // if the input is read in place: the runs of an output row
+    RowTiles rows;         // output rows of a plane; one row if the input is read in place
+    ChannelParts parts;    // of the tasks
+    std::int64_t splits;   // the rows or planes are divided into splits, each with its own sums
 
     std::int64_t window() const { return o.r * o.s; }
     std::int64_t total() const { return window() * o.c; }
+    /// The rows or planes [first_part(split), first_part(split + 1)) of a split.
+    std::int64_t first_part(std::int64_t split) const { return part_start(split, splits, rows.count()); }
+    Tasks tasks() const { return {splits * parts.count, 2.0 * summary.multiplications}; }
+    std::vector<Phase> phases() const override {
+        const auto cost = [&](std::int64_t task) {
+            const std::int64_t split = task / parts.count, channels = parts.size(task % parts.count);
+            TaskCost total{0, static_cast<double>(window() * channels)};
+            for (std::int64_t at = first_part(split); at < first_part(split + 1); ++at) {
+                const std::int64_t pixels = rows.tile(at).count * o.q;
+                total.multiplications += static_cast<double>(pixels * window() * channels);
+                // Planes hold the input, which has at least `stride` values for each pixel, and dy.
+                if (planes)
+                    total.moved_values += static_cast<double>(pixels * (o.stride_h * o.stride_w + 1) * channels);
+            }
+            return total;
+        };
+        return {phase_of("products", tasks(), cost), partials_phase(splits - 1, total())};
+    }
 };
 
 /// Some input rows with their padding, as planes.
@@ -64,19 +82,19 @@ struct Planes {
 /// One task with planes: a block of channels, over one split of the planes.
 template <class T>
 void sum_planes(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split,
-                std::int64_t c0, T* to) {
+                std::int64_t c0, std::int64_t channels, T* to) {
     const ConvProblem& o = plan.o;
     const Windows& a = plan.a;
     const KernelsOf<T>& kernel = kernels<T>();
-    const std::int64_t width = kernel.width, window = plan.window(), channels = std::min(plan.block, o.c - c0);
-    const std::int64_t tiles = ceil_div(a.p, plan.rows), dy_plane = (plan.rows * o.q + 1) * width;
-    const Scratch<T> x_planes(kBlockVectors * Planes<T>(a, plan.rows).plane), gradient(kBlockVectors * dy_plane);
-    const Scratch<T> sums(window * plan.block);
+    const std::int64_t width = kernel.width, window = plan.window(), block = kBlockVectors * width;
+    const std::int64_t dy_plane = (plan.rows.rows * o.q + 1) * width;
+    const Scratch<T> x_planes(kBlockVectors * Planes<T>(a, plan.rows.rows).plane), gradient(kBlockVectors * dy_plane);
+    const Scratch<T> sums(window * block);
     const Scratch<std::ptrdiff_t> offsets(2 * window);
-    std::fill_n(sums.get(), window * plan.block, T{});
-    const std::int64_t end = part_start(split + 1, plan.splits, plan.parts);
-    for (std::int64_t at = part_start(split, plan.splits, plan.parts); at < end; ++at) {
-        const std::int64_t n = at / tiles, y0 = at % tiles * plan.rows, count = std::min(plan.rows, o.p - y0);
+    std::fill_n(sums.get(), window * block, T{});
+    const std::int64_t end = plan.first_part(split + 1);
+    for (std::int64_t at = plan.first_part(split); at < end; ++at) {
+        const auto [n, y0, count] = plan.rows.tile(at);
         const Planes<T> planes(a, count);
         planes.fill(a, y0, operands.input + n * o.h * o.w * o.c + c0, o.c, channels, x_planes.get());
         kernel.split_channels(operands.out_backprop + (n * o.p + y0) * o.q * o.c + c0, o.c, count * o.q, channels,
@@ -108,15 +126,19 @@ void sum_planes(const DepthwiseGradientDecisions& plan, const Operands<T>& opera
         kernel.join_channels(sums.get() + t * width, window * width, 1, channels, to + t * o.c + c0, 0);
 }
 
-/// One task in place: one split of the output rows.
+/// One task in place: a block of channels, over one split of the output rows.
 template <class T>
-void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split, T* to) {
+void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split, std::int64_t c0,
+              std::int64_t channels, T* to) {
     const ConvProblem& o = plan.o;
     const Windows& a = plan.a;
-    std::fill_n(to, plan.total(), T{});
+    if (channels == o.c)
+        std::fill_n(to, plan.total(), T{});
+    else
+        for (std::int64_t tap = 0; tap < plan.window(); ++tap) std::fill_n(to + tap * o.c + c0, channels, T{});
     std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * plan.window()));
-    const std::int64_t end = part_start(split + 1, plan.splits, plan.parts);
-    for (std::int64_t at = part_start(split, plan.splits, plan.parts), taken = 0; at < end; at += taken) {
+    const std::int64_t end = plan.first_part(split + 1);
+    for (std::int64_t at = plan.first_part(split), taken = 0; at < end; at += taken) {
         // Rows of one image with the same valid taps.
         const std::int64_t n = at / o.p, y = at % o.p, top = a.base_h + y * a.stride_h;
         std::int64_t i0 = 0, i1 = 0;
@@ -132,19 +154,19 @@ void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operand
                 }
             }
             DepthwiseFilterRows<T> products{};
-            products.x = operands.input + n * o.h * o.w * o.c;
+            products.x = operands.input + n * o.h * o.w * o.c + c0;
             products.x_row = a.stride_h * a.w * o.c;
             products.x_step = a.stride_w * o.c;
             products.offsets = offsets.data();
             products.out_offsets = offsets.data() + plan.window();
             products.taps = (i1 - i0) * (run.j1 - run.j0);
-            products.dy = operands.out_backprop + (at * o.q + run.x0) * o.c;
+            products.dy = operands.out_backprop + (at * o.q + run.x0) * o.c + c0;
             products.dy_row = o.q * o.c;
             products.dy_step = o.c;
-            products.out = to;
+            products.out = to + c0;
             products.rows = taken;
             products.pixels = run.pixels;
-            products.channels = o.c;
+            products.channels = channels;
             products.sliding = a.stride_w == 1 && a.dilation_w == 1 && run.j1 - run.j0 == 3;
             kernels<T>().depthwise_filter_rows(products);
         }
@@ -154,22 +176,16 @@ void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operand
 template <class T>
 void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const DepthwiseGradientDecisions&>(decisions);
-    const ConvProblem& o = plan.o;
     const std::int64_t total = plan.total();
     const Scratch<T> partial((plan.splits - 1) * total); // the first split sums into the output
     const auto sum_of = [&](std::int64_t split) {
         return split == 0 ? operands.output : partial.get() + (split - 1) * total;
     };
-    const double work = 2.0 * static_cast<double>(o.n * o.p * o.q) * static_cast<double>(total);
-    if (plan.planes) {
-        const std::int64_t blocks = ceil_div(o.c, plan.block);
-        parallel_for(plan.splits * blocks, work, [&](std::int64_t task) {
-            const std::int64_t split = task / blocks;
-            sum_planes(plan, operands, split, task % blocks * plan.block, sum_of(split));
-        });
-    } else {
-        parallel_for(plan.splits, work, [&](std::int64_t split) { sum_rows(plan, operands, split, sum_of(split)); });
-    }
+    parallel_for(plan.tasks(), [&](std::int64_t task) {
+        const std::int64_t split = task / plan.parts.count, part = task % plan.parts.count;
+        const auto sum = plan.planes ? sum_planes<T> : sum_rows<T>;
+        sum(plan, operands, split, plan.parts.first(part), plan.parts.size(part), sum_of(split));
+    });
     add_partials(plan.splits - 1, total, partial.get(), operands.output);
 }
 
@@ -182,26 +198,30 @@ void plan(const Request& request, ConvPlan<T>& into) {
     const Windows& a = plan.a = windows_of(o);
     // The number of splits fixes the order of the sum, so it follows from the problem alone.
     plan.planes = o.c * size >= kFarBytes && a.r > 0 && a.s > 0 && Planes<T>(a, 1).plane * size <= kPlaneBytes;
+    const std::int64_t width = kernels<T>().width;
+    std::int64_t blocks = 1; // of channels
     if (plan.planes) {
-        plan.rows = 1;
-        while (plan.rows < std::min(a.p, kLongest) && Planes<T>(a, plan.rows + 1).plane * size <= kPlaneBytes)
-            ++plan.rows;
-        plan.block = kBlockVectors * kernels<T>().width;
-        plan.parts = o.n * ceil_div(a.p, plan.rows);
-        plan.splits = std::min(ceil_div(kParts, ceil_div(o.c, plan.block)), plan.parts);
+        std::int64_t rows = 1;
+        while (rows < std::min(a.p, kLongest) && Planes<T>(a, rows + 1).plane * size <= kPlaneBytes) ++rows;
+        plan.rows = {o.n, o.p, rows};
+        blocks = ceil_div(ceil_div(o.c, width), kBlockVectors);
+        plan.splits = std::min(ceil_div(kParts, blocks), plan.rows.count());
     } else {
+        plan.rows = {o.n, o.p, 1};
         plan.runs = runs_of(a);
-        plan.parts = o.n * o.p;
         const std::int64_t fit = kPartialBytes / (plan.total() * size);
-        plan.splits = std::clamp<std::int64_t>(std::min(fit, plan.parts), 1, kParts);
+        plan.splits = std::clamp<std::int64_t>(std::min(fit, plan.rows.count()), 1, kParts);
     }
     PlanSummary& summary = plan.summary;
+    summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(plan.total());
+    const std::int64_t most = request.threads > kFewThreads ? ceil_div(o.c, width) : blocks;
+    set_shortest(plan, request.threads, finer_parts(blocks, most),
+                 [&](std::int64_t parts) { plan.parts = {parts, o.c, width}; });
     summary.kernel = "depthwise_filter_rows";
     summary.tile_pixels = 1;
     summary.tile_filters = kernels<T>().width;
-    summary.tasks = plan.planes ? plan.splits * ceil_div(o.c, plan.block) : plan.splits;
+    summary.tasks = plan.tasks().count;
     summary.shared_bytes = (plan.splits - 1) * plan.total() * size;
-    summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(plan.total());
     into.add(depthwise_filter_gradient<T>(), std::move(decisions));
 }
 

@@ -24,6 +24,19 @@ struct DirectDecisions : Decisions {
     FilterBlocks blocks;
     TilePlan tiles;
     PackKey key;
+
+    std::vector<Phase> phases() const override {
+        if (g.window() == 0)
+            return {phase_of("empty sums", empty_sum_tasks(g),
+                             [&](std::int64_t) { return TaskCost{0, empty_sum_values(g)}; })};
+        return {packing_phase(g, blocks), phase_of("tiles", tiles.tasks(g), [&](std::int64_t at) {
+                    const TileTask task = tiles.task(g, at);
+                    std::int64_t filters = 0;
+                    for (std::int64_t kb = task.first_block; kb < task.last_block; ++kb)
+                        filters += blocks.filters_of(kb, g.k);
+                    return tiles.cost(g, task, filters);
+                })};
+    }
 };
 
 /// One tile of the output and how to compute it.
@@ -157,6 +170,29 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     });
 }
 
+/// Chooses the tiles and the parts of the filters. If threads are many, blocks of filters may be smaller, too, except
+/// of filters that stay, which are packed once for all batches and threads.
+void choose_cut(DirectDecisions& d, const Request& request, std::int64_t size) {
+    struct Cut {
+        std::int64_t k_blocks;
+        TilePlan tiles;
+    };
+    std::vector<Cut> cuts;
+    FilterBlocks& blocks = d.blocks;
+    const std::int64_t threads = request.threads;
+    const bool finer = threads > kFewThreads && !request.filters_stay;
+    const std::int64_t most = finer ? std::min(blocks.vectors, 4 * blocks.k_blocks) : blocks.k_blocks;
+    for (const std::int64_t k_blocks : finer_parts(blocks.k_blocks, most)) {
+        const FilterPanels panels{blocks.c_blocks, blocks.widest_channels(d.g.c), k_blocks,
+                                  ceil_div(blocks.vectors, k_blocks) * blocks.width};
+        for (const TilePlan& tiles : tile_plans(d.g, panels, threads, size)) cuts.push_back({k_blocks, tiles});
+    }
+    set_shortest(d, threads, cuts, [&](const Cut& cut) {
+        blocks.k_blocks = cut.k_blocks;
+        d.tiles = cut.tiles;
+    });
+}
+
 template <class T>
 void plan(const Request& request, ConvPlan<T>& plan) {
     constexpr auto size = static_cast<std::int64_t>(sizeof(T));
@@ -167,16 +203,14 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const std::int64_t packed = packed_filter_size(g, blocks) * g.groups;
     if (plan_halves(request, packed, blocks.k_blocks > 1, plan)) return;
     const KernelsOf<T>& kernel = kernels<T>();
-    decisions->key = pack_key(g, PackForm::direct, {blocks.k_blocks, blocks.c_blocks, 0, 0});
+    choose_cut(*decisions, request, size);
     const std::int64_t vectors = ceil_div(blocks.vectors, blocks.k_blocks);
-    decisions->tiles =
-        plan_tiles(g, {blocks.c_blocks, blocks.widest_channels(g.c), blocks.k_blocks, vectors * kernel.width},
-                   request.threads, size);
+    decisions->key = pack_key(g, PackForm::direct, {blocks.k_blocks, blocks.c_blocks, 0, 0});
     PlanSummary& summary = decisions->summary;
     summary.kernel = "conv_row";
     summary.tile_pixels = std::min(g.windows.q, kernel.conv_row_pixels[vectors - 1]);
     summary.tile_filters = vectors * kernel.width;
-    summary.tasks = decisions->tiles.tasks(g);
+    summary.tasks = decisions->tiles.tasks(g).count;
     summary.shared_bytes = packed * size;
     summary.thread_bytes = decisions->tiles.thread_bytes(g, size);
     summary.multiplications = g.multiplications();

@@ -23,6 +23,13 @@ constexpr std::int64_t kTasks = 32;            // enough for 16 threads; fixed, 
 constexpr std::int64_t kTilePixels = 256;      // the length of the inner sums
 constexpr std::int64_t kBlockBytes = 64 << 10; // the input of a tile; most of it stays in L1, while dy is read from L2
 constexpr std::int64_t kLeastChannels = 24;    // of a block, so that x is read in whole cache lines
+// With many threads: the least channels of a block, about a register tile, and the most tasks of a thread.
+constexpr std::int64_t kFewChannels = 8, kMostTasks = 12;
+
+/// One task: a block of channels and some blocks of filters of one group, summed over one split of the tiles.
+struct GradientTask {
+    std::int64_t group, split, c0, channels, kb0, kb1, first_tile, last_tile;
+};
 
 /// How a gradient, or a block of a gradient, is cut up.
 struct GradientCut {
@@ -37,12 +44,56 @@ struct GradientCut {
     std::int64_t tiles, splits; // the tiles are divided into `splits`, each with its own sums
 
     std::int64_t total() const { return o.r * o.s * c * sum_step; }
-    std::int64_t tasks() const { return splits * o.groups * c_blocks * k_parts; }
+    Tasks tasks() const {
+        return {splits * o.groups * c_blocks * k_parts,
+                2.0 * static_cast<double>(images * a.p * a.q) * static_cast<double>(total())};
+    }
+    GradientTask task(std::int64_t at) const;
+    TaskCost cost(const GradientTask& task) const;
+    std::int64_t pixels_before(std::int64_t tile) const; // the pixels of all tiles before this one
     std::int64_t first_filter(std::int64_t kb) const { return part_start(kb, k_blocks, vectors) * width; }
 };
 
+GradientTask GradientCut::task(std::int64_t at) const {
+    const std::int64_t k_part = at % k_parts, cb = at / k_parts % c_blocks;
+    GradientTask task{};
+    task.group = at / k_parts / c_blocks % o.groups;
+    task.split = at / k_parts / c_blocks / o.groups;
+    task.kb0 = part_start(k_part, k_parts, k_blocks);
+    task.kb1 = part_start(k_part + 1, k_parts, k_blocks);
+    task.c0 = part_start(cb, c_blocks, c);
+    task.channels = part_start(cb + 1, c_blocks, c) - task.c0;
+    task.first_tile = part_start(task.split, splits, tiles);
+    task.last_tile = part_start(task.split + 1, splits, tiles);
+    return task;
+}
+
+std::int64_t GradientCut::pixels_before(std::int64_t at) const {
+    const std::int64_t image = at / tiling.tiles(), tile = at % tiling.tiles();
+    const std::int64_t y = tile / tiling.column_tiles * tiling.rows, rows = std::min(tiling.rows, a.p - y);
+    return image * a.p * a.q + y * a.q + rows * (tile % tiling.column_tiles * tiling.columns);
+}
+
+TaskCost GradientCut::cost(const GradientTask& task) const {
+    const std::int64_t filters = std::min(k, first_filter(task.kb1)) - first_filter(task.kb0);
+    const std::int64_t sums = o.r * o.s * task.channels * filters;
+    const double pixels = static_cast<double>(pixels_before(task.last_tile) - pixels_before(task.first_tile));
+    TaskCost cost{pixels * static_cast<double>(sums), static_cast<double>(sums)};
+    if (copies) {
+        const double copied = static_cast<double>(padded_tile_size(a, tiling.rows, tiling.columns, task.channels));
+        cost.moved_values += copied * pixels / static_cast<double>(tiling.rows * tiling.columns);
+    }
+    return cost;
+}
+
 struct GradientDecisions : Decisions {
     GradientCut cut;
+
+    std::vector<Phase> phases() const override {
+        const std::int64_t parts = cut.splits - 1, total = cut.total();
+        return {phase_of("products", cut.tasks(), [&](std::int64_t at) { return cut.cost(cut.task(at)); }),
+                partials_phase(parts, total)};
+    }
 };
 
 Tiling choose_tiling(const Windows& a, std::int64_t channels, std::int64_t size) {
@@ -93,6 +144,32 @@ void choose_blocks(GradientCut& d, std::int64_t size) {
     d.splits = std::clamp<std::int64_t>(std::min(d.tiles, pays), 1, std::min(splits_that_fit, wanted));
 }
 
+/// If threads are many: cuts the blocks of channels and filters further. The tiles and splits do not change, because
+/// they decide the order of the sums.
+void choose_finer_blocks(GradientDecisions& decisions, std::int64_t threads) {
+    if (threads <= kFewThreads) return;
+    struct Cut {
+        std::int64_t c_blocks, k_blocks, k_parts;
+    };
+    GradientCut& d = decisions.cut;
+    std::vector<Cut> cuts{{d.c_blocks, d.k_blocks, d.k_parts}};
+    const std::int64_t before = d.c_blocks * d.k_parts, most = kMostTasks * threads / (d.splits * d.o.groups);
+    for (const std::int64_t k_parts : finer_parts(d.k_parts, d.vectors)) {
+        const std::int64_t k_blocks = std::max(d.k_blocks, k_parts);
+        for (const std::int64_t c_blocks : finer_parts(d.c_blocks, std::max(d.c_blocks, ceil_div(d.c, kFewChannels))))
+            if (c_blocks * k_parts > before && c_blocks * k_parts <= most)
+                cuts.push_back({c_blocks, k_blocks, k_parts});
+    }
+    std::stable_sort(cuts.begin() + 1, cuts.end(), [](const Cut& one, const Cut& other) {
+        return one.c_blocks * one.k_parts < other.c_blocks * other.k_parts;
+    });
+    set_shortest(decisions, threads, cuts, [&](const Cut& cut) {
+        d.c_blocks = cut.c_blocks;
+        d.k_blocks = cut.k_blocks;
+        d.k_parts = cut.k_parts;
+    });
+}
+
 /// How a block of one group is cut up. The tiles and splits do not change, because they decide the order of the sums.
 template <class T>
 GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
@@ -106,16 +183,15 @@ GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
     return d;
 }
 
-/// One task: a block of channels and some blocks of filters of one group, summed over one split of the tiles.
+/// A task with its memory.
 template <class T>
-struct GradientTask {
-    std::int64_t group, split, c0, channels, kb0, kb1;
+struct GradientSum : GradientTask {
     T* sum;                                // the sums of all filters
     std::ptrdiff_t *offsets, *out_offsets; // the places of the window's elements in x and in `sum`
 };
 
 template <class T>
-void clear(const GradientCut& d, const GradientTask<T>& task) {
+void clear(const GradientCut& d, const GradientSum<T>& task) {
     const std::int64_t first = d.first_filter(task.kb0), last = std::min(d.k, d.first_filter(task.kb1));
     for (std::int64_t tap = 0; tap < d.o.r * d.o.s; ++tap) {
         for (std::int64_t i = task.c0; i < task.c0 + task.channels; ++i) {
@@ -127,7 +203,7 @@ void clear(const GradientCut& d, const GradientTask<T>& task) {
 
 /// Adds the products of one tile.
 template <class T>
-void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientTask<T>& task, std::int64_t n,
+void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientSum<T>& task, std::int64_t n,
               const Tile& tile, T* copy) {
     const ConvProblem& o = d.o;
     const Windows& a = d.a;
@@ -177,16 +253,8 @@ void sum(const GradientCut& d, const Operands<T>& operands) {
     const std::int64_t total = d.total();
     T* const dw = operands.output;
     const Scratch<T> partial((d.splits - 1) * total); // the first split sums into dw
-    const double work = 2.0 * static_cast<double>(d.images * d.a.p * d.a.q) * static_cast<double>(total);
-    parallel_for(d.tasks(), work, [&](std::int64_t at) {
-        const std::int64_t k_part = at % d.k_parts, cb = at / d.k_parts % d.c_blocks;
-        GradientTask<T> task{};
-        task.group = at / d.k_parts / d.c_blocks % o.groups;
-        task.split = at / d.k_parts / d.c_blocks / o.groups;
-        task.kb0 = part_start(k_part, d.k_parts, d.k_blocks);
-        task.kb1 = part_start(k_part + 1, d.k_parts, d.k_blocks);
-        task.c0 = part_start(cb, d.c_blocks, d.c);
-        task.channels = part_start(cb + 1, d.c_blocks, d.c) - task.c0;
+    parallel_for(d.tasks(), [&](std::int64_t at) {
+        GradientSum<T> task{d.task(at), nullptr, nullptr, nullptr};
         task.sum = task.split == 0 ? dw : partial.get() + (task.split - 1) * total;
         clear(d, task);
         const std::int64_t window = o.r * o.s * task.channels;
@@ -197,8 +265,7 @@ void sum(const GradientCut& d, const Operands<T>& operands) {
         for (std::int64_t m = 0; m < window; ++m)
             task.out_offsets[m] =
                 (m / task.channels * d.c + task.c0 + m % task.channels) * d.sum_step + task.group * d.k;
-        const std::int64_t end = part_start(task.split + 1, d.splits, d.tiles);
-        for (std::int64_t tile = part_start(task.split, d.splits, d.tiles); tile < end; ++tile)
+        for (std::int64_t tile = task.first_tile; tile < task.last_tile; ++tile)
             add_tile(d, operands, task, tile / tiling.tiles(), tiling.tile(tile % tiling.tiles(), d.a),
                      d.copies ? copy.get() : nullptr);
     });
@@ -237,12 +304,13 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     d.vectors = ceil_div(d.k, kernel.width);
     d.k_blocks = ceil_div(d.vectors, kernel.max_vectors);
     choose_blocks(d, size);
+    choose_finer_blocks(*decisions, request.threads);
     const std::int64_t channels = ceil_div(d.c, d.c_blocks), vectors = ceil_div(d.vectors, d.k_blocks);
     PlanSummary& summary = decisions->summary;
     summary.kernel = "outer_products";
     summary.tile_pixels = std::min(o.r * o.s * d.c, kernel.outer_products_count[vectors - 1]);
     summary.tile_filters = vectors * kernel.width;
-    summary.tasks = d.tasks();
+    summary.tasks = d.tasks().count;
     summary.shared_bytes = (d.splits - 1) * d.total() * size;
     summary.thread_bytes = 2 * o.r * o.s * channels * std::int64_t{sizeof(std::ptrdiff_t)};
     if (d.copies) summary.thread_bytes += padded_tile_size(d.a, d.tiling.rows, d.tiling.columns, channels) * size;

@@ -21,6 +21,15 @@ constexpr std::int64_t kFewPixelsBytes = 1 << 20; // the most bytes of the input
 struct StreamedDecisions : Decisions {
     Correlation g;
     FilterBlocks blocks;
+
+    Tasks tasks() const { return {blocks.k_blocks, 2.0 * g.multiplications()}; }
+    std::vector<Phase> phases() const override {
+        return {phase_of("blocks of filters", tasks(), [&](std::int64_t kb) {
+            const auto pixels = static_cast<double>(g.n * g.windows.p * g.windows.q);
+            return TaskCost{pixels * static_cast<double>(g.c * blocks.filters_of(kb, g.k)),
+                            static_cast<double>(g.c * blocks.vectors_of(kb) * blocks.width)};
+        })};
+    }
 };
 
 template <class T>
@@ -29,14 +38,13 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const Correlation& g = plan.g;
     const Windows& a = g.windows;
     const FilterBlocks& blocks = plan.blocks;
-    const double work = 2.0 * static_cast<double>(g.n * a.p * a.q * g.c) * static_cast<double>(g.k);
-    parallel_for(blocks.k_blocks, work, [&](std::int64_t kb) {
+    parallel_for(plan.tasks(), [&](std::int64_t kb) {
         const std::int64_t vectors = blocks.vectors_of(kb), lanes = vectors * blocks.width;
         const std::int64_t k0 = blocks.first_vector(kb) * blocks.width;
         const Scratch<T> filters(blocks.widest_channels(g.c) * lanes);
         const std::ptrdiff_t start = 0;
         for (std::int64_t cb = 0; cb < blocks.c_blocks; ++cb) {
-            pack_filter_block(g, blocks, operands.filters, 0, cb, kb, filters.get());
+            pack_filter_block(g, blocks, operands.filters, 0, cb, kb, 0, blocks.channels_of(cb, g.c), filters.get());
             const bool last = cb == blocks.c_blocks - 1;
             const std::int64_t c0 = blocks.channel(cb, g.c);
             ConvRow<T> row{};
@@ -88,7 +96,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.kernel = "conv_row";
     summary.tile_pixels = std::min(g.windows.q, kernel.conv_row_pixels[vectors - 1]);
     summary.tile_filters = vectors * kernel.width;
-    summary.tasks = blocks.k_blocks;
+    summary.tasks = decisions->tasks().count;
     summary.thread_bytes = blocks.widest_channels(g.c) * vectors * kernel.width * static_cast<std::int64_t>(sizeof(T));
     summary.multiplications = g.multiplications();
     plan.add(direct_streamed<T>(), std::move(decisions));

@@ -55,13 +55,20 @@ void finish_values(const Operands<T>& operands, std::int64_t start, std::int64_t
     });
 }
 
+double empty_sum_values(const Correlation& g) { return static_cast<double>(g.windows.q * g.groups * g.k); }
+
+Tasks empty_sum_tasks(const Correlation& g) {
+    const std::int64_t rows = g.n * g.windows.p;
+    return moving_tasks(rows, rows * g.windows.q * g.groups * g.k);
+}
+
 template <class T>
 void write_empty_sums(const Correlation& g, const Operands<T>& operands) {
     const Windows& a = g.windows;
     const std::int64_t channels = g.groups * g.k;
     const T* const bias = g.finish && operands.bias ? operands.bias + g.bias_start : nullptr;
     const bool relu = g.finish && operands.relu;
-    parallel_for(g.n * a.p, static_cast<double>(g.n * a.p * a.q * channels), [&](std::int64_t task) {
+    parallel_for(empty_sum_tasks(g), [&](std::int64_t task) {
         const std::int64_t n = task / a.p, y = task % a.p;
         T* const row = operands.output + g.output_start + n * g.out_image + y * g.out_row;
         for (std::int64_t x = 0; x < a.q; ++x) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "algorithms/correlation.h"
+#include "core/threads/parallel_for.h"
 
 #include <cstdint>
 
@@ -23,6 +24,9 @@ void finish_tile(const Correlation& g, const Operands<T>& operands, std::int64_t
 template <class T>
 void finish_values(const Operands<T>& operands, std::int64_t start, std::int64_t count);
 
+/// The tasks of write_empty_sums, and the values that each of them writes.
+Tasks empty_sum_tasks(const Correlation& g);
+double empty_sum_values(const Correlation& g);
 /// Writes the output of a correlation whose window is empty: the epilogue applied to sums that are 0.
 template <class T>
 void write_empty_sums(const Correlation& g, const Operands<T>& operands);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "algorithms/correlation.h"
+#include "algorithms/phases.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -18,6 +19,10 @@ struct FilterBlocks {
     /// Filter block b covers vectors [first_vector(b), first_vector(b + 1)).
     std::int64_t first_vector(std::int64_t b) const { return part_start(b, k_blocks, vectors); }
     std::int64_t vectors_of(std::int64_t b) const { return first_vector(b + 1) - first_vector(b); }
+    /// The filters of a block, of `k`. The last block may be partial.
+    std::int64_t filters_of(std::int64_t b, std::int64_t k) const {
+        return std::min(k, first_vector(b + 1) * width) - first_vector(b) * width;
+    }
     std::int64_t channel(std::int64_t b, std::int64_t c) const { return part_start(b, c_blocks, c); }
     std::int64_t channels_of(std::int64_t b, std::int64_t c) const { return channel(b + 1, c) - channel(b, c); }
     std::int64_t widest_channels(std::int64_t c) const { return ceil_div(c, c_blocks); }
@@ -39,10 +44,14 @@ FilterBlocks choose_filter_blocks(const Correlation& g);
 /// The number of values of the packed filters of one group.
 std::int64_t packed_filter_size(const Correlation& g, const FilterBlocks& blocks);
 
-/// Packs one block of channels and filters, zero-padded to whole vectors.
+/// The phase in which all blocks are packed.
+Tasks packing_tasks(const Correlation& g, const FilterBlocks& blocks);
+Phase packing_phase(const Correlation& g, const FilterBlocks& blocks);
+
+/// Packs channels [first, last) of one block of channels and filters, zero-padded to whole vectors. `to` is the block.
 template <class T>
 void pack_filter_block(const Correlation& g, const FilterBlocks& blocks, const T* filters, std::int64_t group,
-                       std::int64_t cb, std::int64_t kb, T* to);
+                       std::int64_t cb, std::int64_t kb, std::int64_t first, std::int64_t last, T* to);
 
 /// Packs all blocks as [group][filter block][channel block].
 template <class T>

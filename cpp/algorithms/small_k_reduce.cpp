@@ -22,6 +22,14 @@ struct ReduceDecisions : Decisions {
     Runs runs;
     TilePlan tiles;
     PackKey key;
+
+    Tasks packing() const { return moving_tasks(g.groups * g.k, g.groups * g.k * g.window() * g.c); }
+    std::vector<Phase> phases() const override {
+        const TaskCost packed{0, static_cast<double>(runs.of_window(g.windows))};
+        return {
+            phase_of("pack filters", packing(), [&](std::int64_t) { return packed; }),
+            phase_of("tiles", tiles.tasks(g), [&](std::int64_t at) { return tiles.cost(g, tiles.task(g, at), g.k); })};
+    }
 };
 
 template <class T>
@@ -40,9 +48,11 @@ Runs choose_runs(const Correlation& g) {
 
 /// Packs filters as [group][filter][run], each run zero-padded to whole vectors.
 template <class T>
-void pack(const Correlation& g, const Runs& runs, const T* filters, T* packed) {
+void pack(const ReduceDecisions& plan, const T* filters, T* packed) {
+    const Correlation& g = plan.g;
+    const Runs& runs = plan.runs;
     const Windows& a = g.windows;
-    parallel_for(g.groups * g.k, static_cast<double>(g.groups * g.k * g.window() * g.c), [&](std::int64_t task) {
+    parallel_for(plan.packing(), [&](std::int64_t task) {
         const std::int64_t taps = a.s / runs.per_row;
         T* to = packed + task * runs.of_window(a);
         const T* from = filters + g.filters_start + task / g.k * g.f_group + task % g.k * g.f_k;
@@ -100,7 +110,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const ReduceDecisions&>(decisions);
     const Correlation& g = plan.g;
     const Packed<T> packed(operands.cache, plan.key, g.k * plan.runs.of_window(g.windows) * g.groups,
-                           [&](T* to) { pack(g, plan.runs, operands.filters, to); });
+                           [&](T* to) { pack(plan, operands.filters, to); });
     for_each_tile<T>(g, plan.tiles, operands.only, [&](const TileTask& task, T* copy, std::ptrdiff_t* segments) {
         compute_tile(plan, operands, packed.get(), task, copy, segments);
     });
@@ -129,12 +139,13 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const std::int64_t packed = g.k * runs.of_window(g.windows) * g.groups;
     if (plan_halves(request, packed, false, plan)) return;
     decisions->key = pack_key(g, PackForm::small_k_reduce, {runs.length, runs.whole_rows, 0, 0});
-    decisions->tiles = plan_tiles(g, {1, g.c, 1, g.k}, request.threads, size);
+    set_shortest(*decisions, request.threads, tile_plans(g, {1, g.c, 1, g.k}, request.threads, size),
+                 [&](const TilePlan& tiles) { decisions->tiles = tiles; });
     PlanSummary& summary = decisions->summary;
     summary.kernel = "small_k_reduce_row";
     summary.tile_pixels = 1;
     summary.tile_filters = g.k;
-    summary.tasks = decisions->tiles.tasks(g);
+    summary.tasks = decisions->tiles.tasks(g).count;
     summary.shared_bytes = packed * size;
     summary.thread_bytes = decisions->tiles.thread_bytes(g, size);
     summary.multiplications = g.multiplications();

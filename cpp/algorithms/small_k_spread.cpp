@@ -14,8 +14,19 @@ namespace {
 
 struct SpreadDecisions : Decisions {
     Correlation g;
-    std::int64_t patterns, steps, rows; // rows: output rows of a task
+    std::int64_t width, patterns, steps;
+    RowTiles rows; // of the tasks
     PackKey key;
+
+    Tasks tasks() const { return {rows.count(), 2.0 * g.multiplications()}; }
+    std::vector<Phase> phases() const override {
+        return {serial_phase("pack filters", {0, static_cast<double>(patterns * steps * width)}),
+                phase_of("rows", tasks(), [&](std::int64_t task) {
+                    const std::int64_t count = rows.tile(task).count;
+                    return TaskCost{static_cast<double>(count * g.windows.q * steps * g.k),
+                                    static_cast<double>(g.c * Planar(g.windows, count).plane)};
+                })};
+    }
 };
 
 /// Packs filters as [pattern][c][column][row][lane]. Each lane gets the tap of its own filter.
@@ -46,10 +57,8 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const T* const from_bias = g.finish && operands.bias ? operands.bias + g.bias_start : nullptr;
     const Scratch<T> bias(from_bias ? values : 0);
     for (std::int64_t i = 0; from_bias && i < values; ++i) bias.get()[i] = from_bias[i % g.k];
-    const std::int64_t tiles = ceil_div(a.p, plan.rows);
-    const double work = 2.0 * static_cast<double>(g.n * a.p * a.q * g.k) * static_cast<double>(plan.steps);
-    parallel_for(g.n * tiles, work, [&](std::int64_t task) {
-        const std::int64_t n = task / tiles, y0 = task % tiles * plan.rows, count = std::min(plan.rows, a.p - y0);
+    parallel_for(plan.tasks(), [&](std::int64_t task) {
+        const auto [n, y0, count] = plan.rows.tile(task);
         const Planar planar(a, count);
         const Scratch<T> copy(planar.size<T>(g.c));
         fill_planar(a, y0, count, operands.input + g.input_start + n * g.image, g.pixel, g.c, copy.get());
@@ -92,17 +101,18 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const Correlation& g = decisions->g = request.part;
     const Windows& a = g.windows;
     const std::int64_t width = kernels<T>().width;
+    decisions->width = width;
     decisions->patterns = lane_patterns<T>(g.k);
     decisions->steps = g.window() * g.c;
-    decisions->rows = choose_spread_rows<T>(a, g.c, g.k, g.n, 4 * request.threads);
+    decisions->rows = {g.n, a.p, choose_spread_rows<T>(a, g.c, g.k, g.n, 4 * request.threads)};
     decisions->key = pack_key(g, PackForm::small_k_spread, {width, 0, 0, 0});
     PlanSummary& summary = decisions->summary;
     summary.kernel = "small_k_spread_rows";
-    summary.tile_pixels = std::min(decisions->rows, kRegisterRows) * ceil_div(width, g.k);
+    summary.tile_pixels = std::min(decisions->rows.rows, kRegisterRows) * ceil_div(width, g.k);
     summary.tile_filters = g.k;
-    summary.tasks = g.n * ceil_div(a.p, decisions->rows);
+    summary.tasks = decisions->tasks().count;
     summary.shared_bytes = decisions->patterns * (decisions->steps + 1) * width * size;
-    summary.thread_bytes = Planar(a, decisions->rows).size<T>(g.c) * size;
+    summary.thread_bytes = Planar(a, decisions->rows.rows).size<T>(g.c) * size;
     summary.multiplications = g.multiplications();
     plan.add(small_k_spread<T>(), std::move(decisions));
 }

@@ -16,9 +16,25 @@ constexpr std::int64_t kParts = 32; // fixed, because it decides the order of th
 struct SpreadGradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
-    std::int64_t rows, tiles;     // output rows of a planar copy; planar copies of an image
-    std::int64_t parts;           // all copies are divided into parts, each with its own sums
+    RowTiles rows;                // of the planar copies
+    std::int64_t parts;           // parts of all copies, each with its own sums
     std::int64_t patterns, lanes; // lanes: values of the sums of a part
+
+    Tasks tasks() const { return {parts, 2.0 * summary.multiplications}; }
+    /// The copies [first_copy(part), first_copy(part + 1)) of a part.
+    std::int64_t first_copy(std::int64_t part) const { return part_start(part, parts, rows.count()); }
+    std::vector<Phase> phases() const override {
+        const auto cost = [&](std::int64_t part) {
+            TaskCost total{0, static_cast<double>(lanes)};
+            for (std::int64_t at = first_copy(part); at < first_copy(part + 1); ++at) {
+                total.multiplications += static_cast<double>(rows.tile(at).count * o.q * o.r * o.s * o.c * o.k);
+                total.moved_values += static_cast<double>(o.c * Planar(a, rows.tile(at).count).plane);
+            }
+            return total;
+        };
+        return {phase_of("products", tasks(), cost), partials_phase(parts - 1, lanes),
+                serial_phase("add lanes", {0, static_cast<double>(lanes)})};
+    }
 };
 
 /// Adds up the lanes of each filter. This turns sums of the form [pattern][c][column][row][lane] into the filter
@@ -50,15 +66,13 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const ConvProblem& o = plan.o;
     const Windows& a = plan.a;
     const Scratch<T> partial(plan.parts * plan.lanes);
-    const double work = 2.0 * static_cast<double>(o.n * o.p * o.q) * static_cast<double>(o.c * o.s * o.r * o.k);
-    parallel_for(plan.parts, work, [&](std::int64_t part) {
-        const Scratch<T> copy(Planar(a, plan.rows).size<T>(o.c));
+    parallel_for(plan.tasks(), [&](std::int64_t part) {
+        const Scratch<T> copy(Planar(a, plan.rows.rows).size<T>(o.c));
         T* const sums = partial.get() + part * plan.lanes;
         std::fill_n(sums, plan.lanes, T{});
-        const std::int64_t copies = o.n * plan.tiles, end = part_start(part + 1, plan.parts, copies);
-        for (std::int64_t at = part_start(part, plan.parts, copies); at < end; ++at) {
-            const std::int64_t n = at / plan.tiles, y0 = at % plan.tiles * plan.rows;
-            const std::int64_t count = std::min(plan.rows, o.p - y0);
+        const std::int64_t end = plan.first_copy(part + 1);
+        for (std::int64_t at = plan.first_copy(part); at < end; ++at) {
+            const auto [n, y0, count] = plan.rows.tile(at);
             const Planar planar(a, count);
             fill_planar(a, y0, count, operands.input + n * o.h * o.w * o.c, o.c, o.c, copy.get());
             SmallKSpreadFilterRows<T> rows{};
@@ -101,9 +115,8 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const std::int64_t taps = o.r * o.s * o.c;
     cut.o = o;
     cut.a = windows_of(o);
-    cut.rows = choose_spread_rows<T>(cut.a, o.c, o.k, o.n, kParts);
-    cut.tiles = ceil_div(o.p, cut.rows);
-    cut.parts = std::min({kParts, o.n * cut.tiles, gradient_parts_that_pay(o.n * o.p * o.q, taps * o.k)});
+    cut.rows = {o.n, o.p, choose_spread_rows<T>(cut.a, o.c, o.k, o.n, kParts)};
+    cut.parts = std::min({kParts, cut.rows.count(), gradient_parts_that_pay(o.n * o.p * o.q, taps * o.k)});
     cut.patterns = lane_patterns<T>(o.k);
     cut.lanes = cut.patterns * taps * kernels<T>().width;
     PlanSummary& summary = decisions->summary;
@@ -112,7 +125,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.tile_filters = o.k;
     summary.tasks = cut.parts;
     summary.shared_bytes = cut.parts * cut.lanes * size;
-    summary.thread_bytes = Planar(cut.a, cut.rows).size<T>(o.c) * size;
+    summary.thread_bytes = Planar(cut.a, cut.rows.rows).size<T>(o.c) * size;
     summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(taps * o.k);
     plan.add(small_k_spread_filter_gradient<T>(), std::move(decisions));
 }

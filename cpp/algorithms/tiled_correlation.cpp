@@ -9,6 +9,9 @@ constexpr std::int64_t kTileBytes = 208 << 10; // the input of a tile: it stays 
 static_assert(kMostCopyBytes == 8 * kTileBytes);
 // A tile of this many pixels reuses a panel of filters often enough, and the output of the tile stays in L2, too.
 constexpr std::int64_t kTilePixels = 96;
+// With many threads, a tile has at least this many pixels, and a task this many filters.
+constexpr std::int64_t kLeastPixels = 24, kLeastFilters = 16;
+constexpr std::int64_t kMostTasks = 12;    // for each thread
 constexpr double kLeastTileWork = 1 << 21; // multiplications of a tile; with fewer, starting the task costs too much
 
 class Planner {
@@ -16,7 +19,15 @@ class Planner {
     Planner(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size)
         : g_(g), panels_(panels), size_(size), threads_(threads), wanted_(threads > 1 ? 4 * threads : 1) {}
 
-    TilePlan plan() {
+    std::vector<TilePlan> plans() {
+        plan();
+        std::vector<TilePlan> plans{plan_};
+        if (threads_ > kFewThreads) add_smaller_tiles(plans);
+        return plans;
+    }
+
+  private:
+    void plan() {
         const Windows& a = g_.windows;
         plan_.k_blocks = panels_.k_blocks;
         // Copying costs little compared with the multiplications. In short rows, tiles of border pixels would cost
@@ -28,10 +39,52 @@ class Planner {
         choose_rows();
         choose_group();
         choose_filter_parts();
-        return plan_;
     }
 
-  private:
+    /// Adds plans with more tiles or more parts of the filters, but not with tiny tasks.
+    void add_smaller_tiles(std::vector<TilePlan>& plans) {
+        const Windows& a = g_.windows;
+        const Tiling first = plan_.tiling;
+        const std::int64_t least_columns = std::max<std::int64_t>(1, kLeastPixels / first.columns);
+        const std::int64_t most_row_tiles = ceil_div(a.p, std::min(first.rows, least_columns));
+        const std::int64_t most_column_tiles = ceil_div(a.q, std::min(first.columns, kLeastPixels));
+        const bool long_row = a.p == 1 && !plan_.copy_all;
+        for (const std::int64_t rows : finer_parts(first.row_tiles, long_row ? first.row_tiles : most_row_tiles)) {
+            for (const std::int64_t columns : long_row ? column_parts(first.column_tiles, most_column_tiles)
+                                                       : std::vector<std::int64_t>{first.column_tiles}) {
+                if (columns > first.column_tiles) set_columns(columns);
+                set_rows(ceil_div(a.p, rows));
+                choose_group();
+                for (const std::int64_t parts : finer_parts(fewest_parts(), most_parts(kLeastFilters))) {
+                    plan_.tiling.k_parts = parts;
+                    const std::int64_t count = plan_.tasks(g_).count;
+                    if (count <= kMostTasks * threads_ && count > plans.front().tasks(g_).count) plans.push_back(plan_);
+                }
+            }
+        }
+        std::stable_sort(plans.begin(), plans.end(), [&](const TilePlan& one, const TilePlan& other) {
+            return one.tasks(g_).count < other.tasks(g_).count;
+        });
+    }
+    /// Numbers of tiles of a long row: those that give each thread as many, too.
+    std::vector<std::int64_t> column_parts(std::int64_t first, std::int64_t last) const {
+        std::vector<std::int64_t> parts = finer_parts(first, last);
+        for (const std::int64_t tiles : finer_parts(threads_, std::min(last, 4 * threads_)))
+            if (tiles > first && tiles <= last) parts.push_back(tiles);
+        return parts;
+    }
+    void set_columns(std::int64_t tiles) {
+        const std::int64_t q = g_.windows.q, unit = q >= 24 * tiles ? 12 : 6; // parts of register tiles
+        plan_.tiling.columns = ceil_div(ceil_div(q, tiles), unit) * unit;
+        plan_.tiling.column_tiles = ceil_div(q, plan_.tiling.columns);
+    }
+    void set_rows(std::int64_t rows) {
+        const std::int64_t p = g_.windows.p;
+        plan_.tiling.row_tiles = ceil_div(p, rows);
+        plan_.tiling.rows = ceil_div(p, plan_.tiling.row_tiles);
+        plan_.tiling.row_tiles = ceil_div(p, plan_.tiling.rows);
+    }
+
     /// The bytes of the input of a tile that are used at a time. A double, because strides may be huge.
     double bytes(std::int64_t rows, std::int64_t columns) const {
         const Windows& a = g_.windows;
@@ -91,9 +144,7 @@ class Planner {
         while (tiling.rows < a.p && bytes(2 * tiling.rows, tiling.columns) <= kTileBytes &&
                (tasks(2 * tiling.rows) * parts >= wanted_ || tiling.rows * tiling.columns < 48))
             tiling.rows = std::min(a.p, 2 * tiling.rows);
-        tiling.row_tiles = ceil_div(a.p, tiling.rows);
-        tiling.rows = ceil_div(a.p, tiling.row_tiles);
-        tiling.row_tiles = ceil_div(a.p, tiling.rows);
+        set_rows(tiling.rows);
     }
 
     /// Takes panels into a group as long as their input fits, because each group writes the whole output again.
@@ -106,16 +157,18 @@ class Planner {
         }
     }
 
-    /// A task has at least 32 filters, if the layer has that many, because the task reads its pixels for all of them.
-    std::int64_t most_parts() const {
-        return std::clamp<std::int64_t>(panels_.k_blocks * panels_.filters / 32, 1, panels_.k_blocks);
+    /// A task has at least this many filters, if the layer has that many, because it reads its pixels for all of them.
+    std::int64_t most_parts(std::int64_t least_filters = 32) const {
+        return std::clamp<std::int64_t>(panels_.k_blocks * panels_.filters / least_filters, 1, panels_.k_blocks);
+    }
+    /// The parts whose output stays in L2, if it is written several times.
+    std::int64_t fewest_parts() const {
+        const std::int64_t output = plan_.tiling.rows * plan_.tiling.columns * g_.k * size_;
+        return std::min(most_parts(), plan_.group < panels_.count ? ceil_div(output, kTileBytes) : 1);
     }
     void choose_filter_parts() {
         Tiling& tiling = plan_.tiling;
-        const std::int64_t output = tiling.rows * tiling.columns * g_.k * size_;
-        const std::int64_t fitting = plan_.group < panels_.count ? ceil_div(output, kTileBytes) : 1;
-        tiling.k_parts =
-            std::clamp<std::int64_t>(std::max(ceil_div(wanted_, tasks(tiling.rows)), fitting), 1, most_parts());
+        tiling.k_parts = std::clamp(ceil_div(wanted_, tasks(tiling.rows)), fewest_parts(), most_parts());
     }
 
     const Correlation& g_;
@@ -126,8 +179,35 @@ class Planner {
 
 } // namespace
 
-TilePlan plan_tiles(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size) {
-    return Planner(g, panels, threads, size).plan();
+std::vector<TilePlan> tile_plans(const Correlation& g, const FilterPanels& panels, std::int64_t threads,
+                                 std::int64_t size) {
+    return Planner(g, panels, threads, size).plans();
+}
+
+TileTask TilePlan::task(const Correlation& g, std::int64_t at) const {
+    const std::int64_t tiles = tiling.tiles(), k_part = at % tiling.k_parts;
+    const std::int64_t image_group = at / tiling.k_parts / tiles;
+    return {image_group / g.groups, image_group % g.groups, tiling.tile(at / tiling.k_parts % tiles, g.windows),
+            part_start(k_part, tiling.k_parts, k_blocks), part_start(k_part + 1, tiling.k_parts, k_blocks)};
+}
+
+TaskCost TilePlan::cost(const Correlation& g, const TileTask& task, std::int64_t filters) const {
+    const Windows& a = g.windows;
+    const Tile& tile = task.tile;
+    const auto copied = [&](std::int64_t columns) {
+        return columns > 0 ? static_cast<double>(padded_tile_size(a, tile.rows, columns, g.c)) : 0.0;
+    };
+    TaskCost cost;
+    cost.multiplications =
+        static_cast<double>(tile.rows * tile.columns * g.window()) * static_cast<double>(g.c * filters);
+    if (copy_all) cost.moved_values = copied(tile.columns);
+    if (copy_borders) {
+        std::int64_t first = 0, last = 0;
+        inner_columns(a, first, last);
+        const std::int64_t end = tile.x0 + tile.columns;
+        cost.moved_values = copied(std::min(end, first) - tile.x0) + copied(end - std::max(tile.x0, last));
+    }
+    return cost;
 }
 
 std::int64_t TilePlan::thread_bytes(const Correlation& g, std::int64_t size) const {

@@ -24,6 +24,13 @@ struct Tiling {
     }
 };
 
+/// One task: a tile of one group of one image, with filter blocks [first_block, last_block).
+struct TileTask {
+    std::int64_t image, group;
+    Tile tile;
+    std::int64_t first_block, last_block;
+};
+
 struct TilePlan {
     Tiling tiling;
     // Whether all tiles read padded copies of the input, or only the tiles at the left and right.
@@ -31,7 +38,12 @@ struct TilePlan {
     std::int64_t k_blocks;               // blocks of filters
     std::int64_t group, widest_channels; // panels whose input is used at a time; the most channels of such a group
 
-    std::int64_t tasks(const Correlation& g) const { return g.n * g.groups * tiling.tiles() * tiling.k_parts; }
+    Tasks tasks(const Correlation& g) const {
+        return {g.n * g.groups * tiling.tiles() * tiling.k_parts, 2.0 * g.multiplications()};
+    }
+    TileTask task(const Correlation& g, std::int64_t at) const;
+    /// The cost of a task that computes `filters` filters.
+    TaskCost cost(const Correlation& g, const TileTask& task, std::int64_t filters) const;
     /// The scratch memory of a task.
     std::int64_t thread_bytes(const Correlation& g, std::int64_t size) const;
 };
@@ -42,17 +54,12 @@ struct FilterPanels {
     std::int64_t count, channels, k_blocks, filters;
 };
 
-TilePlan plan_tiles(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size);
+/// The tile plans that may be taken for this number of threads, the one with the largest tiles first.
+std::vector<TilePlan> tile_plans(const Correlation& g, const FilterPanels& panels, std::int64_t threads,
+                                 std::int64_t size);
 
 /// The most bytes of a copied tile.
 constexpr std::int64_t kMostCopyBytes = 8 * (208 << 10);
-
-/// One task: a tile of one group of one image, with filter blocks [first_block, last_block).
-struct TileTask {
-    std::int64_t image, group;
-    Tile tile;
-    std::int64_t first_block, last_block;
-};
 
 /// Where a tile reads its windows: in place, or in a copy with its padding.
 template <class T>
@@ -122,16 +129,7 @@ void for_each_tile(const Correlation& g, const TilePlan& plan, const std::vector
         });
         return;
     }
-    const Tiling& tiling = plan.tiling;
-    const std::int64_t tiles = tiling.tiles();
-    const double work = g.pixel_work() * static_cast<double>(g.n * a.p * a.q);
-    parallel_for(plan.tasks(g), work, [&](std::int64_t task) {
-        const std::int64_t k_part = task % tiling.k_parts, at = task / tiling.k_parts % tiles;
-        const std::int64_t image_group = task / tiling.k_parts / tiles;
-        compute({image_group / g.groups, image_group % g.groups, tiling.tile(at, a),
-                 part_start(k_part, tiling.k_parts, plan.k_blocks),
-                 part_start(k_part + 1, tiling.k_parts, plan.k_blocks)});
-    });
+    parallel_for(plan.tasks(g), [&](std::int64_t task) { compute(plan.task(g, task)); });
 }
 
 } // namespace fastconv

@@ -1,6 +1,7 @@
 // The windows of a convolution or a pooling: where output pixels read their input. Also tiles and valid taps.
 #pragma once
 
+#include "core/numbers.h"
 #include "fastconv/convolution.h"
 
 #include <algorithm>
@@ -30,6 +31,35 @@ inline Windows windows_of(const ConvProblem& o) {
 /// A tile of output pixels.
 struct Tile {
     std::int64_t y0, rows, x0, columns;
+};
+
+/// Some rows of an image.
+struct ImageRows {
+    std::int64_t image, first, count;
+};
+
+/// The output rows of some images, cut into tiles of at most `rows` rows each.
+struct RowTiles {
+    std::int64_t images = 0, p = 0, rows = 1, of_image = 0; // of_image: tiles of an image
+
+    RowTiles() = default;
+    RowTiles(std::int64_t images, std::int64_t p, std::int64_t rows)
+        : images(images), p(p), rows(rows), of_image(ceil_div(p, rows)) {}
+    std::int64_t count() const { return images * of_image; }
+    ImageRows tile(std::int64_t at) const {
+        const std::int64_t image = at / of_image, first = (at - image * of_image) * rows;
+        return {image, first, std::min(rows, p - first)};
+    }
+};
+
+/// `channels` channels, cut into `count` parts of whole vectors of `width`. The last vector may be partial.
+struct ChannelParts {
+    std::int64_t count, channels, width;
+
+    std::int64_t first(std::int64_t part) const {
+        return std::min(channels, part_start(part, count, ceil_div(channels, width)) * width);
+    }
+    std::int64_t size(std::int64_t part) const { return first(part + 1) - first(part); }
 };
 
 /// The taps [first, last) of `window` whose position base + i*dilation lies in [0, size).

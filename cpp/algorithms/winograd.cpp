@@ -3,16 +3,17 @@
 //
 // There are two orders of work. Both give the same bits. If tiles are many, all transformed filters are stored, and
 // each task takes a block of tiles through all of them. If tiles are few, each task takes a block of filters through
-// many tiles, so that a thread reads only a part of the filters. In this second order, transformed filters are stored
-// only if they stay for later calls and are not too large. Otherwise, they are streamed: a task transforms a part of
-// the filters into L2, multiplies it with the tiles, and then drops it. Transformed filters are up to 4 times as large
-// as the filters, so storing them would cost more. The sums over channels resume from part to part. Streamed filters
-// that stay are reordered once, into the order in which they are transformed.
+// many tiles, so that a thread reads only a part of the filters. If blocks of tiles would be too few for the threads,
+// tasks take blocks of filters, too. In this second order, transformed filters are stored only if they stay for later
+// calls and are not too large. Otherwise, they are streamed: a task transforms a part of the filters into L2,
+// multiplies it with the tiles, and then drops it. Transformed filters are up to 4 times as large as the filters, so
+// storing them would cost more. The sums over channels resume from part to part. Streamed filters that stay are
+// reordered once, into the order in which they are transformed.
 #include "algorithms/winograd.h"
 
 #include "algorithms/algorithms.h"
 #include "algorithms/epilogue.h"
-#include "algorithms/winograd_filters.h"
+#include "algorithms/winograd_plan.h"
 #include "core/environment.h"
 #include "core/threads/parallel_for.h"
 #include "core/workspace.h"
@@ -23,77 +24,8 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kBlockBytes = 640 << 10; // points of a block of tiles, in and out: most of an L2 cache
-constexpr std::int64_t kThreadBytes = 2 << 20;  // limit for the scratch memory of a thread
-constexpr std::int64_t kLeastTiles = 12;        // fewer tiles would read the transformed filters for too few products
-constexpr std::int64_t kFilterBytes = 24 << 20; // most bytes of the transformed filters of one pass
-constexpr std::int64_t kCachedBytes = 1 << 20;  // transformed filters that may still be in L2 from the last call
-constexpr std::size_t kTilesAgain = 1 << 14;    // most tiles that the direct algorithm computes at a time
-// The most tiles of one task. With fewer tiles, filters are transformed and read more often. 200 tiles take 2 MB of
-// each thread, and the scratch memory of 16 threads must stay below 64 MB. More than 16 threads therefore take fewer
-// tiles.
-constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
-constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input that are stored at a time
-
-template <class T>
-constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
-
-struct WinogradDecisions : Decisions {
-    explicit WinogradDecisions(const Request& request)
-        : layer(request.layer), direction(request.direction), threads(request.threads),
-          filters_stay(request.filters_stay), g(request.part), form(g.windows.r), grid(form, g.windows.p, g.windows.q),
-          tiles(g.n * grid.tiles_per_image()) {}
-
-    /// The request for the tiles that are not finite, which the direct algorithm computes again.
-    Request again() const {
-        Request request{layer, direction, g, threads, filters_stay};
-        request.only_direct = request.single = true;
-        return request;
-    }
-
-    ConvProblem layer;
-    Direction direction;
-    std::int64_t threads;
-    bool filters_stay;
-    Correlation g;
-    WinogradForm form;
-    TileGrid grid;
-    std::int64_t tiles;
-    WinogradFilters filters{};
-    std::int64_t block = 0; // tiles of a task
-    // The tiles whose input is transformed at once, if tasks take blocks of filters. 0 if they take blocks of tiles.
-    std::int64_t chunk = 0;
-    PackKey key{};
-};
-
-template <class T>
-std::int64_t tile_bytes(std::int64_t c, std::int64_t k) {
-    const KernelsOf<T>& kernel = kernels<T>();
-    const std::int64_t lanes = std::min(ceil_div(k, kernel.width), kernel.max_vectors) * kernel.width;
-    return kPoints * (c + lanes) * value_bytes<T>;
-}
-
-/// Chooses the tiles of a block. If tiles are few, each thread gets one or two equal blocks, which may be a quarter
-/// larger than fits into L2. Otherwise, a multiple of 12 fills whole register tiles of 12, 6 or 4, and there are enough
-/// blocks for all threads.
-template <class T>
-std::int64_t choose_block(std::int64_t tiles, std::int64_t c, std::int64_t k, std::int64_t threads) {
-    const std::int64_t fit = std::clamp<std::int64_t>(kBlockBytes / tile_bytes<T>(c, k) / 12 * 12, kLeastTiles, 96);
-    const std::int64_t most = std::clamp<std::int64_t>(kThreadBytes / tile_bytes<T>(c, k), fit, fit + fit / 4);
-    for (const std::int64_t blocks : {threads, 2 * threads})
-        if (ceil_div(tiles, blocks) <= most) return ceil_div(tiles, blocks);
-    const std::int64_t share = ceil_div(ceil_div(tiles, 2 * threads), 12) * 12;
-    return std::max<std::int64_t>(kLeastTiles, std::min(fit, share));
-}
-
-/// If tasks take blocks of filters: chooses the tiles whose input is transformed at once, and the tiles of one task.
-template <class T>
-void choose_chunk(WinogradDecisions& d) {
-    d.chunk = std::clamp<std::int64_t>(kChunkBytes / (kPoints * d.g.c * value_bytes<T>), 1, d.tiles);
-    const std::int64_t most = d.threads <= 16 ? kPartTiles : kPartTilesOfManyThreads;
-    const std::int64_t enough = ceil_div(2 * d.threads, d.filters.k_blocks); // tasks for all threads
-    d.block = ceil_div(d.chunk, std::min(d.chunk, std::max(ceil_div(d.chunk, most), enough)));
-}
+constexpr std::int64_t kCachedBytes = 1 << 20; // transformed filters that may still be in L2 from the last call
+constexpr std::size_t kTilesAgain = 1 << 14;   // most tiles that are computed directly in one go
 
 /// Multiplies the points of `tiles` tiles at `in` with a part of the transformed filters, stored as planes of
 /// [c][lane]. If the filters come from memory, each plane is prefetched while the plane before it is multiplied.
@@ -154,11 +86,10 @@ Packed<T> transformed_filters(const WinogradDecisions& d, const Operands<T>& ope
     const Correlation& g = d.g;
     const WinogradFilters& f = d.filters;
     return Packed<T>(operands.cache, d.key, f.total<T>(g.c), [&](T* to) {
-        constexpr std::int64_t strip = 16; // channels of one task
-        const std::int64_t strips = ceil_div(g.c, strip);
-        parallel_for(f.k_blocks * strips, static_cast<double>(kPoints * g.c * g.k), [&](std::int64_t task) {
-            const std::int64_t kb = task / strips, c0 = task % strips * strip, lanes = f.lanes(kb);
-            transform_filters(g, d.form, operands.filters, c0, std::min(g.c, c0 + strip), f.first(kb), lanes,
+        const std::int64_t strips = ceil_div(g.c, kFilterStrip);
+        parallel_for(d.filter_tasks(), [&](std::int64_t task) {
+            const std::int64_t kb = task / strips, c0 = task % strips * kFilterStrip, lanes = f.lanes(kb);
+            transform_filters(g, d.form, operands.filters, c0, std::min(g.c, c0 + kFilterStrip), f.first(kb), lanes,
                               to + f.block_start<T>(kb, g.c) + c0 * lanes, f.plane<T>(g.c, lanes));
         });
     });
@@ -175,8 +106,7 @@ void run_by_tiles(const WinogradDecisions& d, const Operands<T>& operands, std::
     // If each thread has at most two tasks, most filters come from memory.
     const bool from_memory =
         f.total<T>(g.c) * value_bytes<T> > kCachedBytes && ceil_div(d.tiles, block) <= 2 * d.threads;
-    const double work = 2.0 * static_cast<double>(kPoints * d.tiles * g.c) * static_cast<double>(g.k);
-    parallel_for(ceil_div(d.tiles, block), work, [&](std::int64_t task) {
+    parallel_for(d.tile_tasks(), [&](std::int64_t task) {
         const std::int64_t first = task * block, last = std::min(d.tiles, first + block);
         const Scratch<T> in(kPoints * in_plane), out(kPoints * out_plane);
         transform_inputs(g.windows, d.grid, operands.input + g.input_start, g.image, g.pixel, g.c, first, last,
@@ -239,9 +169,8 @@ void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std
                                        : no_filters();
     for (std::int64_t start = 0; start < d.tiles; start += chunk) {
         const std::int64_t count = std::min(chunk, d.tiles - start), tile_blocks = ceil_div(count, block);
-        constexpr std::int64_t at_once = 4; // tiles of one task
-        parallel_for(ceil_div(count, at_once), static_cast<double>(count * kPoints * g.c), [&](std::int64_t task) {
-            const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
+        parallel_for(d.input_tasks(count), [&](std::int64_t task) {
+            const std::int64_t first = task * d.input_tiles, last = std::min(count, first + d.input_tiles);
             for (std::int64_t part = 0; part < f.c_parts; ++part) {
                 const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
                 transform_inputs(g.windows, d.grid, operands.input + g.input_start + c0, g.image, g.pixel, channels,
@@ -249,8 +178,7 @@ void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std
                                  chunk * channels + plane_padding<T>);
             }
         });
-        const double work = 2.0 * static_cast<double>(kPoints * count * g.c) * static_cast<double>(g.k);
-        parallel_for(tile_blocks * f.k_blocks, work, [&](std::int64_t task) {
+        parallel_for(d.product_tasks(count), [&](std::int64_t task) {
             const std::int64_t kb = task / tile_blocks, first = task % tile_blocks * block;
             const std::int64_t last = std::min(count, first + block);
             const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
@@ -328,42 +256,23 @@ void plan(const Request& request, ConvPlan<T>& plan) {
         return plan_cheapest(zeros, plan);
     }
     const WinogradFilters f = choose_winograd_filters<T>(g, request.filters_stay);
-    if (f.stored && f.k_blocks > 1 && f.total<T>(g.c) * value_bytes<T> > kFilterBytes)
+    if (f.stored && f.k_blocks > 1 && f.total<T>(g.c) * value_bytes<T> > kWinogradFilterBytes)
         return plan_filter_halves(request, f.first(f.k_blocks / 2), plan);
     auto decisions = std::make_unique<WinogradDecisions>(request);
     WinogradDecisions& d = *decisions;
     d.filters = f;
-    d.key = pack_key(g, f.stored ? PackForm::winograd : PackForm::winograd_ordered, {f.k_blocks, 0, 0, 0});
     PlanSummary& summary = d.summary;
     summary.kernel = d.form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
-    summary.tile_filters = f.widest_filters;
     summary.multiplications = static_cast<double>(kPoints * d.tiles) * static_cast<double>(g.c * g.k);
-    if (!f.by_filters) {
-        d.block = choose_block<T>(d.tiles, g.c, g.k, request.threads);
-        summary.tasks = ceil_div(d.tiles, d.block);
-        summary.shared_bytes = f.total<T>(g.c) * value_bytes<T> + d.tiles;
-        summary.thread_bytes = kPoints * (d.block * (g.c + f.widest_filters) + 2 * plane_padding<T>)*value_bytes<T>;
-    } else {
-        choose_chunk<T>(d);
-        summary.tasks = ceil_div(d.chunk, d.block) * f.k_blocks;
-        summary.shared_bytes = kPoints * (d.chunk * g.c + f.c_parts * plane_padding<T>)*value_bytes<T> + d.tiles;
-        if (f.stored) summary.shared_bytes += f.total<T>(g.c) * value_bytes<T>;
-        const std::int64_t part = f.stored ? 0 : ceil_div(g.c, f.c_parts);
-        summary.thread_bytes = kPoints * (d.block + part + 2) * (f.widest_filters + plane_padding<T>)*value_bytes<T>;
-    }
-    summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[f.widest_filters / f.width - 1]);
+    choose_winograd_cut<T>(d);
+    const WinogradFilters& cut = d.filters;
+    d.key = pack_key(g, cut.stored ? PackForm::winograd : PackForm::winograd_ordered, {cut.k_blocks, 0, 0, 0});
+    summary.tile_filters = cut.widest_filters;
+    summary.tile_pixels = std::min(d.block, kernels<T>().conv_row_pixels[cut.widest_filters / cut.width - 1]);
     plan.add(winograd<T>(), std::move(decisions));
 }
 
 } // namespace
-
-template <class T>
-bool winograd_serves(const ConvProblem& o) {
-    if (o.r != o.s || (o.r != 3 && o.r != 5) || o.stride_h != 1 || o.stride_w != 1 || o.dilation_h != 1 ||
-        o.dilation_w != 1 || o.groups != 1)
-        return false;
-    return kLeastTiles * std::max(tile_bytes<T>(o.c, o.k), tile_bytes<T>(o.k, o.c)) <= kThreadBytes;
-}
 
 template <class T>
 double winograd_cost(const ConvProblem& o) {
@@ -407,7 +316,6 @@ const Algorithm<T>& winograd() {
 }
 
 #define FASTCONV_WINOGRAD(T)                                                                                           \
-    template bool winograd_serves<T>(const ConvProblem&);                                                              \
     template double winograd_cost<T>(const ConvProblem&);                                                              \
     template const Algorithm<T>& winograd();
 FASTCONV_WINOGRAD(float)

@@ -27,7 +27,19 @@ constexpr std::int64_t kSumBytes = 640 << 10;   // the sums of a task: most of a
 constexpr std::int64_t kTileBytes = 320 << 10;  // if channels are few: points of the tiles that a task takes at once
 constexpr std::int64_t kChunkBytes = 8 << 20;   // if channels are many: points of a chunk of tiles
 constexpr std::int64_t kDirectBytes = 36 << 20; // taps that the direct algorithm computes again at a time
+constexpr std::int64_t kTransformTiles = 4;     // if channels are many: most tiles of a task that transforms
+constexpr std::int64_t kLeastChannels = 8;      // of a block: about a register tile
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, because it decides the order of the sum
+
+/// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
+/// [block][point][tile][channel], so that a product reads each factor from one run of memory.
+struct PointBlocks : ChannelParts {
+    std::int64_t chunk, padding;
+
+    std::int64_t plane(std::int64_t b) const { return chunk * size(b) + padding; }
+    std::int64_t offset(std::int64_t b) const { return kPoints * (chunk * first(b) + padding * b); }
+    std::int64_t total() const { return kPoints * (chunk * channels + padding * count); }
+};
 
 struct WinogradGradientDecisions : Decisions {
     explicit WinogradGradientDecisions(const Request& request)
@@ -45,14 +57,57 @@ struct WinogradGradientDecisions : Decisions {
     std::int64_t threads;
     WinogradForm form;
     TileGrid grid;
-    std::int64_t tiles, width = 0, vectors = 0, k_blocks = 0;
-    bool resident = false;           // whether channels are so few that all sums of a task stay in L2
-    std::int64_t parts = 1;          // if resident, how many parts the tiles are cut into
-    std::int64_t chunk = 0;          // tiles that are transformed at once: by each task if resident, else by all
-    std::int64_t c_blocks = 1;       // if not resident, there are c_blocks x k_blocks tasks
-    std::int64_t widest_filters = 0; // filters of a block
-    std::int64_t block_sums = 0;     // sums of a task
+    std::int64_t tiles, width = 0, vectors = 0;
+    std::int64_t padding = 0; // between planes of points
+    bool resident = false;    // whether channels are so few that all sums of a task stay in L2
+    std::int64_t parts = 1;   // if resident, how many parts the tiles are cut into
+    std::int64_t chunk = 0;   // tiles that are transformed at once, by a task or by all
+    // Tasks compute blocks of channels x filters: of each part, or of all tiles.
+    std::int64_t c_blocks = 1, k_blocks = 1;
+    std::int64_t transform_tiles = kTransformTiles; // if not resident: tiles of a task that transforms
+
+    /// If resident: the tasks of the parts.
+    Tasks part_tasks() const { return {parts * c_blocks * k_blocks, 2.0 * summary.multiplications}; }
+    /// If not resident: the tasks that transform `count` tiles, and those that multiply them.
+    Tasks transform_tasks(std::int64_t count) const {
+        return moving_tasks(ceil_div(count, transform_tiles), count * kPoints * (o.c + o.k));
+    }
+    Tasks block_tasks(std::int64_t count) const {
+        return {c_blocks * k_blocks, 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(count)};
+    }
+    PointBlocks channels() const { return {{c_blocks, o.c, 1}, chunk, padding}; }
+    PointBlocks filters() const { return {{k_blocks, o.k, width}, chunk, padding}; }
+    /// The tiles [first_tile(part), first_tile(part + 1)) of a part.
+    std::int64_t first_tile(std::int64_t part) const { return part_start(part, parts, tiles); }
+    std::vector<Phase> phases() const override;
 };
+
+std::vector<Phase> WinogradGradientDecisions::phases() const {
+    const auto cost = [&](std::int64_t count, std::int64_t c, std::int64_t k, std::int64_t transformed) {
+        return TaskCost{static_cast<double>(kPoints * count * c * k), static_cast<double>(kPoints * transformed)};
+    };
+    const PointBlocks of_c = channels(), of_k = filters();
+    if (resident) {
+        const auto part_cost = [&](std::int64_t task) {
+            const std::int64_t part = task / k_blocks / c_blocks, count = first_tile(part + 1) - first_tile(part);
+            const std::int64_t c = of_c.size(task % c_blocks), k = of_k.size(task / c_blocks % k_blocks);
+            return cost(count, c, k, count * (c + k) + 2 * c * k);
+        };
+        return {phase_of("parts", part_tasks(), part_cost), partials_phase(parts - 1, o.r * o.s * o.c * o.k)};
+    }
+    std::vector<Phase> all;
+    for (std::int64_t start = 0; start < tiles; start += chunk) {
+        const std::int64_t count = std::min(chunk, tiles - start);
+        all.push_back(phase_of("transform tiles", transform_tasks(count), [&](std::int64_t task) {
+            return cost(0, 0, 0, std::min(transform_tiles, count - task * transform_tiles) * (o.c + o.k));
+        }));
+        all.push_back(phase_of("blocks", block_tasks(count), [&](std::int64_t task) {
+            const std::int64_t c = of_c.size(task % c_blocks), k = of_k.size(task / c_blocks);
+            return cost(count, c, k, 2 * c * k);
+        }));
+    }
+    return all;
+}
 
 /// As transform_inputs, for filters [k0, k0 + filters) of dy.
 template <class T>
@@ -129,49 +184,40 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
     const KernelsOf<T>& kernel = kernels<T>();
     const Windows a = windows_of(o);
     const std::int64_t total = o.r * o.s * o.c * o.k;
-    const std::int64_t x_plane = plan.chunk * o.c + plane_padding<T>, dy_plane = plan.chunk * o.k + plane_padding<T>;
-    const std::int64_t sum_plane = o.c * o.k + plane_padding<T>;
+    const PointBlocks c_blocks = plan.channels(), k_blocks = plan.filters();
     const Scratch<T> partial((plan.parts - 1) * total); // the first part sums into dw
-    const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(plan.tiles);
-    parallel_for(plan.parts, work, [&](std::int64_t part) {
+    parallel_for(plan.part_tasks(), [&](std::int64_t task) {
+        const std::int64_t cb = task % c_blocks.count, kb = task / c_blocks.count % k_blocks.count;
+        const std::int64_t part = task / c_blocks.count / k_blocks.count, end = plan.first_tile(part + 1);
+        const std::int64_t c0 = c_blocks.first(cb), channels = c_blocks.size(cb), x_plane = c_blocks.plane(cb);
+        const std::int64_t k0 = k_blocks.first(kb), filters = k_blocks.size(kb), dy_plane = k_blocks.plane(kb);
+        const std::int64_t sum_plane = channels * filters + plane_padding<T>, vectors = ceil_div(filters, kernel.width);
+        const std::int64_t calls = ceil_div(vectors, kernel.max_vectors);
         const Scratch<T> x_points(kPoints * x_plane), dy_points(kPoints * dy_plane), sums(kPoints * sum_plane);
         std::fill_n(sums.get(), kPoints * sum_plane, T{});
-        const std::int64_t end = part_start(part + 1, plan.parts, plan.tiles);
-        for (std::int64_t t = part_start(part, plan.parts, plan.tiles); t < end; t += plan.chunk) {
+        for (std::int64_t t = plan.first_tile(part); t < end; t += plan.chunk) {
             const std::int64_t last = std::min(end, t + plan.chunk);
-            transform_inputs(a, plan.grid, input, o.h * o.w * o.c, o.c, o.c, t, last, x_points.get(), x_plane);
-            transform_gradients(plan, dy, 0, o.k, t, last, dy_points.get(), dy_plane);
+            transform_inputs(a, plan.grid, input + c0, o.h * o.w * o.c, o.c, channels, t, last, x_points.get(),
+                             x_plane);
+            transform_gradients(plan, dy, k0, filters, t, last, dy_points.get(), dy_plane);
             for (std::int64_t point = 0; point < kPoints; ++point) {
-                for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
-                    const std::int64_t vector = part_start(kb, plan.k_blocks, plan.vectors);
-                    const std::int64_t wide = part_start(kb + 1, plan.k_blocks, plan.vectors) - vector;
-                    const std::int64_t k0 = vector * kernel.width;
-                    add_products(x_points.get() + point * x_plane, o.c, o.c, dy_points.get() + point * dy_plane + k0,
-                                 o.k, last - t, wide, std::min(o.k - k0, wide * kernel.width),
-                                 sums.get() + point * sum_plane + k0, o.k);
+                for (std::int64_t call = 0; call < calls; ++call) {
+                    const std::int64_t vector = part_start(call, calls, vectors), k = vector * kernel.width;
+                    const std::int64_t wide = part_start(call + 1, calls, vectors) - vector;
+                    add_products(x_points.get() + point * x_plane, channels, channels,
+                                 dy_points.get() + point * dy_plane + k, filters, last - t, wide,
+                                 std::min(filters - k, wide * kernel.width), sums.get() + point * sum_plane + k,
+                                 filters);
                 }
             }
         }
         T* const to = part == 0 ? dw : partial.get() + (part - 1) * total;
-        if (!finish_taps(plan, sums.get(), sum_plane, o.k, 0, o.c, 0, o.k, false, to)) finite = false;
+        if (!finish_taps(plan, sums.get(), sum_plane, filters, c0, c0 + channels, k0, filters, false, to))
+            finite = false;
     });
     add_partials(plan.parts - 1, total, partial.get(), dw);
     return finite;
 }
-
-/// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
-/// [block][point][tile][channel], so that a product reads each factor from one run of memory.
-struct PointBlocks {
-    // `size` channels (or filters) make `units` units of `unit` channels. The last unit may be partial. The units are
-    // divided into `count` blocks.
-    std::int64_t count, units, unit, size, chunk, padding;
-
-    std::int64_t first(std::int64_t b) const { return part_start(b, count, units) * unit; }
-    std::int64_t channels(std::int64_t b) const { return std::min(size, first(b + 1)) - first(b); }
-    std::int64_t plane(std::int64_t b) const { return chunk * channels(b) + padding; }
-    std::int64_t offset(std::int64_t b) const { return kPoints * (chunk * first(b) + padding * b); }
-    std::int64_t total() const { return kPoints * (chunk * size + padding * count); }
-};
 
 template <class T>
 bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* dy, T* dw) {
@@ -179,30 +225,25 @@ bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* 
     std::atomic<bool> finite{true};
     const KernelsOf<T>& kernel = kernels<T>();
     const Windows a = windows_of(o);
-    const PointBlocks c_blocks{plan.c_blocks, o.c, 1, o.c, plan.chunk, plane_padding<T>};
-    const PointBlocks k_blocks{plan.k_blocks, plan.vectors, kernel.width, o.k, plan.chunk, plane_padding<T>};
+    const PointBlocks c_blocks = plan.channels(), k_blocks = plan.filters();
     const Scratch<T> x_points(c_blocks.total()), dy_points(k_blocks.total());
     for (std::int64_t start = 0; start < plan.tiles; start += plan.chunk) {
         const std::int64_t count = std::min(plan.chunk, plan.tiles - start);
-        constexpr std::int64_t at_once = 4; // tiles of one task
-        parallel_for(
-            ceil_div(count, at_once), static_cast<double>(count * kPoints * (o.c + o.k)), [&](std::int64_t task) {
-                const std::int64_t first = task * at_once, last = std::min(count, first + at_once);
-                for (std::int64_t b = 0; b < c_blocks.count; ++b)
-                    transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c,
-                                     c_blocks.channels(b), start + first, start + last,
-                                     x_points.get() + c_blocks.offset(b) + first * c_blocks.channels(b),
-                                     c_blocks.plane(b));
-                for (std::int64_t b = 0; b < k_blocks.count; ++b)
-                    transform_gradients(plan, dy, k_blocks.first(b), k_blocks.channels(b), start + first, start + last,
-                                        dy_points.get() + k_blocks.offset(b) + first * k_blocks.channels(b),
-                                        k_blocks.plane(b));
-            });
-        const double work = 2.0 * static_cast<double>(kPoints * o.c * o.k) * static_cast<double>(count);
-        parallel_for(c_blocks.count * k_blocks.count, work, [&](std::int64_t task) {
+        parallel_for(plan.transform_tasks(count), [&](std::int64_t task) {
+            const std::int64_t first = task * plan.transform_tiles,
+                               last = std::min(count, first + plan.transform_tiles);
+            for (std::int64_t b = 0; b < c_blocks.count; ++b)
+                transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c, c_blocks.size(b),
+                                 start + first, start + last,
+                                 x_points.get() + c_blocks.offset(b) + first * c_blocks.size(b), c_blocks.plane(b));
+            for (std::int64_t b = 0; b < k_blocks.count; ++b)
+                transform_gradients(plan, dy, k_blocks.first(b), k_blocks.size(b), start + first, start + last,
+                                    dy_points.get() + k_blocks.offset(b) + first * k_blocks.size(b), k_blocks.plane(b));
+        });
+        parallel_for(plan.block_tasks(count), [&](std::int64_t task) {
             const std::int64_t kb = task / c_blocks.count, cb = task % c_blocks.count;
-            const std::int64_t c0 = c_blocks.first(cb), channels = c_blocks.channels(cb);
-            const std::int64_t filters = k_blocks.channels(kb), wide = ceil_div(filters, kernel.width);
+            const std::int64_t c0 = c_blocks.first(cb), channels = c_blocks.size(cb);
+            const std::int64_t filters = k_blocks.size(kb), wide = ceil_div(filters, kernel.width);
             const std::int64_t step = wide * kernel.width, plane = channels * step + plane_padding<T>;
             const Scratch<T> sums(kPoints * plane);
             std::fill_n(sums.get(), kPoints * plane, T{});
@@ -299,6 +340,26 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     if (!sum(plan, operands.input, operands.out_backprop, operands.output)) compute_again(plan, operands);
 }
 
+/// If threads are many: cuts the blocks of channels and filters further. This changes no sum.
+void choose_blocks(WinogradGradientDecisions& plan) {
+    if (plan.threads <= kFewThreads) return;
+    struct Cut {
+        std::int64_t c_blocks, k_blocks;
+    };
+    std::vector<Cut> cuts;
+    const std::int64_t most = std::max(plan.c_blocks, ceil_div(plan.o.c, kLeastChannels));
+    for (const std::int64_t k_blocks : finer_parts(plan.k_blocks, plan.vectors))
+        for (const std::int64_t c_blocks : finer_parts(plan.c_blocks, most)) cuts.push_back({c_blocks, k_blocks});
+    std::stable_sort(cuts.begin(), cuts.end(), [](const Cut& one, const Cut& other) {
+        return one.c_blocks * one.k_blocks < other.c_blocks * other.k_blocks;
+    });
+    plan.transform_tiles = std::clamp<std::int64_t>(plan.chunk / (4 * plan.threads), 1, kTransformTiles);
+    set_shortest(plan, plan.threads, cuts, [&](const Cut& cut) {
+        plan.c_blocks = cut.c_blocks;
+        plan.k_blocks = cut.k_blocks;
+    });
+}
+
 template <class T>
 void plan(const Request& request, ConvPlan<T>& into) {
     const KernelsOf<T>& kernel = kernels<T>();
@@ -307,32 +368,34 @@ void plan(const Request& request, ConvPlan<T>& into) {
     WinogradGradientDecisions& plan = *decisions;
     const ConvProblem& o = plan.o;
     plan.width = kernel.width;
+    plan.padding = plane_padding<T>;
     plan.vectors = ceil_div(o.k, kernel.width);
-    plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
-    plan.widest_filters = ceil_div(plan.vectors, plan.k_blocks) * kernel.width;
     plan.resident = kPoints * o.c * o.k * size <= kSumBytes;
+    const std::int64_t widest = ceil_div(plan.vectors, ceil_div(plan.vectors, kernel.max_vectors)) * kernel.width;
     const std::int64_t tile_bytes = kPoints * (o.c + o.k) * size;
     if (plan.resident) {
         plan.parts = std::clamp<std::int64_t>(plan.tiles / 8, 1, kParts);
         plan.chunk = std::clamp<std::int64_t>(kTileBytes / tile_bytes, 1, ceil_div(plan.tiles, plan.parts));
-        plan.block_sums = o.c * o.k;
     } else {
         plan.chunk = std::clamp<std::int64_t>(kChunkBytes / tile_bytes, 1, std::max<std::int64_t>(1, plan.tiles));
-        const std::int64_t most = std::max<std::int64_t>(1, kSumBytes / (kPoints * plan.widest_filters * size));
+        const std::int64_t most = std::max<std::int64_t>(1, kSumBytes / (kPoints * widest * size));
         plan.c_blocks = ceil_div(o.c, std::min<std::int64_t>(most, 48));
-        plan.block_sums = ceil_div(o.c, plan.c_blocks) * plan.widest_filters;
+        plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
     }
-    const std::int64_t padding = plane_padding<T>;
-    const std::int64_t points = kPoints * (plan.chunk * (o.c + o.k) + (plan.c_blocks + plan.k_blocks) * padding) * size;
-    const std::int64_t sums = kPoints * (plan.block_sums + padding) * size;
     PlanSummary& summary = plan.summary;
+    summary.multiplications = static_cast<double>(kPoints * plan.tiles) * static_cast<double>(o.c * o.k);
+    choose_blocks(plan);
+    const PointBlocks c_blocks = plan.channels(), k_blocks = plan.filters();
+    const std::int64_t channels = ceil_div(o.c, plan.c_blocks),
+                       filters = ceil_div(plan.vectors, plan.k_blocks) * plan.width;
+    const std::int64_t sums = kPoints * (channels * filters + plan.padding) * size;
     summary.kernel = o.r == 3 ? "outer_products on 36 points of 4x4 tiles" : "outer_products on 36 points of 2x2 tiles";
-    summary.tile_pixels = std::min(o.c, kernel.outer_products_count[plan.widest_filters / kernel.width - 1]);
-    summary.tile_filters = plan.widest_filters;
-    summary.tasks = plan.resident ? plan.parts : plan.c_blocks * plan.k_blocks;
+    summary.tile_filters = std::min(widest, filters);
+    summary.tile_pixels = std::min(channels, kernel.outer_products_count[summary.tile_filters / kernel.width - 1]);
+    summary.tasks = plan.resident ? plan.part_tasks().count : plan.block_tasks(plan.chunk).count;
+    const std::int64_t points = (c_blocks.total() + k_blocks.total()) * size;
     summary.shared_bytes = plan.resident ? (plan.parts - 1) * o.r * o.s * o.c * o.k * size : points;
     summary.thread_bytes = plan.resident ? points + sums : sums;
-    summary.multiplications = static_cast<double>(kPoints * plan.tiles) * static_cast<double>(o.c * o.k);
     into.add(winograd_filter_gradient<T>(), std::move(decisions));
 }
 

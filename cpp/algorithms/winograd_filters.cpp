@@ -34,21 +34,26 @@ bool streams(std::int64_t bytes, const TileGrid& grid, std::int64_t most_stored)
 
 template <class T>
 WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay) {
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
     const KernelsOf<T>& kernel = kernels<T>();
     WinogradFilters f{};
     f.width = kernel.width;
     f.vectors = ceil_div(g.k, kernel.width);
-    f.k_blocks = ceil_div(f.vectors, kernel.max_vectors);
-    f.widest_filters = ceil_div(f.vectors, f.k_blocks) * kernel.width;
     const TileGrid grid(WinogradForm(g.windows.r), g.windows.p, g.windows.q);
     const std::int64_t bytes = transformed_bytes<T>(g.c, g.k);
     const bool few_tiles = g.n * grid.tiles_per_image() <= kFewTiles;
-    f.stored = !streams(bytes, grid, few_tiles && !filters_stay ? kStoredForFewBytes : kStoredBytes);
+    cut_winograd_filters<T>(f, g.c, ceil_div(f.vectors, kernel.max_vectors),
+                            !streams(bytes, grid, few_tiles && !filters_stay ? kStoredForFewBytes : kStoredBytes));
     f.by_filters = !f.stored || (few_tiles && filters_stay && bytes > kByFiltersBytes);
-    const std::int64_t most = std::max<std::int64_t>(1, kPartBytes / (kPoints * f.widest_filters * size));
-    f.c_parts = f.stored ? 1 : ceil_div(g.c, most);
     return f;
+}
+
+template <class T>
+void cut_winograd_filters(WinogradFilters& f, std::int64_t channels, std::int64_t k_blocks, bool stored) {
+    f.k_blocks = k_blocks;
+    f.widest_filters = ceil_div(f.vectors, k_blocks) * f.width;
+    f.stored = stored;
+    const std::int64_t channel_bytes = kPoints * f.widest_filters * static_cast<std::int64_t>(sizeof(T));
+    f.c_parts = stored ? 1 : ceil_div(channels, std::max<std::int64_t>(1, kPartBytes / channel_bytes));
 }
 
 template <class T>
@@ -103,6 +108,7 @@ void transform_filters(const Correlation& g, const WinogradForm& form, const T* 
 
 #define FASTCONV_WINOGRAD_FILTERS(T)                                                                                   \
     template WinogradFilters choose_winograd_filters<T>(const Correlation&, bool);                                     \
+    template void cut_winograd_filters<T>(WinogradFilters&, std::int64_t, std::int64_t, bool);                         \
     template bool streams_filters<T>(const ConvProblem&);                                                              \
     template void transform_filters(const Correlation&, const WinogradForm&, const T*, std::int64_t, std::int64_t,     \
                                     std::int64_t, std::int64_t, T*, std::int64_t);

@@ -36,10 +36,16 @@ struct WinogradFilters {
 
 template <class T>
 WinogradFilters choose_winograd_filters(const Correlation& g, bool filters_stay);
+/// Changes the number of blocks, and whether transformed filters are stored. This changes no bit of a result.
+template <class T>
+void cut_winograd_filters(WinogradFilters& f, std::int64_t channels, std::int64_t k_blocks, bool stored);
 
 /// Whether a layer has such large filters and small images that it streams the filters even if they stay.
 template <class T>
 bool streams_filters(const ConvProblem& layer);
+
+/// The strips of channels whose filters are transformed by a task.
+constexpr std::int64_t kFilterStrip = 16;
 
 /// Transforms channels [c0, c1) of filters [k0, k0 + lanes) to [point][c][lane]. Points are `plane` values apart.
 template <class T>

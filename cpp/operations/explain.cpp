@@ -1,6 +1,7 @@
 // Explains what a call would do, from its plan.
 #include "algorithms/algorithms.h"
 #include "core/for_type.h"
+#include "core/threads/parallel_for.h"
 #include "fastconv/convolution.h"
 #include "fastconv/threads.h"
 #include "operations/conv_plan.h"
@@ -17,13 +18,24 @@ Direction parse_direction(std::string_view text) {
                           std::string(text) + "'");
 }
 
-Explanation explain(const ConvProblem& problem, Direction direction) {
-    ConvProblem nhwc = problem; // the conversion of NCHW is not part of the plan
+namespace {
+
+/// The problem that is planned. The conversion of NCHW is not part of the plan.
+ConvProblem in_nhwc(const ConvProblem& problem) {
+    ConvProblem nhwc = problem;
     nhwc.format = DataFormat::nhwc;
-    const bool empty = problem.n == 0 || problem.p == 0 || problem.q == 0 || problem.k == 0;
+    return nhwc;
+}
+
+bool is_empty(const ConvProblem& o) { return o.n == 0 || o.p == 0 || o.q == 0 || o.k == 0; }
+
+} // namespace
+
+Explanation explain(const ConvProblem& problem, Direction direction) {
+    const ConvProblem nhwc = in_nhwc(problem);
     const PlanSummary summary = for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        return empty ? PlanSummary{} : conv_plan<T>(nhwc, direction, false)->summary();
+        return is_empty(nhwc) ? PlanSummary{} : conv_plan<T>(nhwc, direction, false)->summary();
     });
     const std::int64_t threads = std::clamp<std::int64_t>(summary.tasks, 1, get_num_threads());
     return {algorithm_family(nhwc, direction),
@@ -34,6 +46,23 @@ Explanation explain(const ConvProblem& problem, Direction direction) {
             threads,
             summary.shared_bytes + threads * summary.thread_bytes,
             summary.multiplications};
+}
+
+bool Phase::parallel() const { return loop && costs.size() > 1 && pays_for_threads(operations); }
+
+std::vector<Phase> count_tasks(const ConvProblem& problem, Direction direction) {
+    const ConvProblem nhwc = in_nhwc(problem);
+    return for_type(nhwc.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+        return is_empty(nhwc) ? std::vector<Phase>{} : conv_plan<T>(nhwc, direction, false)->phases();
+    });
+}
+
+std::vector<std::int64_t> tasks_run_by(const std::function<void()>& function) {
+    std::vector<std::int64_t> counts;
+    const RecordLoops record(counts);
+    function();
+    return counts;
 }
 
 } // namespace fastconv

@@ -27,6 +27,8 @@ constexpr double kSerialCost = 2e5;
 std::atomic<std::int64_t> g_num_threads{0}; // 0 before the first use
 std::atomic<std::int64_t> g_host_threads{kMaxThreads};
 thread_local ThreadingBackend t_preferred = ThreadingBackend::openmp;
+std::atomic<std::int64_t> g_records{0}; // read first, because it is faster than a variable of the thread
+thread_local std::vector<std::int64_t>* t_record = nullptr;
 
 /// Whether the settings choose the pool. A forked child always uses the pool.
 bool pool_is_chosen() {
@@ -42,12 +44,15 @@ bool use_openmp() { return !pool_is_chosen() && (environment().threading.has_val
 } // namespace
 
 void run_tasks(std::int64_t count, double cost, TaskFunction function, void* context) {
+    if (g_records.load(std::memory_order_relaxed) != 0 && t_record != nullptr && !inside_task()) {
+        t_record->push_back(count);
+    }
     std::int64_t allowed = get_num_threads();
     if (t_preferred == ThreadingBackend::pool) {
         allowed = std::min(allowed, g_host_threads.load());
     }
     const std::int64_t threads = std::min(count, allowed);
-    if (threads <= 1 || cost < kSerialCost || inside_task()) {
+    if (threads <= 1 || !pays_for_threads(cost) || inside_task()) {
         const FloatingPointState state;
         for (std::int64_t task = 0; task < count; ++task) {
             function(context, task);
@@ -61,6 +66,17 @@ void run_tasks(std::int64_t count, double cost, TaskFunction function, void* con
         run_on_pool(job, threads, allowed, cost);
     }
     job.rethrow_failure();
+}
+
+bool pays_for_threads(double operations) { return operations >= kSerialCost; }
+
+RecordLoops::RecordLoops(std::vector<std::int64_t>& counts) {
+    t_record = &counts;
+    ++g_records;
+}
+RecordLoops::~RecordLoops() {
+    --g_records;
+    t_record = nullptr;
 }
 
 void set_num_threads(std::int64_t count) {

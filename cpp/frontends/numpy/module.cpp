@@ -51,7 +51,9 @@ std::unique_ptr<PackedFilters> pack_filters(py::handle filters) {
     return std::make_unique<PackedFilters>(arrays.dtype(), dims_of(array), array.data());
 }
 
-py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handle strides, py::handle padding,
+/// Calls `report` for a convolution that is described by sizes and attributes, without arrays.
+template <class Result, Result (*report)(const ConvProblem&, Direction)>
+Result report_on_call(py::handle input_sizes, py::handle filter_sizes, py::handle strides, py::handle padding,
                       py::handle format, py::handle dilations, py::handle algorithm, bool double_precision,
                       py::handle direction, py::handle depthwise) {
     if (!PyUnicode_Check(direction.ptr()))
@@ -69,9 +71,13 @@ py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handl
     if (input.size() == 2 && filters.size() == 4) // height and width: one image, with the channels of the filters
         input = attributes.convolution.format == DataFormat::nhwc ? Dims{1, input[0], input[1], filters[2]}
                                                                   : Dims{1, filters[2], input[0], input[1]};
-    const ConvProblem problem = make_conv_problem(double_precision ? DataType::float64 : DataType::float32, input,
-                                                  filters, attributes.convolution);
-    const Explanation found = explain(problem, way);
+    return report(make_conv_problem(double_precision ? DataType::float64 : DataType::float32, input, filters,
+                                    attributes.convolution),
+                  way);
+}
+
+py::dict explanation(const ConvProblem& problem, Direction direction) {
+    const Explanation found = explain(problem, direction);
     py::dict result;
     result["algorithm"] = found.algorithm;
     result["kernel"] = found.kernel;
@@ -81,6 +87,17 @@ py::dict explain_call(py::handle input_sizes, py::handle filter_sizes, py::handl
     result["threads"] = found.threads;
     result["scratch_bytes"] = found.scratch_bytes;
     result["multiplications"] = found.multiplications;
+    return result;
+}
+
+/// The phases: (name, whether it is a loop, whether threads share it, (multiplications, moved values) of each task).
+py::list phases(const ConvProblem& problem, Direction direction) {
+    py::list result;
+    for (const Phase& phase : count_tasks(problem, direction)) {
+        py::list costs;
+        for (const TaskCost& cost : phase.costs) costs.append(py::make_tuple(cost.multiplications, cost.moved_values));
+        result.append(py::make_tuple(phase.name, phase.loop, phase.parallel(), costs));
+    }
     return result;
 }
 
@@ -134,7 +151,9 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     add_operations(module);
     add_geometries(module);
     add_network(module);
-    module.def("explain", explain_call);
+    module.def("explain", report_on_call<py::dict, explanation>);
+    module.def("count_tasks", report_on_call<py::list, phases>);
+    module.def("tasks_run_by", [](const py::function& function) { return tasks_run_by([&] { function(); }); });
     module.def("conv_output_size", output_size);
     module.def("conv2d_max_pool2d_backprop_serves", serves_max_pool_backprop);
     module.def("set_num_threads", [](py::handle n) { set_num_threads(integer("n", n)); });

@@ -1,9 +1,12 @@
 // Convolution: problems, the three directions, packed filters, and explanations of what a call would do.
 #pragma once
 
+#include "fastconv/phases.h"
 #include "fastconv/types.h"
 
+#include <functional>
 #include <memory>
+#include <vector>
 
 namespace fastconv {
 
@@ -133,5 +136,10 @@ struct Explanation {
     double multiplications;                     // the multiplications of the algorithm, without those of transforms
 };
 FASTCONV_API Explanation explain(const ConvProblem& problem, Direction direction);
+
+/// The phases of a call with filters that are not packed, with the current number of threads.
+FASTCONV_API std::vector<Phase> count_tasks(const ConvProblem& problem, Direction direction);
+/// Calls `function`, and returns the number of tasks of each parallel loop that this thread has started meanwhile.
+FASTCONV_API std::vector<std::int64_t> tasks_run_by(const std::function<void()>& function);
 
 } // namespace fastconv
