@@ -1,4 +1,4 @@
-"""Runs the tests that come with Keras for its convolution and pooling layers, on fastconv's layers.
+"""Runs the tests that come with Keras for convolution, pooling and batch normalisation, on fastconv's layers.
 
 ``python tests/keras_own_tests.py`` exits with 0 if only the tests in `NOT_OURS` fail, all of those still fail, Keras
 skips tests only for the reasons in `SKIPPED`, and fastconv's ops computed the results. It exits with 3 if this Keras
@@ -27,7 +27,17 @@ SKIPPED: dict[str, str] = {
         "one test of Conv2DTranspose; ours supports it, see test_channels_first in test_keras_family.py"
     ),
 }
-FEWEST_CALLS = 250  # of fastconv's ops
+# The functions that the layers call.
+FUNCTIONS = (
+    "conv2d",
+    "depthwise_conv2d",
+    "conv2d_transpose",
+    "max_pool2d",
+    "avg_pool2d",
+    "batch_norm",
+    "batch_norm_inference",
+)
+FEWEST_CALLS = 250  # of these functions
 FEWEST_TESTS = 300
 
 
@@ -65,14 +75,15 @@ def count_calls() -> Counter[str]:
 
         return call
 
-    for name in ("conv2d", "depthwise_conv2d", "conv2d_transpose", "max_pool2d", "avg_pool2d"):
+    for name in FUNCTIONS:
         setattr(fastconv.tensorflow, name, counted(name, getattr(fastconv.tensorflow, name)))
     return calls
 
 
 def main() -> int:
     source = Path(keras.src.__file__).parent / "layers"
-    files = sorted([*source.glob("convolutional/*_test.py"), *source.glob("pooling/*_test.py")])
+    patterns = ("convolutional/*_test.py", "pooling/*_test.py", "normalization/batch_normalization_test.py")
+    files = sorted(file for pattern in patterns for file in source.glob(pattern))
     if not files:
         print(f"Keras {keras.__version__} came without its tests: no *_test.py below {source}")
         return 3
@@ -99,8 +110,8 @@ def main() -> int:
             wrong.append(f"skipped for a reason that is not in SKIPPED (tests: {count}): {reason}")
     if len(record.passed) < FEWEST_TESTS:
         wrong.append(f"tests that passed: {len(record.passed)}, expected at least {FEWEST_TESTS}")
-    if sum(calls.values()) < FEWEST_CALLS or len(calls) < 5:
-        wrong.append(f"expected at least {FEWEST_CALLS} calls of 5 functions of fastconv, got {dict(calls)}")
+    if sum(calls.values()) < FEWEST_CALLS or len(calls) < len(FUNCTIONS):
+        wrong.append(f"expected at least {FEWEST_CALLS} calls of {', '.join(FUNCTIONS)}, got {dict(calls)}")
     for reason, count in record.skipped.most_common():
         meaning = next((meaning for part, meaning in SKIPPED.items() if part in reason), "not in SKIPPED")
         print(f"{count} {reason[0].lower()}{reason[1:]} ({meaning})")

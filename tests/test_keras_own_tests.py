@@ -1,4 +1,4 @@
-"""Keras's own tests of its convolution and pooling layers pass on fastconv's."""
+"""Keras's own tests of convolution, pooling and batch normalisation layers pass on fastconv's."""
 
 from __future__ import annotations
 

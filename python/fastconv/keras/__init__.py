@@ -42,6 +42,7 @@ from fastconv.keras.convolutional import (
     SeparableConv2D,
 )
 from fastconv.keras.freeze import freeze
+from fastconv.keras.normalization import BatchNormalization
 from fastconv.keras.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -73,6 +74,7 @@ SeparableConvolution2D = SeparableConv2D
 LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
     keras.layers.AveragePooling1D: AveragePooling1D,
     keras.layers.AveragePooling2D: AveragePooling2D,
+    keras.layers.BatchNormalization: BatchNormalization,
     keras.layers.Conv1D: Conv1D,
     keras.layers.Conv1DTranspose: Conv1DTranspose,
     keras.layers.Conv2D: Conv2D,
@@ -95,6 +97,7 @@ __all__ = [
     "AveragePooling2D",
     "AvgPool1D",
     "AvgPool2D",
+    "BatchNormalization",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",

@@ -49,10 +49,11 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     -----
     A layer is replaced if its class is a key of `fastconv.keras.LAYERS`. Instances of your own subclasses of these
     classes are not replaced. Layers inside your own layers and models are replaced, as are those in a
-    `TimeDistributed`. Global pools are not replaced, because TensorFlow's reductions are as fast. Some layers in
-    bfloat16 are replaced but call TensorFlow's ops, if these are faster on the CPU; ``verbose=True`` shows which.
-    Names, configs and the order of layers and weights do not change. XLA cannot compile the layers. For a model
-    compiled with ``jit_compile=True``, Keras warns and continues without XLA.
+    `TimeDistributed`. Global pools are not replaced, because TensorFlow's reductions are as fast, nor is a
+    `BatchNormalization` that `fastconv.keras.BatchNormalization` leaves to Keras. Some layers in bfloat16 are replaced
+    but call TensorFlow's ops, if these are faster on the CPU; ``verbose=True`` shows which. Names, configs and the
+    order of layers and weights do not change. XLA cannot compile the layers. For a model compiled with
+    ``jit_compile=True``, Keras warns and continues without XLA.
 
     On two cores of an AVX-512 CPU, fusing made the pair of layers 1.02 to 1.3 times as fast in inference (six shapes,
     1.11 in the geometric mean) and 1.04 times as fast in training. Convolution and pooling are not fused: after a 3 x 3
