@@ -112,7 +112,13 @@ def test_winograds_error_in_norm_is_bounded(name: str, positive: bool, isa_worke
         assert (direct != winograd).any()  # two different algorithms have computed
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+# These take seconds each.
+SLOW = {"filters of more than 32 MB", "groups of more than 32 MB together", "layout conversion in parts"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in AWKWARD]
+)
 def test_awkward_problems_agree(name: str, isa_workers: Workers) -> None:
     check_all(isa_workers, problems.calls_of(AWKWARD[name]))
 

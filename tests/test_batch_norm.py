@@ -53,7 +53,7 @@ def test_errors(
     dtype: Any, isa_worker: ProcessPoolExecutor, seed: int, count: int, tally: dict[str, tuple[int, float]]
 ) -> None:
     name = np.dtype(dtype).name
-    problems = [replace(problem, dtype=name) for problem in SIZES] + draw_problems(count, seed, name)
+    problems = [replace(problem, dtype=name) for problem in SIZES] + draw_problems(count // 2, seed, name)
     forward = isa_worker.submit(compute, [problem.forward() for problem in problems]).result()
     worst, calls, statistics = 0.0, [], []
     for problem, results in zip(problems, forward, strict=True):

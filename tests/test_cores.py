@@ -63,7 +63,7 @@ def test_cuts_follow_the_thread_count() -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 def test_the_cut_changes_no_bit(isa: str, dtype: type) -> None:
     # The pool, because many threads of OpenMP that spin on few CPUs take seconds.
     with worker(FASTCONV_ISA=isa, FASTCONV_THREADING="pool") as process:

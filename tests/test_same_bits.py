@@ -46,6 +46,10 @@ LARGE = [
 ]
 
 
+# The baseline's kernels differ from the others in their vectors only, and take twice as long.
+FAST_ISAS = [pytest.param(isa, marks=[pytest.mark.slow] if isa == "baseline" else []) for isa in ISAS]
+
+
 def some_problems(seed: int, count: int) -> list[Problem]:
     """Large problems and random ones."""
     drawn = list(LARGE)
@@ -65,7 +69,7 @@ def assert_same(results: list[Any], expected: list[Any], calls: list[Call], what
         assert all(a.tobytes() == b.tobytes() for a, b in pairs), f"the bits differ with {what}: {call}"
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FAST_ISAS)
 def test_threads_and_backends_change_no_bit(isa: str, seed: int, count: int) -> None:
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
     with ExitStack() as stack:
@@ -75,12 +79,12 @@ def test_threads_and_backends_change_no_bit(isa: str, seed: int, count: int) -> 
         }
         expected = workers["openmp"].submit(compute, plain(calls), 1).result()
         for backend, pool in workers.items():
-            for threads in (1, 2, 3, 7):
+            for threads in (2, 7) if backend == "openmp" else (1, 3, 7):
                 results = pool.submit(compute, plain(calls), threads).result()
                 assert_same(results, expected, calls, f"FASTCONV_THREADING={backend}, threads={threads}")
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FAST_ISAS)
 def test_alignment_changes_no_bit(isa: str, seed: int, count: int) -> None:
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
     with worker(FASTCONV_ISA=isa) as pool:
@@ -104,7 +108,7 @@ def image(call: Call, index: int) -> Plain:
     return call.name, arguments
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FAST_ISAS)
 def test_the_place_in_the_batch_changes_no_bit(isa: str, seed: int, count: int) -> None:
     with worker(FASTCONV_ISA=isa) as pool:
         for problem in some_problems(seed, count):
