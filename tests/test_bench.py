@@ -276,6 +276,7 @@ def test_the_usage_lists_all_commands() -> None:
     assert run("no-such-command").returncode == 2
 
 
+@pytest.mark.slow
 def test_layers_run(tmp_path: Path) -> None:
     """A whole run against TensorFlow: the tables and the JSON file."""
     data = tmp_path / "result.json"

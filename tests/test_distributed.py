@@ -75,6 +75,7 @@ def test_the_script_starts_workers_and_reports_their_failure(data: Path) -> None
     assert "ValueError: The `global_batch_size` 33 is not divisible" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_mirrored_replicas_train_as_one_process(data: Path) -> None:
     """With `fit`, on two virtual CPUs. TensorFlow sets these up at its start, so the test starts a process."""
     run_python(
@@ -117,7 +118,8 @@ def test_mirrored_replicas_train_as_one_process(data: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_other(example: ModuleType, data: Path, killed: int, tmp_path: Path) -> None:
     """The other worker ends soon, with TensorFlow's error. Worker 0 is a case of its own, as it is the coordinator."""
     path = tmp_path / "log"

@@ -159,6 +159,7 @@ def test_the_frozen_network_computes_what_the_model_does(
     assert accuracy == pytest.approx(metrics["test_accuracy"], abs=0.0021)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_also_with_profile(
     npz: Path, trained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
 ) -> None:

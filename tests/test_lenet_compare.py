@@ -13,6 +13,7 @@ from lenet_runs import SHORT, fastconv, history
 digits, npz, trained = lenet_runs.digits, lenet_runs.npz, lenet_runs.trained  # fixtures
 
 
+@pytest.mark.slow
 def test_compare_reports_both_kinds_of_layers(npz: Path, tmp_path: Path) -> None:
     out = tmp_path / "compared"
     process = fastconv("lenet", "--data", npz, *SHORT, "--compare", "--out", out)

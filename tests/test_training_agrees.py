@@ -65,6 +65,7 @@ def losses(dtype: str, threads: int) -> dict[str, np.ndarray]:
     return found
 
 
+@pytest.mark.slow
 def test_losses_agree_in_float64() -> None:
     found = losses("float64", 2)
     np.testing.assert_allclose(found["fastconv"], found["keras"], rtol=0, atol=1e-7)
