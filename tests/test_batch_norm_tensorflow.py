@@ -167,3 +167,9 @@ def test_wrong_attributes_are_refused() -> None:
     ):
         with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match=message):
             fc._ops.fastconv_batch_norm(**{**given, **wrong})
+
+
+@pytest.mark.parametrize("name", ["scale", "offset", "residual"])
+def test_the_shape_of_left_out_arguments_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must not have shape \(0, 0\)"):
+        fc.batch_norm(np.ones((2, 3), np.float32), **{name: np.zeros((0, 0), np.float32)})

@@ -198,6 +198,7 @@ def test_second_order_gradients_are_those_of_keras() -> None:
         ((3, 4, 5, 6), {"axis": 2}),
         ((3, 4, 5, 6, 2), {"axis": -3}),
         ((3, 4, 5, 6), {"synchronized": True}),
+        ((3, 4, 5, 6), {"epsilon": -1e-4}),
         pytest.param((3, 4, 5, 6), {"renorm": True}, marks=RENORM),
     ],
     ids=str,

@@ -131,13 +131,14 @@ void Arrays::expect(const char* name, DataType type) {
 }
 
 py::array new_array(const py::dtype& dtype, const Dims& dims) {
-    std::size_t bytes = static_cast<std::size_t>(dtype.itemsize());
-    for (const std::int64_t size : dims) bytes *= static_cast<std::size_t>(size);
+    auto bytes = static_cast<double>(dtype.itemsize()); // cannot overflow
+    for (const std::int64_t size : dims) bytes *= static_cast<double>(size);
     if (bytes < kRecycledBytes || bytes > most_kept_bytes) return py::array(dtype, dims);
     try {
-        std::unique_ptr<void, void (*)(void*)> memory(take_memory(bytes), return_memory);
+        std::unique_ptr<void, void (*)(void*)> memory(take_memory(static_cast<std::size_t>(bytes)), return_memory);
         const py::capsule owner(memory.get(), return_memory);
-        return py::array(dtype, dims, memory.release(), owner);
+        const void* const data = memory.release(); // now the capsule's
+        return py::array(dtype, dims, data, owner);
     } catch (const std::bad_alloc&) {
         return py::array(dtype, dims); // raises an error that names the size
     }

@@ -15,8 +15,8 @@ from fastconv.keras._serving import OnCPU, in_float32, remedy_for_converters, se
 class BatchNormalization(OnCPU, keras.layers.BatchNormalization):  # type: ignore[misc]
     """``keras.layers.BatchNormalization`` on fastconv's kernels, for channels that come last or second.
 
-    Keras's own call computes other axes, `renorm`, `synchronized`, masks, and inputs of fewer than two dimensions or of
-    unknown rank.
+    Keras's own call computes other axes, `renorm`, `synchronized`, masks, a negative `epsilon`, and inputs of fewer
+    than two dimensions or of unknown rank.
     """
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
@@ -55,6 +55,8 @@ def why_keras(layer: Any) -> str | None:
     for option in ("renorm", "synchronized"):
         if getattr(layer, option, False):  # earlier versions of Keras lack some of them
             return f"{option}=True"
+    if layer.epsilon < 0:
+        return f"epsilon={layer.epsilon}"
     rank = layer.input_spec.ndim if layer.built else None
     return f"axis={layer.axis}" if rank is not None and _format_of(layer.axis, rank) is None else None
 

@@ -22,13 +22,18 @@ def _limit_threads() -> None:
 
 
 def left_out(dtype: tf.DType) -> tf.Tensor:
-    """A placeholder for an optional input that is not given. No valid input has its rank."""
+    """A placeholder for an optional input that is not given. `optional_tensor` refuses its shape."""
     return no_elements([0, 0], dtype)
 
 
 def optional_tensor(name: str, value: Any, other: tuple[str, tf.Tensor]) -> tf.Tensor:
     """`value` as a tensor of the dtype of `other`, or a placeholder if it is None."""
-    return left_out(other[1].dtype) if value is None else float_tensor(name, value, other)
+    if value is None:
+        return left_out(other[1].dtype)
+    tensor = float_tensor(name, value, other)
+    if not is_given(tensor):
+        raise ValueError(f"{name} must not have shape (0, 0), which stands for an argument that is left out; pass None")
+    return tensor
 
 
 def is_given(tensor: tf.Tensor) -> bool:
