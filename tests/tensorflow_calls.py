@@ -109,6 +109,7 @@ def batch_norm_cases(
     arrays = {name: given[name] for name in optional}
     statistics = {"mean": mean, "variance": variance}
     of_statistics = {"grad_mean": mean - 2, "grad_variance": variance - 2} if arrays else {}
+    of_format = {name: keywords[name] for name in ("data_format",) if name in keywords}
     return {
         f"batch norm, {kind}": ("batch_norm", keywords, {"input": x, **arrays}),
         f"batch norm, {kind}, gradient": (
@@ -116,6 +117,7 @@ def batch_norm_cases(
             keywords,
             {"input": x, **statistics, "grad": grad, **arrays, **of_statistics},
         ),
+        f"batch norm, {kind}, statistics": ("batch_norm_statistics", of_format, {"input": x}),
         f"batch norm, {kind}, inference": ("batch_norm_inference", keywords, {"input": x, **statistics, **arrays}),
         f"batch norm, {kind}, inference gradient": (
             "batch_norm_inference_grad",

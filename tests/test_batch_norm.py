@@ -251,6 +251,18 @@ def test_inference_with_the_statistics_of_the_batch(isa_worker: ProcessPoolExecu
         assert same(results[2 * i], output) and same(results[2 * i + 1], output[-1:]), problems[i]
 
 
+def test_statistics_alone(isa_worker: ProcessPoolExecutor, seed: int, count: int) -> None:
+    """They have the bits of those that `batch_norm` returns."""
+    problems = [p for p in SIZES + draw_problems(count // 4, seed, "float32") if not p.given_statistics]
+    forward = isa_worker.submit(compute, [problem.forward() for problem in problems]).result()
+    calls: list[Plain] = [
+        ("batch_norm_statistics", {"input": p.arrays["input"], "data_format": p.data_format}) for p in problems
+    ]
+    alone = isa_worker.submit(compute, calls).result()
+    for problem, (_, *statistics), found in zip(problems, forward, alone, strict=True):
+        assert same(found, tuple(statistics)), problem
+
+
 def test_out(seed: int) -> None:
     problem = BatchNormProblem((seed,), (5, 6, 7, 8), optional=OPTIONAL, activation="relu")
     _, given = problem.forward()

@@ -61,7 +61,8 @@ def batch_norm(activation: Any, data_format: str, *values: tf.Tensor) -> tf.Tens
     options = {"data_format": data_format, "activation": activation, "epsilon": 0.01}
     y, mean, variance = fc.batch_norm(x, scale, offset, residual=residual, **options)
     z = fc.batch_norm_inference(x, scale, variance + offset**2, offset, mean, **options)
-    statistics = tf.reduce_sum(mean**3) + tf.reduce_sum(variance**2)
+    alone = fc.batch_norm_statistics(x, data_format)
+    statistics = tf.reduce_sum(mean * alone[0] ** 2) + tf.reduce_sum(variance * alone[1])
     return fc.add(y, z, activation) + fc.activate(x, activation) * statistics
 
 

@@ -61,6 +61,7 @@ def elementwise_calls(x: np.ndarray, y: np.ndarray, numbers: np.ndarray) -> dict
         "batch_norm": lambda: fastconv.batch_norm(x, scale, mean, activation="relu"),
         "batch_norm_grad": lambda: fastconv.batch_norm_grad(x, mean, variance, y, scale, mean, activation="relu"),
         "batch_norm_inference": lambda: fastconv.batch_norm_inference(x, mean, variance, scale, residual=y),
+        "batch_norm_statistics": lambda: fastconv.batch_norm_statistics(x),
         "batch_norm_inference_grad": lambda: fastconv.batch_norm_inference_grad(x, mean, variance, y, scale),
     }
 

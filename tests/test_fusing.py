@@ -65,7 +65,7 @@ def pair(name: str = "pair") -> Any:
 
 
 def relu_models() -> Iterator[tuple[Any, int]]:
-    """Models, and how many of their ReLU layers a convolution may compute."""
+    """Models, and how many of their layers are of a fused class. test_fusing_batch_norm.py has more of them."""
     conv, relu, inputs = layers.Conv2D, layers.ReLU, layers.Input((16, 16, 3))
     yield keras.Sequential([inputs, conv(4, 3), relu(), conv(4, 3), layers.Activation("relu"), conv(2, 3)]), 2
     yield keras.Sequential([inputs, conv(4, 3, use_bias=False), relu(), layers.MaxPooling2D()]), 1
@@ -89,7 +89,7 @@ def relu_models() -> Iterator[tuple[Any, int]]:
         keras.Model(inputs, layers.Add()([again(shared(inputs)), again(halves)])),
         1,
     )  # the ReLU also has another input
-    yield keras.Model(inputs, relu()(layers.BatchNormalization()(x))), 0
+    yield keras.Model(inputs, relu()(layers.BatchNormalization()(x))), 2
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -126,14 +126,16 @@ def test_fusing_keeps_outputs_gradients_and_files(inplace: bool, tmp_path: Path)
 
 def test_the_table_shows_what_is_fused(capsys: pytest.CaptureFixture[str]) -> None:
     stack = [layers.Conv2D(4, 3, name="conv"), layers.ReLU(name="relu"), layers.Conv2D(4, 3, name="other")]
-    stack += [layers.Activation("relu", name="also"), layers.BatchNormalization(), layers.ReLU(name="alone")]
+    stack += [layers.Activation("relu", name="also"), layers.BatchNormalization(name="bn"), layers.ReLU(6, name="last")]
+    stack += [layers.ReLU(name="alone")]
     model = keras.Sequential([layers.Input((16, 16, 3)), *stack], name="net")
     fast = fk.accelerate(model, verbose=True, fuse=True)
     for rows in (capsys.readouterr().out, fk.accelerate(fast, verbose=True, fuse=True) and capsys.readouterr().out):
         assert re.search(r"relu +│ ReLU +│ fused into conv +│\n", rows), rows
         assert re.search(r"also +│ Activation +│ fused into other +│\n", rows), rows
+        assert re.search(r"last +│ ReLU +│ fused into bn +│\n", rows), rows
         assert "alone" not in rows
-        assert rows.splitlines()[-1] == "net: 2 of 3 ReLU layers are fused into a convolution"
+        assert rows.splitlines()[-1] == "net: 3 of 4 activations and additions are fused into the layer before"
     fk.accelerate(model, verbose=True)
     assert "fused" not in capsys.readouterr().out
 
@@ -403,7 +405,8 @@ def test_a_fused_model_in_files(tmp_path: Path) -> None:
 
 
 def test_nothing_is_fused_if_tensorflows_modules_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastconv.tensorflow.relu_fusion.tapes", None)
+    for module in ("relu_fusion", "batch_norm_fusion"):
+        monkeypatch.setattr(f"fastconv.tensorflow.{module}.tapes", None)
     model = pair()
     x = images()
     fast = fk.accelerate(model, fuse=True)

@@ -41,6 +41,7 @@ OPS = (
     "FastconvBatchNormGrad",
     "FastconvBatchNormInference",
     "FastconvBatchNormInferenceGrad",
+    "FastconvBatchNormStatistics",
 )
 
 

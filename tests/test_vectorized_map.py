@@ -138,6 +138,7 @@ def batch_norm_cases(data_format: str) -> dict[str, Case]:
             ops.fastconv_batch_norm_grad, gradient | {"grad_mean": row, "grad_variance": row}, geometry
         ),
         "batch_norm_grad_without_residual": Case(ops.fastconv_batch_norm_grad, without, geometry | left_out),
+        "batch_norm_statistics": Case(ops.fastconv_batch_norm_statistics, {"input": x}, geometry),
         "batch_norm_inference": Case(ops.fastconv_batch_norm_inference, given, geometry),
         "batch_norm_inference_grad": Case(ops.fastconv_batch_norm_inference_grad, gradient, geometry),
     }

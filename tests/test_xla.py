@@ -32,6 +32,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "batch_norm_grad": lambda: fc.batch_norm_grad(IMAGES, CHANNELS, CHANNELS, IMAGES),
     "batch_norm_inference": lambda: fc.batch_norm_inference(IMAGES, CHANNELS, CHANNELS),
     "batch_norm_inference_grad": lambda: fc.batch_norm_inference_grad(IMAGES, CHANNELS, CHANNELS, IMAGES),
+    "batch_norm_statistics": lambda: fc.batch_norm_statistics(IMAGES),
     "conv2d": lambda: fc.conv2d(IMAGES, FILTERS),
     "conv2d_backprop_filter": lambda: fc.conv2d_backprop_filter(IMAGES, FILTERS.shape, OUTPUTS),
     "conv2d_backprop_input": lambda: fc.conv2d_backprop_input(IMAGES.shape, FILTERS, OUTPUTS),

@@ -189,6 +189,15 @@ void batch_norm(const BatchNormProblem& problem, const BatchNormInputs& inputs, 
     });
 }
 
+void batch_norm_statistics(const BatchNormProblem& problem, const void* input, void* mean, void* variance) {
+    if (problem.channels == 0) return;
+    for_type(problem.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+        find_statistics(ChannelRows(problem, kernels<T>().width), static_cast<const T*>(input), static_cast<T*>(mean),
+                        static_cast<T*>(variance));
+    });
+}
+
 void batch_norm_inference(const BatchNormProblem& problem, const BatchNormInputs& inputs, const void* mean,
                           const void* variance, void* output) {
     if (problem.channels == 0) return;

@@ -70,6 +70,15 @@ void run_batch_norm(const Call& call, const Buffers& buffers) {
     batch_norm(call.batch_norm, inputs_of(call, buffers), buffers.outputs[0], buffers.outputs[1], buffers.outputs[2]);
 }
 
+void infer_statistics(Call& call) {
+    infer_inputs(call);
+    call.outputs[0] = call.outputs[1] = channel_shape(call);
+}
+
+void run_statistics(const Call& call, const Buffers& buffers) {
+    batch_norm_statistics(call.batch_norm, buffers.inputs[0], buffers.outputs[0], buffers.outputs[1]);
+}
+
 void infer_inference(Call& call) {
     infer_inputs(call);
     call.outputs[0] = call.inputs[0];
@@ -143,6 +152,13 @@ std::vector<Operation> batch_norm_entries() {
          run_inference},
         {"batch_norm_inference_grad", of_gradient, geometry, attributes, gradients, infer_gradient,
          run_inference_gradient},
+        {"batch_norm_statistics",
+         {input},
+         geometry,
+         {Attribute::data_format},
+         {{"mean"}, {"variance"}},
+         infer_statistics,
+         run_statistics},
     };
 }
 

@@ -22,7 +22,13 @@ except ImportError as error:
     ) from error
 
 from fastconv import _threadpoolctl
-from fastconv._batch_norm import batch_norm, batch_norm_grad, batch_norm_inference, batch_norm_inference_grad
+from fastconv._batch_norm import (
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_inference,
+    batch_norm_inference_grad,
+    batch_norm_statistics,
+)
 from fastconv._config import get_num_threads, set_num_threads, show_config, threads
 from fastconv._convolution import (
     bias_gradient,
@@ -82,6 +88,7 @@ __all__ = [
     "batch_norm_grad",
     "batch_norm_inference",
     "batch_norm_inference_grad",
+    "batch_norm_statistics",
     "bias_gradient",
     "conv2d",
     "conv2d_backprop_filter",

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from fastconv import _core
 from fastconv._types import Activation, Float
 
+Two: TypeAlias = "tuple[npt.NDArray[Float] | None, npt.NDArray[Float] | None]"
 Three: TypeAlias = "tuple[npt.NDArray[Float] | None, npt.NDArray[Float] | None, npt.NDArray[Float] | None]"
 Four: TypeAlias = (
     "tuple[npt.NDArray[Float] | None, npt.NDArray[Float] | None, npt.NDArray[Float] | None, npt.NDArray[Float] | None]"
@@ -169,6 +170,47 @@ def batch_norm_grad(
         input, mean, variance, grad, scale, offset, residual, grad_mean, grad_variance, data_format, activation,
         epsilon, out,
     )  # fmt: skip
+
+
+def batch_norm_statistics(
+    input: npt.NDArray[Float], data_format: str = "NHWC", *, out: Two[Float] | None = None
+) -> tuple[npt.NDArray[Float], npt.NDArray[Float]]:
+    """Mean and variance of each channel.
+
+    Parameters
+    ----------
+    input, data_format
+        See `batch_norm`.
+    out : tuple of two ndarrays, optional
+        Arrays for the results. None in place of one of them makes a new array. They must have the shapes and dtype of
+        the results, be C-contiguous and writable, and must not overlap another argument.
+
+    Returns
+    -------
+    mean, variance : ndarray of shape (C,), the dtype of `input`
+        With the bits of those that `batch_norm` returns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `batch_norm`.
+
+    See Also
+    --------
+    batch_norm : Normalises with these statistics.
+
+    Notes
+    -----
+    As ``tf.nn.moments`` over all axes but that of the channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv
+    >>> fastconv.batch_norm_statistics(np.array([[1, 10], [3, 10]], np.float32))
+    (array([ 2., 10.], dtype=float32), array([1., 0.], dtype=float32))
+    """
+    return _core.batch_norm_statistics(input, data_format, out)
 
 
 def batch_norm_inference(

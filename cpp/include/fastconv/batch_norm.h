@@ -32,6 +32,8 @@ struct BatchNormInputs {
 /// NaN. The output is that of batch_norm_inference with this mean and variance, bit for bit.
 FASTCONV_API void batch_norm(const BatchNormProblem& problem, const BatchNormInputs& inputs, void* output, void* mean,
                              void* variance);
+/// The mean and the population variance of the batch, as batch_norm finds them.
+FASTCONV_API void batch_norm_statistics(const BatchNormProblem& problem, const void* input, void* mean, void* variance);
 /// Normalises with a given mean and variance.
 FASTCONV_API void batch_norm_inference(const BatchNormProblem& problem, const BatchNormInputs& inputs, const void* mean,
                                        const void* variance, void* output);

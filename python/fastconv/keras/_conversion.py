@@ -14,7 +14,7 @@ from fastconv._console import print_table
 from fastconv.keras._classes import change_class, stock_class
 from fastconv.keras._copying import copy_model
 from fastconv.keras._fused import FUSED
-from fastconv.keras._fusible import fusible, is_relu_layer
+from fastconv.keras._fusible import fusible, is_fusible_kind
 from fastconv.keras._keras_internals import compile_arguments, flatten_layers, keeps_compile_arguments
 from fastconv.keras._serving import OnCPU, why_stock
 from fastconv.keras.normalization import BatchNormalization, why_keras
@@ -27,8 +27,9 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
         model = copy_model(model, "use accelerate(model, inplace=True), which makes no copy")
     fates = _fates(model)
     fused = fusible(model) if fuse else {}
-    for relu, convs in fused.items():
-        fates[relu] = FUSED.get(type(relu)), f"fused into {' and '.join(conv.name for conv in convs)}"
+    for layer, before in fused.items():
+        is_ours = type(layer) in FUSED.values()
+        fates[layer] = None if is_ours else FUSED[stock_class(type(layer))], _text_of_fused(layer, before)
     for layer, (ours, _) in fates.items():
         if ours:
             change_class(layer, ours)
@@ -38,8 +39,9 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
     if verbose:
         _print_report(model, fates)
         if fuse:
-            count = sum(map(is_relu_layer, fates))
-            print(f"{model.name}: {len(fused)} of {count} ReLU layers are fused into a convolution")
+            kinds = [layer for layer in fates if is_fusible_kind(layer)]
+            count = sum(layer in fused for layer in kinds)
+            print(f"{model.name}: {count} of {len(kinds)} activations and additions are fused into the layer before")
     return model
 
 
@@ -81,6 +83,13 @@ def _fate(layer: Any) -> tuple[type | None, str]:
     if ours is BatchNormalization and (argument := why_keras(layer)):
         return None, f"not replaced: {argument} is left to Keras"
     return ours, f"replaced{_stock_op(layer)}"
+
+
+def _text_of_fused(layer: Any, before: list[Any]) -> str:
+    into = f"fused into {' and '.join(one.name for one in before)}"
+    if is_fusible_kind(layer):
+        return into
+    return f"replaced, in inference {into}" if before else "replaced"
 
 
 def _stock_op(layer: Any) -> str:

@@ -1,46 +1,96 @@
-"""ReLU layers that, in a graph, leave their work to the convolution right before them.
+"""Layers that, in a graph, leave their work to the layer right before them, or do the work of the layer after them.
 
 They have the names, weights and configs of the layers that they replace.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from fastconv.keras import normalization
+from fastconv.keras._activations import known_layer
 from fastconv.keras._serving import remedy_for_converters
+from fastconv.tensorflow import batch_norm_fusion
 from fastconv.tensorflow.relu_fusion import fused_relu
+
+_register: Callable[[str], Any] = lambda name: keras.saving.register_keras_serializable("fastconv", name)  # noqa: E731
 
 
 class _Fused(keras.Layer):  # type: ignore[misc]
-    """A layer that was a ReLU when it was fused. Its attributes may have changed since then."""
+    """A layer that was an activation when it was fused. Its attributes may have changed since then."""
 
     def call(self, inputs: Any) -> Any:
         with remedy_for_converters():
-            outputs = fused_relu(inputs) if is_relu(self) else None
+            outputs = _activated(self, inputs)
         return super().call(inputs) if outputs is None else outputs
 
 
-@keras.saving.register_keras_serializable("fastconv", "FusedReLU")
+def _activated(layer: Any, inputs: Any) -> tf.Tensor | None:
+    name = known_layer(layer)
+    if name is None:
+        return None
+    outputs = fused_relu(inputs) if name == ["relu"] else None
+    if outputs is None:
+        outputs = batch_norm_fusion.fused_activation(inputs, name[0] if len(name) == 1 else tuple(name))
+    return outputs
+
+
+@_register("FusedReLU")
 class ReLU(_Fused, keras.layers.ReLU):  # type: ignore[misc]
-    """A ``keras.layers.ReLU`` that the convolution before it can compute."""
+    """A ``keras.layers.ReLU`` that the layer before it can compute."""
 
 
-@keras.saving.register_keras_serializable("fastconv", "FusedActivation")
+@_register("FusedLeakyReLU")
+class LeakyReLU(_Fused, keras.layers.LeakyReLU):  # type: ignore[misc]
+    """A ``keras.layers.LeakyReLU`` that the layer before it can compute."""
+
+
+@_register("FusedActivation")
 class Activation(_Fused, keras.layers.Activation):  # type: ignore[misc]
-    """A ``keras.layers.Activation("relu")`` that the convolution before it can compute."""
+    """A ``keras.layers.Activation`` that the layer before it can compute."""
 
 
+@_register("FusedAdd")
+class Add(keras.layers.Add):  # type: ignore[misc]
+    """A ``keras.layers.Add`` that the batch normalisation before it can compute."""
+
+    def call(self, inputs: Any) -> Any:
+        with remedy_for_converters():
+            outputs = batch_norm_fusion.fused_addition(inputs)
+        return super().call(inputs) if outputs is None else outputs
+
+
+@_register("FusedBatchNormalization")
+class BatchNormalization(normalization.BatchNormalization):
+    """A batch normalisation that can compute the layers after it, and that the convolution before it can compute."""
+
+    def _of_batch(self, x: tf.Tensor, *arguments: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        outputs = batch_norm_fusion.batch_norm_in_two_ops(x, *arguments)
+        return super()._of_batch(x, *arguments) if outputs is None else outputs
+
+    def _of_moving_averages(self, x: tf.Tensor, *arguments: Any) -> tf.Tensor:
+        outputs = batch_norm_fusion.folded_into_convolution(x, *arguments)
+        return super()._of_moving_averages(x, *arguments) if outputs is None else outputs
+
+
+#: Maps each of Keras's activations to the class that replaces it.
+ACTIVATIONS: dict[type[keras.Layer], type[keras.Layer]] = {
+    keras.layers.Activation: Activation,
+    keras.layers.LeakyReLU: LeakyReLU,
+    keras.layers.ReLU: ReLU,
+}
 #: Maps each of Keras's classes to the class that replaces it.
 FUSED: dict[type[keras.Layer], type[keras.Layer]] = {
-    keras.layers.Activation: Activation,
-    keras.layers.ReLU: ReLU,
+    **ACTIVATIONS,
+    keras.layers.Add: Add,
+    keras.layers.BatchNormalization: BatchNormalization,
 }
 
 
 def is_relu(layer: Any) -> bool:
-    """Whether an `Activation` or `ReLU` is the ReLU that a convolution can compute."""
-    if isinstance(layer, keras.layers.Activation):
-        return layer.activation is keras.activations.relu
-    return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
+    """Whether an activation is the ReLU that a convolution can compute."""
+    return known_layer(layer) == ["relu"]

@@ -1,4 +1,4 @@
-"""Finds the ReLU layers that `accelerate` lets a convolution compute."""
+"""Finds the layers that `accelerate` lets the layer before them compute."""
 
 from __future__ import annotations
 
@@ -8,30 +8,68 @@ from typing import Any
 
 import keras
 
-from fastconv.keras import convolutional
+from fastconv.keras._activations import known_layer
 from fastconv.keras._classes import stock_class
-from fastconv.keras._fused import FUSED, is_relu
+from fastconv.keras._fused import ACTIVATIONS, is_relu
 from fastconv.keras._keras_internals import flatten_layers, graph_calls, operation_of, runs_its_graph
 from fastconv.keras._serving import why_stock
+from fastconv.keras.normalization import why_keras
+
+_layers = keras.layers
 
 
 def fusible(model: Any) -> dict[Any, list[Any]]:
-    """For each ReLU layer that can be fused, or already is: the convolutions right before it.
+    """For each layer that can be fused, or already is: the layers right before it that compute it.
 
-    Fusing keeps the output of the convolution available. But if another layer uses this output, the convolution runs
-    twice. A ReLU layer is therefore left out if its input has another consumer in some graph.
+    A batch normalisation without such layers has an empty list. It is in the result if it computes a layer after it.
+
+    Fusing keeps the output of the layer before available. But if another layer uses this output, the layer before runs
+    twice. A layer is therefore left out if its input has another consumer in some graph.
     """
+    edges = [edge for part in flatten_layers(model) for edge in _edges(part)]
+    folded = _pairs(edges, _is_normalization, _is_foldable)
+    shared = {after for before, after, is_private in edges if _is_foldable(before) and not is_private}
+
+    def is_free_normalization(layer: Any) -> bool:
+        return _is_normalization(layer) and layer not in shared
+
+    added = _pairs(edges, _is_addition, is_free_normalization)
+
+    def computes(before: Any, after: Any) -> bool:
+        if is_relu_layer(after) and _is_linear(before):
+            return True
+        return before in added or is_free_normalization(before)
+
+    activated = _pairs(edges, _is_activation, lambda layer: True, computes)
+    before = {layer for layers in (added | activated).values() for layer in layers}
+    alone: dict[Any, list[Any]] = {layer: [] for layer in before if _is_normalization(layer)}
+    return alone | folded | added | activated
+
+
+def is_fusible_kind(layer: Any) -> bool:
+    """Whether a layer can be fused if the layer before it allows that."""
+    return _is_addition(layer) or _is_activation(layer)
+
+
+def is_relu_layer(layer: Any) -> bool:
+    """Whether a layer is a ReLU of a class that can be fused."""
+    return stock_class(type(layer)) in ACTIVATIONS and is_relu(layer)
+
+
+def _pairs(edges: list[Any], is_after: Any, is_before: Any, computes: Any = None) -> dict[Any, list[Any]]:
+    """The layers after, with those before, unless another layer uses the output of one of those before."""
     pairs: dict[Any, list[Any]] = {}
     shared = set()
-    for part in flatten_layers(model):
-        for conv, relu, is_private in _edges(part):
-            if not (_is_linear(conv) and is_relu_layer(relu) and conv.compute_dtype == relu.compute_dtype):
-                continue
-            if not is_private:
-                shared.add(relu)
-            elif conv not in pairs.setdefault(relu, []):
-                pairs[relu].append(conv)
-    return {relu: convs for relu, convs in pairs.items() if relu not in shared}
+    for before, after, is_private in edges:
+        if not (is_after(after) and is_before(before) and before.compute_dtype == after.compute_dtype):
+            continue
+        if computes is not None and not computes(before, after):
+            continue
+        if not is_private:
+            shared.add(after)
+        elif before not in pairs.setdefault(after, []):
+            pairs[after].append(before)
+    return {after: layers for after, layers in pairs.items() if after not in shared}
 
 
 def _edges(part: Any) -> Iterator[tuple[Any, Any, bool]]:
@@ -44,20 +82,42 @@ def _edges(part: Any) -> Iterator[tuple[Any, Any, bool]]:
         seen = Counter(id(tensor) for _, tensors in calls for tensor in tensors)
         seen.update(id(tensor) for tensor in part.outputs)
         for operation, tensors in calls:
-            if len(tensors) == 1:
-                yield operation_of(tensors[0]), operation, seen[id(tensors[0])] == 1
+            for tensor in tensors:
+                yield operation_of(tensor), operation, seen[id(tensor)] == 1
 
 
 def _is_linear(layer: Any) -> bool:
     """Whether a layer is a convolution on fastconv's kernels, without activation and activity regularizer."""
+    return _is_convolution(layer, _layers.Conv2D)
+
+
+def _is_foldable(layer: Any) -> bool:
+    """Whether a layer is such a convolution that can also compute a batch normalisation."""
+    return _is_convolution(layer, _layers.Conv2D, _layers.DepthwiseConv2D, _layers.SeparableConv2D)
+
+
+def _is_convolution(layer: Any, *classes: type) -> bool:
     return (
-        type(layer) in (keras.layers.Conv2D, convolutional.Conv2D)
+        stock_class(type(layer)) in classes
         and layer.activation is keras.activations.linear
         and layer.activity_regularizer is None
         and not why_stock(layer)
     )
 
 
-def is_relu_layer(layer: Any) -> bool:
-    """Whether a layer is a ReLU of a class that can be fused."""
-    return stock_class(type(layer)) in FUSED and is_relu(layer)
+def _is_normalization(layer: Any) -> bool:
+    """Whether a layer is a batch normalisation on fastconv's kernels, without activity regularizer."""
+    return (
+        stock_class(type(layer)) is _layers.BatchNormalization
+        and layer.activity_regularizer is None
+        and layer.compute_dtype in ("float32", "float64")
+        and why_keras(layer) is None
+    )
+
+
+def _is_addition(layer: Any) -> bool:
+    return stock_class(type(layer)) is _layers.Add
+
+
+def _is_activation(layer: Any) -> bool:
+    return stock_class(type(layer)) in ACTIVATIONS and known_layer(layer) not in (None, ["linear"])

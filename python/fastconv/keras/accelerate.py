@@ -23,8 +23,9 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
         Whether to print a table that says for each layer whether it was replaced, and if not, why. With ``fuse=True``,
         the table also shows which layers are fused.
     fuse : bool
-        Whether a `Conv2D` without activation also computes a ``ReLU()`` or ``Activation("relu")`` right after it. This
-        happens in graphs (`predict`, `fit`, ``tf.function``). Both layers stay in the model with their own outputs.
+        Whether one op computes several layers in graphs (`predict`, `fit`, ``tf.function``): a batch normalisation and
+        the `Add` and the activation right after it, a `Conv2D` and a ReLU, or, in `predict`, a convolution and a batch
+        normalisation. All layers stay in the model with their own outputs.
 
     Returns
     -------
@@ -55,10 +56,10 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     order of layers and weights do not change. XLA cannot compile the layers. For a model compiled with
     ``jit_compile=True``, Keras warns and continues without XLA.
 
-    On two cores of an AVX-512 CPU, fusing made the pair of layers 1.02 to 1.3 times as fast in inference (six shapes,
-    1.11 in the geometric mean) and 1.04 times as fast in training. Convolution and pooling are not fused: after a 3 x 3
-    convolution of 32 channels or more, the pooling took less than 10 % of the time. Batch normalisation is not folded
-    into convolutions, because that would be right for inference only.
+    With ``fuse=True``, a layer is fused into the layer before it only if nothing else in the model uses the output of
+    the layer before. The activations are `ReLU`, `LeakyReLU` and those `Activation` layers whose function fastconv has.
+    Results round differently than without fusing. Convolution and pooling are not fused: after a 3 x 3 convolution of
+    32 channels or more, the pooling took less than 10 % of the time.
     """
     _check_model(model)
     for name, value in (("inplace", inplace), ("verbose", verbose), ("fuse", fuse)):

@@ -36,15 +36,21 @@ class BatchNormalization(OnCPU, keras.layers.BatchNormalization):  # type: ignor
         affine = (gamma, beta, self.epsilon, data_format)
         if training and self.trainable:
             with remedy_for_converters():
-                y, mean, variance = ops.batch_norm(x, *affine, name=self.name)
+                y, mean, variance = self._of_batch(x, *affine)
             # As in Keras, in the dtype of the computation, which may be wider than that of the variables.
             old, new = self.momentum, 1.0 - self.momentum
             self.moving_mean.assign(moving_mean * old + mean * new)
             self.moving_variance.assign(moving_variance * old + variance * new)
         else:
             with remedy_for_converters():
-                y = ops.batch_norm_inference(x, moving_mean, moving_variance, *affine, name=self.name)
+                y = self._of_moving_averages(x, moving_mean, moving_variance, *affine)
         return keras.ops.cast(y, self.compute_dtype)
+
+    def _of_batch(self, x: tf.Tensor, *arguments: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return ops.batch_norm(x, *arguments, name=self.name)
+
+    def _of_moving_averages(self, x: tf.Tensor, *arguments: Any) -> tf.Tensor:
+        return ops.batch_norm_inference(x, *arguments, name=self.name)
 
 
 def why_keras(layer: Any) -> str | None:

@@ -30,6 +30,7 @@ from fastconv.tensorflow.batch_norm import (
     batch_norm_grad,
     batch_norm_inference,
     batch_norm_inference_grad,
+    batch_norm_statistics,
 )
 from fastconv.tensorflow.elementwise import activate, activate_grad, add, add_grad
 from fastconv.tensorflow.functions import (
@@ -68,6 +69,7 @@ __all__ = [
     "batch_norm_grad",
     "batch_norm_inference",
     "batch_norm_inference_grad",
+    "batch_norm_statistics",
     "bias_gradient",
     "conv2d",
     "conv2d_backprop_filter",

@@ -45,6 +45,11 @@ def attribute_scope(name: str, text: str) -> AbstractContextManager[Any]:
     return nullcontext() if scope is None else scope({f"_{name}": tf.compat.v1.AttrValue(s=text.encode())})
 
 
+def is_symbolic(tensor: Any) -> bool:
+    """Whether a tensor has an op. Eager tensors have none, not even inside a graph."""
+    return isinstance(tensor, tf.Tensor) and not tf.executing_eagerly() and not hasattr(tensor, "numpy")
+
+
 def is_from_tape(op: Any) -> bool:
     """Whether a tape, not ``tf.gradients``, computes the gradient of `op`. Only tapes skip unneeded gradients."""
     return hasattr(op, "skip_input_indices")

@@ -79,6 +79,19 @@ def batch_norm_grad(
         return _gradients(ops.fastconv_batch_norm_grad(**given, **attributes), residual)
 
 
+def batch_norm_statistics(
+    input: Any, data_format: str = "NHWC", *, name: str | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance of each channel.
+
+    Equivalent to `fastconv.batch_norm_statistics`, and to ``tf.nn.moments`` over all axes but that of the channels.
+    """
+    with tf.name_scope(name or "fastconv_batch_norm_statistics"):
+        attributes = batch_norm_attributes(data_format, None, 0.0)
+        mean, variance = ops.fastconv_batch_norm_statistics(input=float_tensor("input", input), **attributes)
+        return mean, variance
+
+
 def batch_norm_inference(
     input: Any,
     mean: Any,

@@ -11,13 +11,14 @@ import tensorflow as tf
 from fastconv.tensorflow._arguments import is_given
 from fastconv.tensorflow._geometry_code import is_nchw
 from fastconv.tensorflow._library import ops
+from fastconv.tensorflow._tensorflow_internals import is_symbolic
 
 # ---- Activations and additions --------------------------------------------------------------------------------------
 
 Attributes = dict[str, Any]  # of an op, with its geometry
 
 
-def _attributes(op: Any) -> Attributes:
+def attributes_of(op: Any) -> Attributes:
     texts = {name: op.get_attr(name).decode() for name in ("activation", "epsilon")}
     return {"geometry": op.inputs[-1], **texts}
 
@@ -44,23 +45,23 @@ _CURVES: dict[str, Callable[..., tf.Tensor]] = {
     "tanh": tf.tanh,
 }
 #: Activations that change nothing in their own output. It has the same derivative as their input.
-_IDEMPOTENT = ("linear", "relu", "relu6", "clip")
+IDEMPOTENT = ("linear", "relu", "relu6", "clip")
 
 
 def _activation_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
-    attributes = _attributes(op)
+    attributes = attributes_of(op)
     name, _ = _activation(attributes)
     if name == "linear":
         return [grad, None]
-    kept = op.outputs[0] if name in _IDEMPOTENT else op.inputs[0]
+    kept = op.outputs[0] if name in IDEMPOTENT else op.inputs[0]
     return [ops.fastconv_activate_grad(input=kept, grad=grad, **attributes), None]
 
 
 def _addition_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
     a, b, _ = op.inputs
-    attributes = _attributes(op)
+    attributes = attributes_of(op)
     name, _ = _activation(attributes)
-    if name != "linear" and name in _IDEMPOTENT:
+    if name != "linear" and name in IDEMPOTENT:
         grad = ops.fastconv_activate_grad(input=op.outputs[0], grad=grad, **attributes)
     elif name != "linear":
         grad = ops.fastconv_add_grad(a=a, b=b, grad=grad, **attributes)
@@ -84,12 +85,12 @@ def _second_order(x: tf.Tensor, grad: tf.Tensor, upstream: tf.Tensor, attributes
 
 def _activation_grad_gradient(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     x, grad, _ = op.inputs
-    return [*_second_order(x, grad, upstream, _attributes(op)), None]
+    return [*_second_order(x, grad, upstream, attributes_of(op)), None]
 
 
 def _addition_grad_gradient(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     a, b, grad, _ = op.inputs
-    d_sum, d_grad = _second_order(a + b, grad, upstream, _attributes(op))
+    d_sum, d_grad = _second_order(a + b, grad, upstream, attributes_of(op))
     return [d_sum, d_sum, d_grad, None]
 
 
@@ -108,14 +109,41 @@ def _batch_norm_gradient(
     _, mean, variance = op.outputs
     gradients = ops.fastconv_batch_norm_grad(
         input=input, mean=mean, variance=variance, grad=grad, scale=scale, offset=offset, residual=residual,
-        grad_mean=grad_mean, grad_variance=grad_variance, **_attributes(op),
+        grad_mean=grad_mean, grad_variance=grad_variance, **attributes_of(op),
     )  # fmt: skip
     return [*_of_given([input, scale, offset, residual], gradients), None]
 
 
+def _statistics_gradient(op: Any, grad_mean: tf.Tensor, grad_variance: tf.Tensor) -> list[tf.Tensor | None]:
+    input, geometry = op.inputs
+    channels = 1 if is_nchw(geometry) else -1
+    rank = tf.rank(input)
+    shape = tf.one_hot(channels % rank, rank, tf.shape(input)[channels], 1, dtype=tf.int32)
+    mean, grad_mean, grad_variance = (tf.reshape(row, shape) for row in (op.outputs[0], grad_mean, grad_variance))
+    count = tf.cast(tf.size(input) // tf.shape(input)[channels], input.dtype)
+    return [(grad_mean + 2 * (input - mean) * grad_variance) / count, None]
+
+
+def around_activation(op: Any, grad: tf.Tensor) -> tuple[tf.Tensor, Attributes]:
+    """The gradient of the activation after a normalisation, and the attributes of both as one op.
+
+    batch_norm_fusion.py has such pairs. Otherwise `grad` and the attributes of `op` itself.
+    """
+    attributes = attributes_of(op)
+    if not is_symbolic(grad) or grad.op.type != "FastconvActivateGrad":
+        return grad, attributes
+    kept, of_activation, _ = grad.op.inputs
+    fused = kept.op
+    if fused is not op:
+        alike = fused.type == op.type and all(a is b for a, b in zip(fused.inputs, op.inputs, strict=True))
+        if not alike:
+            return grad, attributes
+    return of_activation, attributes | {"activation": grad.op.get_attr("activation").decode()}
+
+
 def _inference_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
     input, mean, variance, scale, offset, residual, _ = op.inputs
-    attributes = _attributes(op)
+    grad, attributes = around_activation(op, grad)
     gradients = ops.fastconv_batch_norm_inference_grad(
         input=input, mean=mean, variance=variance, grad=grad, scale=scale, offset=offset, residual=residual,
         **attributes,
@@ -165,7 +193,7 @@ def _gradient_of_gradients(of_batch: bool) -> Callable[..., list[tf.Tensor | Non
         given = {name: x for name, x in zip(names, op.inputs[:-1], strict=True) if is_given(x)}
         with tf.GradientTape() as tape:
             tape.watch(list(given.values()))
-            outputs = _plain_gradients(given, _attributes(op), of_batch)
+            outputs = _plain_gradients(given, attributes_of(op), of_batch)
         found = tape.gradient(outputs, given, output_gradients=list(upstream[: len(outputs)]))
         return [*(found.get(name) for name in names), None]
 
@@ -180,5 +208,6 @@ GRADIENTS: dict[str, Callable[..., list[tf.Tensor | None]]] = {
     "FastconvBatchNorm": _batch_norm_gradient,
     "FastconvBatchNormGrad": _gradient_of_gradients(of_batch=True),
     "FastconvBatchNormInference": _inference_gradient,
+    "FastconvBatchNormStatistics": _statistics_gradient,
     "FastconvBatchNormInferenceGrad": _gradient_of_gradients(of_batch=False),
 }

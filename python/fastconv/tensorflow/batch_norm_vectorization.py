@@ -59,6 +59,7 @@ _VECTORIZED: dict[str, Callable[..., _Outputs]] = {
     "FastconvBatchNormInference": _by_channels(
         ops.fastconv_batch_norm_inference, "input", "mean", "variance", "scale", "offset", "residual"
     ),
+    "FastconvBatchNormStatistics": _by_channels(ops.fastconv_batch_norm_statistics, "input"),
     "FastconvBatchNormInferenceGrad": _by_channels(ops.fastconv_batch_norm_inference_grad, *_OF_GRADIENT),
 }
 

@@ -15,14 +15,14 @@ import tensorflow as tf
 from fastconv.tensorflow._arguments import is_constant
 from fastconv.tensorflow._geometry_code import has_relu, with_relu
 from fastconv.tensorflow._library import ops
-from fastconv.tensorflow._tensorflow_internals import tapes
+from fastconv.tensorflow._tensorflow_internals import is_symbolic, tapes
 
 _HALF = (tf.float16, tf.bfloat16)
 
 
 def fused_relu(features: Any) -> tf.Tensor | None:
     """The ReLU of `features`, or None if no convolution of this graph is known to compute `features`."""
-    conv = _convolution_of(features)
+    conv = convolution_of(features, through_casts=True)
     if conv is None or tapes is None:
         return None
     input, filters, bias, geometry = conv.inputs
@@ -47,7 +47,7 @@ def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The gradient and the output of the ReLU after a convolution, or `dy` and None if there is no ReLU."""
     if has_relu(conv.inputs[3]):
         return dy, conv.outputs[0]
-    if _is_symbolic(dy) and dy.op.type == "ReluGrad":
+    if is_symbolic(dy) and dy.op.type == "ReluGrad":
         gradients, features = dy.op.inputs
         fused = features.op
         if fused.type == conv.type and has_relu(fused.inputs[3]) and fused.inputs[0] is conv.inputs[0]:
@@ -55,16 +55,14 @@ def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
     return dy, None
 
 
-def _convolution_of(features: Any) -> Any:
-    """The convolution without a ReLU that computes a tensor of the graph being built, or None."""
-    if not _is_symbolic(features) or features.graph is not tf.compat.v1.get_default_graph():
+def convolution_of(features: Any, through_casts: bool = False) -> Any:
+    """The convolution without a ReLU that computes a tensor of the graph being built, or None.
+
+    With `through_casts`, its output may have been rounded to a half type.
+    """
+    if not is_symbolic(features) or features.graph is not tf.compat.v1.get_default_graph():
         return None
     op = features.op
-    if op.type == "Cast" and features.dtype in _HALF and _is_symbolic(op.inputs[0]):  # rounding and ReLU commute
-        op = op.inputs[0].op
+    if through_casts and op.type == "Cast" and features.dtype in _HALF and is_symbolic(op.inputs[0]):
+        op = op.inputs[0].op  # rounding and ReLU commute
     return op if op.type == "FastconvConv2D" and not has_relu(op.inputs[3]) else None
-
-
-def _is_symbolic(tensor: Any) -> bool:
-    """Whether a tensor has an op. Eager tensors have none, not even inside a graph."""
-    return isinstance(tensor, tf.Tensor) and not tf.executing_eagerly() and not hasattr(tensor, "numpy")

@@ -5,42 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 
+from fastconv.keras._activations import in_float32, known, known_layer
 from fastconv.keras._freezing.registry import Unfreezable, converter_of, converts
 from fastconv.keras._freezing.tensors import Builder, Tensor, numbers
 
 _functions = keras.activations
-
-
-def _float32(slope: float) -> float:
-    """TensorFlow holds the slope of a leaky ReLU in float32."""
-    return float(np.float32(slope))
-
-
-# Activations that a frozen network can compute together with the layer before.
-_NAMES: dict[Any, list[Any]] = {
-    None: ["linear"],
-    _functions.linear: ["linear"],
-    _functions.relu: ["relu"],
-    _functions.relu6: ["relu6"],
-    _functions.leaky_relu: ["leaky_relu", _float32(0.2)],
-    _functions.elu: ["elu", 1.0],
-    _functions.gelu: ["gelu"],
-    _functions.silu: ["silu"],
-    _functions.sigmoid: ["sigmoid"],
-    _functions.hard_sigmoid: ["hard_sigmoid", 1 / 6, 0.5],
-    _functions.hard_silu: ["hard_swish"],
-    _functions.tanh: ["tanh"],
-}
-
-
-def known(activation: Any) -> list[Any] | None:
-    """The attribute `activation` for a function of Keras, or None if a frozen network has no such activation."""
-    try:
-        return _NAMES.get(activation)
-    except TypeError:  # not hashable
-        return None
 
 
 def activate(builder: Builder, x: Tensor, activation: Any) -> Tensor:
@@ -67,17 +37,17 @@ def _activation(builder: Builder, layer: Any, x: Tensor) -> Tensor:
 def _relu(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     if layer.threshold:
         raise Unfreezable(f"its threshold is {layer.threshold}: only 0 is supported")
-    most, slope = layer.max_value, _float32(layer.negative_slope or 0)
-    if slope:
+    attribute = known_layer(layer)
+    if attribute is None:
+        slope = in_float32(layer.negative_slope)
         y = builder.add("activate", [x], x.shape, activation=["leaky_relu", slope])
-        return y if most is None else builder.add("minimum", [y, numbers(most)], x.shape)
-    attribute = ["relu"] if most is None else ["relu6"] if most == 6 else ["clip", 0.0, float(most)]
+        return builder.add("minimum", [y, numbers(layer.max_value)], x.shape)
     return builder.add("activate", [x], x.shape, activation=attribute)
 
 
 @converts(keras.layers.LeakyReLU)
 def _leaky_relu(builder: Builder, layer: Any, x: Tensor) -> Tensor:
-    return builder.add("activate", [x], x.shape, activation=["leaky_relu", _float32(layer.negative_slope)])
+    return builder.add("activate", [x], x.shape, activation=known_layer(layer))
 
 
 @converts(keras.layers.ELU)
