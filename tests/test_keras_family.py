@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-# All layers but batch normalisation, which has no data_format and tests of its own.
-STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items() if ours is not fk.BatchNormalization}
+# All layers with a data_format. The others have tests of their own.
+OTHERS = (fk.Activation, fk.Add, fk.BatchNormalization, fk.ReLU)
+STOCK = {ours.__name__: stock for stock, ours in fk.LAYERS.items() if ours not in OTHERS}
 LAST, FIRST = "channels_last", "channels_first"
 Arguments = dict[str, Any]
 

@@ -41,6 +41,7 @@ from fastconv.keras.convolutional import (
     SeparableConv1D,
     SeparableConv2D,
 )
+from fastconv.keras.elementwise import Activation, Add, ReLU
 from fastconv.keras.freeze import freeze
 from fastconv.keras.normalization import BatchNormalization
 from fastconv.keras.pooling import (
@@ -72,6 +73,8 @@ SeparableConvolution2D = SeparableConv2D
 
 #: Maps each of Keras's classes to the class of fastconv that replaces it.
 LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
+    keras.layers.Activation: Activation,
+    keras.layers.Add: Add,
     keras.layers.AveragePooling1D: AveragePooling1D,
     keras.layers.AveragePooling2D: AveragePooling2D,
     keras.layers.BatchNormalization: BatchNormalization,
@@ -87,12 +90,15 @@ LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
     keras.layers.GlobalMaxPooling2D: GlobalMaxPooling2D,
     keras.layers.MaxPooling1D: MaxPooling1D,
     keras.layers.MaxPooling2D: MaxPooling2D,
+    keras.layers.ReLU: ReLU,
     keras.layers.SeparableConv1D: SeparableConv1D,
     keras.layers.SeparableConv2D: SeparableConv2D,
 }
 
 __all__ = [
     "LAYERS",
+    "Activation",
+    "Add",
     "AveragePooling1D",
     "AveragePooling2D",
     "AvgPool1D",
@@ -120,6 +126,7 @@ __all__ = [
     "MaxPool2D",
     "MaxPooling1D",
     "MaxPooling2D",
+    "ReLU",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",

@@ -17,6 +17,7 @@ from fastconv.keras._fused import FUSED
 from fastconv.keras._fusible import fusible, is_fusible_kind
 from fastconv.keras._keras_internals import compile_arguments, flatten_layers, keeps_compile_arguments
 from fastconv.keras._serving import OnCPU, why_stock
+from fastconv.keras.elementwise import Activation, Add, ReLU, gains
 from fastconv.keras.normalization import BatchNormalization, why_keras
 
 _changed_in_place: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -80,6 +81,8 @@ def _fate(layer: Any) -> tuple[type | None, str]:
         return None, ""
     if not issubclass(ours, OnCPU):
         return None, "not replaced: TensorFlow's reduction is as fast"
+    if ours in (Activation, Add, ReLU) and not gains(layer):
+        return None, ""
     if ours is BatchNormalization and (argument := why_keras(layer)):
         return None, f"not replaced: {argument} is left to Keras"
     return ours, f"replaced{_stock_op(layer)}"

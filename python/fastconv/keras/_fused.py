@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from fastconv.keras import normalization
+from fastconv.keras import elementwise, normalization
 from fastconv.keras._activations import known_layer
 from fastconv.keras._serving import remedy_for_converters
 from fastconv.tensorflow import batch_norm_fusion
@@ -50,7 +50,7 @@ class LeakyReLU(_Fused, keras.layers.LeakyReLU):  # type: ignore[misc]
 
 
 @_register("FusedActivation")
-class Activation(_Fused, keras.layers.Activation):  # type: ignore[misc]
+class Activation(_Fused, elementwise.Activation):
     """A ``keras.layers.Activation`` that the layer before it can compute."""
 
 

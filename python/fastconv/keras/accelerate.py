@@ -50,11 +50,11 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     -----
     A layer is replaced if its class is a key of `fastconv.keras.LAYERS`. Instances of your own subclasses of these
     classes are not replaced. Layers inside your own layers and models are replaced, as are those in a
-    `TimeDistributed`. Global pools are not replaced, because TensorFlow's reductions are as fast, nor is a
-    `BatchNormalization` that `fastconv.keras.BatchNormalization` leaves to Keras. Some layers in bfloat16 are replaced
-    but call TensorFlow's ops, if these are faster on the CPU; ``verbose=True`` shows which. Names, configs and the
-    order of layers and weights do not change. XLA cannot compile the layers. For a model compiled with
-    ``jit_compile=True``, Keras warns and continues without XLA.
+    `TimeDistributed`. Global pools, `Add`, `ReLU` and activations other than GELU and SiLU are not replaced, because
+    TensorFlow's ops are as fast, nor is a `BatchNormalization` that `fastconv.keras.BatchNormalization` leaves to
+    Keras. Some layers in bfloat16 are replaced but call TensorFlow's ops, if these are faster on the CPU;
+    ``verbose=True`` shows which. Names, configs and the order of layers and weights do not change. XLA cannot compile
+    the layers. For a model compiled with ``jit_compile=True``, Keras warns and continues without XLA.
 
     With ``fuse=True``, a layer is fused into the layer before it only if nothing else in the model uses the output of
     the layer before. The activations are `ReLU`, `LeakyReLU` and those `Activation` layers whose function fastconv has.
