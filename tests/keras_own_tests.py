@@ -26,7 +26,7 @@ SKIPPED: dict[str, str] = {
     "channels_first unsupported on CPU with TF": (
         "one test of Conv2DTranspose; ours supports it, see test_channels_first in test_keras_family.py"
     ),
-    "Masking not supported": "Keras's Dot and Concatenate, which are not ours",
+    "Masking not supported": "Keras's Dot, which is not ours",
 }
 # The functions that the layers call.
 FUNCTIONS = (

@@ -266,7 +266,7 @@ def max_pool2d(x: np.ndarray, geometry: Windows) -> Maximum:
 
 
 def max_pool2d_taps(x: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """The argmax as a number in its window. Pixels are numbered row by row, and those in the padding are left out."""
+    """The number of each maximum in its window, whose pixels are numbered row by row, without those in the padding."""
     argmax = max_pool2d(x, geometry).argmax
     taps, before = np.zeros(argmax.shape, np.uint8), np.zeros(argmax.shape, np.uint8)
     index = np.arange(x[0].size if len(x) else 0, dtype=np.int64).reshape(x.shape[1:] if len(x) else (0, 0, 0))

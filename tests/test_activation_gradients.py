@@ -88,7 +88,7 @@ def test_one_step_equals_two(dtype: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_same_bits(isa: str, seed: int) -> None:
-    """For all threads, alignments, and places in the array."""
+    """The number of threads, the alignment and the place in the array change no bit."""
     a, b, grad = np.random.default_rng(seed).standard_normal((3, 60_001), np.float32)
     calls: list[Plain] = []
     for activation in BOTH:

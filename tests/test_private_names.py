@@ -46,7 +46,7 @@ def test_private_attributes_of_keras_are_used_in_one_file() -> None:
 
 @pytest.mark.tensorflow
 def test_layers_work_if_keras_modules_moved() -> None:
-    """`accelerate` and `restore` check their arguments, say what to do, and leave the model unchanged."""
+    """`accelerate` and `restore` check their arguments, then raise an error that says what to do. Layers work."""
     run_python(
         """
         import builtins

@@ -82,7 +82,7 @@ bool guarded(TF_Status* status, Body&& body) {
     return false;
 }
 
-/// Turns the shape of a `like` input into the wanted shape.
+/// Removes the leading 0 from the shape of an empty `like` tensor: (0, *sizes) becomes the sizes. Other shapes stay.
 inline void take_lent(Dims& dims) {
     if ((dims.size() == 5 || dims.size() == 3) && dims[0] == 0) dims.erase(dims.begin());
 }

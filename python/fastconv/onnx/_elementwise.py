@@ -71,7 +71,7 @@ def _identity(node: Node, builder: Builder) -> Tensor:
 @converts("Cast", "CastLike")
 def _cast(node: Node, builder: Builder) -> Tensor:
     if node.dtype() != builder.graph.dtype:
-        raise Unsupported(f"it casts to another type than {builder.graph.dtype}: a network computes in one type")
+        raise Unsupported(f"it casts to a type other than {builder.graph.dtype}: a network computes in one type")
     return node.tensor()
 
 

@@ -235,8 +235,10 @@ def _end(end: int | Size, size: int | Size | None, step: int) -> int | None:
     """The end of a slice. None for the end of the dimension, which models write as a large number or as its size."""
     if not isinstance(end, Size):
         return None if abs(end) >= 1 << 31 else end
-    if end != size or step < 0:
-        raise Unsupported("its ends must follow from the shapes of the model's inputs")
+    if step < 0:
+        raise Unsupported("its step is negative and its end is not known yet: give the model's inputs fixed sizes")
+    if end != size:
+        raise Unsupported("one of its ends is known only when the network runs: give the model's inputs fixed sizes")
     return None
 
 
@@ -280,11 +282,13 @@ def _resize(node: Node, builder: Builder) -> Tensor:
     old = node.proto.op_type == "Upsample" or node.opset < 11
     coordinates = node.attribute("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
     known = ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel")
-    if method is None or coordinates not in known or node.attribute("antialias", 0):
-        raise Unsupported(
-            f"mode {mode!r} with coordinates {coordinates!r} is not supported: use 'nearest' or 'linear', without "
-            f"antialias, and one of {', '.join(known)}"
-        )
+    if method is None:
+        raise Unsupported(f"its mode is {mode!r}: only 'nearest' and 'linear' are supported")
+    if coordinates not in known:
+        names = ", ".join(map(repr, known))
+        raise Unsupported(f"its coordinate_transformation_mode is {coordinates!r}: only {names} are supported")
+    if node.attribute("antialias", 0):
+        raise Unsupported("it has antialias=1: only resizing without antialias is supported")
     if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Unsupported(
             f"its keep_aspect_ratio_policy is {node.attribute('keep_aspect_ratio_policy')!r}: only 'stretch' is "

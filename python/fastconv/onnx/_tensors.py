@@ -129,6 +129,7 @@ def known_sizes(sizes: Sequence[int | None]) -> list[int]:
 
 
 def floats(value: Any) -> npt.NDArray[np.float64]:
-    if not np.issubdtype(np.asarray(value).dtype, np.floating):
-        raise Unsupported(f"it has a constant of {np.asarray(value).dtype}: only floating-point tensors are supported")
+    dtype = np.asarray(value).dtype
+    if not np.issubdtype(dtype, np.floating):
+        raise Unsupported(f"it computes with a constant of type {dtype}: only floating-point types are supported")
     return np.asarray(value, np.float64)

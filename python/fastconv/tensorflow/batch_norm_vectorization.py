@@ -74,7 +74,7 @@ def _converter(vectorized: Callable[..., _Outputs]) -> VectorizeOp:
     def convert(op: Any, inputs: list[tuple[tf.Tensor, bool]], length: Size) -> _Outputs:
         geometry = op.inputs[-1]
         if not geometry.shape.is_fully_defined():
-            raise NotVectorizable("the geometry is not known while the graph is built")
+            raise NotVectorizable("the shape of its input geometry is not known while the graph is built")
         code = decode(geometry)
         attributes = {name: op.get_attr(name) for name in ("activation", "epsilon")}
         operands = [Operand(*x) for x in inputs[:-1]]
