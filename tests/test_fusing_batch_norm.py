@@ -77,6 +77,7 @@ def apart() -> Iterator[tuple[str, Any, int]]:
     yield "renorm", keras.Model(inputs, layers.ReLU()(Normal(axis=2)(conv))), 0
     yield "threshold", keras.Model(inputs, layers.ReLU(threshold=0.5)(normal)), 0
     yield "softplus", keras.Model(inputs, layers.Activation("softplus")(normal)), 0
+    yield "an operation", keras.Model(inputs, layers.ReLU()(2 * normal + layers.Multiply()([conv, conv]))), 0
     yield "dropped", keras.Model(inputs, layers.ReLU()(layers.Dropout(0.0)(normal))), 0
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import keras
 
@@ -16,6 +16,7 @@ from fastconv.keras._serving import why_stock
 from fastconv.keras.normalization import why_keras
 
 _layers = keras.layers
+_Edge: TypeAlias = tuple[Any, Any, bool]
 
 
 def fusible(model: Any) -> dict[Any, list[Any]]:
@@ -27,20 +28,20 @@ def fusible(model: Any) -> dict[Any, list[Any]]:
     twice. A layer is therefore left out if its input has another consumer in some graph.
     """
     edges = [edge for part in flatten_layers(model) for edge in _edges(part)]
-    folded = _pairs(edges, _is_normalization, _is_foldable)
     shared = {after for before, after, is_private in edges if _is_foldable(before) and not is_private}
 
-    def is_free_normalization(layer: Any) -> bool:
+    def normalizes(layer: Any) -> bool:
         return _is_normalization(layer) and layer not in shared
 
-    added = _pairs(edges, _is_addition, is_free_normalization)
-
-    def computes(before: Any, after: Any) -> bool:
-        if is_relu_layer(after) and _is_linear(before):
-            return True
-        return before in added or is_free_normalization(before)
-
-    activated = _pairs(edges, _is_activation, lambda layer: True, computes)
+    folded = _pairs(edges, lambda before, after: _is_foldable(before) and _is_normalization(after))
+    added = _pairs(edges, lambda before, after: normalizes(before) and _is_addition(after))
+    activated = _pairs(
+        edges,
+        lambda before, after: (
+            (_is_linear(before) and is_relu_layer(after))
+            or (_is_activation(after) and (normalizes(before) or before in added))
+        ),
+    )
     before = {layer for layers in (added | activated).values() for layer in layers}
     alone: dict[Any, list[Any]] = {layer: [] for layer in before if _is_normalization(layer)}
     return alone | folded | added | activated
@@ -56,14 +57,12 @@ def is_relu_layer(layer: Any) -> bool:
     return stock_class(type(layer)) in ACTIVATIONS and is_relu(layer)
 
 
-def _pairs(edges: list[Any], is_after: Any, is_before: Any, computes: Any = None) -> dict[Any, list[Any]]:
-    """The layers after, with those before, unless another layer uses the output of one of those before."""
+def _pairs(edges: list[_Edge], computes: Callable[[Any, Any], bool]) -> dict[Any, list[Any]]:
+    """The layers that others before them compute, with these, unless another layer uses the output of one of these."""
     pairs: dict[Any, list[Any]] = {}
     shared = set()
     for before, after, is_private in edges:
-        if not (is_after(after) and is_before(before) and before.compute_dtype == after.compute_dtype):
-            continue
-        if computes is not None and not computes(before, after):
+        if not computes(before, after) or before.compute_dtype != after.compute_dtype:
             continue
         if not is_private:
             shared.add(after)
@@ -72,7 +71,7 @@ def _pairs(edges: list[Any], is_after: Any, is_before: Any, computes: Any = None
     return {after: layers for after, layers in pairs.items() if after not in shared}
 
 
-def _edges(part: Any) -> Iterator[tuple[Any, Any, bool]]:
+def _edges(part: Any) -> Iterator[_Edge]:
     """Pairs of consecutive operations of a model, and whether the second is the only consumer of the first."""
     if type(part) is keras.Sequential:
         for first, second in zip(part.layers, part.layers[1:], strict=False):
