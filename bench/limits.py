@@ -78,7 +78,8 @@ def batch_norm(run: Command, bandwidth: float) -> dict[str, Any]:
     with quiet():  # TensorFlow logs while it loads
         from bench.applications.networks import BATCH_NORM, build, describe
         from bench.applications.task import Application
-    model = build(BATCH_NORM, LAYER[1])
+
+        model = build(BATCH_NORM, LAYER[1])
     random = np.random.default_rng(0)
     x = random.standard_normal(LAYER, np.float32) + 1
     # The terms of the gradient that come from the statistics count only if the gradient depends on the input.

@@ -51,8 +51,9 @@ def measure_network(network: str, options: Any, libraries: list[Library]) -> Ite
     small = network in SMALL_NETWORKS
     size = SMALL_SIZE if small else options.size
     batch = options.batch or (SMALL_BATCH if small else BATCH)
-    arrays = random_weights(network, size)
-    stock = build(network, size)
+    with quiet():  # TensorFlow logs when it first computes something
+        arrays = random_weights(network, size)
+        stock = build(network, size)
     arrays |= {"x": images(stock, batch), "y": labels(batch)}
     nodes = describe(stock)
     for kind in options.task or KINDS:
