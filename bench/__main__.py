@@ -14,7 +14,10 @@ COMMANDS = {  # name -> module with `main(arguments)`, and what it does
     "training": ("bench.training", "training and inference of LeNet-5 and a bigger CNN"),
     "profile": ("bench.profile", "the operations of LeNet-5's training step, one by one"),
     "accuracy": ("bench.accuracy", "the accuracy of a short training on stock Keras's layers and on fastconv's"),
-    "applications": ("bench.applications.run", "networks of keras.applications, before and after accelerate"),
+    "applications": (
+        "bench.applications.run",
+        "networks of keras.applications and small ones, against stock Keras and PyTorch",
+    ),
     "deployment": ("bench.deployment", "serving a network: installed size, import, memory and latency"),
     "memory": ("bench.memory", "the memory of frozen networks: parameters, packed filters, arenas"),
     "headline": ("bench.headline", "the figures on the README's first screen"),

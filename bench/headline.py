@@ -18,7 +18,7 @@ from bench.measure import geometric_mean, ratio
 from bench.processes import Library
 from bench.single_layers import measure_case
 from bench.table import Table, ratio_cell
-from bench.tasks import Task
+from bench.tasks import Task, task_arrays
 from bench.training import measure_task
 
 CONTESTANTS = ("fastconv", "stock", "torch", "jax")
@@ -56,7 +56,7 @@ def measure_once(
 ) -> dict[str, Any]:
     """One run: the results, the peak before and after, and which contestants were wrong."""
     rounds, before = run.options.rounds, peak()
-    tasks = {task: measure_task(task, libraries, digits, 0, rounds) for task in TITLES}
+    tasks = {task: measure_task(task, task_arrays(task, digits, 0), libraries, rounds) for task in TITLES}
     measured = [measure_case(case, libraries, rounds) for case in run.track(layers)]
     results = [task_result(task, found) for task, found in tasks.items()]
     results += [layers_result(measured)] if measured else []

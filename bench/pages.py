@@ -94,8 +94,9 @@ def blocks() -> Iterator[tuple[str, str]]:
         yield f"profile {kind}", f"{step}\n\n{profile.table(profiled, kind).markdown()}"
     yield "accuracy", accuracy.table(load("accuracy")).markdown()
     yield "applications run", provenance(networks)
-    yield "applications times", applications.times_table(networks).markdown()
-    yield "applications check", applications.check_table(networks).markdown()
+    for kind in applications.KINDS:
+        yield f"applications {kind}", applications.times_table(networks, kind).markdown()
+    yield "applications check", applications.check_table(load("applications_check")).markdown()
 
 
 def render(text: str, found: dict[str, str]) -> str:

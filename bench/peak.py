@@ -1,4 +1,4 @@
-"""The FMA peak of this machine for an ISA, a precision and a number of threads."""
+"""The FMA peak and the bandwidth of this machine for an ISA, a precision and a number of threads."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ ISAS: dict[str, tuple[int, list[str]]] = {
 
 
 @contextlib.contextmanager
-def fma_peak(isa: str, dtype: str, cpus: list[int]) -> Iterator[Callable[[], float]]:
-    """Compile peak.cpp. Yields a function that measures the operations per second of the best of 20 runs."""
+def fma_peak(isa: str, dtype: str, cpus: list[int]) -> Iterator[Callable[..., float]]:
+    """Compile peak.cpp. Yields a function that measures the operations per second of the best of 20 runs.
+
+    With the argument "bandwidth", the function measures the bytes per second of three streams that are read and one
+    that is written.
+    """
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise FileNotFoundError("the FMA peak needs a C++ compiler: install one or set CXX")
@@ -32,11 +36,11 @@ def fma_peak(isa: str, dtype: str, cpus: list[int]) -> Iterator[Callable[[], flo
         source = str(Path(__file__).with_name("peak.cpp"))
         subprocess.run([*compiler.split(), *options, source, "-o", program], check=True)
 
-        def measure() -> float:
+        def measure(*what: str) -> float:
             allowed = os.sched_getaffinity(0)
             os.sched_setaffinity(0, cpus)  # inherited by the program
             try:
-                return float(subprocess.check_output([program, str(len(cpus))], text=True))
+                return float(subprocess.check_output([program, str(len(cpus)), *what], text=True))
             finally:
                 os.sched_setaffinity(0, allowed)
 

@@ -88,8 +88,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what C++ code logs while a library loads. Errors still arrive, as exceptions."""
+def quiet() -> Iterator[None]:
+    """Drop what C++ code logs. Errors still arrive, as exceptions."""
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -114,15 +114,16 @@ def _serve(
 
     def answer(function: Callable[..., Any], *arguments: Any) -> None:
         try:
-            pipe.send((None, function(*arguments)))
+            with quiet():
+                result = function(*arguments)
+            pipe.send((None, result))
         except Exception as error:
             pipe.send((error_text(error), None))
 
     def load() -> tuple[bool, str]:
         nonlocal server
-        with _quiet():
-            module = importlib.import_module(module_name)
-            version = module.setup(threads)
+        module = importlib.import_module(module_name)
+        version = module.setup(threads)
         server = getattr(module, "Server", Server)(module)
         return module.FRAMEWORK, version
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from bench.applications.task import Application
 from bench.command import Command, load_digits
 from bench.measure import measure, not_measured, ratio, rounds_of, summary
 from bench.oracle import Array
@@ -54,18 +55,22 @@ def apart(found: Array, expected: Array) -> float:
 
 
 def measure_task(
-    task: Task, libraries: list[Library], digits: tuple[Array, Array], images: int, rounds: int
+    task: Task | Application,
+    arrays: dict[str, Array],
+    libraries: list[Library],
+    rounds: int,
+    difference: Callable[[Array, Array], float] = apart,
 ) -> dict[str, Any]:
-    """One result of the JSON file; see README.md for its fields."""
-    expected: list[Array] = []  # the first contestant's result
+    """One result of the JSON file; see README.md for its fields. The first contestant's result is the expected one."""
+    expected: list[Array] = []
 
     def error(name: str, result: Array) -> float:
         if name == "floor":  # another network
             return 0.0
         expected.append(result)
-        return apart(result, expected[0])
+        return difference(result, expected[0])
 
-    found = measure(task, task_arrays(task, digits, images), error, libraries, rounds)
+    found = measure(task, arrays, error, libraries, rounds)
     return {"task": str(task), "kind": task.kind, "network": task.network, "batch": task.batch, **found}
 
 
@@ -89,7 +94,13 @@ def measure_neighbours(settings: Sequence[int], threads: int, cpus: list[int], r
     return results
 
 
-def task_table(report: dict[str, Any], kind: str) -> Table:
+def ratios_of(results: list[dict[str, Any]], ratios: Sequence[tuple[str, str]] = RATIOS) -> list[tuple[str, str]]:
+    """Those of `ratios` whose contestants were measured."""
+    names = {name for result in results for name in result["contestants"]}
+    return [pair for pair in ratios if set(pair) <= names]
+
+
+def task_table(report: dict[str, Any], kind: str, title: str = "", ratios: Sequence[tuple[str, str]] = RATIOS) -> Table:
     """The times of a kind of task, and the ratios of those that were measured."""
     results = [result for result in report["results"] if result["kind"] == kind]
     names = list(dict.fromkeys(name for result in results for name in result["contestants"]))
@@ -98,19 +109,18 @@ def task_table(report: dict[str, Any], kind: str) -> Table:
         return name, lambda result: _time(result["contestants"].get(name))
 
     def quotient(above: str, below: str) -> Column:
-        judged = below == "fastconv"
+        judged = below in ("fastconv", "accelerated", "fused")
         return f"{above} / {below}", lambda result: ratio_cell(ratio(result["contestants"], above, below), judged)
 
-    pairs = [pair for pair in RATIOS if set(pair) <= set(names)]
     columns: list[Column] = [("ms", lambda result: f"{result['network']}, batch {result['batch']}")]
-    columns += [*map(time, names), *(quotient(*pair) for pair in pairs)]
-    return Table.of(f"{KINDS[kind]}, ms: median ±(IQR/median)", results, columns)
+    columns += [*map(time, names), *(quotient(*pair) for pair in ratios_of(results, ratios))]
+    return Table.of(f"{title or KINDS[kind]}, ms: median ±(IQR/median)", results, columns)
 
 
 def _time(entry: dict[str, Any] | None) -> Cell:
     """The time, and the variant where there were several."""
     cell = time_cell(entry)
-    several = entry is not None and len(entry["variants"]) + len(entry["failed"]) > 1
+    several = entry is not None and len(entry.get("variants", ())) + len(entry.get("failed", ())) > 1
     return Cell(cell.text, f"{cell.note} {entry['variant']}") if entry and several else cell
 
 
@@ -147,7 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
         digits = load_digits(options.data) if tasks else (np.empty(0), np.empty(0))
         for task in run.track(tasks):
             rounds = options.epoch_rounds if task.kind == "epoch" else options.rounds
-            results.append(measure_task(task, libraries, digits, options.images, rounds))
+            arrays = task_arrays(task, digits, options.images)
+            results.append(measure_task(task, arrays, libraries, rounds))
     settings = (options.inter_op or INTER_OP) if neighbours_too else ()
     neighbours = measure_neighbours(settings, options.threads, run.cpus, options.rounds)
     report = run.report(results=results, neighbours=neighbours)

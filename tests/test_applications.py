@@ -29,7 +29,8 @@ from bench.applications.check import (  # noqa: E402
     mean_errors,
 )
 from bench.applications.choices import Choices  # noqa: E402
-from bench.applications.networks import NETWORKS  # noqa: E402
+from bench.applications.networks import NETWORKS, build, describe, images  # noqa: E402
+from bench.serving.models import randomise  # noqa: E402
 
 QUICK = "MobileNetV2"
 
@@ -137,16 +138,42 @@ def test_mean_errors_are_root_mean_squares() -> None:
 
 
 def test_the_command_measures_and_reports(tmp_path: Path) -> None:
-    options = ["--network", "MobileNetV2", "--size", "32", "--rounds", "1", "--task", "predict 1", "--no-check"]
+    names = ("stock", "fused")
+    options = [option for name in names for option in ("--contestant", name)]
+    options += ["--network", "ResNet20", "--batch", "2", "--rounds", "1"]
     command = [sys.executable, "-m", "bench", "applications", *options, "--json", str(tmp_path / "r.json")]
     paths = os.pathsep.join([str(ROOT), *sys.path])
     variables = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
-    (result,) = report["results"]
-    assert result["layers_served"] == 104  # 52 convolutions, 17 of them depthwise, and as many batch normalisations
-    times = result["tasks"]["predict 1"]
-    assert times["ratio"] == pytest.approx(times["stock"]["median_us"] / times["fastconv"]["median_us"])
-    assert report["geometric_means"] == {"predict 1": pytest.approx(times["ratio"])}
-    assert "MobileNetV2" in done.stdout and "104 of " in done.stdout
+    assert [result["kind"] for result in report["results"]] == ["step", "predict"]
+    for result in report["results"]:
+        times = {name: result["contestants"][name]["median_us"] for name in names}
+        mean = report["means"][result["kind"]]["32x32, batch 2"]["stock / fused"]
+        assert [mean["mean"], mean["least"]] == pytest.approx([times["stock"] / times["fused"]] * 2)
+    assert "ResNet20, batch 2" in done.stdout and "stock / fused" in done.stdout
+
+
+def test_small_networks_have_the_layers_of_the_papers() -> None:
+    for network, convolutions, parameters in (("ResNet20", 21, 0.27e6), ("DenseNet40", 39, 1.0e6)):
+        model = build(network, 32)
+        found = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert len(found) == convolutions  # the ResNet has two more, in its shortcuts
+        assert model.count_params() == pytest.approx(parameters, rel=0.1)
+
+
+@pytest.mark.parametrize("network", ["ResNet20", "DenseNet40", "MobileNetV2-32", "ResNet50", "DenseNet121"])
+def test_pytorch_gets_the_same_network(network: str) -> None:
+    torch = pytest.importorskip("torch")
+    from bench.applications.torch_network import TorchNetwork
+
+    larger = build(network, 96)
+    randomise(larger)  # statistics of few pixels would make the outputs sensitive to rounding errors
+    model = build(network, 32, weights=larger.get_weights())
+    x = images(model, 2)
+    theirs = TorchNetwork(describe(model), model.get_weights()).eval()
+    with torch.inference_mode():
+        found = theirs(theirs.images(x)).softmax(1).numpy()
+    expected = np.asarray(model(x, training=False))
+    assert np.abs(found - expected).max() <= 1e-4 * expected.max()

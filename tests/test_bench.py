@@ -316,9 +316,23 @@ def test_limits_prints_all_variants(capsys: pytest.CaptureFixture[str]) -> None:
     assert limits.main(["--suite", "lenet", "--rounds", "1"]) == 0
     printed = capsys.readouterr().out
     assert "conv1" in printed and "conv2" in printed
+    assert "GB/s, three streams read" in printed
     assert [line.count("%") for line in printed.splitlines() if "conv" in line] == [len(limits.VARIANTS)] * 2
     with pytest.raises(SystemExit):
         limits.main(["--layer", "nobody's"])
+
+
+@pytest.mark.slow  # two processes import TensorFlow
+def test_batch_normalisation_is_compared_with_its_memory_traffic(tmp_path: Path) -> None:
+    data = tmp_path / "result.json"
+    done = run("limits", "--batch-norm", "--rounds", "1", "--json", str(data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stock / fused" in done.stdout and "fastconv / traversals" in done.stdout
+    report = json.loads(data.read_text(encoding="utf-8"))
+    (result,) = report["results"]
+    assert result["contestants"].keys() >= {"stock", "fused", "fastconv"} and not result["wrong"]
+    moved = 8 * 4 * 8 * 56 * 56 * 256
+    assert result["traversals"]["median_us"] == pytest.approx(1e6 * moved / report["peak"]["bandwidth"])
 
 
 def test_networks_are_those_that_keras_builds() -> None:

@@ -25,7 +25,39 @@ def flops(function: Callable[..., Any], *shapes: tuple[int, ...]) -> int:
     return int(tf.compat.v1.profiler.profile(graph, options=options.build()).total_float_ops)
 
 
-IMAGE = (2, 9, 8, 4)
+IMAGE, CHANNELS = (2, 9, 8, 4), (4,)
+
+
+def tensorflows_batch_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return tf.nn.batch_normalization(x, *tf.nn.moments(x, [0, 1, 2]), offset, scale, 1e-3)
+
+
+def with_gradients(function: Callable[..., tf.Tensor]) -> Callable[..., Any]:
+    """The function, and its gradients with respect to all arguments."""
+
+    def run(*arguments: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            y = function(*arguments)
+        return tape.gradient(y, arguments)
+
+    return run
+
+
+def tensorflows_inference(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return tf.nn.batch_normalization(x, tf.zeros(CHANNELS), tf.ones(CHANNELS), offset, scale, 1e-3)
+
+
+def inference(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return fct.batch_norm_inference(x, tf.zeros(CHANNELS), tf.ones(CHANNELS), scale, offset)
+
+
+def inference_and_gradient(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
+    """The ops alone: a tape would also compute the gradients of the statistics."""
+    statistics = tf.zeros(CHANNELS), tf.ones(CHANNELS)
+    return inference(x, scale, offset), fct.batch_norm_inference_grad(x, *statistics, x, scale, offset)
+
+
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[tuple[int, ...]]]] = {
     "conv2d": (
         lambda x, w, b: fct.conv2d(x, w, 2, "SAME", bias=b, activation="relu"),
@@ -82,6 +114,33 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[tuple[int, .
         lambda y: tf.raw_ops.BiasAddGrad(out_backprop=y),
         [IMAGE],
     ),
+    "add": (lambda a, b: fct.add(a, b, "relu"), lambda a, b: tf.nn.relu(a + b), [IMAGE, IMAGE]),
+    "add_grad": (
+        with_gradients(lambda a, b: fct.add(a, b, "relu")),
+        with_gradients(lambda a, b: tf.nn.relu(a + b)),
+        [IMAGE, IMAGE],
+    ),
+    "batch_norm": (
+        lambda x, scale, offset: fct.batch_norm(x, scale, offset, activation="relu")[0],
+        lambda *given: tf.nn.relu(tensorflows_batch_norm(*given)),
+        [IMAGE, CHANNELS, CHANNELS],
+    ),
+    "batch_norm_with_a_residual": (
+        lambda x, scale, offset, more: fct.batch_norm(x, scale, offset, residual=more)[0],
+        lambda x, scale, offset, more: tensorflows_batch_norm(x, scale, offset) + more,
+        [IMAGE, CHANNELS, CHANNELS, IMAGE],
+    ),
+    "batch_norm_grad": (
+        with_gradients(lambda *given: fct.batch_norm(*given, activation="relu")[0]),
+        with_gradients(lambda *given: tf.nn.relu(tensorflows_batch_norm(*given))),
+        [IMAGE, CHANNELS, CHANNELS],
+    ),
+    "batch_norm_inference": (inference, tensorflows_inference, [IMAGE, CHANNELS, CHANNELS]),
+    "batch_norm_inference_grad": (
+        inference_and_gradient,
+        with_gradients(tensorflows_inference),
+        [IMAGE, CHANNELS, CHANNELS],
+    ),
 }
 
 
@@ -104,6 +163,7 @@ def lenet(layers: Any) -> keras.Model:
             layers.Conv2D(6, 3, activation="relu"),
             layers.MaxPooling2D(),
             layers.Conv2D(16, 3, activation="relu"),
+            layers.BatchNormalization(),
             layers.MaxPooling2D(),
             keras.layers.Flatten(),
             keras.layers.Dense(10),
@@ -115,7 +175,7 @@ def training_step(model: keras.Model) -> Callable[[tf.Tensor], Any]:
     def step(x: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)  # TensorFlow's graph always contains the gradient of x
-            loss = tf.reduce_sum(model(x))
+            loss = tf.reduce_sum(model(x, training=True))
         return tape.gradient(loss, [x, *model.trainable_variables])
 
     return step

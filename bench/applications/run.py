@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is loaded
-
-import fastconv.keras
-import keras
 import numpy as np
-import tensorflow as tf
 
-from bench.applications.check import disagreements_in_float32, disagreements_in_float64
-from bench.applications.networks import NETWORKS, build, images, labels, served
-from bench.applications.tables import check_table, layers_table, times_table
+from bench.applications.tables import KINDS, check_table, layers_table, means_of, times_table
+from bench.applications.task import Application
 from bench.command import Command
-from bench.measure import geometric_mean, in_turn, ratio
+from bench.measure import in_turn, not_measured
+from bench.processes import Library, quiet
+from bench.tasks import OTHER_TASK
+from bench.training import measure_task
 
-TASKS = {"predict 1": 1, "predict 8": 8, "step 8": 8}  # name -> batch
+with quiet():  # TensorFlow logs while it loads
+    import fastconv.keras
+    import keras
+    import tensorflow as tf
+
+    from bench.applications.check import disagreements_in_float32, disagreements_in_float64
+    from bench.applications.networks import NETWORKS, SMALL_NETWORKS, build, describe, images, labels, served
+    from bench.serving.models import randomise
+
+CONTESTANTS = ("stock", "xla", "accelerated", "fused", "torch")
+BATCH, SMALL_BATCH, SMALL_SIZE = 8, 64, 32
+STATISTICS_SIZE = 96  # of the images whose statistics the small networks get
 
 
-def compare(calls: dict[str, Callable[[], Any]], options: Any) -> dict[str, Any]:
-    """The times of stock's call and of ours, and their ratio. Both calls run twice before they are timed."""
+def compare(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
+    """The times of stock's call and of ours. Both run twice before they are timed."""
     for call in [*calls.values()] * 2:
         call()
-    result = in_turn(calls, options.rounds, options.seconds)
-    return {**result, "ratio": ratio(result, "stock", "fastconv")}
+    return in_turn(calls, rounds)
 
 
-def compare_task(models: dict[str, Any], task: str, options: Any) -> dict[str, Any]:
-    """A task of two compiled models."""
-    x, y = images(models["stock"], TASKS[task]), labels(TASKS[task])
-
-    def call(model: Any) -> Callable[[], Any]:
-        return (lambda: model.train_on_batch(x, y)) if task.startswith("step") else lambda: model.predict_on_batch(x)
-
-    return compare({name: call(model) for name, model in models.items()}, options)
+def random_weights(network: str, size: int) -> dict[str, Any]:
+    """The weights w0, w1, ... The statistics of few pixels would make the outputs sensitive to rounding errors."""
+    model = build(network, STATISTICS_SIZE if network in SMALL_NETWORKS else size)
+    randomise(model)
+    return {f"w{number}": weight for number, weight in enumerate(model.get_weights())}
 
 
-def compare_networks(network: str, options: Any) -> dict[str, Any]:
-    stock = build(network, options.size)
-    stock.compile(keras.optimizers.SGD(1e-3), "sparse_categorical_crossentropy")
-    models = {"stock": stock, "fastconv": fastconv.keras.accelerate(stock)}
-    tasks = {task: compare_task(models, task, options) for task in options.task or TASKS}
-    return {"layers_of_all": len(stock.layers), "layers_served": len(served(models["fastconv"])), "tasks": tasks}
+def measure_network(network: str, options: Any, libraries: list[Library]) -> Iterator[dict[str, Any]]:
+    """A result of the JSON file for each kind of task."""
+    small = network in SMALL_NETWORKS
+    size = SMALL_SIZE if small else options.size
+    batch = options.batch or (SMALL_BATCH if small else BATCH)
+    with quiet():  # TensorFlow logs when it first computes something
+        arrays = random_weights(network, size)
+        stock = build(network, size)
+    arrays |= {"x": images(stock, batch), "y": labels(batch)}
+    nodes = describe(stock)
+    for kind in options.task or KINDS:
+        task = Application(kind, network, size, batch, nodes)
+        yield {"size": size, **measure_task(task, arrays, libraries, options.rounds)}
 
 
-def compare_layers(stock: Any, options: Any) -> list[dict[str, Any]]:
+def layers(options: Any, network: str) -> dict[str, Any]:
     """Each distinct layer that is ours, forward and with gradients. The smallest gain comes first."""
+    stock = build(network, options.size)
     ours = fastconv.keras.accelerate(stock)
     kinds: dict[str, list[Any]] = {}
     for layer in served(ours):
@@ -64,9 +77,9 @@ def compare_layers(stock: Any, options: Any) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "count": 1 + len(others)}
         entry["shape"] = _shape(layer)
         for direction, function in (("forward", _forward), ("with gradients", _with_gradients)):
-            entry[direction] = compare({name: function(one, x) for name, one in pair.items()}, options)
+            entry[direction] = compare({name: function(one, x) for name, one in pair.items()}, options.rounds)
         results.append(entry)
-    return sorted(results, key=_gain)
+    return {"network": network, "layers": sorted(results, key=_gain)}
 
 
 def _gain(entry: dict[str, Any]) -> float:
@@ -102,41 +115,62 @@ def _with_gradients(layer: Any, x: tf.Tensor) -> Callable[[], Any]:
 
 
 def check(network: str, size: int) -> dict[str, Any]:
+    """One result of the JSON file of --check."""
     exact, wrong = disagreements_in_float64(network, size, 4)
     rounding = disagreements_in_float32(network, size, 4)
-    return {"float64_error": exact, "float32": asdict(rounding), "wrong": wrong + rounding.wrong}
+    return {
+        "network": network,
+        "float64_error": exact,
+        "float32": asdict(rounding),
+        "wrong": [f"{network}, {what}" for what in wrong + rounding.wrong],
+    }
 
 
-def measure(network: str, options: Any) -> dict[str, Any]:
-    """One result of the JSON file."""
-    if options.layers:
-        return {"network": network, "layers": compare_layers(build(network, options.size), options)}
-    checked = {} if options.no_check else {"check": check(network, options.check_size)}
-    return {"network": network, **checked, **({} if options.check else compare_networks(network, options))}
+def command() -> Command:
+    """All options."""
+    run = Command("applications", __doc__, "--threads")
+    run.add("--rounds", 5, "samples of each contestant")
+    run.add_several("--network", choices=[*NETWORKS, *SMALL_NETWORKS])
+    run.add_several("--task", choices=[*KINDS])
+    run.add_several("--contestant", choices=CONTESTANTS)
+    run.add("--size", 224, "height and width of the images, except those of the small networks")
+    run.add("--batch", type=int, help=f"images of a batch; default: {BATCH}, and {SMALL_BATCH} of the small networks")
+    run.add("--check", action="store_true", help="only compare results, in float64 and float32")
+    run.add("--check-size", 64, "height and width of the images of --check")
+    run.add("--layers", type=int, metavar="BATCH", help="only measure single layers, at this batch size")
+    return run
+
+
+def measure_networks(run: Command, networks: list[str]) -> list[dict[str, Any]]:
+    """The results of all networks, from contestants in processes of their own."""
+    with contextlib.ExitStack() as stack:
+        libraries = run.libraries(stack, list(run.options.contestant or CONTESTANTS))
+        return [result for one in run.track(networks) for result in measure_network(one, run.options, libraries)]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns 0 if all results agree, else 1."""
-    run = Command("applications", __doc__, "--rounds")
-    run.add_several("--network", choices=NETWORKS)
-    run.add_several("--task", choices=[*TASKS])
-    run.add("--size", 224, "height and width of the images")
-    run.add("--seconds", 20.0, "seconds after which a task ends, but not before three samples", type=float)
-    run.add("--check", action="store_true", help="only compare results, in float64 and float32")
-    run.add("--check-size", 64, "height and width of the images of --check")
-    run.add("--no-check", action="store_true", help="only measure times")
-    run.add("--layers", type=int, metavar="BATCH", help="only measure single layers, at this batch size")
+    run = command()
     options = run.start(arguments)
     if min(options.size, options.check_size) < 32:
         run.parser.error("--size and --check-size must be at least 32")
-    results = [measure(network, options) for network in run.track(options.network or NETWORKS)]
-    timed = [result["tasks"] for result in results if "tasks" in result]
-    means = {task: geometric_mean(times[task]["ratio"] for times in timed) for task in (timed[0] if timed else ())}
-    versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "fastconv": fastconv.__version__}
-    report = run.report(versions=versions, results=results, geometric_means=means)
-    wrong = [f"{one['network']}, {what}" for one in results for what in one.get("check", {}).get("wrong", ())]
-    tables = [times_table(report)] if timed else []
-    tables += [check_table(report)] if "check" in results[0] else []
-    tables += [layers_table(result) for result in results if "layers" in result]
-    run.finish(report, tables, *(f"wrong: {what}" for what in wrong))
+    small = () if options.check or options.layers else SMALL_NETWORKS
+    networks = options.network or [*NETWORKS, *small]
+    run.versions.update(tensorflow=tf.__version__, keras=keras.__version__, fastconv=fastconv.__version__)
+    remarks: list[str] = []
+    if options.check or options.layers:
+        one = functools.partial(check, size=options.check_size) if options.check else functools.partial(layers, options)
+        results = [one(network) for network in run.track(networks)]
+        report = run.report(results=results)
+        tables = [check_table(report)] if options.check else [layers_table(result) for result in results]
+        wrong = [what for result in results for what in result.get("wrong", ())]
+        remarks = [f"wrong: {what}" for what in wrong]
+    else:
+        results = measure_networks(run, networks)
+        kinds = options.task or [*KINDS]
+        report = run.report(results=results, means={kind: means_of(results, kind) for kind in kinds})
+        tables = [times_table(report, kind) for kind in kinds]
+        wrong = [name for result in results for name in result["wrong"]]
+        remarks = [*not_measured(results, OTHER_TASK)]
+    run.finish(report, tables, *remarks)
     return 1 if wrong else 0

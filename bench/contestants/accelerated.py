@@ -5,6 +5,7 @@ from __future__ import annotations
 import fastconv
 import fastconv.keras
 
+from bench.applications.task import Application
 from bench.contestants import Candidate, stock
 from bench.oracle import Array
 from bench.serving.task import Served
@@ -17,5 +18,5 @@ def setup(threads: int) -> str:
     return f"fastconv {fastconv.__version__} on {stock.setup(threads)}"
 
 
-def candidates(task: Served, arrays: dict[str, Array]) -> list[Candidate]:
-    return [stock.predict_candidate(task, arrays, fastconv.keras.accelerate)]
+def candidates(task: Served | Application, arrays: dict[str, Array]) -> list[Candidate]:
+    return [stock.whole_network(task, arrays, fastconv.keras.accelerate)]

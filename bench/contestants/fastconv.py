@@ -9,6 +9,7 @@ import fastconv
 import numpy as np
 
 from bench import contestants
+from bench.applications.task import Application
 from bench.cases import Case
 from bench.contestants import Candidate, fetched
 from bench.oracle import Array
@@ -23,11 +24,13 @@ def setup(threads: int) -> str:
     return f"{fastconv.__version__} ({fastconv.show_config('dicts')['isa']})"
 
 
-def candidates(task: Case | Task | Served, arrays: dict[str, Array]) -> list[Candidate]:
+def candidates(task: Case | Task | Served | Application, arrays: dict[str, Array]) -> list[Candidate]:
     if isinstance(task, Served):
         return [fetched("Network", functools.partial(fastconv.load(task.file("fastconv")), arrays["x"]))]
     if isinstance(task, Case):
         return _layer(task, arrays)
+    if isinstance(task, Application):
+        return [_batch_norm(arrays)]
     from fastconv import keras  # TensorFlow is loaded only where it is needed
 
     from bench.contestants import stock
@@ -55,3 +58,18 @@ def _layer(case: Case, arrays: dict[str, Array]) -> list[Candidate]:
         keywords.update({key: value for key, (value, default) in given.items() if value != default})
     function = getattr(fastconv, "depthwise_" * layer.depthwise + name)
     return [fetched("fresh" if layer.fresh else "out=", functools.partial(function, *positional, **keywords))]
+
+
+def _batch_norm(arrays: dict[str, Array]) -> Candidate:
+    """Batch normalisation and ReLU, forward and backward."""
+    x, dy, scale, offset = (arrays[name] for name in ("x", "y", "w0", "w1"))
+    statistics = np.empty_like(scale), np.empty_like(scale)
+    outputs = np.empty_like(x), *statistics
+    gradients = np.empty_like(x), np.empty_like(scale), np.empty_like(scale), None
+
+    def run() -> Array:
+        fastconv.batch_norm(x, scale, offset, activation="relu", out=outputs)
+        fastconv.batch_norm_grad(x, *statistics, dy, scale, offset, activation="relu", out=gradients)
+        return gradients[0]
+
+    return fetched("out=", run)

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bench.applications import networks
+from bench.applications.task import SGD_RATE, Application, prediction, training
 from bench.cases import Case
 from bench.contestants import Candidate, NotServed, fetched, steps_candidate, tensorflow
 from bench.oracle import Array
@@ -89,22 +91,62 @@ def _epoch(model: Any, x: Array, y: Array, batch: int) -> Candidate:
     return fetched("fit", fit, lambda run: np.array(run.history["loss"]), seconds=seconds)
 
 
-def candidates(task: Case | Task | Served, arrays: dict[str, Array]) -> list[Candidate]:
+def candidates(task: Case | Task | Served | Application, arrays: dict[str, Array]) -> list[Candidate]:
     if isinstance(task, Case):
         return tensorflow.candidates(task, arrays)
-    if isinstance(task, Served):
-        return [predict_candidate(task, arrays, lambda model: model)]
+    if isinstance(task, (Served, Application)):
+        return [whole_network(task, arrays)]
     return network_candidates(task, arrays, keras.layers)
 
 
-def predict_candidate(task: Served, arrays: dict[str, Array], convert: Callable[[Any], Any]) -> Candidate:
-    """`predict_on_batch` of a whole network after `convert`."""
+def whole_network(
+    task: Served | Application,
+    arrays: dict[str, Array],
+    convert: Callable[[Any], Any] = lambda model: model,
+    **compiling: Any,
+) -> Candidate:
+    """The task with a Keras model after `convert`, which is compiled with the given options."""
+    if isinstance(task, Application):
+        return _application(task, arrays, convert, compiling)
     if task.layer is not None:
         raise NotServed(OTHER_FORM)
     from bench.serving import models
 
     model = convert(models.build(task.network))
     return fetched("predict_on_batch", lambda: model.predict_on_batch(arrays["x"]))
+
+
+_last: dict[tuple[str, int], Any] = {}  # the last application's model: a step and a prediction use the same one
+
+
+def _application(
+    task: Application, arrays: dict[str, Array], convert: Callable[[Any], Any], compiling: dict[str, Any]
+) -> Candidate:
+    key = task.network, task.size
+    if key not in _last:
+        _last.clear()  # frees its memory first
+        _last[key] = convert(networks.build(*key))
+        _last[key].compile(keras.optimizers.SGD(SGD_RATE), "sparse_categorical_crossentropy", **compiling)
+    model, x, y = _last[key], arrays["x"], arrays["y"]
+    model.set_weights(weights_of(arrays))
+    if task.kind == "step":
+        return training("train_on_batch", model.train_on_batch, x, y)
+    if task.kind == "predict":
+        return prediction("predict_on_batch", lambda: model.predict_on_batch(x))
+    return fetched("tf.function", _gradients(model, tf.constant(x), tf.constant(y)), lambda found: found[0].numpy())
+
+
+def _gradients(model: Any, x: Any, dy: Any) -> Callable[[], Any]:
+    """Forward and backward in training, with the gradients of the input and the weights."""
+
+    @tf.function(autograph=False)
+    def run(x: Any, dy: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = model(x, training=True)
+        return tape.gradient(y, [x, *model.trainable_variables], output_gradients=dy)
+
+    return lambda: run(x, dy)
 
 
 def network_candidates(

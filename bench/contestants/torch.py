@@ -1,13 +1,14 @@
 """PyTorch, in both memory formats; the faster one counts.
 
 Single layers run eagerly under inference_mode. Their gradients are computed by the op that autograd calls. Networks run
-eagerly and, if the compiler works, compiled, with fused Adam and L2 penalties as Adam's weight decay.
+eagerly and, if the compiler works, compiled, with fused Adam and L2 penalties as Adam's weight decay. Networks of
+keras.applications run eagerly in channels_last, with fused SGD.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # torch.compile would start processes of its own, which would not be stopped between turns.
@@ -15,8 +16,18 @@ os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 
 import torch
 
+from bench.applications.task import SGD_RATE, Application, prediction, training
 from bench.cases import Case
-from bench.contestants import Candidate, NotServed, channels_first, channels_last, fetched, nchw, steps_candidate
+from bench.contestants import (
+    Candidate,
+    NotServed,
+    as_nhwc,
+    channels_first,
+    channels_last,
+    fetched,
+    nchw,
+    steps_candidate,
+)
 from bench.oracle import Array
 from bench.tasks import BETAS, EPSILON, NETWORKS, OTHER_TASK, RATE, Conv, Network, Pool, Task, batches_of, weights_of
 
@@ -29,11 +40,14 @@ def setup(threads: int) -> str:
     return str(torch.__version__)
 
 
-def candidates(task: Case | Task, arrays: dict[str, Array]) -> Iterator[Candidate]:
+def candidates(task: Case | Task | Application, arrays: dict[str, Array]) -> Iterator[Candidate]:
     """Candidates come one after the other, so that the memory of one is free when the next is built."""
     if isinstance(task, Case):
         for label in MEMORY_FORMATS:
             yield _layer(label, task, arrays)
+        return
+    if isinstance(task, Application):
+        yield _application(task, arrays)
         return
     if task.kind == "epoch":
         raise NotServed(OTHER_TASK)
@@ -108,6 +122,40 @@ def _build(network: Network, weights: list[Array]) -> tuple[Any, list[dict[str, 
     return torch.nn.Sequential(*layers), [{"params": some, "weight_decay": decay} for decay, some in groups.items()]
 
 
+def _step(model: Any, optimizer: Any) -> Callable[[Any, Any], Any]:
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def _application(task: Application, arrays: dict[str, Array]) -> Candidate:
+    from bench.applications.torch_network import TorchNetwork
+
+    model: Any = TorchNetwork(task.nodes, weights_of(arrays)).to(memory_format=torch.channels_last)
+    x = model.images(arrays["x"])
+    if task.kind == "predict":
+        model.eval()
+        return prediction("channels_last", torch.inference_mode()(lambda: model(x).softmax(1)))
+    if task.kind == "step":
+        optimizer = torch.optim.SGD(model.parameters(), SGD_RATE, fused=True)
+        return training("channels_last", _step(model, optimizer), x, torch.from_numpy(arrays["y"]))
+    dy = model.images(arrays["y"])
+    x.requires_grad_()
+
+    def gradients() -> Any:
+        x.grad = None
+        model.zero_grad(set_to_none=True)
+        model(x).backward(dy)
+        return x.grad
+
+    return fetched("channels_last", gradients, lambda result: as_nhwc(result.numpy()))
+
+
 def _network(label: str, task: Task, arrays: dict[str, Array], compiled: bool) -> Candidate:
     memory = MEMORY_FORMATS[label]
     model, groups = _build(NETWORKS[task.network], weights_of(arrays))
@@ -126,16 +174,9 @@ def _network(label: str, task: Task, arrays: dict[str, Array], compiled: bool) -
         return fetched(label, torch.inference_mode()(lambda: called(x)), lambda result: result.numpy())
     optimizer = torch.optim.Adam(groups, RATE, BETAS, EPSILON, fused=True)
 
-    def step(x: Any, y: Any) -> Any:
-        optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(called(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
     def penalty() -> float:
         squares = ((group["weight_decay"] / 2, parameter) for group in groups for parameter in group["params"])
         return sum(decay * float((parameter.detach() ** 2).sum()) for decay, parameter in squares if decay)
 
     batches = [(images(x), torch.from_numpy(y.argmax(1))) for x, y in batches_of(task, arrays)]
-    return steps_candidate(label, step, batches, penalty)
+    return steps_candidate(label, _step(called, optimizer), batches, penalty)

@@ -2,7 +2,8 @@
 
 The count is that of TensorFlow's ops for the same task. A fused op counts as the sum of its parts. A gradient of
 max-pooling includes the search for the maxima, although fastconv has already done it in the forward pass. A depthwise
-gradient counts as the forward pass, because TensorFlow does not count it. ReLU counts as zero, as in TensorFlow.
+gradient counts as the forward pass, because TensorFlow does not count it. Batch normalisation counts as `tf.nn.moments`
+and `tf.nn.batch_normalization`. ReLU counts as zero, as in TensorFlow, and so does any other activation.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from fastconv.tensorflow._arguments import is_given
 from fastconv.tensorflow._geometry_code import (
     conv_strides,
     decode,
@@ -164,9 +166,49 @@ def _conv2d_max_pool2d_backprop(op: Any) -> int:
     return _conv2d_max_pool2d_backprop_filter_bias(op) + of_input
 
 
+# ---- Batch normalisation and addition -------------------------------------------------------------------------------
+
+
+def _per_element_and_channel(image: tf.Tensor, elements: int, channel: tf.Tensor, channels: int) -> int:
+    return elements * _elements(_shape(image)) + channels * _elements(_shape(channel))
+
+
+def _add(op: Any) -> int:
+    return _elements(_shape(op.outputs[0]))
+
+
+def _residual(op: Any, residual: tf.Tensor) -> int:
+    return _add(op) if is_given(residual) else 0
+
+
+def _batch_norm(op: Any) -> int:
+    image, _, _, residual, _ = op.inputs
+    return _per_element_and_channel(image, 6, op.outputs[1], 6) + _residual(op, residual)
+
+
+def _batch_norm_grad(op: Any) -> int:
+    image, mean, *_ = op.inputs
+    return _per_element_and_channel(image, 11, mean, 8) + 4  # 4 for the numbers of values in the means
+
+
+def _batch_norm_inference(op: Any) -> int:
+    image, mean, _, _, _, residual, _ = op.inputs
+    return _per_element_and_channel(image, 2, mean, 6) + _residual(op, residual)
+
+
+def _batch_norm_inference_grad(op: Any) -> int:
+    image, mean, *_ = op.inputs
+    return _per_element_and_channel(image, 4, mean, 4)
+
+
 _COUNTS: dict[str, Callable[[Any], int]] = {
+    "FastconvAdd": _add,
     "FastconvAvgPool2D": _pool2d,
     "FastconvAvgPool2DGrad": _avg_pool2d_grad,
+    "FastconvBatchNorm": _batch_norm,
+    "FastconvBatchNormGrad": _batch_norm_grad,
+    "FastconvBatchNormInference": _batch_norm_inference,
+    "FastconvBatchNormInferenceGrad": _batch_norm_inference_grad,
     "FastconvBiasGradient": _bias_gradient_alone,
     "FastconvConv2D": _conv2d,
     "FastconvConv2DBackpropFilter": _backprop_filter,
@@ -186,6 +228,6 @@ _COUNTS: dict[str, Callable[[Any], int]] = {
 
 
 def register() -> None:
-    """Register the counts. Ops that only gather elements have no count."""
+    """Register the counts. Activations, and ops that only gather elements, have no count."""
     for op_type, count in _COUNTS.items():
         register_flops(op_type, count)
