@@ -120,6 +120,11 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[tuple[int, .
         with_gradients(lambda a, b: tf.nn.relu(a + b)),
         [IMAGE, IMAGE],
     ),
+    "batch_norm_statistics": (
+        lambda x: fct.batch_norm_statistics(x),
+        lambda x: tf.nn.moments(x, [0, 1, 2]),
+        [IMAGE],
+    ),
     "batch_norm": (
         lambda x, scale, offset: fct.batch_norm(x, scale, offset, activation="relu")[0],
         lambda *given: tf.nn.relu(tensorflows_batch_norm(*given)),

@@ -186,6 +186,10 @@ def _batch_norm(op: Any) -> int:
     return _per_element_and_channel(image, 6, op.outputs[1], 6) + _residual(op, residual)
 
 
+def _batch_norm_statistics(op: Any) -> int:
+    return _per_element_and_channel(op.inputs[0], 4, op.outputs[0], 0)
+
+
 def _batch_norm_grad(op: Any) -> int:
     image, mean, *_ = op.inputs
     return _per_element_and_channel(image, 11, mean, 8) + 4  # 4 for the numbers of values in the means
@@ -209,6 +213,7 @@ _COUNTS: dict[str, Callable[[Any], int]] = {
     "FastconvBatchNormGrad": _batch_norm_grad,
     "FastconvBatchNormInference": _batch_norm_inference,
     "FastconvBatchNormInferenceGrad": _batch_norm_inference_grad,
+    "FastconvBatchNormStatistics": _batch_norm_statistics,
     "FastconvBiasGradient": _bias_gradient_alone,
     "FastconvConv2D": _conv2d,
     "FastconvConv2DBackpropFilter": _backprop_filter,
