@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import fastconv
 import fastconv.keras
 import numpy as np
 import pytest
-from test_bench import run  # this import also puts the repository on the path
+from test_bench import ROOT, run  # this import also puts the repository on the path
 
 from bench import oracle
+from bench.measure import measure
 from bench.oracle import error_in_eps
+from bench.processes import Library
 from bench.serving import layers as served
 from bench.serving.networks import error_of
 from bench.serving.run import geometric_means as serving_means
+from bench.serving.task import Served, write_network
 
 
 def test_served_layers_agree() -> None:
@@ -81,6 +87,55 @@ def test_onnx_models_compute_the_same() -> None:
             None, {graph.inputs[0][0]: images.transpose(0, 3, 1, 2)}
         )
         assert error_of(result, model.predict_on_batch(images)) <= 1e-5
+
+
+PEER = """
+from bench.contestants import existing
+
+FRAMEWORK = False
+
+def setup(threads):
+    return "1.0"
+
+def candidates(task, arrays):
+    return [existing(task.file("onnx"))]
+"""
+
+
+def measure_flattened(network: Any, folder: Path) -> dict[str, Any]:
+    """fastconv, and a peer that needs the ONNX model, on a network of Keras layers."""
+    import keras
+
+    model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Flatten(), *network])
+    images = np.ones((2, 4, 4, 2), np.float32)
+    expected = model.predict_on_batch(images)
+    task = Served("some", 2, str(folder))
+    write_network(task, fastconv.keras.freeze(model)._graph)
+    (folder / "onnx_peer.py").write_text(PEER, encoding="utf-8")
+    cpus = sorted(os.sched_getaffinity(0))
+    with Library("fastconv", 1, cpus) as ours, Library("peer", 1, cpus, "onnx_peer", folder) as peer:
+        return measure(task, {"x": images}, lambda _, result: error_of(result, expected), [ours, peer], 2)
+
+
+def test_peers_are_left_out_if_a_step_has_no_onnx_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    import keras
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    found = measure_flattened([keras.layers.Dense(3), keras.layers.Softmax(name="shares")], tmp_path)
+    assert found["refused"] == {"peer": "there is no model.onnx: no ONNX form of softmax shares"}
+    assert set(found["contestants"]) == {"fastconv"} and found["contestants"]["fastconv"]["median_us"] > 0
+
+
+def test_peers_are_left_out_if_the_package_onnx_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "bench.serving.export", raising=False)
+    found = measure_flattened([keras.layers.Dense(3)], tmp_path)
+    assert found["refused"].keys() == {"peer"} and "onnx" in found["refused"]["peer"].partition(": ")[2]
+    assert set(found["contestants"]) == {"fastconv"}
 
 
 def test_serving_run(tmp_path: Path) -> None:

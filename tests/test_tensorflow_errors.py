@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import fastconv
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from arrays import random
-from processes import run_python
+from processes import TIMEOUT, run_python
 from tensorflow_calls import same_bits
 
 _x, _w, _b = random(2, 9, 8, 3), random(3, 3, 3, 5), random(5)
@@ -264,6 +267,63 @@ def test_outputs_too_large_for_memory_raise_resource_exhausted_error() -> None:
                     continue
                 raise AssertionError("the output fitted into memory")
         """
+    )
+
+
+# Replaces the operator new of a process. The new one fails for code at the addresses from `first` to `last`.
+FAILING_NEW = r"""
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+extern "C" {
+std::uintptr_t first = 0, last = 0;
+}
+
+void* operator new(std::size_t size) {
+    const auto caller = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
+    if (caller >= first && caller < last) throw std::bad_alloc();
+    if (void* memory = std::malloc(size)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_an_op_without_memory_for_its_kernel_raises_resource_exhausted_error(tmp_path: Path) -> None:
+    """TensorFlow does not run an op whose kernel could not be made. The op works once there is memory."""
+    source, library = tmp_path / "failing_new.cpp", tmp_path / "failing_new.so"
+    source.write_text(FAILING_NEW)
+    subprocess.run(["g++", "-shared", "-fPIC", "-o", library, source], check=True, timeout=TIMEOUT)
+    run_python(
+        """
+        import ctypes, re, sys
+        import tensorflow as tf
+        import fastconv.tensorflow as fc
+
+        new = ctypes.CDLL(sys.argv[1])
+        first, last = (ctypes.c_size_t.in_dll(new, name) for name in ("first", "last"))
+        with open("/proc/self/maps") as maps:
+            ours = [re.match("(.*?)-(.*?) ", line) for line in maps if "libfastconv_tensorflow" in line]
+        first.value = int(ours[0][1], 16)
+        x, w = tf.ones((1, 6, 6, 2)), tf.ones((3, 3, 2, 4))
+        for call in (lambda x: fc.conv2d(x, w), lambda x: fc.max_pool2d(x, 2), lambda x: fc.activate(x, "silu")):
+            graph = tf.function(call, autograph=False).get_concrete_function(x)  # traced while there is memory
+            for how in (call, graph):
+                last.value = int(ours[-1][2], 16)
+                try:
+                    how(x)
+                except tf.errors.ResourceExhaustedError as error:
+                    assert "fastconv: out of memory" in str(error), error
+                else:
+                    raise AssertionError("the op ran without its kernel")
+                last.value = 0
+                how(x)
+        """,
+        str(library),
+        LD_PRELOAD=str(library),
     )
 
 

@@ -80,9 +80,19 @@ def as_nhwc(y: Array) -> Array:
     return np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if y.ndim == 4 else y
 
 
+def _reason_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.reason")
+
+
+def write_reason(path: Path, reason: str) -> None:
+    """Tell the processes of the libraries why the file `path` is missing."""
+    _reason_file(path).write_text(reason, encoding="utf-8")
+
+
 def existing(path: Path) -> Path:
+    """The path of a file; if the file is missing, NotServed with the reason."""
     if not path.exists():
-        raise NotServed(f"there is no {path.name}: the package that writes it (onnx or tensorflow.lite) is missing")
+        raise NotServed(f"there is no {path.name}: {_reason_file(path).read_text(encoding='utf-8')}")
     return path
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.command import Command
+from bench.contestants import write_reason
 from bench.measure import measure, not_measured
 from bench.oracle import Array
 from bench.processes import Library
@@ -34,14 +35,16 @@ def write_tflite(task: Served, model: Any) -> None:
     """Write ``model.tflite``, for this batch size."""
     import tensorflow as tf
 
+    path = task.file("tflite")
     if not hasattr(tf, "lite"):
+        write_reason(path, f"TensorFlow {tf.__version__} has no tensorflow.lite")
         return
     shape = tf.TensorSpec((task.batch, *model.input_shape[1:]), tf.float32)
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(shape)
     variables = tf.Module()
     variables.held = [weight.value for weight in model.weights]  # the converter does not find them in a Keras model
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], variables)
-    task.file("tflite").write_bytes(converter.convert())
+    path.write_bytes(converter.convert())
 
 
 def measure_network(network: str, batch: int, libraries: list[Library], rounds: int) -> dict[str, Any]:

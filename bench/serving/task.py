@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.contestants import write_reason
 from bench.measure import geometric_mean, ratio
 from bench.oracle import TOLERANCE as EPS_OF_LAYER
 from bench.serving.layers import ServedLayer
@@ -48,15 +49,17 @@ class Served:
 
 
 def write_network(task: Served, graph: Any) -> None:
-    """Write the files of a frozen graph; ``model.onnx`` only if the package onnx is installed."""
+    """Write the files of a frozen graph. Without ``model.onnx``, the peers that read it are left out."""
     from fastconv import Network
 
     Network(graph).save(task.file("fastconv"))
+    path = task.file("onnx")
     try:
         from bench.serving.export import onnx_model
-    except ImportError:
-        return
-    task.file("onnx").write_bytes(onnx_model(graph, task.batch))
+
+        path.write_bytes(onnx_model(graph, task.batch))
+    except (ImportError, NotImplementedError) as error:
+        write_reason(path, str(error))
 
 
 def best_of(contestants: dict[str, dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:
