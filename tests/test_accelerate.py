@@ -11,6 +11,7 @@ import keras_models
 import numpy as np
 import pytest
 from fastconv.keras import _serving
+from fastconv.keras._folded import FOLDED
 from fastconv.keras._fused import FUSED
 from keras_models import all_layers, assert_same, images, near, ours, snapshot, twin, types, uses_our_ops
 from stock_models import MODELS, SERVED, SERVING, compiled, data, functional, sequential
@@ -214,7 +215,7 @@ def test_layers_in_a_time_distributed_are_replaced(steps: int | None) -> None:
 
 def test_our_layers_add_no_state_to_keras_layers() -> None:
     """A layer can therefore change its class in place."""
-    for stock, own in [*fk.LAYERS.items(), *FUSED.items()]:
+    for stock, own in [*fk.LAYERS.items(), *FUSED.items(), *FOLDED.items()]:
         assert issubclass(own, stock)
         for name in ("__init__", "build", "quantize", "__slots__"):
             assert getattr(own, name, None) is getattr(stock, name, None), (own, name)

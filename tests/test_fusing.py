@@ -14,6 +14,7 @@ import keras_models
 import numpy as np
 import pytest
 import tensorflow as tf
+from fastconv.keras._folded import FOLDED
 from fastconv.keras._fused import FUSED
 from keras_models import all_layers, assert_same, configs_of, images, near, snapshot, twin, types
 from processes import run_python
@@ -24,7 +25,7 @@ layers = keras.layers
 
 
 def fused_layers(model: Any) -> list[Any]:
-    return [layer for layer in all_layers(model) if type(layer) in FUSED.values()]
+    return [layer for layer in all_layers(model) if type(layer) in (*FUSED.values(), *FOLDED.values())]
 
 
 def gradients_by(call: Callable[[Any], Any], model: Any, x: Any) -> list[Any]:

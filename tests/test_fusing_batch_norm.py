@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fastconv.keras as fk
+import fastconv.tensorflow as ft
 import keras
 import keras_models
 import numpy as np
@@ -44,7 +45,7 @@ def models(dtype: str = "float64") -> Iterator[tuple[str, Any, int, tuple[int, .
     yield "sequential", keras.Sequential([layers.Input((8, 8, 4)), *stack]), 3, (3, 3, 3, 0)
     # SiLU's gradient is computed from the normalisation's input.
     x = block(inputs, act=layers.Activation("silu"), use_bias=False)
-    yield "silu", model(block(x, act=layers.Activation("hard_silu"))), 2, (2, 2, 2, 0)
+    yield "silu", model(block(x, act=layers.Activation("tanh"))), 2, (2, 2, 2, 0)
     yield "residual", model(block(block(inputs), inputs)), 3, (2, 2, 2, 1)
     first = Normal()(layers.Conv2D(4, 1)(inputs))
     yield "two terms", model(block(inputs, first)), 2, (2, 2, 2, 1)
@@ -76,6 +77,9 @@ def apart() -> Iterator[tuple[str, Any, int]]:
     yield "regularized", keras.Model(inputs, layers.ReLU()(Normal(activity_regularizer="l2")(conv))), 0
     yield "renorm", keras.Model(inputs, layers.ReLU()(Normal(axis=2)(conv))), 0
     yield "threshold", keras.Model(inputs, layers.ReLU(threshold=0.5)(normal)), 0
+    yield "hard SiLU", keras.Model(inputs, layers.ReLU()(layers.Activation("hard_silu")(normal))), 0
+    x = layers.Add(activity_regularizer="l2")([normal, inputs])
+    yield "a regularized sum", keras.Model(inputs, layers.ReLU()(x)), 1
     yield "softplus", keras.Model(inputs, layers.Activation("softplus")(normal)), 0
     yield "an operation", keras.Model(inputs, layers.ReLU()(2 * normal + layers.Multiply()([conv, conv]))), 0
     yield "dropped", keras.Model(inputs, layers.ReLU()(layers.Dropout(0.0)(normal))), 0
@@ -225,6 +229,61 @@ def test_the_second_order_gradient() -> None:
     largest = max(float(np.abs(wanted).max()) for wanted in expected)
     for a, b in zip(penalty(fast), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9 * largest)
+
+
+def test_a_second_activation_is_not_taken_for_the_first() -> None:
+    """With tf.gradients, the gradient function of a normalisation sees the op with its activation."""
+    x, mean, variance = (tf.constant(values) for values in (images(2, 5, 5, 3), np.ones(3, "f"), np.full(3, 2, "f")))
+
+    def gradient(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = ft.activate(ft.batch_norm_inference(x, mean, variance, activation="silu"), "silu")
+        return tape.gradient(y, x)
+
+    near(tf.function(gradient)(x), gradient(x), 1e-6)
+    keras.config.set_dtype_policy("float64")
+    inputs = layers.Input((8, 8, 4))
+    y = layers.Activation("silu")(layers.Activation("relu6")(Normal()(inputs)))
+    model = randomize(keras.Model(inputs, y))
+    fast = fk.accelerate(model, fuse=True)
+    x = tf.constant(images(6, 8, 8, 4).astype(np.float64))
+    found = [tf.function(lambda x, of=of: tf.gradients(of(x, training=True), x))(x) for of in (fast, model)]
+    near(*found, 1e-9)
+
+
+def test_forward_mode() -> None:
+    keras.config.set_dtype_policy("float64")
+    inputs = layers.Input((8, 8, 4))
+    model = randomize(keras.Model(inputs, block(block(inputs), inputs, layers.Activation("silu"))))
+    fast = fk.accelerate(model, fuse=True)
+    x = tf.constant(images(2, 8, 8, 4).astype(np.float64))
+    tangent = tf.cos(x)
+
+    def derivative(of: Any) -> Any:
+        @tf.function(autograph=False)
+        def run(x: Any) -> Any:
+            with tf.autodiff.ForwardAccumulator(x, tangent) as accumulator:
+                y = of(x, training=True)
+            return accumulator.jvp(y)
+
+        return run(x)
+
+    expected = derivative(model)
+    near(derivative(fk.accelerate(model)), expected, 1e-9)
+    near(derivative(fast), expected, 1e-9)
+
+
+def test_no_convolution_runs_twice() -> None:
+    """In inference, a dropout passes its input on. A normalisation after it is not computed by the convolution."""
+    inputs = layers.Input((8, 8, 4))
+    x = layers.Dropout(0.1)(layers.Conv2D(4, 3, padding="same")(inputs))
+    y = layers.Conv2D(4, 3, padding="same")(layers.ReLU()(Normal()(x)))
+    model = randomize(keras.Model(inputs, layers.Add()([x, y])))
+    fast = fk.accelerate(model, fuse=True)
+    x = images(6, 8, 8, 4)
+    assert ops_run_by(fast.predict_on_batch, x)["FastconvConv2D"] == 2
+    near(fast.predict(x, verbose=0), model.predict(x, verbose=0), 1e-5)
 
 
 def test_batches_that_broadcast_are_refused_clearly() -> None:

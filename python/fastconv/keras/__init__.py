@@ -29,7 +29,7 @@ if keras.backend.backend() != "tensorflow":
         "variable KERAS_BACKEND=tensorflow before importing Keras"
     )
 
-from fastconv.keras import _fused  # noqa: F401  (registers classes that the files of fused models contain)
+from fastconv.keras import _folded  # noqa: F401  (registers classes that the files of fused models contain)
 from fastconv.keras.accelerate import accelerate, restore
 from fastconv.keras.convolutional import (
     Conv1D,

@@ -51,3 +51,15 @@ def known_layer(layer: Any) -> list[Any] | None:
     if slope:
         return ["leaky_relu", slope]
     return ["relu"] if most is None else ["relu6"] if most == 6 else ["clip", 0.0, float(most)]
+
+
+#: The activations whose gradients are those of TensorFlow everywhere. Where others have none, it chooses differently.
+_SAME_GRADIENT = ("relu", "relu6", "leaky_relu", "gelu", "silu", "sigmoid", "tanh")
+
+
+def trainable_layer(layer: Any) -> Any:
+    """The argument `activation` of fastconv's functions for such a layer, or None if Keras should compute the layer."""
+    attribute = known_layer(layer)
+    if attribute is None or attribute[0] not in _SAME_GRADIENT:
+        return None
+    return attribute[0] if len(attribute) == 1 else tuple(attribute)

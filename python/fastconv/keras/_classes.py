@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import fastconv.keras
+from fastconv.keras._folded import FOLDED
 from fastconv.keras._fused import FUSED
 
 
 def stock_class(cls: type) -> type:
     """The class of Keras that a class of fastconv replaces. Any other class is returned unchanged."""
-    for mapping in (fastconv.keras.LAYERS, FUSED):
+    for mapping in (fastconv.keras.LAYERS, FUSED, FOLDED):
         for stock, ours in mapping.items():
             if cls is ours:
                 return stock

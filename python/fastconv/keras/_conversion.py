@@ -13,6 +13,7 @@ import fastconv.keras
 from fastconv._console import print_table
 from fastconv.keras._classes import change_class, stock_class
 from fastconv.keras._copying import copy_model
+from fastconv.keras._folded import FOLDED
 from fastconv.keras._fused import FUSED
 from fastconv.keras._fusible import fusible, is_fusible_kind
 from fastconv.keras._keras_internals import compile_arguments, flatten_layers, keeps_compile_arguments
@@ -29,8 +30,9 @@ def accelerate(model: Any, inplace: bool, verbose: bool, fuse: bool) -> Any:
     fates = _fates(model)
     fused = fusible(model) if fuse else {}
     for layer, before in fused.items():
-        is_ours = type(layer) in FUSED.values()
-        fates[layer] = None if is_ours else FUSED[stock_class(type(layer))], _text_of_fused(layer, before)
+        stock = stock_class(type(layer))
+        cls = FOLDED.get(stock, FUSED[stock]) if before else FUSED[stock]
+        fates[layer] = None if type(layer) is cls else cls, _text_of_fused(layer, before)
     for layer, (ours, _) in fates.items():
         if ours:
             change_class(layer, ours)

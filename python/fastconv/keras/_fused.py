@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from fastconv.keras import elementwise, normalization
-from fastconv.keras._activations import known_layer
+from fastconv.keras._activations import trainable_layer
 from fastconv.keras._serving import remedy_for_converters
 from fastconv.tensorflow import batch_norm_fusion
 from fastconv.tensorflow.relu_fusion import fused_relu
@@ -30,12 +30,10 @@ class _Fused(keras.Layer):  # type: ignore[misc]
 
 
 def _activated(layer: Any, inputs: Any) -> tf.Tensor | None:
-    name = known_layer(layer)
-    if name is None:
-        return None
-    outputs = fused_relu(inputs) if name == ["relu"] else None
-    if outputs is None:
-        outputs = batch_norm_fusion.fused_activation(inputs, name[0] if len(name) == 1 else tuple(name))
+    activation = trainable_layer(layer)
+    outputs = fused_relu(inputs) if activation == "relu" else None
+    if outputs is None and activation is not None:
+        outputs = batch_norm_fusion.fused_activation(inputs, activation)
     return outputs
 
 
@@ -66,15 +64,11 @@ class Add(keras.layers.Add):  # type: ignore[misc]
 
 @_register("FusedBatchNormalization")
 class BatchNormalization(normalization.BatchNormalization):
-    """A batch normalisation that can compute the layers after it, and that the convolution before it can compute."""
+    """A batch normalisation that can compute the layers after it."""
 
     def _of_batch(self, x: tf.Tensor, *arguments: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         outputs = batch_norm_fusion.batch_norm_in_two_ops(x, *arguments)
         return super()._of_batch(x, *arguments) if outputs is None else outputs
-
-    def _of_moving_averages(self, x: tf.Tensor, *arguments: Any) -> tf.Tensor:
-        outputs = batch_norm_fusion.folded_into_convolution(x, *arguments)
-        return super()._of_moving_averages(x, *arguments) if outputs is None else outputs
 
 
 #: Maps each of Keras's activations to the class that replaces it.
@@ -93,4 +87,4 @@ FUSED: dict[type[keras.Layer], type[keras.Layer]] = {
 
 def is_relu(layer: Any) -> bool:
     """Whether an activation is the ReLU that a convolution can compute."""
-    return known_layer(layer) == ["relu"]
+    return bool(trainable_layer(layer) == "relu")

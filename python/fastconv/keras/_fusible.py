@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import keras
 
-from fastconv.keras._activations import known_layer
+from fastconv.keras._activations import trainable_layer
 from fastconv.keras._classes import stock_class
 from fastconv.keras._fused import ACTIVATIONS, is_relu
 from fastconv.keras._keras_internals import flatten_layers, graph_calls, operation_of, runs_its_graph
@@ -39,7 +39,7 @@ def fusible(model: Any) -> dict[Any, list[Any]]:
         edges,
         lambda before, after: (
             (_is_linear(before) and is_relu_layer(after))
-            or (_is_activation(after) and (normalizes(before) or before in added))
+            or (_is_activation(after) and (normalizes(before) or (before in added and not _is_regularized(before))))
         ),
     )
     before = {layer for layers in (added | activated).values() for layer in layers}
@@ -99,7 +99,7 @@ def _is_convolution(layer: Any, *classes: type) -> bool:
     return (
         stock_class(type(layer)) in classes
         and layer.activation is keras.activations.linear
-        and layer.activity_regularizer is None
+        and not _is_regularized(layer)
         and not why_stock(layer)
     )
 
@@ -108,7 +108,7 @@ def _is_normalization(layer: Any) -> bool:
     """Whether a layer is a batch normalisation on fastconv's kernels, without activity regularizer."""
     return (
         stock_class(type(layer)) is _layers.BatchNormalization
-        and layer.activity_regularizer is None
+        and not _is_regularized(layer)
         and layer.compute_dtype in ("float32", "float64")
         and why_keras(layer) is None
     )
@@ -119,4 +119,9 @@ def _is_addition(layer: Any) -> bool:
 
 
 def _is_activation(layer: Any) -> bool:
-    return stock_class(type(layer)) in ACTIVATIONS and known_layer(layer) not in (None, ["linear"])
+    return stock_class(type(layer)) in ACTIVATIONS and trainable_layer(layer) is not None
+
+
+def _is_regularized(layer: Any) -> bool:
+    """Whether a layer's output also adds to the loss, which is another use of it."""
+    return layer.activity_regularizer is not None

@@ -57,9 +57,9 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
     the layers. For a model compiled with ``jit_compile=True``, Keras warns and continues without XLA.
 
     With ``fuse=True``, a layer is fused into the layer before it only if nothing else in the model uses the output of
-    the layer before. The activations are `ReLU`, `LeakyReLU` and those `Activation` layers whose function fastconv has.
-    Results round differently than without fusing. Convolution and pooling are not fused: after a 3 x 3 convolution of
-    32 channels or more, the pooling took less than 10 % of the time.
+    the layer before. The activations are `ReLU`, `LeakyReLU`, and `Activation` with the functions that
+    `fastconv.keras.Activation` computes. Results round differently than without fusing. Convolution and pooling are not
+    fused: after a 3 x 3 convolution of 32 channels or more, the pooling took less than 10 % of the time.
     """
     _check_model(model)
     for name, value in (("inplace", inplace), ("verbose", verbose), ("fuse", fuse)):

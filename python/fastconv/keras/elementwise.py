@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from fastconv import tensorflow as ops
-from fastconv.keras._activations import known_layer
+from fastconv.keras._activations import trainable_layer
 from fastconv.keras._serving import OnCPU, remedy_for_converters, serves
 
 # The activations for which fastconv's kernels were measured to be faster than TensorFlow's ops.
@@ -19,11 +19,11 @@ class _Activation(OnCPU):
     """An activation with a name of fastconv's."""
 
     def call(self, inputs: Any) -> Any:
-        name = known_layer(self)
-        if name in (None, ["linear"]) or not _has_kernel(inputs):
+        activation = trainable_layer(self)
+        if activation is None or not _has_kernel(inputs):
             return super().call(inputs)
         with remedy_for_converters():
-            return ops.activate(inputs, name[0] if len(name) == 1 else tuple(name), name=self.name)
+            return ops.activate(inputs, activation, name=self.name)
 
 
 @keras.saving.register_keras_serializable("fastconv")
@@ -31,7 +31,7 @@ class Activation(_Activation, keras.layers.Activation):  # type: ignore[misc]
     """``keras.layers.Activation`` on fastconv's kernels.
 
     Keras's own call computes half types, and functions that are not in this list of ``keras.activations``: relu, relu6,
-    leaky_relu, elu, gelu, silu, sigmoid, hard_sigmoid, hard_silu, tanh.
+    leaky_relu, gelu, silu, sigmoid, tanh.
     """
 
 
@@ -39,7 +39,8 @@ class Activation(_Activation, keras.layers.Activation):  # type: ignore[misc]
 class ReLU(_Activation, keras.layers.ReLU):  # type: ignore[misc]
     """``keras.layers.ReLU`` on fastconv's kernels.
 
-    Keras's own call computes half types, a threshold, and `max_value` together with `negative_slope`.
+    Keras's own call computes half types, a threshold, a `max_value` other than 6, and `max_value` together with
+    `negative_slope`.
     """
 
 
@@ -64,8 +65,7 @@ def gains(layer: Any) -> bool:
     """Whether fastconv's kernels are faster for one of Keras's layers of these kinds."""
     if isinstance(layer, keras.layers.Add) or layer.compute_dtype not in ("float32", "float64"):
         return False
-    name = known_layer(layer)
-    return name is not None and name[0] in _FASTER
+    return trainable_layer(layer) in _FASTER
 
 
 def _has_kernel(inputs: Any) -> bool:

@@ -68,19 +68,34 @@ def _addition_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
     return [grad, grad, None]
 
 
+def _gradients_of(function: Callable[..., Any], inputs: list[tf.Tensor], upstream: Any) -> list[tf.Tensor | None]:
+    """The gradients of ``function(*inputs)``.
+
+    TensorFlow may call this while no tape records, for example for a forward-mode derivative. Graphs need no tape.
+    """
+    if not tf.executing_eagerly():
+        inputs = [tf.identity(x) for x in inputs]  # they may belong to an outer graph
+        found: list[tf.Tensor | None] = tf.gradients(function(*inputs), inputs, upstream)
+        return found
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = function(*inputs)
+    found = tape.gradient(outputs, inputs, output_gradients=upstream)
+    return found
+
+
 def _second_order(x: tf.Tensor, grad: tf.Tensor, upstream: tf.Tensor, attributes: Attributes) -> list[tf.Tensor | None]:
     """The gradients of ``grad * activation'(x)`` with respect to x and grad."""
     name, numbers = _activation(attributes)
     d_grad = ops.fastconv_activate_grad(input=x, grad=upstream, **attributes)
     if name not in _CURVES:
         return [None, d_grad]
-    with tf.GradientTape() as outer:
-        outer.watch(x)
-        with tf.GradientTape() as inner:
-            inner.watch(x)
-            y = _CURVES[name](x, *numbers)
-        first = inner.gradient(y, x, output_gradients=grad)
-    return [outer.gradient(first, x, output_gradients=upstream), d_grad]
+
+    def first(x: tf.Tensor) -> tf.Tensor:
+        (found,) = _gradients_of(lambda x: _CURVES[name](x, *numbers), [x], grad)
+        return found
+
+    return [*_gradients_of(first, [x], upstream), d_grad]
 
 
 def _activation_grad_gradient(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
@@ -130,15 +145,22 @@ def around_activation(op: Any, grad: tf.Tensor) -> tuple[tf.Tensor, Attributes]:
     batch_norm_fusion.py has such pairs. Otherwise `grad` and the attributes of `op` itself.
     """
     attributes = attributes_of(op)
-    if not is_symbolic(grad) or grad.op.type != "FastconvActivateGrad":
+    if not is_symbolic(grad) or grad.op.type != "FastconvActivateGrad" or attributes["activation"] != "linear":
         return grad, attributes
     kept, of_activation, _ = grad.op.inputs
-    fused = kept.op
-    if fused is not op:
-        alike = fused.type == op.type and all(a is b for a, b in zip(fused.inputs, op.inputs, strict=True))
-        if not alike:
-            return grad, attributes
-    return of_activation, attributes | {"activation": grad.op.get_attr("activation").decode()}
+    activation = grad.op.get_attr("activation").decode()
+    if kept.op is not op and not _is_with_activation(kept.op, op, activation):
+        return grad, attributes
+    return of_activation, attributes | {"activation": activation}
+
+
+def _is_with_activation(fused: Any, op: Any, activation: str) -> bool:
+    """Whether an op is the same normalisation with this activation."""
+    return (
+        fused.type == op.type
+        and all(a is b for a, b in zip(fused.inputs, op.inputs, strict=True))
+        and attributes_of(fused) == attributes_of(op) | {"activation": activation}
+    )
 
 
 def _inference_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tensor | None]:
@@ -191,10 +213,12 @@ def _gradient_of_gradients(of_batch: bool) -> Callable[..., list[tf.Tensor | Non
 
     def gradient(op: Any, *upstream: tf.Tensor) -> list[tf.Tensor | None]:
         given = {name: x for name, x in zip(names, op.inputs[:-1], strict=True) if is_given(x)}
-        with tf.GradientTape() as tape:
-            tape.watch(list(given.values()))
-            outputs = _plain_gradients(given, attributes_of(op), of_batch)
-        found = tape.gradient(outputs, given, output_gradients=list(upstream[: len(outputs)]))
+
+        def outputs(*inputs: tf.Tensor) -> list[tf.Tensor]:
+            return _plain_gradients(dict(zip(given, inputs, strict=True)), attributes_of(op), of_batch)
+
+        wanted = list(upstream if "residual" in given else upstream[:-1])
+        found = dict(zip(given, _gradients_of(outputs, list(given.values()), wanted), strict=True))
         return [*(found.get(name) for name in names), None]
 
     return gradient
