@@ -85,6 +85,8 @@ PROBLEMS = [
     Problem(2, 14, 14, 520, 520, 3, 2, 0),
     Problem(1, 56, 56, 33, 33, 3, 1, 0),
     Problem(2, 31, 64, 70, 70, 3, 1, 0),
+    Problem(2, 28, 28, 72, 72, 3, 1, 18),
+    Problem(1, 14, 14, 90, 60, 3, 2, 30),
 ]
 
 # Layers that need much scratch memory.

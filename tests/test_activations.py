@@ -128,6 +128,7 @@ def test_activations_of_nan_and_infinity_are_tensorflows(dtype: Any, isa_worker:
 LAYERS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "direct": ("direct", (2, 13, 11, 17), (3, 3, 17, 37), {"padding": "SAME"}),
     "direct, many channels": ("direct", (1, 6, 7, 1100), (1, 1, 1100, 40), {}),
+    "direct_grouped": ("direct", (2, 9, 8, 28), (3, 3, 4, 28), {"padding": "SAME"}),
     "direct, groups": ("direct", (2, 9, 8, 12), (3, 2, 4, 30), {"strides": 2, "padding": 1}),
     "direct, two passes": ("direct", (1, 80, 71, 1), (70, 61, 1, 7), {}),
     "direct, streamed": ("direct", (1, 3, 3, 40), (1, 1, 40, 700), {}),

@@ -43,6 +43,8 @@ LARGE = [
     Problem((21,), "float64", "NCHW", 3, (40, 40), 9, (9, 15), (2, 1), "SAME", pool=True, count_include_pad=True),
     Problem((22,), "float32", "NHWC", 1, (90, 280), 1, (6, 6), (1, 1), "SAME", pool=True),
     Problem((23,), "float32", "NCHW", 2, (90, 80), 1, (5, 5), (1, 1), "SAME", filters=1, bias=True),
+    Problem((24,), "float32", "NHWC", 3, (40, 37), 44, (3, 3), (1, 1), "SAME", filters=44, groups=11, bias=True),
+    Problem((25,), "float64", "NHWC", 2, (40, 37), 27, (3, 3), (2, 2), "SAME", filters=18, groups=9, relu=True),
 ]
 
 

@@ -31,12 +31,14 @@ std::unique_ptr<const AlgorithmList<T>> make_list() {
         // Forward passes and input gradients
         &direct_streamed<T>(),
         &direct<T>(),
+        &direct_grouped<T>(),
         &small_k_reduce<T>(),
         &small_k_spread<T>(),
         &winograd<T>(),
         &depthwise<T>(),
         // Filter gradients
         &direct_filter_gradient<T>(),
+        &direct_grouped_filter_gradient<T>(),
         &small_k_spread_filter_gradient<T>(),
         &winograd_filter_gradient<T>(),
         &depthwise_filter_gradient<T>(),

@@ -22,7 +22,6 @@ constexpr std::int64_t kFarBytes = 2048;
 // A kernel that slides down reads rows less often.)
 constexpr std::int64_t kWindowBytesInL1 = 40 << 10, kWindowBytesInL2 = 384 << 10;
 constexpr std::int64_t kImageBytes = 1 << 20; // an image up to this size stays in L2
-constexpr std::int64_t kMostRows = 18;        // of a task: 4 tiles of 4 rows, and 2 border rows
 
 struct DepthwiseDecisions : Decisions {
     Correlation g;         // g.groups channels, of one input and one output each
@@ -115,42 +114,15 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     });
 }
 
-/// As many rows as leave all threads with about the same number. Neighbouring rows share most of what they read, and
-/// the kernel slides from row to row. If rows are few, tasks are single rows: a thread that starts late then takes
-/// fewer.
-std::int64_t rows_of_task(std::int64_t images, std::int64_t rows_of_image, std::int64_t threads) {
-    const std::int64_t all = images * rows_of_image, even = std::max<std::int64_t>(1, ceil_div(all, threads));
-    std::int64_t best = 1;
-    double least = 0;
-    if (all < 4 * threads) return best;
-    for (std::int64_t rows = std::min({kMostRows, rows_of_image, even}); rows >= 1; --rows) {
-        const std::int64_t tasks = images * ceil_div(rows_of_image, rows);
-        const auto longest = static_cast<double>(ceil_div(tasks, threads) * rows);
-        if (least == 0 || longest < 0.95 * least) {
-            best = rows;
-            least = longest;
-        }
-    }
-    return best;
-}
-
-/// Chooses the rows of a task and, if threads are many, parts of the channels.
 void choose_cut(DepthwiseDecisions& d, std::int64_t threads, std::int64_t width) {
-    struct Cut {
-        std::int64_t rows, parts;
-    };
     const Correlation& g = d.g;
-    const std::int64_t most_rows = rows_of_task(g.n, g.windows.p, threads);
-    std::vector<Cut> cuts;
-    for (const std::int64_t parts : finer_parts(1, threads > kFewThreads ? ceil_div(g.groups, 2 * width) : 1))
-        for (const std::int64_t row_tiles : finer_parts(1, parts > 1 ? most_rows : 1))
-            cuts.push_back({ceil_div(most_rows, row_tiles), parts});
-    set_shortest(d, threads, cuts, [&](const Cut& cut) {
-        d.rows = {g.n, g.windows.p, cut.rows};
-        const ChannelParts parts{cut.parts, g.groups, width};
-        d.starts.clear();
-        for (std::int64_t part = 0; part <= cut.parts; ++part) d.starts.push_back(parts.first(part));
-    });
+    choose_row_cut(d, threads, rows_of_task(g.n, g.windows.p, threads), ceil_div(g.groups, 2 * width),
+                   [&](std::int64_t rows, std::int64_t count) {
+                       d.rows = {g.n, g.windows.p, rows};
+                       const ChannelParts parts{count, g.groups, width};
+                       d.starts.clear();
+                       for (std::int64_t part = 0; part <= count; ++part) d.starts.push_back(parts.first(part));
+                   });
 }
 
 template <class T>

@@ -1,8 +1,12 @@
 // Groups the windows of a depthwise convolution by the taps that lie inside the input, so that nothing is copied.
 #pragma once
 
+#include "algorithms/phases.h"
 #include "algorithms/windows.h"
+#include "core/threads/parallel_for.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <vector>
 
 namespace fastconv {
@@ -40,6 +44,41 @@ inline std::int64_t rows_alike(const Windows& a, std::int64_t y, std::int64_t en
         if (next0 != i0 || next1 != i1) break;
     }
     return rows;
+}
+
+/// As many rows as leave all threads with about the same number. Neighbouring rows share most of what they read, and
+/// the kernel slides from row to row. If rows are few, tasks are single rows: a thread that starts late then takes
+/// fewer.
+inline std::int64_t rows_of_task(std::int64_t images, std::int64_t rows_of_image, std::int64_t threads) {
+    const std::int64_t all = images * rows_of_image, even = std::max<std::int64_t>(1, ceil_div(all, threads));
+    constexpr std::int64_t most_rows = 18; // 4 tiles of 4 rows, and 2 border rows
+    std::int64_t best = 1;
+    double least = 0;
+    if (all < 4 * threads) return best;
+    for (std::int64_t rows = std::min({most_rows, rows_of_image, even}); rows >= 1; --rows) {
+        const std::int64_t tasks = images * ceil_div(rows_of_image, rows);
+        const auto longest = static_cast<double>(ceil_div(tasks, threads) * rows);
+        if (least == 0 || longest < 0.95 * least) {
+            best = rows;
+            least = longest;
+        }
+    }
+    return best;
+}
+
+/// Chooses the rows of a task, at most `most_rows`, and, if threads are many, up to `most_parts` parts of the channels.
+/// set(rows, parts) changes the decisions to a cut.
+template <class Decisions, class Set>
+void choose_row_cut(Decisions& decisions, std::int64_t threads, std::int64_t most_rows, std::int64_t most_parts,
+                    Set&& set) {
+    struct Cut {
+        std::int64_t rows, parts;
+    };
+    std::vector<Cut> cuts;
+    for (const std::int64_t parts : finer_parts(1, threads > kFewThreads ? most_parts : 1))
+        for (const std::int64_t row_tiles : finer_parts(1, parts > 1 ? most_rows : 1))
+            cuts.push_back({ceil_div(most_rows, row_tiles), parts});
+    set_shortest(decisions, threads, cuts, [&](const Cut& cut) { set(cut.rows, cut.parts); });
 }
 
 } // namespace fastconv

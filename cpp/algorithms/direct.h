@@ -1,7 +1,7 @@
 // The direct algorithms: sums of products, for any correlation and any filter gradient.
 //
-// direct and direct_streamed give the same bits. small_k_reduce and small_k_spread are for few filters. Each of the two
-// adds in its own order.
+// direct and direct_streamed give the same bits. direct_grouped is for groups with few channels, small_k_reduce and
+// small_k_spread are for few filters. Each of the three adds in its own order.
 #pragma once
 
 #include "algorithms/algorithm.h"
@@ -19,6 +19,12 @@ const Algorithm<T>& direct_streamed();
 /// Any filter gradient: outer products of input values and output gradients.
 template <class T>
 const Algorithm<T>& direct_filter_gradient();
+
+/// Groups with few channels; a vector takes several groups. Correlations and filter gradients.
+template <class T>
+const Algorithm<T>& direct_grouped();
+template <class T>
+const Algorithm<T>& direct_grouped_filter_gradient();
 
 /// Few filters; vectors run along the values of a window.
 template <class T>

@@ -73,13 +73,6 @@ void depthwise_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64
     finish_tile<T, KV, P, Part>(a, sum, y, c, count);
 }
 
-/// Bit i is set if column `first` + i is one of the `width` columns of the image, for i < 32.
-FASTCONV_INLINE uint32_t columns_inside(int64_t first, int64_t width) {
-    const int64_t from = first < 0 ? -first : 0, to = width - first;
-    if (from >= 32 || to <= from) return 0;
-    return (to >= 32 ? ~uint32_t{0} : (uint32_t{1} << to) - 1) & ~uint32_t{0} << from;
-}
-
 /// Window rows of S neighbouring taps. Pixel p + 1 starts where tap Stride of pixel p lies.
 template <class T, int S, int Stride, int KV, int P, bool Part>
 void sliding_tile(const DepthwiseRow<T>& a, const T* x, T* y, int64_t c, int64_t count, uint32_t inside) {

@@ -59,6 +59,13 @@ FASTCONV_INLINE void store_bytes(uint8_t* to, Index<T> value, int64_t count) {
         store_part_of_bytes<T>(to, bytes, count);
 }
 
+/// Bit i is set if column `first` + i is one of the `width` columns of the image, for i < 32.
+FASTCONV_INLINE uint32_t columns_inside(int64_t first, int64_t width) {
+    const int64_t from = first < 0 ? -first : 0, to = width - first;
+    if (from >= 32 || to <= from) return 0;
+    return (to >= 32 ? ~uint32_t{0} : (uint32_t{1} << to) - 1) & ~uint32_t{0} << from;
+}
+
 /// Takes vectors and scalars. NaN stays NaN.
 template <class V>
 FASTCONV_INLINE V relu(V value) {

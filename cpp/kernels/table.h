@@ -123,6 +123,43 @@ struct DepthwiseFilterRows {
     bool sliding; // the taps form rows of three; in a row, tap j of pixel i + 1 reads what tap j + 1 of pixel i reads
 };
 
+/// Rows of outputs of groups with few channels. Output channel k of group g is
+/// y[row, i][g*outputs + k] = sum over runs, input channels c < inputs and taps s < taps of
+/// x[row, column i*stride + s][offsets[run] + g*inputs + c] * the filter's value.
+template <class T>
+struct GroupedRows {
+    const T* x;
+    ptrdiff_t x_row, x_column;
+    // Tap 0 of pixel i is in column first_column + i*stride. Only columns 0 to width - 1 are in the image. Taps in
+    // other columns are skipped.
+    int64_t stride, first_column, width;
+    const ptrdiff_t *offsets, *filter_offsets;
+    int64_t runs, taps; // taps: of a run, 1, 2, 3 or 5. The stride is 1; with 3 taps, it may be 2
+    // [vector][run][c][tap][width], zero-padded: a vector holds vector_groups groups, the last one perhaps fewer.
+    const T* filters;
+    ptrdiff_t filter_vector; // elements from one vector to the next
+    const T* bias;
+    T* y;
+    ptrdiff_t y_row, y_step;
+    int64_t rows, pixels, groups, vector_groups, inputs, outputs; // inputs, outputs: channels of a group
+    bool relu;
+};
+
+/// The filter gradient of the groups of one vector. For output channel k and input channel c of group g,
+/// sums[tap][k][g*inputs + c] += sum over rows and pixels of
+/// x[row, pixel, offsets[tap] + g*inputs + c] * dy[row, pixel, g*outputs + k].
+template <class T>
+struct GroupedFilterRows {
+    const T* x;
+    ptrdiff_t x_row, x_step;
+    const ptrdiff_t* offsets;
+    int64_t taps;
+    const T* dy;
+    ptrdiff_t dy_row, dy_step;
+    T* sums; // [tap][output channel of a group][width]
+    int64_t rows, pixels, groups, inputs, outputs;
+};
+
 /// sums[c] = sum over rows r of x[r*row + c]. With features, the kernel writes `masked` and sums it instead of x.
 /// `masked` is x where features > 0, and 0 elsewhere. It may be the same memory as x.
 template <class T>
@@ -387,6 +424,8 @@ struct KernelsOf {
     /// The inverse of split_channels.
     void (*join_channels)(const T* from, ptrdiff_t plane, int64_t pixels, int64_t channels, T* to, ptrdiff_t step);
     void (*depthwise_filter_rows)(const DepthwiseFilterRows<T>&);
+    void (*grouped_rows)(const GroupedRows<T>&); // this and the next one only if `spreads` is true
+    void (*grouped_filter_rows)(const GroupedFilterRows<T>&);
     // Winograd: [0] for 3x3 windows and tiles of 4x4 outputs, [1] for 5x5 windows and tiles of 2x2.
     void (*winograd_input)(const WinogradTile<T>&);       // 6x6 pixels
     void (*winograd_filter[2])(const WinogradTile<T>&);   // the taps of a window
