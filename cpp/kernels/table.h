@@ -157,7 +157,8 @@ struct ActivationGradient {
     T alpha, beta; // the activation's parameters
 };
 
-// ---- Batch normalisation: dense rows of columns. Each column belongs to one channel.
+// ---- Batch normalisation: rows of columns. Each column belongs to one channel. `row` is the distance of two rows, in
+// all tensors, or 0 if the rows are dense.
 
 /// sums[c] += x[r][c] - shift[c], and squares[c] += the square of that, row after row.
 template <class T>
@@ -165,6 +166,7 @@ struct ShiftedSums {
     const T *x, *shift;
     int64_t rows, columns;
     T *sums, *squares;
+    ptrdiff_t row = 0;
 };
 
 /// z = (x - mean)*scale + offset, with numbers of each column.
@@ -182,6 +184,7 @@ struct NormalizedColumns {
     T low, high;
     int64_t rows, columns;
     bool streaming; // y is so large that it will not stay in the caches
+    ptrdiff_t row = 0;
 };
 
 /// sums[c] += d, and products[c] += d*(x[r][c] - mean[c]), row after row. d is grad[r][c]. If `masked`, it is 0 unless
@@ -194,6 +197,7 @@ struct NormGradientSums {
     T low, highest;
     int64_t rows, columns;
     T *sums, *products;
+    ptrdiff_t row = 0;
 };
 
 /// y = d*z.scale + (x - mean)*x_factor + shift, with d as in NormGradientSums. x_factor and shift may both be null. y
@@ -207,6 +211,7 @@ struct NormInputGradient {
     int64_t rows, columns;
     T* y;
     bool streaming; // as in NormalizedColumns
+    ptrdiff_t row = 0;
 };
 
 /// Rows of pooling windows of one shape: window i of row r holds x[r*x_row + i*x_step + offsets[t] + c] for the taps t.
