@@ -54,7 +54,7 @@ void pool(const PoolProblem& o, PoolKind kind, const void* from, void* to, const
     const PoolKernel<T> kernel = kind == PoolKind::max ? kernels<T>().max_row : kernels<T>().avg_row;
     if (o.format == DataFormat::nhwc) return pool_nhwc(o, input, output, places, kernel);
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
-    each_nhwc_part(o, (in + out) * size_of(o.dtype), [&](const PoolProblem& part, std::int64_t n) {
+    each_nhwc_part(o, (in + out) * size_of(o.dtype), nhwc_part_bytes(), [&](const PoolProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * in), y(part.n * out);
         const Scratch<std::int64_t> argmax(places.argmax ? part.n * out : 0);
         transpose_images(part.n, o.c, o.h * o.w, input + n * in, x.get());

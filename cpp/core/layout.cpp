@@ -25,6 +25,11 @@ void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t colum
     });
 }
 
+std::int64_t nhwc_part_bytes() {
+    constexpr std::int64_t of_thread = 2 << 20;
+    return std::min(kMostPartBytes, of_thread * threads_for_tasks());
+}
+
 template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const float*, float*);
 template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const double*, double*);
 template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const std::int64_t*, std::int64_t*);
