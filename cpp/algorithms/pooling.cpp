@@ -61,11 +61,11 @@ void pool(const PoolProblem& o, PoolKind kind, const void* from, void* to, const
         const ArgmaxOutputs nhwc{places.argmax ? argmax.get() : nullptr, places.include_batch,
                                  places.taps ? places.taps + n * out : nullptr};
         pool_nhwc(part, x.get(), y.get(), nhwc, kernel);
-        transpose_images(part.n, o.p * o.q, o.c, y.get(), output + n * out);
+        transpose_images(part.n, o.p * o.q, o.c, y.get(), output + n * out, o.n);
         if (!places.argmax) return;
         if (places.include_batch)
             for (std::int64_t i = 0; i < part.n * out; ++i) argmax.get()[i] += n * in;
-        transpose_images(part.n, o.p * o.q, o.c, argmax.get(), places.argmax + n * out);
+        transpose_images(part.n, o.p * o.q, o.c, argmax.get(), places.argmax + n * out, o.n);
     });
 }
 

@@ -111,7 +111,7 @@ void gradient(const PoolProblem& o, const void* from, const std::uint8_t* taps, 
         if (input) transpose_images(part.n, o.c, o.h * o.w, input + n * in, x.get());
         transpose_images(part.n, o.c, o.p * o.q, grad + n * out, dy.get());
         gradient_nhwc<T>(part, input ? x.get() : nullptr, taps ? taps + n * out : nullptr, dy.get(), dx.get(), kernel);
-        transpose_images(part.n, o.h * o.w, o.c, dx.get(), input_grad + n * in);
+        transpose_images(part.n, o.h * o.w, o.c, dx.get(), input_grad + n * in, o.n);
     });
 }
 

@@ -9,9 +9,11 @@
 namespace fastconv {
 
 /// Transposes each image: images x rows x columns becomes images x columns x rows. From NCHW to NHWC, rows = C and
-/// columns = H*W. From NHWC to NCHW, rows = H*W and columns = C.
+/// columns = H*W. From NHWC to NCHW, rows = H*W and columns = C. If these images are a part of a result, all_images is
+/// how many the result has.
 template <class T>
-void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t columns, const T* from, T* to);
+void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t columns, const T* from, T* to,
+                      std::int64_t all_images = 0);
 
 constexpr std::int64_t kMostPartBytes = 16 << 20;
 

@@ -401,6 +401,9 @@ struct KernelsOf {
     bool (*winograd_taps[2])(const WinogradOutput<T>&);
     /// to[c*to_row + r] = from[r*from_row + c].
     void (*transpose)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns);
+    // For results so large that they will not stay in the caches.
+    void (*transpose_streaming)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows,
+                                int64_t columns);
     void (*finish_rows[activation_kernels])(const FinishRows<T>&); // indexed by Activation (fastconv/types.h)
     void (*activation_gradient[activation_kernels])(const ActivationGradient<T>&); // likewise
     void (*shifted_sums)(const ShiftedSums<T>&);

@@ -128,7 +128,7 @@ void run_any_layout(const ConvProblem& problem, Direction direction, const Opera
             nhwc.activation = Activation::linear;
         }
         run(part, direction, nhwc, kept);
-        transpose_images(part.n, to.pixels, to.channels, y.get(), operands.output + n * to.values());
+        transpose_images(part.n, to.pixels, to.channels, y.get(), operands.output + n * to.values(), o.n);
         if (operands.residual != nullptr) finish_values(operands, n * to.values(), part.n * to.values());
     });
 }
