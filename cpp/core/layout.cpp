@@ -11,7 +11,7 @@ namespace fastconv {
 namespace {
 
 /// Larger results are written past the caches. The next operation would hardly find them there.
-constexpr std::int64_t kCachedBytes = 4 << 20;
+constexpr std::int64_t kCachedBytes = 16 << 20;
 
 } // namespace
 
@@ -37,7 +37,7 @@ void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t colum
 }
 
 std::int64_t nhwc_part_bytes() {
-    constexpr std::int64_t of_thread = 2 << 20;
+    constexpr std::int64_t of_thread = 4 << 20;
     return std::min(kMostPartBytes, of_thread * threads_for_tasks());
 }
 
