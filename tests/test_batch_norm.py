@@ -45,6 +45,11 @@ SIZES = [  # several parts and chunks, a rest, rows of one pixel and of several,
     BatchNormProblem((7,), (2, 3000), activation="relu"),
     BatchNormProblem((8,), (4, 30, 30, 40), activation="relu", optional=OPTIONAL[:2], given_statistics=True),
     BatchNormProblem((9,), (4, 30, 30, 40), activation="silu", optional=OPTIONAL, given_statistics=True),
+    # Small planes in several groups, the last of which is smaller: more images than a chunk, large groups, one image.
+    BatchNormProblem((10,), (270, 70, 3, 3), "float32", "NCHW", "relu", OPTIONAL[:2], mean=100),
+    BatchNormProblem((11,), (3, 45, 17, 29), "float32", "NCHW", "silu", OPTIONAL),
+    BatchNormProblem((12,), (1, 700, 2), "float32", "NCHW", "relu", OPTIONAL[:2]),
+    BatchNormProblem((13,), (2, 700, 5), "float32", "NCHW", "silu", OPTIONAL, given_statistics=True),
 ]
 
 

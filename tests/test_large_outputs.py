@@ -8,6 +8,7 @@ import fastconv
 import numpy as np
 import pytest
 from processes import run_python
+from workers import ISAS
 
 FILTERS = np.full((1, 1, 1, 8), 2, np.float32)
 IMAGES = np.ones((1, 1024, 1024, 1), np.float32)  # a result of 32 MB
@@ -51,3 +52,27 @@ def test_no_memory_for_a_large_result_is_a_memory_error() -> None:
     filters = np.ones((1, 1, 1, 1 << 23), np.float32)
     with pytest.raises(MemoryError, match=r"Unable to allocate 32\.0 TiB"):
         fastconv.conv2d(images, filters)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_large_results_in_nchw(isa: str) -> None:
+    """At 16 MB, they are written past the caches if planes are whole cache lines. The bits are those of NHWC."""
+    code = """
+        import fastconv
+        import numpy as np
+
+        draw = np.random.default_rng(0).standard_normal
+        cases = [(60, 1201), (61, 1207)]  # planes of 3600 and 3721 values
+        for size, channels, dtype, shift in [(*c, t, s) for c in cases for t in ("f4", "f8") for s in (0, 1)]:
+            images, filters = draw((5, size, size, 5)).astype(dtype), draw((1, 1, 5, channels)).astype(dtype)
+            result = fastconv.conv2d(images, filters)
+            expected = np.ascontiguousarray(result.transpose(0, 3, 1, 2))
+            assert expected.nbytes >= 16 << 20
+            room = np.empty(expected.size + 64, dtype)
+            start = -room.ctypes.data % 64 // room.itemsize + shift
+            out = room[start : start + expected.size].reshape(expected.shape)
+            planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+            fastconv.conv2d(planes, filters, data_format="NCHW", out=out)
+            np.testing.assert_array_equal(out, expected)
+    """
+    run_python(code, FASTCONV_ISA=isa)

@@ -16,9 +16,9 @@
 namespace fastconv {
 namespace {
 
-/// Arrays with an element for each column of a part: the number of values, the distance of their mean from the base,
-/// and the sum of their squared deviations. The base is a value of the channel. A mean alone would lose the digits that
-/// the differences of means need, if it is much larger than the deviations.
+/// Arrays with an element for each run of a part: the number of values, the distance of their mean from the base, and
+/// the sum of their squared deviations. The base is a value of the channel. A mean alone would lose the digits that the
+/// differences of means need, if it is much larger than the deviations.
 struct Moments {
     double *count, *mean, *squares;
 };
@@ -32,64 +32,78 @@ inline void merge(double& mean, double& squares, double other_mean, double other
     mean = delta - delta == 0 ? mean + delta * share : mean + other_mean;
 }
 
-/// The moments of the columns of a part.
+/// The moments of the runs of a part. The columns of a run share a shift, so their sums can be added.
 template <class T>
-class ColumnMoments {
+class RunMoments {
   public:
-    /// `rest` is how many columns a rest has.
-    ColumnMoments(std::int64_t columns, std::int64_t rest, const T* base, const Moments& moments)
-        : columns_(columns), rest_(rest), base_(base), moments_(moments), values_(3 * columns), shift_(values_.get()),
-          sums_(shift_ + columns), squares_(sums_ + columns) {
-        for (double* const array : {moments.count, moments.mean, moments.squares}) std::fill_n(array, columns, 0.0);
+    RunMoments(const ChannelRows& all, const T* base, const Moments& moments)
+        : all_(all), runs_(all.runs()), base_(base), moments_(moments), values_(3 * all.columns), shift_(values_.get()),
+          sums_(shift_ + all.columns), squares_(sums_ + all.columns) {
+        for (double* const array : {moments.count, moments.mean, moments.squares}) std::fill_n(array, runs_, 0.0);
     }
 
     void add(const T* x, std::int64_t rows, std::int64_t columns) {
         if (rows_ + rests_ == 0) start_chunk(x, rows, columns);
-        kernels<T>().shifted_sums({x, shift_, rows, columns, sums_, squares_});
-        (columns == columns_ ? rows_ : rests_) += rows;
+        kernels<T>().shifted_sums({x, shift_, rows, columns, sums_, squares_, all_.row});
+        (columns == all_.columns ? rows_ : rests_) += rows;
     }
 
     void flush() {
-        merge_columns(0, rest_, rows_ + rests_);
-        merge_columns(rest_, columns_, rows_);
+        if (all_.repeats > 1) {
+            merge_runs(0, runs_, rows_ * all_.repeats + rests_ * all_.rest);
+        } else {
+            merge_runs(0, all_.rest, rows_ + rests_);
+            merge_runs(all_.rest, runs_, rows_);
+        }
         rows_ = rests_ = 0;
     }
 
   private:
-    /// Chooses the shift: the mean so far, or in the first chunk that of the first rows. It is a value of the column if
-    /// all of these are equal.
+    /// Chooses the shift of each run: the mean so far, or in the first chunk that of some values. It is a value of the
+    /// run if all of these are equal.
     void start_chunk(const T* x, std::int64_t rows, std::int64_t columns) {
-        std::fill_n(sums_, 2 * columns_, T{});
+        std::fill_n(sums_, 2 * all_.columns, T{});
+        const std::int64_t repeats = std::min(all_.repeats, columns);
+        const std::int64_t across = std::min<std::int64_t>(repeats, 8);
+        const std::int64_t some = std::min<std::int64_t>(rows, 8 / across);
+        const std::int64_t runs = columns / repeats; // that the first rows have
+        T* const shift = all_.repeats > 1 ? squares_ : shift_;
         if (moments_.count[0] > 0) {
-            for (std::int64_t i = 0; i < columns_; ++i)
-                shift_[i] = static_cast<T>(static_cast<double>(base_[i]) + moments_.mean[i]);
+            for (std::int64_t i = 0; i < runs_; ++i)
+                shift[i] = static_cast<T>(static_cast<double>(base_[i]) + moments_.mean[i]);
         } else {
-            const std::int64_t some = std::min<std::int64_t>(rows, 8);
-            std::fill_n(shift_, columns_, T{});
-            for (std::int64_t r = 1; r < some; ++r)
-                for (std::int64_t i = 0; i < columns; ++i) shift_[i] += x[r * columns + i] - x[i];
-            for (std::int64_t i = 0; i < columns; ++i) shift_[i] = x[i] + shift_[i] / static_cast<T>(some);
+            std::fill_n(shift, runs_, T{});
+            for (std::int64_t r = 0; r < some; ++r)
+                for (std::int64_t j = 0; j < across; ++j)
+                    for (std::int64_t i = 0; i < runs; ++i)
+                        shift[i] += x[r * all_.row + i * repeats + j] - x[i * repeats];
+            for (std::int64_t i = 0; i < runs; ++i)
+                shift[i] = x[i * repeats] + shift[i] / static_cast<T>(some * across);
         }
-        for (std::int64_t i = 0; i < columns_; ++i) // a shift by infinity would make all differences NaN
-            shift_[i] = shift_[i] - shift_[i] == T{0} ? shift_[i] : T{0};
+        for (std::int64_t i = 0; i < runs_; ++i) // a shift by infinity would make all differences NaN
+            shift[i] = shift[i] - shift[i] == T{0} ? shift[i] : T{0};
+        if (all_.repeats == 1) return;
+        for (std::int64_t i = 0; i < runs_; ++i) std::fill_n(shift_ + i * all_.repeats, all_.repeats, shift[i]);
+        std::fill_n(squares_, runs_, T{});
     }
 
-    /// Merges the chunk's moments of some columns, of `count` values each.
-    void merge_columns(std::int64_t first, std::int64_t last, std::int64_t count) {
+    /// Merges the chunk's moments of some runs, of `count` values each.
+    void merge_runs(std::int64_t first, std::int64_t last, std::int64_t count) {
         if (first == last || count == 0) return;
         const double before = moments_.count[first], now = static_cast<double>(count), all = before + now;
         const double share = now / all, weight = before * share, one = 1 / now;
         double *const means = moments_.mean, *const squares = moments_.squares;
-        for (std::int64_t i = first; i < last; ++i) {
-            const double sum = static_cast<double>(sums_[i]), mean = sum * one;
-            const double of_chunk = static_cast<double>(squares_[i]) - sum * mean;
-            const double shift = static_cast<double>(shift_[i]) - static_cast<double>(base_[i]);
+        each_run(all_, first, last, [&](std::int64_t i, const auto& total) {
+            const double sum = total(sums_), mean = sum * one;
+            const double of_chunk = total(squares_) - sum * mean;
+            const double shift = static_cast<double>(shift_[i * all_.repeats]) - static_cast<double>(base_[i]);
             merge(means[i], squares[i], shift + mean, of_chunk < 0 ? 0 : of_chunk, share, weight);
-        }
+        });
         std::fill(moments_.count + first, moments_.count + last, all);
     }
 
-    std::int64_t columns_, rest_;
+    const ChannelRows& all_;
+    std::int64_t runs_;
     const T* base_;
     Moments moments_;
     Scratch<T> values_;
@@ -97,27 +111,26 @@ class ColumnMoments {
     std::int64_t rows_ = 0, rests_ = 0; // of this chunk
 };
 
-/// Merges the moments of all columns of some channels, one after the other. As many values of each channel are in the
-/// first column, in the second, and so on.
+/// Merges the moments of all runs of some channels, one after the other. As many values of each channel are in the
+/// first run, in the second, and so on.
 template <class T>
 void merge_channels(const RowParts& parts, const Moments& moments, const T* bases, std::int64_t channels, T* means,
                     T* variances) {
-    const std::int64_t step = parts.channel_step();
     std::vector<double> both(static_cast<std::size_t>(2 * channels));
     double *const mean = both.data(), *const squares = mean + channels;
     double count = 0;
     for (std::int64_t i = 0; i < parts.sums_of_channel(); ++i) {
-        const std::int64_t at = i * parts.sum_step();
+        const std::int64_t at = i * parts.all.channels;
         const double more = moments.count[at], all = count + more;
         if (more == 0) continue;
         const double share = more / all, weight = count * share;
         for (std::int64_t c = 0; c < channels; ++c)
-            merge(mean[c], squares[c], moments.mean[at + c * step], moments.squares[at + c * step], share, weight);
+            merge(mean[c], squares[c], moments.mean[at + c], moments.squares[at + c], share, weight);
         count = all;
     }
     for (std::int64_t c = 0; c < channels; ++c) {
-        means[c] = count > 0 ? static_cast<T>(static_cast<double>(bases[c * step]) + mean[c])
-                             : std::numeric_limits<T>::quiet_NaN();
+        means[c] =
+            count > 0 ? static_cast<T>(static_cast<double>(bases[c]) + mean[c]) : std::numeric_limits<T>::quiet_NaN();
         variances[c] = static_cast<T>(squares[c] / count);
     }
 }
@@ -127,11 +140,11 @@ template <class T>
 void find_statistics(const ChannelRows& all, const T* x, T* mean, T* variance) {
     constexpr std::int64_t channels_of_task = 64;
     const RowParts parts(all);
-    const std::int64_t size = parts.parts * all.columns;
-    const Scratch<T> bases(all.numbers());
+    const std::int64_t runs = all.runs(), size = parts.parts * runs;
+    const Scratch<T> bases(runs);
     for (std::int64_t c = 0; c < all.channels; ++c) {
-        const T base = all.size() > 0 ? x[all.planar ? c * all.plane() : c] : T{};
-        all.repeat(c, base - base == T{0} ? base : T{0}, bases.get()); // finite
+        const T base = all.size() > 0 ? x[c * all.repeats] : T{};
+        all.repeat_runs(c, base - base == T{0} ? base : T{0}, bases.get()); // finite
     }
     const Scratch<double> values(3 * size);
     const auto moments_from = [&](std::int64_t first) {
@@ -139,8 +152,7 @@ void find_statistics(const ChannelRows& all, const T* x, T* mean, T* variance) {
         return Moments{start, start + size, start + 2 * size};
     };
     parallel_for(parts.parts, 4 * static_cast<double>(all.size()), [&](std::int64_t part) {
-        ColumnMoments<T> sums(all.columns, all.rest, bases.get() + parts.first_number(part),
-                              moments_from(part * all.columns));
+        RunMoments<T> sums(all, bases.get(), moments_from(part * runs));
         parts.each_chunk(
             part, [&](std::int64_t at, std::int64_t rows, std::int64_t columns) { sums.add(x + at, rows, columns); },
             [&] { sums.flush(); });
@@ -148,8 +160,7 @@ void find_statistics(const ChannelRows& all, const T* x, T* mean, T* variance) {
     parallel_for(ceil_div(all.channels, channels_of_task), 16 * static_cast<double>(size), [&](std::int64_t task) {
         const std::int64_t first = task * channels_of_task;
         const std::int64_t count = std::min(channels_of_task, all.channels - first);
-        const std::int64_t number = first * parts.channel_step();
-        merge_channels(parts, moments_from(number), bases.get() + number, count, mean + first, variance + first);
+        merge_channels(parts, moments_from(first), bases.get() + first, count, mean + first, variance + first);
     });
 }
 
@@ -159,8 +170,8 @@ void normalize(const BatchNormProblem& problem, const ChannelRows& all, const Ba
     const ColumnNumbers<T> numbers(problem, all, inputs, mean, variance);
     const bool bound = is_bound(problem.activation), streaming = bypasses_caches<T>(all);
     const auto transform = kernels<T>().normalize_columns;
-    each_row_block(all, 4, [&](std::int64_t at, std::int64_t rows, std::int64_t columns, std::int64_t number) {
-        NormalizedColumns<T> a = linear_rows(numbers.from(number), inputs, at, rows, columns, output + at);
+    each_row_block(all, 4, [&](std::int64_t at, std::int64_t rows, std::int64_t columns) {
+        NormalizedColumns<T> a = linear_rows(numbers.get(), inputs, at, rows, columns, all.row, output + at);
         if (bound) {
             const Bounds<T> bounds = bounds_of<T>(problem.activation);
             a.low = bounds.low;
@@ -168,9 +179,41 @@ void normalize(const BatchNormProblem& problem, const ChannelRows& all, const Ba
             a.streaming = streaming;
             return transform(a);
         }
-        each_piece(at, rows, columns, [&](std::int64_t piece, std::int64_t some) {
-            transform(linear_rows(numbers.from(number), inputs, piece, some, columns, output + piece));
+        each_piece(all, at, rows, columns, [&](std::int64_t piece, std::int64_t some) {
+            transform(linear_rows(numbers.get(), inputs, piece, some, columns, all.row, output + piece));
             activate_in_place(problem.activation, problem.dtype, output, piece, some * columns);
+        });
+    });
+}
+
+/// The normalisation of a group of channels.
+template <class T>
+struct Normalization {
+    BatchNormProblem problem;
+    ChannelRows rows;
+    BatchNormInputs inputs;
+    const T *mean, *variance;
+    T *output, *found_mean, *found_variance; // the last two are null if the statistics are given
+
+    void first() const {
+        if (found_mean) find_statistics(rows, static_cast<const T*>(inputs.input), found_mean, found_variance);
+    }
+    void second() const { normalize<T>(problem, rows, inputs, mean, variance, output); }
+};
+
+void normalize_groups(const BatchNormProblem& problem, const BatchNormInputs& inputs, const void* mean,
+                      const void* variance, void* output, void* found_mean, void* found_variance) {
+    if (problem.channels == 0) return;
+    for_type(problem.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+        const ChannelGroups groups(problem, kernels<T>().width);
+        run_passes(groups, [&](std::int64_t group) {
+            const std::int64_t channel = groups.first_channel(group);
+            return std::unique_ptr<const Normalization<T>>(
+                new Normalization<T>{groups.problem(group), groups.rows(group), inputs_of<T>(inputs, groups, group),
+                                     advanced<T>(mean, channel), advanced<T>(variance, channel),
+                                     advanced<T>(output, groups.first_value(group)), advanced<T>(found_mean, channel),
+                                     advanced<T>(found_variance, channel)});
         });
     });
 }
@@ -179,14 +222,7 @@ void normalize(const BatchNormProblem& problem, const ChannelRows& all, const Ba
 
 void batch_norm(const BatchNormProblem& problem, const BatchNormInputs& inputs, void* output, void* mean,
                 void* variance) {
-    if (problem.channels == 0) return;
-    for_type(problem.dtype, [&](auto t) {
-        using T = typename decltype(t)::type;
-        const ChannelRows all(problem, kernels<T>().width);
-        T *const means = static_cast<T*>(mean), *const variances = static_cast<T*>(variance);
-        find_statistics(all, static_cast<const T*>(inputs.input), means, variances);
-        normalize<T>(problem, all, inputs, means, variances, static_cast<T*>(output));
-    });
+    normalize_groups(problem, inputs, mean, variance, output, mean, variance);
 }
 
 void batch_norm_statistics(const BatchNormProblem& problem, const void* input, void* mean, void* variance) {
@@ -200,12 +236,7 @@ void batch_norm_statistics(const BatchNormProblem& problem, const void* input, v
 
 void batch_norm_inference(const BatchNormProblem& problem, const BatchNormInputs& inputs, const void* mean,
                           const void* variance, void* output) {
-    if (problem.channels == 0) return;
-    for_type(problem.dtype, [&](auto t) {
-        using T = typename decltype(t)::type;
-        normalize<T>(problem, ChannelRows(problem, kernels<T>().width), inputs, static_cast<const T*>(mean),
-                     static_cast<const T*>(variance), static_cast<T*>(output));
-    });
+    normalize_groups(problem, inputs, mean, variance, output, nullptr, nullptr);
 }
 
 } // namespace fastconv

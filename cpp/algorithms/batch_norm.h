@@ -16,7 +16,7 @@ class ColumnNumbers {
   public:
     ColumnNumbers(const BatchNormProblem& problem, const ChannelRows& all, const BatchNormInputs& inputs, const T* mean,
                   const T* variance)
-        : values_(3 * all.numbers()), count_(all.numbers()) {
+        : values_(3 * all.columns), count_(all.columns) {
         const auto *scale = static_cast<const T*>(inputs.scale), *offset = static_cast<const T*>(inputs.offset);
         for (std::int64_t c = 0; c < all.channels; ++c) {
             const double factor =
@@ -31,9 +31,8 @@ class ColumnNumbers {
         return 1 / std::sqrt(static_cast<double>(variance) + problem.epsilon);
     }
 
-    /// From this number on.
-    ColumnTransform<T> from(std::int64_t number) const {
-        const T* const first = values_.get() + number;
+    ColumnTransform<T> get() const {
+        const T* const first = values_.get();
         return {first, first + count_, first + 2 * count_};
     }
 
@@ -46,13 +45,31 @@ class ColumnNumbers {
 template <class T>
 bool bypasses_caches(const ChannelRows& all) {
     constexpr std::int64_t most_cached = 16 << 20;
-    return all.size() * static_cast<std::int64_t>(sizeof(T)) >= most_cached;
+    return all.tensor_size * static_cast<std::int64_t>(sizeof(T)) >= most_cached;
 }
 
-/// z + residual for some rows, without the activation.
+template <class T>
+const T* advanced(const void* values, std::int64_t count) {
+    return values ? static_cast<const T*>(values) + count : nullptr;
+}
+
+template <class T>
+T* advanced(void* values, std::int64_t count) {
+    return values ? static_cast<T*>(values) + count : nullptr;
+}
+
+/// The inputs of a group of channels.
+template <class T>
+BatchNormInputs inputs_of(const BatchNormInputs& all, const ChannelGroups& groups, std::int64_t group) {
+    const std::int64_t channel = groups.first_channel(group), value = groups.first_value(group);
+    return {advanced<T>(all.input, value), advanced<T>(all.scale, channel), advanced<T>(all.offset, channel),
+            advanced<T>(all.residual, value)};
+}
+
+/// z + residual for some rows, `row` values apart, without the activation.
 template <class T>
 NormalizedColumns<T> linear_rows(const ColumnTransform<T>& z, const BatchNormInputs& inputs, std::int64_t at,
-                                 std::int64_t rows, std::int64_t columns, T* y) {
+                                 std::int64_t rows, std::int64_t columns, std::int64_t row, T* y) {
     const auto* const residual = static_cast<const T*>(inputs.residual);
     const Bounds<T> none = bounds_of<T>({});
     return {z,
@@ -63,7 +80,8 @@ NormalizedColumns<T> linear_rows(const ColumnTransform<T>& z, const BatchNormInp
             none.high,
             rows,
             columns,
-            false};
+            false,
+            row};
 }
 
 } // namespace fastconv

@@ -54,18 +54,18 @@ void pool(const PoolProblem& o, PoolKind kind, const void* from, void* to, const
     const PoolKernel<T> kernel = kind == PoolKind::max ? kernels<T>().max_row : kernels<T>().avg_row;
     if (o.format == DataFormat::nhwc) return pool_nhwc(o, input, output, places, kernel);
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
-    each_nhwc_part(o, (in + out) * size_of(o.dtype), [&](const PoolProblem& part, std::int64_t n) {
+    each_nhwc_part(o, (in + out) * size_of(o.dtype), nhwc_part_bytes(), [&](const PoolProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * in), y(part.n * out);
         const Scratch<std::int64_t> argmax(places.argmax ? part.n * out : 0);
         transpose_images(part.n, o.c, o.h * o.w, input + n * in, x.get());
         const ArgmaxOutputs nhwc{places.argmax ? argmax.get() : nullptr, places.include_batch,
                                  places.taps ? places.taps + n * out : nullptr};
         pool_nhwc(part, x.get(), y.get(), nhwc, kernel);
-        transpose_images(part.n, o.p * o.q, o.c, y.get(), output + n * out);
+        transpose_images(part.n, o.p * o.q, o.c, y.get(), output + n * out, o.n);
         if (!places.argmax) return;
         if (places.include_batch)
             for (std::int64_t i = 0; i < part.n * out; ++i) argmax.get()[i] += n * in;
-        transpose_images(part.n, o.p * o.q, o.c, argmax.get(), places.argmax + n * out);
+        transpose_images(part.n, o.p * o.q, o.c, argmax.get(), places.argmax + n * out, o.n);
     });
 }
 

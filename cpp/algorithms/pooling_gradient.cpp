@@ -106,12 +106,12 @@ void gradient(const PoolProblem& o, const void* from, const std::uint8_t* taps, 
     T* input_grad = static_cast<T*>(to);
     if (o.format == DataFormat::nhwc) return gradient_nhwc(o, input, taps, grad, input_grad, kernel);
     const std::int64_t in = o.h * o.w * o.c, out = o.p * o.q * o.c;
-    each_nhwc_part(o, (in + out) * size_of(o.dtype), [&](const PoolProblem& part, std::int64_t n) {
+    each_nhwc_part(o, (in + out) * size_of(o.dtype), nhwc_part_bytes(), [&](const PoolProblem& part, std::int64_t n) {
         const Scratch<T> x(input ? part.n * in : 0), dy(part.n * out), dx(part.n * in);
         if (input) transpose_images(part.n, o.c, o.h * o.w, input + n * in, x.get());
         transpose_images(part.n, o.c, o.p * o.q, grad + n * out, dy.get());
         gradient_nhwc<T>(part, input ? x.get() : nullptr, taps ? taps + n * out : nullptr, dy.get(), dx.get(), kernel);
-        transpose_images(part.n, o.h * o.w, o.c, dx.get(), input_grad + n * in);
+        transpose_images(part.n, o.h * o.w, o.c, dx.get(), input_grad + n * in, o.n);
     });
 }
 

@@ -8,16 +8,27 @@
 
 namespace fastconv {
 
+namespace {
+
+/// Larger results are written past the caches. The next operation would hardly find them there.
+constexpr std::int64_t kCachedBytes = 16 << 20;
+
+} // namespace
+
 template <class T>
-void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t columns, const T* from, T* to) {
+void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t columns, const T* from, T* to,
+                      std::int64_t all_images) {
     constexpr std::int64_t strip = 32;
     const std::int64_t strips = (columns + strip - 1) / strip;
+    const std::int64_t bytes = std::max(images, all_images) * rows * columns * static_cast<std::int64_t>(sizeof(T));
+    [[maybe_unused]] const bool streams = bytes >= kCachedBytes;
     parallel_for(images * strips, static_cast<double>(images * rows * columns), [&](std::int64_t task) {
         const std::int64_t first = task % strips * strip, count = std::min(columns - first, strip);
         const T* source = from + task / strips * rows * columns + first;
         T* target = to + (task / strips * columns + first) * rows;
         if constexpr (std::is_floating_point_v<T>) {
-            kernels<T>().transpose(source, columns, target, rows, rows, count);
+            const auto transpose = streams ? kernels<T>().transpose_streaming : kernels<T>().transpose;
+            transpose(source, columns, target, rows, rows, count);
         } else {
             for (std::int64_t r = 0; r < rows; ++r)
                 for (std::int64_t c = 0; c < count; ++c) target[c * rows + r] = source[r * columns + c];
@@ -25,8 +36,14 @@ void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t colum
     });
 }
 
-template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const float*, float*);
-template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const double*, double*);
-template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const std::int64_t*, std::int64_t*);
+std::int64_t nhwc_part_bytes() {
+    constexpr std::int64_t of_thread = 4 << 20;
+    return std::min(kMostPartBytes, of_thread * threads_for_tasks());
+}
+
+template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const float*, float*, std::int64_t);
+template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const double*, double*, std::int64_t);
+template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const std::int64_t*, std::int64_t*,
+                               std::int64_t);
 
 } // namespace fastconv

@@ -3,7 +3,7 @@
 // Vectorised over columns. Sums of up to four vectors of columns sit in registers during a few rows, or during all rows
 // if these are no wider. Ceiling: memory bandwidth.
 //
-// Arguments: any number of rows and columns. Nothing needs to be aligned.
+// Arguments: any number of rows and columns. Rows may lie apart in memory. Nothing needs to be aligned.
 //
 // Rounding: the sums of a column are chains of additions in the order of the rows. z rounds two or three times: the
 // difference, the product with the scale and, without FMA, the sum with the offset. Each function computes it with the
@@ -18,6 +18,12 @@ namespace {
 constexpr int tile_vectors = 4;
 /// The rows of a tile. Larger tiles would read from more places in memory at a time than CPUs prefetch.
 constexpr int64_t tile_rows = 8;
+
+/// The distance of two rows.
+template <class Rows>
+FASTCONV_INLINE ptrdiff_t row_step(const Rows& a) {
+    return a.row != 0 ? a.row : a.columns;
+}
 
 /// Calls f(first row, rows, column, Constant<vectors>, part) for tiles that cover all rows and columns. Each column
 /// sees its rows in order. `part` is 1 if the tile is one vector of which only some columns exist.
@@ -37,8 +43,8 @@ FASTCONV_INLINE void each_column_tile(int64_t rows, int64_t columns, const F& f)
 
 /// Fetches what the next tile reads. CPUs do not see a pattern in pieces of rows.
 template <class T>
-FASTCONV_INLINE void prefetch_next_tile(const T* x, int64_t columns) {
-    __builtin_prefetch(x + tile_rows * columns);
+FASTCONV_INLINE void prefetch_next_tile(const T* x, ptrdiff_t row) {
+    __builtin_prefetch(x + tile_rows * row);
 }
 
 /// Two sums for each column, of the two vectors that `terms` returns.
@@ -49,7 +55,8 @@ struct TwoTerms {
 
 /// Adds terms(offset of a vector, its column, count, part) to both sums of each column.
 template <class T, class F>
-FASTCONV_INLINE void add_to_sums(int64_t rows, int64_t columns, T* first_sums, T* second_sums, const F& terms) {
+FASTCONV_INLINE void add_to_sums(int64_t rows, int64_t columns, ptrdiff_t step, T* first_sums, T* second_sums,
+                                 const F& terms) {
     each_column_tile<T>(rows, columns,
                         [&](int64_t row, int64_t some, int64_t column, auto vectors, auto part)
                             __attribute__((always_inline)) {
@@ -66,7 +73,7 @@ FASTCONV_INLINE void add_to_sums(int64_t rows, int64_t columns, T* first_sums, T
                                     FASTCONV_UNROLL
                                     for (int v = 0; v < Vectors; ++v) {
                                         const int64_t at = column + v * width<T>;
-                                        const TwoTerms<T> term = terms(r * columns + at, at, count, part);
+                                        const TwoTerms<T> term = terms(r * step + at, at, count, part);
                                         first[v] += term.first;
                                         second[v] += term.second;
                                     }
@@ -81,10 +88,11 @@ FASTCONV_INLINE void add_to_sums(int64_t rows, int64_t columns, T* first_sums, T
 
 template <class T>
 void shifted_sums(const ShiftedSums<T>& a) {
-    add_to_sums(a.rows, a.columns, a.sums, a.squares,
+    const ptrdiff_t step = row_step(a);
+    add_to_sums(a.rows, a.columns, step, a.sums, a.squares,
                 [&](int64_t at, int64_t column, int64_t count, auto part) __attribute__((always_inline)) {
                     constexpr bool Part = decltype(part)::value != 0;
-                    prefetch_next_tile(a.x + at, a.columns);
+                    prefetch_next_tile(a.x + at, step);
                     const Vec<T> d = fetch<T, Part>(a.x + at, count) - fetch<T, Part>(a.shift + column, count);
                     return TwoTerms<T>{d, d * d};
                 });
@@ -108,11 +116,12 @@ FASTCONV_INLINE Vec<T> masked_gradient(const Rows& a, Vec<T> centred, int64_t at
 
 template <class T, bool Masked>
 FASTCONV_INLINE void gradient_sums(const NormGradientSums<T>& a) {
-    add_to_sums(a.rows, a.columns, a.sums, a.products,
+    const ptrdiff_t step = row_step(a);
+    add_to_sums(a.rows, a.columns, step, a.sums, a.products,
                 [&](int64_t at, int64_t column, int64_t count, auto part) __attribute__((always_inline)) {
                     constexpr bool Part = decltype(part)::value != 0;
-                    prefetch_next_tile(a.x + at, a.columns);
-                    prefetch_next_tile(a.grad + at, a.columns);
+                    prefetch_next_tile(a.x + at, step);
+                    prefetch_next_tile(a.grad + at, step);
                     const Vec<T> centred = fetch<T, Part>(a.x + at, count) - fetch<T, Part>(a.z.mean + column, count);
                     const Vec<T> d = masked_gradient<T, Masked, Part>(a, centred, at, column, count);
                     return TwoTerms<T>{d, d * centred};
@@ -129,12 +138,14 @@ void norm_gradient_sums(const NormGradientSums<T>& a) {
 
 /// y = value(offset of a vector, its column, count, part) for all vectors of the rows.
 template <class T, class F>
-FASTCONV_INLINE void write_columns(int64_t rows, int64_t columns, T* y, bool streaming, const F& value) {
-    const bool streams = streaming && columns % width<T> == 0 && (uintptr_t)y % vector_bytes == 0;
+FASTCONV_INLINE void write_columns(int64_t rows, int64_t columns, ptrdiff_t step, T* y, bool streaming,
+                                   const F& value) {
+    const bool streams =
+        streaming && columns % width<T> == 0 && step % width<T> == 0 && (uintptr_t)y % vector_bytes == 0;
     for (int64_t r = 0; r < rows; ++r) {
         int64_t column = 0;
         for (; column + width<T> <= columns; column += width<T>) {
-            const int64_t at = r * columns + column;
+            const int64_t at = r * step + column;
             const Vec<T> result = value(at, column, width<T>, Constant<0>{});
             if (streams)
                 store_streaming(y + at, result);
@@ -142,7 +153,7 @@ FASTCONV_INLINE void write_columns(int64_t rows, int64_t columns, T* y, bool str
                 store(y + at, result);
         }
         if (column < columns) {
-            const int64_t at = r * columns + column, count = columns - column;
+            const int64_t at = r * step + column, count = columns - column;
             store_part(y + at, value(at, column, count, Constant<1>{}), count);
         }
     }
@@ -151,7 +162,7 @@ FASTCONV_INLINE void write_columns(int64_t rows, int64_t columns, T* y, bool str
 
 template <class T, bool Residual>
 FASTCONV_INLINE void normalize(const NormalizedColumns<T>& a) {
-    write_columns(a.rows, a.columns, a.y, a.streaming,
+    write_columns(a.rows, a.columns, row_step(a), a.y, a.streaming,
                   [&](int64_t at, int64_t column, int64_t count, auto part) __attribute__((always_inline)) {
                       constexpr bool Part = decltype(part)::value != 0;
                       const Vec<T> centred = fetch<T, Part>(a.x + at, count) - fetch<T, Part>(a.z.mean + column, count);
@@ -172,7 +183,7 @@ void normalize_columns(const NormalizedColumns<T>& a) {
 
 template <class T, bool Masked, bool Factors>
 FASTCONV_INLINE void input_gradient(const NormInputGradient<T>& a) {
-    write_columns(a.rows, a.columns, a.y, a.streaming,
+    write_columns(a.rows, a.columns, row_step(a), a.y, a.streaming,
                   [&](int64_t at, int64_t column, int64_t count, auto part) __attribute__((always_inline)) {
                       constexpr bool Part = decltype(part)::value != 0;
                       const Vec<T> centred = fetch<T, Part>(a.x + at, count) - fetch<T, Part>(a.z.mean + column, count);

@@ -194,7 +194,8 @@ struct ActivationGradient {
     T alpha, beta; // the activation's parameters
 };
 
-// ---- Batch normalisation: dense rows of columns. Each column belongs to one channel.
+// ---- Batch normalisation: rows of columns. Each column belongs to one channel. `row` is the distance of two rows, in
+// all tensors, or 0 if the rows are dense.
 
 /// sums[c] += x[r][c] - shift[c], and squares[c] += the square of that, row after row.
 template <class T>
@@ -202,6 +203,7 @@ struct ShiftedSums {
     const T *x, *shift;
     int64_t rows, columns;
     T *sums, *squares;
+    ptrdiff_t row = 0;
 };
 
 /// z = (x - mean)*scale + offset, with numbers of each column.
@@ -219,6 +221,7 @@ struct NormalizedColumns {
     T low, high;
     int64_t rows, columns;
     bool streaming; // y is so large that it will not stay in the caches
+    ptrdiff_t row = 0;
 };
 
 /// sums[c] += d, and products[c] += d*(x[r][c] - mean[c]), row after row. d is grad[r][c]. If `masked`, it is 0 unless
@@ -231,6 +234,7 @@ struct NormGradientSums {
     T low, highest;
     int64_t rows, columns;
     T *sums, *products;
+    ptrdiff_t row = 0;
 };
 
 /// y = d*z.scale + (x - mean)*x_factor + shift, with d as in NormGradientSums. x_factor and shift may both be null. y
@@ -244,6 +248,7 @@ struct NormInputGradient {
     int64_t rows, columns;
     T* y;
     bool streaming; // as in NormalizedColumns
+    ptrdiff_t row = 0;
 };
 
 /// Rows of pooling windows of one shape: window i of row r holds x[r*x_row + i*x_step + offsets[t] + c] for the taps t.
@@ -435,6 +440,9 @@ struct KernelsOf {
     bool (*winograd_taps[2])(const WinogradOutput<T>&);
     /// to[c*to_row + r] = from[r*from_row + c].
     void (*transpose)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns);
+    // For results so large that they will not stay in the caches.
+    void (*transpose_streaming)(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows,
+                                int64_t columns);
     void (*finish_rows[activation_kernels])(const FinishRows<T>&); // indexed by Activation (fastconv/types.h)
     void (*activation_gradient[activation_kernels])(const ActivationGradient<T>&); // likewise
     void (*shifted_sums)(const ShiftedSums<T>&);

@@ -3,9 +3,14 @@
 // Vectorised over both axes. AVX2 and AVX-512 transpose a square of 8x8 floats or 4x4 doubles in registers, so that all
 // reads and writes are whole vectors. Squares that reach beyond the right edge are read in part. If the matrix has
 // fewer rows than a square, and on the baseline, values are copied one by one. Ceiling: the shuffle port, at 3 shuffles
-// a vector (2 for double); beyond L1, memory bandwidth.
+// a vector (2 for double); beyond L1, memory bandwidth. CPUs do not see a pattern in reads that go from row to row, so
+// the next cache line of each row is prefetched.
 //
-// Arguments: any size. The two matrices must not overlap.
+// The streaming form collects whole cache lines of the result in a buffer in L1 and writes them past the caches. This
+// saves reading the memory first.
+//
+// Arguments: any size. The two matrices must not overlap. The streaming form streams if the result consists of whole
+// cache lines. Else it does what the plain form does.
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -13,15 +18,29 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
+constexpr ptrdiff_t line_bytes = 64; // of a cache line
+/// The elements of a cache line.
+template <class T>
+constexpr int64_t line = line_bytes / (ptrdiff_t)sizeof(T);
+/// Addresses at this distance compete for the same few lines of L1.
+constexpr ptrdiff_t l1_period = 4096;
+
+template <class T>
+FASTCONV_INLINE void prefetch_next_line(const T* from, ptrdiff_t from_row, int64_t rows) {
+    for (int64_t r = 0; r < rows; ++r) __builtin_prefetch(from + r * from_row + line<T>);
+}
+
 template <class T>
 void transpose(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns) {
     // Works in strips of columns: the cache lines of a strip, read and written, stay in L1 until all its squares are
     // done. The square of the last rows overlaps the one before it.
-    constexpr int64_t side = square_side<T>, strip = 32;
+    constexpr int64_t side = square_side<T>;
+    const int64_t strip = to_row * (ptrdiff_t)sizeof(T) % l1_period == 0 ? line<T> / 2 : line<T>;
     for (int64_t first = 0; first < columns && rows >= side; first += strip) {
         const int64_t last = columns < first + strip ? columns : first + strip;
         for (int64_t r = 0; r < rows; r += side) {
             const int64_t row = r + side <= rows ? r : rows - side;
+            prefetch_next_line(from + row * from_row + first, from_row, side);
             for (int64_t c = first; c < last; c += side)
                 transpose_square(from + row * from_row + c, from_row, to + c * to_row + row, to_row, columns - c);
         }
@@ -30,11 +49,42 @@ void transpose(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64
         for (int64_t c = 0; c < columns; ++c) to[c * to_row + r] = from[r * from_row + c];
 }
 
+/// Writes a cache line for each of `columns` columns, at most one square of them.
+template <class T>
+FASTCONV_INLINE void stream_lines(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t columns) {
+    constexpr int64_t side = square_side<T>;
+    alignas(line_bytes) T lines[side * line<T>];
+    for (int64_t r = 0; r < line<T>; r += side)
+        transpose_square(from + r * from_row, from_row, lines + r, line<T>, columns);
+    for (int64_t c = 0; c < side && c < columns; ++c) {
+        FASTCONV_UNROLL
+        for (int64_t i = 0; i < line<T>; i += width<T>)
+            store_streaming(to + c * to_row + i, load(lines + c * line<T> + i));
+    }
+}
+
+template <class T>
+void transpose_streaming(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns) {
+    const bool whole_lines = (uintptr_t)to % line_bytes == 0 && to_row % line<T> == 0 && rows % line<T> == 0;
+    if (!whole_lines) return transpose(from, from_row, to, to_row, rows, columns);
+    for (int64_t first = 0; first < columns; first += line<T>) {
+        const int64_t last = columns < first + line<T> ? columns : first + line<T>;
+        for (int64_t r = 0; r < rows; r += line<T>) {
+            prefetch_next_line(from + r * from_row + first, from_row, line<T>);
+            for (int64_t c = first; c < last; c += square_side<T>)
+                stream_lines(from + r * from_row + c, from_row, to + c * to_row + r, to_row, columns - c);
+        }
+    }
+    finish_streaming();
+}
+
 } // namespace
 
 void add_transpose(KernelTable& table) {
     table.f32.transpose = transpose<float>;
     table.f64.transpose = transpose<double>;
+    table.f32.transpose_streaming = transpose_streaming<float>;
+    table.f64.transpose_streaming = transpose_streaming<double>;
 }
 
 } // namespace FASTCONV_ISA

@@ -114,7 +114,10 @@ void run_any_layout(const ConvProblem& problem, Direction direction, const Opera
     Images from{o.h * o.w, o.c}, to{o.p * o.q, o.k};
     if (direction == Direction::input_gradient) std::swap(from, to);
     const std::int64_t image_bytes = (from.values() + to.values()) * static_cast<std::int64_t>(sizeof(T));
-    each_nhwc_part(o, image_bytes, [&](const ConvProblem& part, std::int64_t n) {
+    // Each part packs the filters again, so it is larger for large filters.
+    const std::int64_t filter_bytes = o.r * o.s * (o.c / o.groups) * o.k * static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t most_bytes = std::max(nhwc_part_bytes(), std::min(4 * filter_bytes, kMostPartBytes));
+    each_nhwc_part(o, image_bytes, most_bytes, [&](const ConvProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * from.values()), y(part.n * to.values());
         transpose_images(part.n, from.channels, from.pixels, operands.input + n * from.values(), x.get());
         Operands<T> nhwc = operands;
@@ -125,7 +128,7 @@ void run_any_layout(const ConvProblem& problem, Direction direction, const Opera
             nhwc.activation = Activation::linear;
         }
         run(part, direction, nhwc, kept);
-        transpose_images(part.n, to.pixels, to.channels, y.get(), operands.output + n * to.values());
+        transpose_images(part.n, to.pixels, to.channels, y.get(), operands.output + n * to.values(), o.n);
         if (operands.residual != nullptr) finish_values(operands, n * to.values(), part.n * to.values());
     });
 }
