@@ -193,12 +193,15 @@ struct Normalization {
     ChannelRows rows;
     BatchNormInputs inputs;
     const T *mean, *variance;
-    T *output, *found_mean, *found_variance; // the last two are null if the statistics are given
+    T* output;                      // null if only the statistics are wanted
+    T *found_mean, *found_variance; // null if the statistics are given
 
     void first() const {
         if (found_mean) find_statistics(rows, static_cast<const T*>(inputs.input), found_mean, found_variance);
     }
-    void second() const { normalize<T>(problem, rows, inputs, mean, variance, output); }
+    void second() const {
+        if (output) normalize<T>(problem, rows, inputs, mean, variance, output);
+    }
 };
 
 void normalize_groups(const BatchNormProblem& problem, const BatchNormInputs& inputs, const void* mean,
@@ -226,12 +229,7 @@ void batch_norm(const BatchNormProblem& problem, const BatchNormInputs& inputs, 
 }
 
 void batch_norm_statistics(const BatchNormProblem& problem, const void* input, void* mean, void* variance) {
-    if (problem.channels == 0) return;
-    for_type(problem.dtype, [&](auto t) {
-        using T = typename decltype(t)::type;
-        find_statistics(ChannelRows(problem, kernels<T>().width), static_cast<const T*>(input), static_cast<T*>(mean),
-                        static_cast<T*>(variance));
-    });
+    normalize_groups(problem, {input, nullptr, nullptr, nullptr}, mean, variance, nullptr, mean, variance);
 }
 
 void batch_norm_inference(const BatchNormProblem& problem, const BatchNormInputs& inputs, const void* mean,
