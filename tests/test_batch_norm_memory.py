@@ -49,4 +49,4 @@ SHAPES = [(1, 300_000, 2), (2, 20_000, 7, 7), (2, 2000, 30, 30)]
 @pytest.mark.parametrize("name", ["batch_norm", "batch_norm_inference", "batch_norm_grad", "batch_norm_inference_grad"])
 def test_scratch_memory(name: str) -> None:
     taken = int(run_python(CODE, json.dumps([name, SHAPES]), FASTCONV_NUM_THREADS="2"))
-    assert taken < 1 * MB, f"{taken / MB:.1f} MB"
+    assert taken < 2 * MB, f"{taken / MB:.1f} MB"
