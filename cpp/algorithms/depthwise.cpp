@@ -21,7 +21,8 @@ constexpr std::int64_t kFarBytes = 2048;
 // rows and the filters stay in L1. (For images from further away, more channels at a time suit the prefetchers better.
 // A kernel that slides down reads rows less often.)
 constexpr std::int64_t kWindowBytesInL1 = 40 << 10, kWindowBytesInL2 = 384 << 10;
-constexpr std::int64_t kImageBytes = 1 << 20; // an image up to this size stays in L2
+constexpr std::int64_t kImageBytes = 1 << 20;   // an image up to this size stays in L2
+constexpr std::int64_t kMemoryBytes = 13 << 20; // a batch of images of this size is not in the caches
 
 struct DepthwiseDecisions : Decisions {
     Correlation g;         // g.groups channels, of one input and one output each
@@ -32,6 +33,7 @@ struct DepthwiseDecisions : Decisions {
     std::vector<std::int64_t> starts;
     std::int64_t channels; // channels of a block, so that the rows of a window stay in L2
     bool slides_down;      // the kernel slides from row to row in 3x3 windows; see kFarBytes
+    bool prefetches;       // the next rows, since images come from memory; see kMemoryBytes
 
     std::int64_t parts() const { return static_cast<std::int64_t>(starts.size()) - 1; }
     const std::int64_t* part(std::int64_t task) const { return starts.data() + (parts() == 1 ? 0 : task % parts()); }
@@ -90,6 +92,7 @@ void compute_rows(const DepthwiseDecisions& plan, const Operands<T>& operands, s
         row.x_column = g.pixel;
         row.first_column = left;
         row.width = a.w;
+        row.rows_below = plan.prefetches ? std::min(a.stride_h, i1 - i0) : 0;
         row.sliding_rows = row.sliding == 3 && i1 - i0 == 3 && plan.slides_down;
         kernels<T>().depthwise_row(row);
     }
@@ -136,6 +139,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     choose_cut(*decisions, request.threads, kernels<T>().width);
     const bool in_l1 = decisions->rows.rows > 1 && !decisions->slides_down && a.h * a.w * g.pixel * size <= kImageBytes;
     const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * (in_l1 ? a.w + a.s : a.w));
+    decisions->prefetches = g.n * a.h * a.w * g.pixel * size >= kMemoryBytes;
     const std::int64_t bytes = in_l1 ? kWindowBytesInL1 : kWindowBytesInL2;
     decisions->channels = std::max<std::int64_t>(64, bytes / bytes_per_channel / 64 * 64);
     // Register tiles that slide along the row alone skip taps outside the image, so one run covers the whole row. Tiles

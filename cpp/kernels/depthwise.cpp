@@ -17,6 +17,8 @@
 // S = 7, narrower at stride 2. Tiles that slide along the row alone skip the columns outside the image, so that pixels
 // at the border need no tiles of their own.
 //
+// Tiles that slide along the row alone prefetch the next rows if images come from memory (`rows_below`).
+//
 // 3x3 windows at stride 1 slide down as well: a tile of 4 rows x 4 pixels (2x4 with 16 registers) takes 36 loads of x
 // for 144 FMAs.
 //
@@ -129,12 +131,28 @@ constexpr int sliding_width() {
     return Stride == 2 ? 4 : 6;
 }
 
+/// Brings into L2 what the tiles of the next output row read below this one's window, for some columns from x on. The
+/// hardware prefetchers do not follow a tile, which goes along the columns of several rows.
+template <class T, int S>
+FASTCONV_INLINE void prefetch_below(const DepthwiseRow<T>& a, const T* x, int64_t columns) {
+    constexpr int64_t line = 64;
+    for (int64_t t = a.taps - a.rows_below * S; t < a.taps; t += S) {
+        const T* from = x + a.x_row + a.offsets[t];
+        for (int64_t column = 0; column < columns; ++column) {
+            const char* const pixel = reinterpret_cast<const char*>(from + column * a.x_column);
+            for (int64_t i = 0; i < a.channels * static_cast<int64_t>(sizeof(T)); i += line)
+                __builtin_prefetch(pixel + i, 0, 2);
+        }
+    }
+}
+
 template <class T, int S, int Stride>
-void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y) {
+void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y, bool prefetches) {
     constexpr int vectors = registers == 32 || S == 3 ? 2 : 1, most = sliding_width<S, Stride>();
     for (int64_t i = 0; i < a.pixels;) {
         const int64_t left = a.pixels - i;
         const auto tile = [&](auto pixels) {
+            if (prefetches) prefetch_below<T, S>(a, x + i * a.x_step, pixels * Stride);
             sliding_pixels<T, S, Stride, vectors, pixels>(a, x + i * a.x_step, y + i * a.y_step,
                                                           columns_inside(a.first_column + i * Stride, a.width));
             i += pixels;
@@ -151,13 +169,13 @@ void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y) {
 }
 
 template <class T, int Stride>
-void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y) {
+void sliding_row(const DepthwiseRow<T>& a, const T* x, T* y, bool prefetches) {
     if (a.sliding == 3)
-        sliding_row<T, 3, Stride>(a, x, y);
+        sliding_row<T, 3, Stride>(a, x, y, prefetches);
     else if (a.sliding == 5)
-        sliding_row<T, 5, Stride>(a, x, y);
+        sliding_row<T, 5, Stride>(a, x, y, prefetches);
     else
-        sliding_row<T, 7, Stride>(a, x, y);
+        sliding_row<T, 7, Stride>(a, x, y, prefetches);
 }
 
 /// All channels of P pixels. Memory is read in order along the channels, so the hardware prefetchers keep up.
@@ -242,13 +260,16 @@ void plain_row(const DepthwiseRow<T>& a, const T* x, T* y) {
 
 template <class T>
 void depthwise_row(const DepthwiseRow<T>& a) {
+    const auto sliding = [&](const T* x, T* y, bool prefetches) {
+        a.stride == 1 ? sliding_row<T, 1>(a, x, y, prefetches) : sliding_row<T, 2>(a, x, y, prefetches);
+    };
     for (int64_t row = 0, taken = 1; row < a.rows; row += taken) {
         const T* x = a.x + row * a.x_row;
         T* y = a.y + row * a.y_row;
         if (a.sliding_rows)
             taken = slide_down(a, x, y, a.rows - row);
         else if (a.sliding != 0)
-            a.stride == 1 ? sliding_row<T, 1>(a, x, y) : sliding_row<T, 2>(a, x, y);
+            sliding(x, y, a.rows_below > 0 && row + 1 < a.rows);
         else
             plain_row(a, x, y);
     }

@@ -106,6 +106,8 @@ struct DepthwiseRow {
     // first_column + i*stride + j. Only columns 0 to width - 1 are in the image. Taps in other columns are skipped.
     int64_t sliding, stride, first_column, width;
     ptrdiff_t x_column;
+    // For images from memory: how many of the last tap rows of the next output row are prefetched. Else 0.
+    int64_t rows_below;
     bool sliding_rows; // 3 x 3 taps; tap row i of output row y + 1 reads what row i + 1 of row y reads
 };
 
