@@ -149,7 +149,7 @@ struct RowParts {
     std::int64_t sums_of_channel() const { return parts * all.runs() / all.channels; }
 };
 
-/// The rows of a task, if values are independent of each other.
+/// The values of a task, if they are independent of each other.
 constexpr std::int64_t kTaskValues = 16384;
 
 /// Calls body(offset of the first value, rows, columns) for blocks of rows that make up the tensor, on all threads. The

@@ -10,7 +10,7 @@ namespace fastconv {
 
 namespace {
 
-/// Larger results are written past the caches. The next operation would hardly find them there.
+/// Results of this size and above are written past the caches. The next operation would hardly find them there.
 constexpr std::int64_t kCachedBytes = 16 << 20;
 
 } // namespace

@@ -48,7 +48,8 @@ class ReLU(_Activation, keras.layers.ReLU):  # type: ignore[misc]
 class Add(OnCPU, keras.layers.Add):  # type: ignore[misc]
     """``keras.layers.Add`` on fastconv's kernels, for two inputs of one shape.
 
-    Keras's own call computes half types, more inputs, and inputs that are broadcast or may be.
+    Keras's own call computes half types, more inputs, and inputs whose shapes differ or are not fully known, such as a
+    batch of unknown size in a graph.
     """
 
     def call(self, inputs: Any) -> Any:

@@ -29,7 +29,7 @@ try:
 except ImportError:
     record = None
 
-#: Records operations on gradient tapes. Without this module, convolutions do not compute the ReLU after them.
+#: Records operations on gradient tapes. Without this module, no op computes the layers after it.
 tapes: Any = record
 
 #: Whether a tape may be recording. Without this function, the gradients of max-poolings are slower.

@@ -3,7 +3,7 @@
 A normalisation also computes the addition and the activation after it. Outside of training, a convolution also computes
 the normalisation after it.
 
-Each tensor of a graph has an attribute for the op that computes it. If this op can do more, a second op of the same
+`tensor.op` tells which op computes a tensor of a graph. If this op can do more, a second op of the same
 input does that. The first op stays in the graph. If nothing else uses its output, TensorFlow does not run it. In
 training, an op of its own finds the statistics, so that this work is not done twice.
 
@@ -86,7 +86,7 @@ def folded_into_convolution(
     None if no convolution of this graph is known to compute `features`, if that would not save time, or if a tape is
     recording. With gradients, the convolution would have to run twice.
     """
-    conv = None if may_be_differentiated() else convolution_of(features)
+    conv = None if tapes is None or may_be_differentiated() else convolution_of(features)
     if conv is None or is_nchw(conv.inputs[3]) != (data_format == "NCHW") or _has_many_filters(conv):
         return None
     input, filters, bias, geometry = conv.inputs
@@ -108,7 +108,7 @@ def fused_addition(terms: Sequence[tf.Tensor]) -> tf.Tensor | None:
 
     After a convolution, the sum is an op of its own, which can also compute the activation after it.
     """
-    if len(terms) != 2 or tapes is None or not _have_one_shape(*terms):
+    if not isinstance(terms, (list, tuple)) or len(terms) != 2 or tapes is None or not _have_one_shape(*terms):
         return None
     for term, other in (terms, reversed(terms)):
         op = _linear_op_of(term, _NORMALIZATION)
