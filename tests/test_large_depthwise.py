@@ -11,7 +11,7 @@ SHAPES = [(5, 96, 96, 76, 3, 2), (2, 160, 161, 67, 5, 1), (3, 130, 131, 68, 7, 2
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_a_batch_is_computed_as_image_by_image(isa: str, dtype: str) -> None:
     for n, height, width, channels, window, stride in SHAPES:
         rng = np.random.default_rng(n)
