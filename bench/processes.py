@@ -89,15 +89,15 @@ class Server:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what C++ code logs. Errors still arrive, as exceptions."""
-    stderr = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
+    """Drop what C++ code logs. Python's warnings are still shown, and errors arrive as exceptions."""
+    with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(2), "w") as stderr:
         os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+        try:
+            # A warning says, for example, that a contestant fell back to another implementation.
+            with contextlib.redirect_stderr(stderr if sys.stderr is sys.__stderr__ else sys.stderr):
+                yield
+        finally:
+            os.dup2(stderr.fileno(), 2)
 
 
 def _serve(

@@ -71,7 +71,7 @@ def apart() -> Iterator[tuple[str, Any, int]]:
     yield "an output", keras.Model(inputs, [layers.ReLU()(normal), normal]), 0
     yield "used twice", keras.Model(inputs, layers.Multiply()([layers.ReLU()(normal), normal])), 0
     yield "added twice", keras.Model(inputs, layers.Add()([normal, normal])), 0
-    yield "the convolution is used twice", keras.Model(inputs, layers.Multiply()([layers.ReLU()(normal), conv])), 0
+    yield "the convolution is used twice", keras.Model(inputs, layers.Multiply()([layers.ReLU()(normal), conv])), 1
     yield "three terms", keras.Model(inputs, layers.Add()([normal, inputs, inputs])), 1
     yield "broadcast", keras.Model(inputs, layers.Add()([normal, layers.GlobalMaxPooling2D(keepdims=True)(inputs)])), 1
     yield "regularized", keras.Model(inputs, layers.ReLU()(Normal(activity_regularizer="l2")(conv))), 0

@@ -92,7 +92,10 @@ def write_reason(path: Path, reason: str) -> None:
 def existing(path: Path) -> Path:
     """The path of a file; if the file is missing, NotServed with the reason."""
     if not path.exists():
-        raise NotServed(f"there is no {path.name}: {_reason_file(path).read_text(encoding='utf-8')}")
+        reason = _reason_file(path)
+        raise NotServed(
+            f"there is no {path.name}: {reason.read_text(encoding='utf-8') if reason.exists() else 'unknown'}"
+        )
     return path
 
 

@@ -28,18 +28,14 @@ def fusible(model: Any) -> dict[Any, list[Any]]:
     twice. A layer is therefore left out if its input has another consumer in some graph.
     """
     edges = [edge for part in flatten_layers(model) for edge in _edges(part)]
-    shared = {after for before, after, is_private in edges if _is_foldable(before) and not is_private}
-
-    def normalizes(layer: Any) -> bool:
-        return _is_normalization(layer) and layer not in shared
-
     folded = _pairs(edges, lambda before, after: _is_foldable(before) and _is_normalization(after))
-    added = _pairs(edges, lambda before, after: normalizes(before) and _is_addition(after))
+    added = _pairs(edges, lambda before, after: _is_normalization(before) and _is_addition(after))
     activated = _pairs(
         edges,
         lambda before, after: (
             (_is_linear(before) and is_relu_layer(after))
-            or (_is_activation(after) and (normalizes(before) or (before in added and not _is_regularized(before))))
+            or (_is_activation(after) and _is_normalization(before))
+            or (_is_activation(after) and before in added and not _is_regularized(before))
         ),
     )
     before = {layer for layers in (added | activated).values() for layer in layers}

@@ -32,7 +32,8 @@ except ImportError:
 #: Records operations on gradient tapes. Without this module, no op computes the layers after it.
 tapes: Any = record
 
-#: Whether a tape may be recording. Without this function, the gradients of max-poolings are slower.
+#: Whether a tape may be recording. Without this function, the gradients of max-poolings are slower,
+#: and in training, a convolution before a frozen normalisation runs twice.
 may_be_differentiated: Callable[[], bool] = could_possibly_record
 
 #: Whether XLA will compile the graph that is being traced. Without this function, TensorFlow's own error comes later.

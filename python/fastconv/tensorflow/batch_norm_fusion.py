@@ -54,21 +54,17 @@ def batch_norm_in_two_ops(
         mean, variance = batch_norm_statistics(input, data_format)
         output = batch_norm_inference(input, mean, variance, scale, offset, epsilon, data_format)
 
-    def backward(grad: tf.Tensor, grad_mean: tf.Tensor, grad_variance: tf.Tensor) -> list[tf.Tensor | None]:
+    def backward(grad: tf.Tensor, grad_mean: tf.Tensor, grad_variance: tf.Tensor) -> list[tf.Tensor]:
         grad, attributes = around_activation(output.op, grad)
         d_input, d_scale, d_offset, _ = ops.fastconv_batch_norm_grad(
             input=input, mean=mean, variance=variance, grad=grad, scale=output.op.inputs[3],
             offset=output.op.inputs[4], residual=left_out(input.dtype), grad_mean=grad_mean,
             grad_variance=grad_variance, **attributes,
         )  # fmt: skip
-        return [d_input, *(None if x is None else d for x, d in ((scale, d_scale), (offset, d_offset)))]
+        return [d_input, *(d for x, d in ((scale, d_scale), (offset, d_offset)) if x is not None)]
 
     given = [input, *(x for x in (scale, offset) if x is not None)]
-
-    def backward_of_given(*grads: tf.Tensor) -> list[tf.Tensor | None]:
-        return [gradient for gradient in backward(*grads) if gradient is not None]
-
-    tapes.record_operation("FastconvBatchNorm", [output, mean, variance], given, backward_of_given)
+    tapes.record_operation("FastconvBatchNorm", [output, mean, variance], given, backward)
     return output, mean, variance
 
 
