@@ -6,6 +6,9 @@ import ast
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests: 
 
 # By default, waiting OpenMP threads spin and take the CPU from tests in other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from workers import ISAS, worker
 
 PROBLEMS, SLOW_PROBLEMS = 100, 6000
 SLOW_TIMEOUT = 3600  # seconds for one test
@@ -193,6 +198,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_sep("!", "promises that this run did not test", yellow=True, bold=True)
         for what in not_run:
             terminalreporter.write_line(what, yellow=True)
+
+
+@pytest.fixture(scope="session")
+def isa_workers() -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """A process for each instruction set."""
+    with ExitStack() as stack:
+        yield {isa: stack.enter_context(worker(FASTCONV_ISA=isa)) for isa in ISAS}
+
+
+@pytest.fixture(params=ISAS)
+def isa_worker(request: pytest.FixtureRequest, isa_workers: dict[str, ProcessPoolExecutor]) -> ProcessPoolExecutor:
+    return isa_workers[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import fastconv
 import numpy as np
 import pytest
 from activation_reference import BOTH, DTYPES, every_magnitude
-from workers import ISAS, Plain, compute, compute_displaced, worker
+from workers import Plain, compute, compute_displaced
 
 CURVES = ("elu", "sigmoid", "tanh")  # their derivatives have a relative error
 IDEMPOTENT = (None, "relu", "relu6", ("clip", -1, 2.5))
@@ -23,15 +24,13 @@ def gradient_calls(x: np.ndarray) -> list[Plain]:
     return [("activate_grad", {"input": x, "grad": grad, "activation": activation}) for activation in BOTH]
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_errors_of_derivatives(dtype: Any, isa: str, seed: int, count: int) -> None:
+def test_errors_of_derivatives(dtype: Any, isa_worker: ProcessPoolExecutor, seed: int, count: int) -> None:
     x = every_magnitude(dtype, seed)
     x = x[np.abs(x) < 700][:: 1 if count > 100 else 8]
     info = np.finfo(dtype)
-    with worker(FASTCONV_ISA=isa) as pool:
-        results = pool.submit(compute, gradient_calls(x)).result()
+    results = isa_worker.submit(compute, gradient_calls(x)).result()
     for (activation, (_, derivative)), got in zip(BOTH.items(), results, strict=True):
         exact = np.asarray(derivative(x.astype(np.longdouble)), np.longdouble)
         name = name_of(activation)
@@ -86,8 +85,7 @@ def test_one_step_equals_two(dtype: Any, seed: int) -> None:
         np.testing.assert_array_equal(out, d)
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_same_bits(isa: str, seed: int) -> None:
+def test_same_bits(isa_worker: ProcessPoolExecutor, seed: int) -> None:
     """The number of threads, the alignment and the place in the array change no bit."""
     a, b, grad = np.random.default_rng(seed).standard_normal((3, 60_001), np.float32)
     calls: list[Plain] = []
@@ -95,10 +93,9 @@ def test_same_bits(isa: str, seed: int) -> None:
         calls += [("add", {"a": a, "b": b, "activation": activation})]
         calls += [("add_grad", {"a": a, "b": b, "grad": grad, "activation": activation})]
     short = [(name, {key: v[7:] if isinstance(v, np.ndarray) else v for key, v in x.items()}) for name, x in calls]
-    with worker(FASTCONV_ISA=isa) as pool:
-        expected = pool.submit(compute, calls, 1).result()
-        others = [pool.submit(compute, calls, 3).result(), pool.submit(compute_displaced, calls, 1).result()]
-        cut = pool.submit(compute, short).result()
+    expected = isa_worker.submit(compute, calls, 1).result()
+    others = [isa_worker.submit(compute, calls, 3).result(), isa_worker.submit(compute_displaced, calls, 1).result()]
+    cut = isa_worker.submit(compute, short).result()
     for other in others:
         assert all(x.tobytes() == y.tobytes() for x, y in zip(expected, other, strict=True))
     assert all(x[7:].tobytes() == y.tobytes() for x, y in zip(expected, cut, strict=True))

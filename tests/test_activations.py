@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -11,15 +11,9 @@ import numpy as np
 import pytest
 from activation_reference import DTYPES, every_magnitude, gelu, gelu_tanh, hard_sigmoid
 from fastconv import PackedFilters
-from workers import ISAS, Plain, compute, worker
+from workers import Plain, compute
 
 Activation = Any
-
-
-@pytest.fixture(scope="module", params=ISAS)
-def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
-    with worker(FASTCONV_ISA=request.param) as pool:
-        yield pool
 
 
 # ---- Values ---------------------------------------------------------------------------------------------------------

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import fastconv
@@ -19,17 +18,10 @@ import pytest
 import random_problems
 from awkward_problems import AWKWARD, conv
 from problems import CONV, FUNCTIONS, Call, kind_of
-from workers import ISAS, compute, worker
+from workers import compute
 
 BATCH = 100  # calls sent to a worker together
 Workers = dict[str, ProcessPoolExecutor]  # by instruction set
-
-
-@pytest.fixture(scope="module")
-def isa_workers() -> Iterator[Workers]:
-    """A process for each instruction set."""
-    with ExitStack() as stack:
-        yield {isa: stack.enter_context(worker(FASTCONV_ISA=isa)) for isa in ISAS}
 
 
 def compute_everywhere(workers: Workers, calls: list[Call]) -> dict[str, list[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,13 +11,7 @@ import numpy as np
 import pytest
 from activation_reference import BOTH, DTYPES
 from batch_norm_problems import OPTIONAL, BatchNormProblem, Bounded, draw_problems
-from workers import ISAS, Plain, compute, compute_displaced, worker
-
-
-@pytest.fixture(scope="module", params=ISAS)
-def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
-    with worker(FASTCONV_ISA=request.param) as pool:
-        yield pool
+from workers import Plain, compute, compute_displaced
 
 
 def check(results: Any, expected: list[Bounded], problem: BatchNormProblem) -> float:
@@ -53,30 +46,43 @@ SIZES = [  # several parts and chunks, a rest, rows of one pixel and of several,
 ]
 
 
+def check_forward(results: Any, problem: BatchNormProblem) -> tuple[list[np.ndarray], float]:
+    """The statistics that normalised, and the largest error relative to the bound."""
+    if problem.given_statistics:
+        given = [problem.arrays["mean"], problem.arrays["variance"]]
+        return given, check([results], [problem.output(*given)], problem)
+    return results[1:], check(results, [problem.output(*results[1:]), *problem.statistics()], problem)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_errors(
-    dtype: Any, isa_worker: ProcessPoolExecutor, seed: int, count: int, tally: dict[str, tuple[int, float]]
+    dtype: Any,
+    isa_workers: dict[str, ProcessPoolExecutor],
+    seed: int,
+    count: int,
+    tally: dict[str, tuple[int, float]],
 ) -> None:
     name = np.dtype(dtype).name
     problems = [replace(problem, dtype=name) for problem in SIZES] + draw_problems(count // 2, seed, name)
-    forward = isa_worker.submit(compute, [problem.forward() for problem in problems]).result()
-    worst, calls, statistics = 0.0, [], []
-    for problem, results in zip(problems, forward, strict=True):
-        if problem.given_statistics:
-            statistics.append((problem.arrays["mean"], problem.arrays["variance"]))
-            worst = max(worst, check([results], [problem.output(*statistics[-1])], problem))
-        else:
-            statistics.append(results[1:])
-            expected = [problem.output(*statistics[-1]), *problem.statistics()]
-            worst = max(worst, check(results, expected, problem))
-        calls.append(problem.backward(*statistics[-1]))
-    backward = isa_worker.submit(compute, calls).result()
-    for problem, results, given in zip(problems, backward, statistics, strict=True):
-        assert (results[3] is None) == ("residual" not in problem.optional)
-        results = [result for result in results if result is not None]
-        worst = max(worst, check(results, problem.gradients(*given), problem))
-    before = tally.get(f"batch_norm {name}", (0, 0.0))
-    tally[f"batch_norm {name}"] = (before[0] + len(problems), max(before[1], worst))
+    calls = [problem.forward() for problem in problems]
+    forward = {isa: pool.submit(compute, calls) for isa, pool in isa_workers.items()}
+    worst = dict.fromkeys(isa_workers, 0.0)
+    for isa, results in forward.items():
+        checked = [check_forward(*pair) for pair in zip(results.result(), problems, strict=True)]
+        worst[isa] = max(error for _, error in checked)
+    # All instruction sets get the statistics of the last one, so that the exact gradients are computed once.
+    statistics = [given for given, _ in checked]
+    calls = [problem.backward(*given) for problem, given in zip(problems, statistics, strict=True)]
+    backward = {isa: pool.submit(compute, calls) for isa, pool in isa_workers.items()}
+    for i, (problem, given) in enumerate(zip(problems, statistics, strict=True)):
+        expected = problem.gradients(*given)
+        for isa, results in backward.items():
+            found = results.result()[i]
+            assert (found[3] is None) == ("residual" not in problem.optional)
+            found = [result for result in found if result is not None]
+            worst[isa] = max(worst[isa], check(found, expected, problem))
+    for isa, error in worst.items():
+        tally[f"batch_norm, {name}, {isa}"] = (len(problems), error)
 
 
 @pytest.mark.parametrize("activation", BOTH, ids=str)

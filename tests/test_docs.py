@@ -87,13 +87,9 @@ def test_the_page_shows_what_explain_prints(tmp_path: Path) -> None:
     assert re.sub(changing, "", printed).split() == re.sub(changing, "", shown).split()
 
 
-def test_the_numbers_of_the_learn_page_come_from_its_script(tmp_path: Path) -> None:
+def test_the_numbers_and_the_picture_of_the_learn_page_come_from_its_script(tmp_path: Path) -> None:
     printed = run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
     assert blocks(ROOT / "docs" / "learn.md", "text") == [printed]
-
-
-def test_the_picture_of_the_learn_page_comes_from_its_script(tmp_path: Path) -> None:
-    run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
     kept, drawn = ((folder / "edges.png").read_bytes() for folder in (ROOT / "docs", tmp_path))
     # Text, and therefore the size, changes slightly with matplotlib's version.
     assert kept[:8] == drawn[:8] == b"\x89PNG\r\n\x1a\n"

@@ -54,10 +54,8 @@ def test_no_memory_for_a_large_result_is_a_memory_error() -> None:
         fastconv.conv2d(images, filters)
 
 
-# The streaming stores of all instruction sets have one source. The baseline takes longest.
-@pytest.mark.parametrize(
-    "isa", [pytest.param(isa, marks=pytest.mark.slow) if isa == "baseline" else isa for isa in ISAS]
-)
+# The streaming stores of all instruction sets have one source.
+@pytest.mark.parametrize("isa", [*(pytest.param(isa, marks=pytest.mark.slow) for isa in ISAS[:-1]), ISAS[-1]])
 def test_large_results_in_nchw(isa: str) -> None:
     """At 16 MB, they are written past the caches if planes are whole cache lines. The bits are those of NHWC."""
     code = """
@@ -65,9 +63,9 @@ def test_large_results_in_nchw(isa: str) -> None:
         import numpy as np
 
         draw = np.random.default_rng(0).standard_normal
-        cases = [(60, 1201), (61, 1207)]  # planes of 3600 and 3721 values
+        cases = [(60, 601), (61, 607)]  # planes of 3600 and 3721 values
         for size, channels, dtype, shift in [(*c, t, s) for c in cases for t in ("f4", "f8") for s in (0, 1)]:
-            images, filters = draw((5, size, size, 5)).astype(dtype), draw((1, 1, 5, channels)).astype(dtype)
+            images, filters = draw((2, size, size, 5)).astype(dtype), draw((1, 1, 5, channels)).astype(dtype)
             result = fastconv.conv2d(images, filters)
             expected = np.ascontiguousarray(result.transpose(0, 3, 1, 2))
             assert expected.nbytes >= 16 << 20

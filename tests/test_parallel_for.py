@@ -164,9 +164,14 @@ def run_program(program: Path, **environment: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def failing_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_program(tmp_path_factory.mktemp("failing_task"), FAILING_TASK, "-fopenmp")
+
+
 @pytest.mark.parametrize("backend", ["openmp", "pool"])
-def test_a_failed_task_stops_the_others(backend: str, tmp_path: Path) -> None:
-    run_program(build_program(tmp_path, FAILING_TASK, "-fopenmp"), FASTCONV_THREADING=backend)
+def test_a_failed_task_stops_the_others(backend: str, failing_task: Path) -> None:
+    run_program(failing_task, FASTCONV_THREADING=backend)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="not Linux")

@@ -86,16 +86,13 @@ def test_threads_and_backends_change_no_bit(isa: str, seed: int, count: int) -> 
                 assert_same(results, expected, calls, f"FASTCONV_THREADING={backend}, threads={threads}")
 
 
-@pytest.mark.parametrize("isa", FAST_ISAS)
-def test_alignment_changes_no_bit(isa: str, seed: int, count: int) -> None:
+@pytest.mark.parametrize("isa_worker", FAST_ISAS, indirect=True)
+def test_alignment_changes_no_bit(isa_worker: ProcessPoolExecutor, seed: int, count: int) -> None:
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
-    with worker(FASTCONV_ISA=isa) as pool:
-        expected = pool.submit(compute_displaced, plain(calls), 0).result()
-        for elements in (1, 3):
-            results = pool.submit(compute_displaced, plain(calls), elements).result()
-            assert_same(
-                results, expected, calls, f"an offset of the arrays from the alignment, in elements: {elements}"
-            )
+    expected = isa_worker.submit(compute_displaced, plain(calls), 0).result()
+    for elements in (1, 3):
+        results = isa_worker.submit(compute_displaced, plain(calls), elements).result()
+        assert_same(results, expected, calls, f"an offset of the arrays from the alignment, in elements: {elements}")
 
 
 def image(call: Call, index: int) -> Plain:
@@ -110,21 +107,20 @@ def image(call: Call, index: int) -> Plain:
     return call.name, arguments
 
 
-@pytest.mark.parametrize("isa", FAST_ISAS)
-def test_the_place_in_the_batch_changes_no_bit(isa: str, seed: int, count: int) -> None:
-    with worker(FASTCONV_ISA=isa) as pool:
-        for problem in some_problems(seed, count):
-            problem = dataclasses.replace(problem, n=5, forms=1)
-            for call in problems.calls_of(problem):
-                if call.name.endswith(("backprop_filter", "max_pool2d_backprop")):
-                    continue
-                (together,) = pool.submit(compute, plain([call])).result()
-                alone = pool.submit(compute, [image(call, i) for i in range(5)]).result()
-                if isinstance(together, tuple):
-                    together, argmax = together
-                    np.testing.assert_array_equal(argmax, np.concatenate([a for _, a in alone]), err_msg=str(call))
-                    alone = [output for output, _ in alone]
-                assert_same([together], [np.concatenate(alone)], [call], "one call for each image")
+@pytest.mark.parametrize("isa_worker", FAST_ISAS, indirect=True)
+def test_the_place_in_the_batch_changes_no_bit(isa_worker: ProcessPoolExecutor, seed: int, count: int) -> None:
+    for problem in some_problems(seed, count):
+        problem = dataclasses.replace(problem, n=5, forms=1)
+        for call in problems.calls_of(problem):
+            if call.name.endswith(("backprop_filter", "max_pool2d_backprop")):
+                continue
+            (together,) = isa_worker.submit(compute, plain([call])).result()
+            alone = isa_worker.submit(compute, [image(call, i) for i in range(5)]).result()
+            if isinstance(together, tuple):
+                together, argmax = together
+                np.testing.assert_array_equal(argmax, np.concatenate([a for _, a in alone]), err_msg=str(call))
+                alone = [output for output, _ in alone]
+            assert_same([together], [np.concatenate(alone)], [call], "one call for each image")
 
 
 def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image: np.ndarray) -> Plain:
@@ -135,7 +131,6 @@ def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image
     return kind, {**arguments, "algorithm": algorithm}
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
     ("kind", "channels", "filters", "window"),
     [
@@ -152,34 +147,32 @@ def layer(kind: str, channels: int, filters: int, window: tuple[int, int], image
     ],
 )
 def test_the_place_in_the_image_changes_no_bit(
-    isa: str, kind: str, channels: int, filters: int, window: tuple[int, int]
+    isa_worker: ProcessPoolExecutor, kind: str, channels: int, filters: int, window: tuple[int, int]
 ) -> None:
     """After the first rows and columns are cut off, pixels are in another tile or at another place in their tile."""
     image = np.random.default_rng(0).standard_normal((1, 31, 33, channels), np.float32)
-    with worker(FASTCONV_ISA=isa) as pool:
-        (whole,) = pool.submit(compute, [layer(kind, channels, filters, window, image)]).result()
-        for y, x in ((0, 1), (1, 2), (3, 3), (2, 5)):
-            cut = layer(kind, channels, filters, window, image[:, y:, x:])
-            (part,) = pool.submit(compute, [cut]).result()
-            assert part.tobytes() == whole[:, y:, x:].tobytes(), (
-                f"the bits differ after cutting off (rows, columns) = {(y, x)}"
-            )
+    (whole,) = isa_worker.submit(compute, [layer(kind, channels, filters, window, image)]).result()
+    for y, x in ((0, 1), (1, 2), (3, 3), (2, 5)):
+        cut = layer(kind, channels, filters, window, image[:, y:, x:])
+        (part,) = isa_worker.submit(compute, [cut]).result()
+        assert part.tobytes() == whole[:, y:, x:].tobytes(), (
+            f"the bits differ after cutting off (rows, columns) = {(y, x)}"
+        )
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("channels", "window"), [(1, (5, 6)), (3, (13, 7)), (40, (11, 11)), (17, (1, 9))])
-def test_the_place_in_the_image_changes_no_bit_of_a_mean(isa: str, channels: int, window: tuple[int, int]) -> None:
+def test_the_place_in_the_image_changes_no_bit_of_a_mean(
+    isa_worker: ProcessPoolExecutor, channels: int, window: tuple[int, int]
+) -> None:
     image = np.random.default_rng(0).standard_normal((1, 71, 83, channels), np.float32)
     corners = ((0, 0), (0, 1), (1, 2), (3, 3), (2, 15))
     parts = [np.ascontiguousarray(image[:, y:, x:]) for y, x in corners]
-    with worker(FASTCONV_ISA=isa) as pool:
-        calls = [("avg_pool2d", {"input": part, "ksize": window, "strides": 1}) for part in parts]
-        whole, *cut = pool.submit(compute, calls).result()
+    calls = [("avg_pool2d", {"input": part, "ksize": window, "strides": 1}) for part in parts]
+    whole, *cut = isa_worker.submit(compute, calls).result()
     for (y, x), part in zip(corners[1:], cut, strict=True):
         assert part.tobytes() == whole[:, y:, x:].tobytes(), f"rows and columns cut off: {(y, x)}"
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
     ("size", "channels", "filters", "window"),
     [
@@ -189,7 +182,9 @@ def test_the_place_in_the_image_changes_no_bit_of_a_mean(isa: str, channels: int
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_plan_changes_no_bit(isa: str, size: int, channels: int, filters: int, window: int, dtype: type) -> None:
+def test_the_plan_changes_no_bit(
+    isa_worker: ProcessPoolExecutor, size: int, channels: int, filters: int, window: int, dtype: type
+) -> None:
     """The plan depends on the number of images and on whether filters are packed, but all plans give the same sums."""
     draw = np.random.default_rng(channels).standard_normal
     x, w = draw((12, size, size, channels)).astype(dtype), draw((window, window, channels, filters)).astype(dtype)
@@ -201,9 +196,8 @@ def test_the_plan_changes_no_bit(isa: str, size: int, channels: int, filters: in
         calls.append(
             ("conv2d_backprop_input", {"input_sizes": sizes, "filters": w, "out_backprop": dy[:few], "padding": "SAME"})
         )
-    with worker(FASTCONV_ISA=isa) as pool:
-        forward, gradient, first, first_gradient = pool.submit(compute, calls).result()
-        (stays,) = pool.submit(compute_packed, [("conv2d", {"input": x[:1], "filters": w, "padding": "SAME"})]).result()
+    forward, gradient, first, first_gradient = isa_worker.submit(compute, calls).result()
+    (stays,) = isa_worker.submit(compute_packed, calls[2:3]).result()
     assert first.tobytes() == forward[:1].tobytes()
     assert first_gradient.tobytes() == gradient[:1].tobytes()
     assert stays.tobytes() == first.tobytes()

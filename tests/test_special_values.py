@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -15,13 +14,7 @@ import random_problems
 import reference
 from problems import Problem
 from reference import Geometry
-from workers import ISAS, compute, worker
-
-
-@pytest.fixture(scope="module", params=ISAS)
-def isa_worker(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
-    with worker(FASTCONV_ISA=request.param) as pool:
-        yield pool
+from workers import compute
 
 
 def sprinkle(array: np.ndarray, rng: np.random.Generator, few: int) -> np.ndarray:

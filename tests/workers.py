@@ -9,7 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import fastconv
@@ -39,9 +39,8 @@ def worker(**environment: str) -> Iterator[ProcessPoolExecutor]:
 
 def compute(calls: Sequence[Plain], threads: int | None = None) -> list[Any]:
     """The results of the calls, made one after another."""
-    if threads is not None:
-        fastconv.set_num_threads(threads)
-    return [getattr(fastconv, name)(**arguments) for name, arguments in calls]
+    with fastconv.threads(threads) if threads is not None else nullcontext():
+        return [getattr(fastconv, name)(**arguments) for name, arguments in calls]
 
 
 def execute(code: str) -> None:
