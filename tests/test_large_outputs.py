@@ -54,8 +54,7 @@ def test_no_memory_for_a_large_result_is_a_memory_error() -> None:
         fastconv.conv2d(images, filters)
 
 
-# The streaming stores of all instruction sets have one source.
-@pytest.mark.parametrize("isa", [*(pytest.param(isa, marks=pytest.mark.slow) for isa in ISAS[:-1]), ISAS[-1]])
+@pytest.mark.parametrize("isa", ISAS)
 def test_large_results_in_nchw(isa: str) -> None:
     """At 16 MB, they are written past the caches if planes are whole cache lines. The bits are those of NHWC."""
     code = """
