@@ -369,6 +369,12 @@ def test_a_model_that_is_not_built_is_refused() -> None:
         fastconv.keras.freeze(keras.Sequential([L.Conv2D(4, 3)]))
 
 
+def test_a_reshape_to_several_open_sizes_is_named() -> None:
+    model = keras.Sequential([keras.Input((8, 8, 4)), L.Reshape((None, None, 4), name="open")])
+    with pytest.raises(ValueError, match=r"open.*target_shape \(None, None, 4\) leaves more than one size open"):
+        fastconv.keras.freeze(model)
+
+
 @pytest.mark.parametrize("thing", [None, "model", L.Conv2D(4, 3)])
 def test_anything_but_a_model_is_refused(thing: Any) -> None:
     with pytest.raises(TypeError, match=r"model must be a keras\.Model"):

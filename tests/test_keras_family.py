@@ -404,7 +404,7 @@ def test_a_maximum_of_nan_is_nan(name: str, dtype: str) -> None:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """TensorFlow reports a GPU. The layers check nothing else."""
+    """Makes TensorFlow report a GPU: the layers learn of one by `list_physical_devices` alone."""
     from fastconv.keras import _serving
 
     _serving._warn_once.cache_clear()

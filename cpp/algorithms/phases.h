@@ -38,9 +38,9 @@ double length_of(const std::vector<Phase>& phases, std::int64_t threads);
 /// The multiplications of the phases.
 double products_of(const std::vector<Phase>& phases);
 
-/// Sets the cut with the shortest phases, and returns its index. Coarse cuts come first, and a later one must be
-/// shorter by 3 %: finer tasks read filters and pixels more often, which lengths do not count. `set` changes the
-/// decisions to a cut.
+/// Sets the cut with the shortest phases, and returns its index. A cut replaces an earlier one only if it is shorter by
+/// 3 %, so coarse cuts should come first: finer tasks read filters and pixels again more often, which `length_of`
+/// ignores. `set` changes the decisions to a cut.
 template <class Decisions, class Cut, class Set>
 std::size_t set_shortest(Decisions& decisions, std::int64_t threads, const std::vector<Cut>& cuts, Set&& set) {
     constexpr double gain = 0.97;

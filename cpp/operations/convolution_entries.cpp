@@ -52,8 +52,8 @@ void check_size_count(const Call& call, std::size_t index) {
                               " must have 4 numbers, or 2 for height and width, got " + std::to_string(count));
 }
 
-/// Infers the gradient with respect to a convolution's input. If the call is complete, resolves the convolution. If
-/// not, infers the gradient's shape as far as it is known.
+/// Infers the shape of the gradient with respect to a convolution's input. Input `gradient_index` is the gradient with
+/// respect to its output. A complete call is resolved, too. In others, sizes may stay unknown.
 void infer_input_gradient(Call& call, std::size_t sizes_index, std::size_t gradient_index, const char* why) {
     const Shape& sizes = call.inputs[sizes_index];
     if (sizes.known) check_size_count(call, sizes_index);

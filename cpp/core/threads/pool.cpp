@@ -28,8 +28,8 @@ constexpr double kYieldCost = 5e6;
 constexpr std::chrono::microseconds kSpinTime{50};
 
 // A caller works on its own job. The workers help with any job that has tasks left, as long as no more threads than
-// allowed are at work for all callers together. While the pool is busy, no thread takes the mutex: it is only for
-// threads that go to sleep or wake others.
+// allowed are at work for all callers together. The mutex is for starting workers, for going to sleep and for waking
+// others. A call takes none if its workers are awake.
 class Pool {
   public:
     void run(Job& job, std::int64_t threads, std::int64_t max_at_work, std::int64_t yields) {

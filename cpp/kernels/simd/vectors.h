@@ -125,8 +125,8 @@ FASTCONV_INLINE Vec<T> times_power_of_two(Vec<T> value, Index<T> exponent) {
     return value * power_of_two<T>(half) * power_of_two<T>(exponent - half);
 }
 
-/// A store to aligned memory that bypasses the caches. It saves reading the memory first. Before another thread may
-/// read it, finish_streaming must be called.
+/// Stores to aligned memory, past the caches if the instruction set can (this general form cannot). That saves reading
+/// the cache line first. Call finish_streaming before another thread reads the values.
 template <class T>
 FASTCONV_INLINE void store_streaming(T* to, Vec<T> value) {
     store(to, value);

@@ -32,7 +32,7 @@ _NAMES: dict[Any, list[Any]] = {
 
 
 def known(activation: Any) -> list[Any] | None:
-    """The name and the numbers for a function of Keras, or None if fastconv has no such activation."""
+    """fastconv's name and parameters of one of Keras's functions, or None if fastconv has no such activation."""
     try:
         return _NAMES.get(activation)
     except TypeError:  # not hashable

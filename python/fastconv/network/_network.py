@@ -299,7 +299,7 @@ def _compile(graph: Graph, batch_invariant: bool) -> _core.NetworkProgram:
 
     def reference(index: int, who: str) -> int:
         if index not in references:
-            raise ValueError(f"{who} reads value {index}, which no operation before it computes")
+            raise ValueError(f"{who} reads value {index}, but no input, constant or earlier operation defines it")
         return references[index]
 
     for index, value in enumerate(graph.values):

@@ -143,7 +143,7 @@ def _conv_transpose(node: Node, builder: Builder) -> Tensor:
         for a in range(2):
             size = images.shape[2 + a]
             if wanted is not None and size is None:
-                raise Unsupported("output_shape needs a known image size")
+                raise Unsupported("output_shape needs an input of known size: give the model's inputs fixed sizes")
             grown = wanted[a] if wanted is not None else None
             rest = strides[a] if grown is None else grown - (size - 1) * strides[a]  # type: ignore[operator]
             total = windows[a] + extra[a] - rest

@@ -55,18 +55,21 @@ def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
         raise TypeError(f"{name} must be {counts} integers, got None")
     if isinstance(sizes, tf.TensorShape):
         sizes = sizes.as_list()
+    if isinstance(sizes, (list, tuple)) and len(sizes) == 0:
+        raise ValueError(f"{name} must be {counts} integers, got none")
     if isinstance(sizes, (list, tuple)) and not any(tf.is_tensor(size) for size in sizes):
         for size in sizes:
             if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
                 raise TypeError(f"{name} must be {counts} integers, got {size!r} among them")
-            if size < 0:
-                raise ValueError(f"{name} must not be negative, got {list(sizes)}")
     sizes = tf.convert_to_tensor(sizes)
     if not sizes.dtype.is_integer:
         raise TypeError(f"{name} must be {counts} integers, got a tensor of {sizes.dtype.name}")
     allowed = (None, 2, 4) if spatial else (None, 4)
     if sizes.shape.rank not in (None, 1) or sizes.shape.num_elements() not in allowed:
         raise ValueError(f"{name} must be {counts} integers, got a tensor of shape {sizes.shape}")
+    static = tf.get_static_value(sizes)
+    if static is not None and (static < 0).any():
+        raise ValueError(f"{name} must not be negative, got {static.tolist()}")
     if sizes.shape.num_elements() is None:  # known only when the graph runs
         count = tf.size(sizes)
         fits = tf.reduce_any(tf.equal(count, [number for number in allowed if number is not None]))
@@ -95,8 +98,8 @@ def _converted(name: str, value: Any, other: tuple[str, tf.Tensor] | None) -> tf
         if not isinstance(value, PackedFilters):
             raise
         raise TypeError(
-            f"{name} must be a tensor of float32 or float64, got PackedFilters, which are for NumPy's functions; pass "
-            "the array of filters, which a tf.function packs once"
+            f"{name} must be a tensor of float32 or float64, got PackedFilters, which only fastconv's functions for "
+            "NumPy arrays take; pass the array of filters instead (a tf.function packs constant filters only once)"
         ) from None
 
 

@@ -152,7 +152,7 @@ def _has_many_filters(conv: Any) -> bool:
 
 
 def _linear_op_of(tensor: tf.Tensor, *types: str) -> Any:
-    """The op of one of these types, without an activation, that computes a tensor of the graph being built, or None."""
+    """The op that computes the tensor. None if it is of another type, has an activation or is not in this graph."""
     if not is_symbolic(tensor) or tensor.graph is not tf.compat.v1.get_default_graph():
         return None
     op = tensor.op

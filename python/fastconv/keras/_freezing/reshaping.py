@@ -26,7 +26,7 @@ def _reshape(builder: Builder, layer: Any, x: Tensor) -> Tensor:
     shape = layer.compute_output_shape(x.shape)
     sizes = [0, *(-1 if size is None else size for size in shape[1:])]
     if sizes.count(-1) > 1:
-        raise Unfreezable("several sizes of its result are not known: give them in the model's Input")
+        raise Unfreezable(f"its target_shape {layer.target_shape} leaves more than one size open")
     return builder.add("reshape", [x], shape, shape=sizes)
 
 
