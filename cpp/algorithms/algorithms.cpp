@@ -3,6 +3,7 @@
 
 #include "algorithms/depthwise.h"
 #include "algorithms/direct.h"
+#include "algorithms/joined_windows.h"
 #include "algorithms/winograd.h"
 #include "core/errors.h"
 #include "core/for_type.h"
@@ -125,7 +126,7 @@ void check_named_algorithm(const ConvProblem& problem, const char* filters_name)
 }
 
 const char* algorithm_family(const ConvProblem& problem, Direction direction) {
-    const ConvProblem layer = with_filters(problem);
+    const ConvProblem layer = join_windows(with_filters(problem), direction);
     return for_type(layer.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
         // An input gradient has the same family, because the ratio of Winograd's cost to the direct cost is the same.

@@ -3,6 +3,7 @@
 
 #include "algorithms/algorithms.h"
 #include "algorithms/epilogue.h"
+#include "algorithms/joined_windows.h"
 #include "core/environment.h"
 #include "core/for_type.h"
 #include "core/geometry.h"
@@ -28,7 +29,8 @@ PlanKey plan_key(const ConvProblem& o, Direction direction, bool filters_stay, s
 }
 
 template <class T>
-PlanPointer make_plan(const ConvProblem& o, Direction direction, bool filters_stay, std::int64_t threads) {
+PlanPointer make_plan(const ConvProblem& problem, Direction direction, bool filters_stay, std::int64_t threads) {
+    const ConvProblem o = join_windows(problem, direction);
     auto plan = std::make_shared<ConvPlan<T>>();
     Request request{o, direction, {}, threads, filters_stay};
     if (direction == Direction::filter_gradient) {
@@ -65,7 +67,14 @@ namespace {
 
 template <class T>
 void run(const ConvProblem& o, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
-    conv_plan<T>(o, direction, operands.cache != nullptr, kept)->run(operands);
+    const auto plan = conv_plan<T>(o, direction, operands.cache != nullptr, kept);
+    const std::int64_t channels = join_windows(o, direction).c;
+    if (operands.bias == nullptr || channels == o.c) return plan->run(operands);
+    const Scratch<T> bias(channels);
+    for (std::int64_t c = 0; c < channels; c += o.c) std::copy_n(operands.bias, o.c, bias.get() + c);
+    Operands<T> joined = operands;
+    joined.bias = bias.get();
+    plan->run(joined);
 }
 
 /// The size of the images that a correlation reads or writes.
