@@ -72,7 +72,10 @@ def build_wheel(session: nox.Session) -> Path:
 
 
 def install_fastconv(session: nox.Session, name: str) -> dict[str, str]:
-    """Install fastconv with an extra. Returns the environment variables that Python needs to find it."""
+    """Install fastconv, with an extra if the session has an environment of its own (see above).
+
+    Returns the environment variables that Python needs to find fastconv.
+    """
     if session.venv_backend != "none":
         session.install(f".[{name}]")
         return {}

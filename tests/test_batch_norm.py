@@ -319,6 +319,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "NaN as epsilon": ({"epsilon": np.nan}, ValueError, r"^epsilon must be a finite number"),
     "word as epsilon": ({"epsilon": "small"}, TypeError, r"^epsilon: expected a number, got 'small'"),
     "bool as epsilon": ({"epsilon": True}, TypeError, r"^epsilon: expected a number, got True"),
+    "huge epsilon": ({"epsilon": 10**400}, ValueError, r"^epsilon must fit in float64, got a larger integer"),
     "data_format": ({"data_format": "NWHC"}, ValueError, r"^data_format must be 'NHWC' or 'NCHW', got 'NWHC'"),
     "channels second": ({"data_format": "NCHW"}, ValueError, r"^mean must have shape \(3,\)"),
     "activation": ({"activation": "softmax"}, ValueError, r"^activation must be None, .* got 'softmax'"),

@@ -145,7 +145,7 @@ def test_the_table_has_every_layer() -> None:
 
 
 def test_the_aliases_are_those_of_keras() -> None:
-    """The aliases are exactly those of ``keras.layers``."""
+    """Every name of these layers in ``keras.layers`` is a name of ours, too."""
     classes = {name: cls for name, cls in vars(keras.layers).items() if isinstance(cls, type) and cls in fk.LAYERS}
     assert len(classes) > len(fk.LAYERS)
     assert {name: getattr(fk, name) for name in classes} == {name: fk.LAYERS[cls] for name, cls in classes.items()}

@@ -186,7 +186,7 @@ def test_wrong_graphs_are_refused() -> None:
     with pytest.raises(ValueError, match="'late' reads value 1000000"):
         Network(graph)
     graph.nodes[-1] = Node("activate", [0], RELU, 0, "again")
-    with pytest.raises(ValueError, match="computes value 0"):
+    with pytest.raises(ValueError, match="defines value 0"):
         Network(graph)
     graph.nodes.pop()
     graph.outputs.append(("lost", 10**6))

@@ -77,6 +77,12 @@ def test_weights_outside_the_folder_of_the_model_are_refused(tmp_path: Path, how
         fastconv.onnx.load(path)
 
 
+def test_external_weights_without_a_file_name_are_refused(tmp_path: Path) -> None:
+    path, _ = with_external_weights(tmp_path, "")
+    with pytest.raises(ValueError, match="in another file, but the model does not name it"):
+        fastconv.onnx.load(path)
+
+
 def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
     path, _ = with_external_weights(tmp_path)
     (tmp_path / "weights.bin").unlink()

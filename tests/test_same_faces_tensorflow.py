@@ -150,7 +150,7 @@ def test_sizes_may_be_height_and_width_alone_in_tensorflow(name: str, data_forma
     argument = "output_shape" if name == "conv2d_transpose" else "input_sizes"
     with pytest.raises(ValueError, match=rf"^{argument} must be 2 or 4 integers, got a tensor of shape \(3,\)"):
         compute((1, 11, 10), dy)
-    with pytest.raises(ValueError, match=rf"^{argument} must be 2 or 4 integers, got none"):
+    with pytest.raises(ValueError, match=rf"^{argument} must be 2 or 4 integers, got an empty sequence"):
         compute([], dy)
     for negative in ([-1, 10], np.array([-1, 10]), [tf.constant(-1), 10], tf.constant([-1, 10])):
         with pytest.raises(ValueError, match=rf"^{argument} must not be negative, got \[-1, 10\]"):

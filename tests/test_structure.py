@@ -136,7 +136,7 @@ def one():
 
 
 def waits_for_ever(call: ast.AST) -> bool:
-    """Whether the call runs a process, or waits for a process, without a timeout."""
+    """Whether the call runs a process, or waits for one by `communicate`, without a timeout."""
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
         return False
     of_subprocess = isinstance(call.func.value, ast.Name) and call.func.value.id == "subprocess"

@@ -47,7 +47,7 @@ def random_weights(network: str, size: int) -> dict[str, Any]:
 
 
 def measure_network(network: str, options: Any, libraries: list[Library]) -> Iterator[dict[str, Any]]:
-    """A result of the JSON file for each kind of task."""
+    """Yields the result of each kind of task, as the JSON file stores it."""
     small = network in SMALL_NETWORKS
     size = SMALL_SIZE if small else options.size
     batch = options.batch or (SMALL_BATCH if small else BATCH)

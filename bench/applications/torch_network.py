@@ -121,7 +121,7 @@ def plain(node: Node, weights: list[Any], overwrite: bool) -> Any:
 
 
 class TorchNetwork(torch.nn.Module):
-    """The network, for images (N,C,H,W). It gives logits, if Keras's network ends with a softmax."""
+    """The network, for images (N,C,H,W). A final softmax is left out, as PyTorch's loss wants."""
 
     def __init__(self, nodes: tuple[Node, ...], weights: list[Array]) -> None:
         super().__init__()

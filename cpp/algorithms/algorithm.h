@@ -49,7 +49,7 @@ struct Decisions {
     Decisions(const Decisions&) = delete;
     Decisions& operator=(const Decisions&) = delete;
 
-    /// What a run with filters of the call does, phase by phase. The tasks are those of its parallel loops.
+    /// The phases, in order, of a run whose filters are not packed before.
     virtual std::vector<Phase> phases() const = 0;
 
     PlanSummary summary;

@@ -23,8 +23,8 @@ struct Moments {
     double *count, *mean, *squares;
 };
 
-/// Merges the moments of some values into those of others. `share` is the part of the former in all values, `weight`
-/// the number of the latter times the share.
+/// Merges the moments of other values into `mean` and `squares`. `share` is the number of the other values divided by
+/// the number of all values. `weight` is `share` times the number of values behind `mean` and `squares`.
 inline void merge(double& mean, double& squares, double other_mean, double other_squares, double share, double weight) {
     const double delta = other_mean - mean;
     squares += other_squares + delta * delta * weight;

@@ -66,7 +66,8 @@ BatchNormInputs inputs_of(const BatchNormInputs& all, const ChannelGroups& group
             advanced<T>(all.residual, value)};
 }
 
-/// z + residual for some rows, `row` values apart, without the activation.
+/// The arguments of the kernel that writes z + residual, without the activation, for some rows. Neighbouring rows start
+/// `row` values apart.
 template <class T>
 NormalizedColumns<T> linear_rows(const ColumnTransform<T>& z, const BatchNormInputs& inputs, std::int64_t at,
                                  std::int64_t rows, std::int64_t columns, std::int64_t row, T* y) {

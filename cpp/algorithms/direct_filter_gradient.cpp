@@ -38,7 +38,8 @@ struct GradientCut {
     std::int64_t images, c, k; // c, k: channels and filters of one group
     std::int64_t sum_step;     // the distance of two channels in the sums: the number of filters of all groups
     bool copies;               // tiles are copied with their padding
-    // Blocks of filters and of channels. Each (group, channel block, filter part) is summed on its own.
+    // The filters of a group are `vectors` vectors of `width` filters, in k_blocks blocks. A filter part is one of
+    // k_parts runs of these blocks. Each (group, channel block, filter part) is summed on its own.
     std::int64_t width, vectors, k_blocks, c_blocks, k_parts;
     Tiling tiling;
     std::int64_t tiles, splits; // the tiles are divided into `splits`, each with its own sums

@@ -42,8 +42,8 @@ Division divide(const PoolProblem& o) {
 /// rows [0, y1) overwrite.
 template <class T>
 void clear(const PoolProblem& o, std::int64_t h0, std::int64_t h1, std::int64_t y1, std::int64_t channels, T* to) {
-    // Windows without gaps and overlaps overwrite every value up to the end of the last window. Other windows leave
-    // gaps or add to the values there, so everything is cleared for them.
+    // Windows without gaps or overlaps overwrite every value up to the end of the last window. Other windows skip
+    // values or add to them, so everything is cleared for them.
     const bool gapless = rows_of(o).gapless() && columns_of(o).gapless();
     const std::int64_t covered = gapless ? std::clamp<std::int64_t>(y1 * o.r - o.pad_top, h0, h1) : h0;
     // Windows with gaps or overlaps may be so large that q*s overflows.

@@ -47,7 +47,7 @@ FASTCONV_INLINE void prefetch_next_tile(const T* x, ptrdiff_t row) {
     __builtin_prefetch(x + tile_rows * row);
 }
 
-/// Two sums for each column, of the two vectors that `terms` returns.
+/// What add_to_sums adds to the two sums of a vector of columns.
 template <class T>
 struct TwoTerms {
     Vec<T> first, second;

@@ -30,8 +30,8 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// The lanes of a vector to take: each group has `lanes` lanes in a row, and all of them take the group's first channel,
-/// g*channels. Lanes behind the last group take channel 0.
+/// The lanes of a vector to take: each group has `lanes` lanes in a row, and all of them take the group's first
+/// channel, g*channels. Lanes behind the last group take channel 0.
 template <class T>
 Index<T> first_channels(int64_t groups, int64_t lanes, int64_t channels) {
     Index<T> from{};

@@ -88,7 +88,8 @@ struct OuterProducts {
     T* out;
 };
 
-/// y[row, i][c] = sum over taps of x[row, i*x_step + offsets[t] + c] * filters[filter_offsets[t] + c].
+/// y[row, i][c] = sum over taps of x[row, i*x_step + offsets[t] + c] * filters[filter_offsets[t] + c], plus the bias
+/// (which may be null), then ReLU if `relu`.
 template <class T>
 struct DepthwiseRow {
     const T* x;

@@ -12,7 +12,8 @@ namespace {
 
 [[noreturn]] void refuse_code() {
     throw InvalidArgument(
-        "geometry must come from the functions of fastconv.tensorflow; call these functions, not the op");
+        "geometry must come from the functions of fastconv.tensorflow, of this version or an older one; call these "
+        "functions, not the op");
 }
 
 /// Throws unless the code has `size` numbers, none of them negative. The first must be 0. Those after it must be below

@@ -89,7 +89,9 @@ bool boolean(const char* name, py::handle value) {
 double real(const char* name, py::handle value, const char* what) {
     const double number = is_bool(value) ? -1 : PyFloat_AsDouble(value.ptr());
     if (is_bool(value) || PyErr_Occurred() != nullptr) {
+        const bool too_large = PyErr_ExceptionMatches(PyExc_OverflowError) != 0;
         PyErr_Clear();
+        if (too_large) fail<py::value_error>(name, " must fit in float64, got a larger integer");
         fail<py::type_error>(name, ": expected ", what, ", got ", describe(value));
     }
     return number;

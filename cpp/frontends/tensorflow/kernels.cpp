@@ -28,7 +28,7 @@ class Kernel {
         return packed_.get();
     }
 
-    /// Sets the attributes that are texts. What is wrong with them is thrown when the kernel runs.
+    /// Sets the attributes that are given as text. If one is wrong, its error is thrown when the kernel runs.
     void set_attributes(const std::string& activation, const std::string& epsilon) {
         try {
             attributes_.activation = parse_activation(activation, false);

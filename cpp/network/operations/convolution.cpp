@@ -17,7 +17,7 @@ struct Layer {
     DataType dtype;
     PackedFilters filters;
     Attributes attributes;
-    std::vector<bool> given; // which inputs of the step
+    std::vector<bool> given; // for each input of the step: whether it is given
     bool batch_invariant;
 
     Layer(const Binding& binding, const char* name, const Dims& filter_dims)

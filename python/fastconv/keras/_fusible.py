@@ -54,7 +54,10 @@ def is_relu_layer(layer: Any) -> bool:
 
 
 def _pairs(edges: list[_Edge], computes: Callable[[Any, Any], bool]) -> dict[Any, list[Any]]:
-    """The layers that others before them compute, with these, unless another layer uses the output of one of these."""
+    """For each layer that layers right before it compute: those layers.
+
+    Leaves out a layer if one of those layers has an output that is used elsewhere.
+    """
     pairs: dict[Any, list[Any]] = {}
     shared = set()
     for before, after, is_private in edges:

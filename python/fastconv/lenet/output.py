@@ -62,7 +62,7 @@ def check_out(directory: Path, force: bool, names: Sequence[str] = FILES) -> Non
             raise ValueError(f"--out {directory} is a broken link; give a folder that is empty or does not exist yet")
         nearest = next(parent for parent in directory.absolute().parents if os.path.lexists(parent))
         if not nearest.is_dir():
-            raise ValueError(f"--out {directory}: {nearest} is a file, not a folder; give another folder")
+            raise ValueError(f"--out {directory}: {nearest} is not a folder; give another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(f"--out {directory}: no permission to write into {nearest}")
 

@@ -293,7 +293,7 @@ def _compile(graph: Graph, batch_invariant: bool) -> _core.NetworkProgram:
     def define(index: int, reference: int, who: str) -> None:
         if index in references or not 0 <= index < len(graph.values):
             raise ValueError(
-                f"{who} computes value {index}; a value must be below {len(graph.values)} and computed only once"
+                f"{who} defines value {index}; values are numbered 0 to {len(graph.values) - 1}, each defined once"
             )
         references[index] = reference
 

@@ -49,9 +49,11 @@ def _check_location(tensor: Any, file: Path) -> None:
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     folder = file.parent.resolve()
     target = (folder / location).resolve()
-    if not location or not target.is_relative_to(folder):
+    if not location:
+        raise ValueError(f"{file}: the weights of {tensor.name!r} are in another file, but the model does not name it")
+    if not target.is_relative_to(folder):
         raise ValueError(
-            f"{file}: the weights of {tensor.name!r} are in {location!r}, which is outside the folder of the model; "
+            f"{file}: the weights of {tensor.name!r} are in {str(target)!r}, which is outside the folder of the model; "
             "move them into this folder"
         )
     if not target.is_file():

@@ -227,7 +227,7 @@ class _Importer:
         if value is None and name not in self.makers:
             raise ValueError(f"the model is broken: nothing computes {name!r}")
         if value is None or not np.issubdtype(value.dtype, np.floating):
-            raise Unsupported(f"{name!r} has no floating-point type")
+            raise Unsupported(f"{name!r} is neither float32 nor float64")
         self.tensors[name] = Tensor(self.graph.constant(value), value.shape)
 
     def constant(self, name: str) -> Any:

@@ -56,7 +56,7 @@ def lent_shape(name: str, sizes: Any, *, spatial: bool = False) -> tf.Tensor:
     if isinstance(sizes, tf.TensorShape):
         sizes = sizes.as_list()
     if isinstance(sizes, (list, tuple)) and len(sizes) == 0:
-        raise ValueError(f"{name} must be {counts} integers, got none")
+        raise ValueError(f"{name} must be {counts} integers, got an empty sequence")
     if isinstance(sizes, (list, tuple)) and not any(tf.is_tensor(size) for size in sizes):
         for size in sizes:
             if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):

@@ -181,7 +181,9 @@ def _plain_gradients(inputs: dict[str, tf.Tensor], attributes: Attributes, of_ba
     """The outputs of an op of a gradient, without that of the residual if there is none."""
     x = inputs["input"]
     if x.shape.rank is None:
-        raise ValueError("a gradient of the second order needs to know how many dimensions input has")
+        raise ValueError(
+            "a gradient of the second order needs an input with a known number of dimensions: see tf.ensure_shape"
+        )
     channels = 1 if is_nchw(attributes["geometry"]) else x.shape.rank - 1
     axes = [axis for axis in range(x.shape.rank) if axis != channels]
     shape = [-1 if axis == channels else 1 for axis in range(x.shape.rank)]

@@ -79,7 +79,9 @@ class _Folding(NamedTuple):
 
 def _folding(x: Operand, filter_sizes: list[Size], geometry: tf.Tensor) -> _Folding:
     if names_algorithm(geometry):
-        raise NotVectorizable("the named algorithm may not support a convolution with more channels")
+        raise NotVectorizable(
+            "the named algorithm might not support one convolution with the channels or groups of all iterations"
+        )
     channels, depthwise = _channel_axis(geometry), is_depthwise(geometry)
     if x.stacked:
         return _Folding(channels, 2 if depthwise else 3, shares_input=False)

@@ -11,7 +11,7 @@ from fastconv.network.passes.padding import merge_padding
 from fastconv.network.passes.patterns import gates_to_activations
 from fastconv.network.passes.unused import remove_unused
 
-# Residuals are fused after these passes, because nothing can be folded into a convolution that has a residual.
+# Residuals are fused after these passes, because `fold_after` folds nothing into a convolution that has a residual.
 _PASSES = (
     remove_unused,
     gates_to_activations,
