@@ -34,6 +34,13 @@ void check_flags(const std::int64_t* numbers, std::size_t count) {
         if (numbers[i] > 1) refuse_code();
 }
 
+/// A code has no room for an activation's numbers.
+ActivationFunction decode_activation(std::int64_t kind) {
+    const std::string name = show_activation({static_cast<Activation>(kind)});
+    if (name.back() == ')') refuse_code();
+    return make_activation(name, {}, false);
+}
+
 Padding decode_padding(std::int64_t mode, const std::int64_t* pads) {
     Padding padding;
     padding.mode = static_cast<Padding::Mode>(mode);
@@ -128,13 +135,13 @@ Dims encode_elementwise(const Attributes& attributes) {
 
 void decode_convolution(const Dims& code, Attributes& attributes) {
     const std::vector<std::string>& algorithms = algorithm_names();
-    check_code(code, convolution_code_size,
-               {data_format_count, 2, graph_activation_count, static_cast<std::int64_t>(algorithms.size()),
-                padding_mode_count});
+    check_code(
+        code, convolution_code_size,
+        {data_format_count, 2, activation_count, static_cast<std::int64_t>(algorithms.size()), padding_mode_count});
     ConvArguments& a = attributes.convolution;
     a.format = static_cast<DataFormat>(code[1]);
     a.depthwise = code[2] != 0;
-    attributes.activation = {static_cast<Activation>(code[3])};
+    attributes.activation = decode_activation(code[3]);
     a.algorithm = algorithms[static_cast<std::size_t>(code[4])];
     a.strides = {code[6], code[7]};
     a.dilations = {code[8], code[9]};

@@ -4,7 +4,15 @@
 namespace fastconv {
 namespace {
 
+/// Graphs hold the activation in a code that may hold others, too.
+void check_activation(const Call& call) {
+    if (call.attributes_known && static_cast<std::int64_t>(call.attributes.activation.kind) >= graph_activation_count)
+        throw InvalidArgument("activation must be " + activation_choices(true) + ", got '" +
+                              show_activation(call.attributes.activation) + "'");
+}
+
 void infer_conv2d_max_pool2d(Call& call) {
+    check_activation(call);
     if (!call.complete()) {
         const Shape convolved = partial_convolution_output(call, call.inputs[0], call.inputs[1]);
         call.outputs[0] = partial_pooling_output(call, convolved);
@@ -40,6 +48,7 @@ void check_output_of_relu(const Call& call) {
 
 /// Validates the call, and says whether it is complete.
 bool infer_backprop(Call& call) {
+    check_activation(call);
     if (call.attributes_known) check_output_of_relu(call);
     if (!call.complete()) return false;
     resolve_convolution(call, {0, 1});

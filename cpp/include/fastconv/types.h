@@ -40,8 +40,9 @@ enum class Activation : std::uint8_t {
     tanh,
     clip,
 };
-// The numbers of enumerators. Saved graphs hold enumerators as integers, which are checked when a graph is read. Graphs
-// hold only the activations below graph_activation_count, because the other activations have no gradient.
+// The numbers of enumerators. Saved graphs hold enumerators as integers, which are checked when a graph is read. In
+// graphs, callers may give a convolution only the activations below graph_activation_count: with the others, its
+// gradient has to repeat the convolution. The graph of an inference may hold every activation without numbers.
 constexpr std::int64_t data_format_count = 2, activation_count = 13, graph_activation_count = 2, padding_mode_count = 3;
 
 /// An activation with its parameters, as make_activation sets them. ReLU6 is a clip at 0 and 6.

@@ -24,6 +24,11 @@ _POOL_ADAPTIVE = 16
 # The numbers that stand for NCHW, linear, ReLU, auto and a pooling without options.
 _NCHW = 1
 _LINEAR, _RELU = 0, 1
+#: The activations that a geometry can hold: those that take no numbers.
+_ACTIVATIONS = {
+    "linear": _LINEAR, "relu": _RELU, "relu6": 2, "gelu": 5, "gelu_tanh": 6, "silu": 7, "sigmoid": 8, "hard_swish": 10,
+    "tanh": 11,
+}  # fmt: skip
 _AUTO = 0
 _NO_POOL_OPTIONS = [1, 1, 0, 0, 0, 0, 0]
 
@@ -131,12 +136,23 @@ def has_relu(geometry: tf.Tensor) -> bool:
     return decode(geometry)[_CONV_ACTIVATION] == _RELU
 
 
-def with_relu(geometry: tf.Tensor) -> tf.Tensor:
-    return _with(geometry, _CONV_ACTIVATION, _RELU)
+def activation_of(geometry: tf.Tensor) -> str:
+    """The name of the activation that a convolution applies."""
+    number = decode(geometry)[_CONV_ACTIVATION]
+    return next(name for name, known in _ACTIVATIONS.items() if known == number)
 
 
-def without_relu(geometry: tf.Tensor) -> tf.Tensor:
-    return _with(geometry, _CONV_ACTIVATION, _LINEAR)
+def can_hold(activation: str) -> bool:
+    """Whether a convolution in a graph can apply the activation. It is written as for the ops that take its text."""
+    return activation in _ACTIVATIONS
+
+
+def with_activation(geometry: tf.Tensor, activation: str) -> tf.Tensor:
+    return _with(geometry, _CONV_ACTIVATION, _ACTIVATIONS[activation])
+
+
+def without_activation(geometry: tf.Tensor) -> tf.Tensor:
+    return with_activation(geometry, "linear")
 
 
 def counts_batch_in_argmax(geometry: tf.Tensor) -> bool:

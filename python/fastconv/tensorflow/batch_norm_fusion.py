@@ -20,13 +20,13 @@ import tensorflow as tf
 
 from fastconv._types import Activation
 from fastconv.tensorflow._arguments import is_given, left_out
-from fastconv.tensorflow._geometry_code import activation_attributes, is_depthwise, is_nchw
+from fastconv.tensorflow._geometry_code import activation_attributes, can_hold, is_depthwise, is_nchw
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_symbolic, may_be_differentiated, tapes
 from fastconv.tensorflow.batch_norm import batch_norm_inference, batch_norm_statistics
 from fastconv.tensorflow.batch_norm_gradients import IDEMPOTENT, around_activation, attributes_of
 from fastconv.tensorflow.elementwise import activate, add
-from fastconv.tensorflow.relu_fusion import convolution_of
+from fastconv.tensorflow.relu_fusion import activated_convolution, convolution_of
 
 _NORMALIZATION, _ADDITION = "FastconvBatchNormInference", "FastconvAdd"
 _FILTERS_PER_OUTPUT = 2  # the most elements of filters for each element of an image's output, if both are made anew
@@ -119,16 +119,20 @@ def fused_addition(terms: Sequence[tf.Tensor]) -> tf.Tensor | None:
 def fused_activation(features: tf.Tensor, activation: Activation) -> tf.Tensor | None:
     """An activation of `features`, or None if no op of this graph is known that computes `features` and can do both.
 
-    After a convolution, the activation is an op of its own, which takes one pass where TensorFlow's can take several.
+    If a tape records, the activation after a convolution is an op of its own, because its gradient may need `features`.
+    This op takes one pass, where TensorFlow's can take several.
     """
     if tapes is None:
         return None
-    if convolution_of(features) is not None:
+    attributes = activation_attributes(activation)
+    conv = convolution_of(features)
+    if conv is not None and can_hold(attributes["activation"]) and not may_be_differentiated():
+        return activated_convolution(conv, attributes["activation"])
+    if conv is not None:
         return activate(features, activation)
     op = _linear_op_of(features, _NORMALIZATION, _ADDITION)
     if op is None:
         return None
-    attributes = activation_attributes(activation)
     with tapes.stop_recording():
         output = _again(op, {}, attributes["activation"])
 

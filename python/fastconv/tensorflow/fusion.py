@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import fastconv._core as _core
 from fastconv.tensorflow._arguments import left_out
-from fastconv.tensorflow._geometry_code import decode, is_nchw, is_plain_pooling, without_relu
+from fastconv.tensorflow._geometry_code import decode, is_nchw, is_plain_pooling, without_activation
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped
 
@@ -58,7 +58,7 @@ def pooled_conv2d_gradient(op: Any, scatter: Any, relu: bool) -> list[tf.Tensor 
         "taps": taps,
         "grad": grad,
         "output": left_out(grad.dtype),
-        "geometry": without_relu(geometry),
+        "geometry": without_activation(geometry),
         "pool_geometry": pool_geometry,
         "check_inputs": False,
     }

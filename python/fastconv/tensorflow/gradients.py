@@ -8,11 +8,18 @@ import tensorflow as tf
 
 from fastconv.tensorflow import batch_norm_gradients
 from fastconv.tensorflow._arguments import is_constant, left_out
-from fastconv.tensorflow._geometry_code import has_relu, is_nchw, with_batch_in_argmax, without_relu
+from fastconv.tensorflow._geometry_code import (
+    activation_attributes,
+    activation_of,
+    has_relu,
+    is_nchw,
+    with_batch_in_argmax,
+    without_activation,
+)
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_skipped
 from fastconv.tensorflow.fusion import max_pool_scatter, pooled_conv2d_gradient
-from fastconv.tensorflow.relu_fusion import around_relu
+from fastconv.tensorflow.relu_fusion import activated_convolution, around_relu
 
 
 def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
@@ -20,10 +27,12 @@ def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
     d_input = d_filters = d_bias = None
     with_filters = not is_skipped(op, 1)
     with_bias = bias.shape.rank in (None, 1) and not is_skipped(op, 2)
+    if activation_of(geometry) not in ("linear", "relu"):
+        dy = _before_activation(op, dy)
     dy, features = around_relu(op, dy)
     if with_filters and (scatter := max_pool_scatter(op, dy, features)) is not None:
         return pooled_conv2d_gradient(op, scatter, features is not None)
-    geometry = without_relu(geometry)
+    geometry = without_activation(geometry)
     if features is not None and with_bias:
         dy, d_bias = ops.fastconv_relu_bias_grad(gradients=dy, features=features, geometry=geometry)
     elif features is not None:
@@ -41,6 +50,12 @@ def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
             like=input, filters=filters, out_backprop=dy, geometry=geometry, constant_filters=is_constant(filters)
         )
     return [d_input, d_filters, d_bias, None]
+
+
+def _before_activation(op: Any, dy: tf.Tensor) -> tf.Tensor:
+    """The gradient with respect to the sums of a convolution, which are computed again."""
+    sums = activated_convolution(op, "linear")
+    return ops.fastconv_activate_grad(input=sums, grad=dy, **activation_attributes(activation_of(op.inputs[3])))
 
 
 def _relu_bias_gradient(op: Any, grad: tf.Tensor, grad_bias: tf.Tensor) -> list[tf.Tensor | None]:
@@ -89,7 +104,7 @@ def _conv2d_max_pool2d_backprop_gradient(op: Any, *grads: tf.Tensor) -> list[tf.
     grad, grad_bias = grads[-2:]
     input, filters, taps, pooled, output, geometry, pool_geometry = op.inputs
     relu = has_relu(geometry)
-    geometry = without_relu(geometry)
+    geometry = without_activation(geometry)
     if relu:
         pooled = tf.raw_ops.ReluGrad(gradients=pooled, features=output)
     scattered = ops.fastconv_conv2d(input=input, filters=grad, bias=grad_bias, geometry=geometry)

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from fastconv.tensorflow._arguments import is_constant
-from fastconv.tensorflow._geometry_code import has_relu, with_relu
+from fastconv.tensorflow._geometry_code import activation_of, has_relu, with_activation
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_symbolic, tapes
 
@@ -25,22 +25,26 @@ def fused_relu(features: Any) -> tf.Tensor | None:
     conv = convolution_of(features, through_casts=True)
     if conv is None or tapes is None:
         return None
-    input, filters, bias, geometry = conv.inputs
     with tapes.stop_recording():
-        outputs = ops.fastconv_conv2d(
-            input=input,
-            filters=filters,
-            bias=bias,
-            geometry=with_relu(geometry),
-            constant_filters=is_constant(filters),
-        )
-        outputs = tf.cast(outputs, features.dtype)
+        outputs = tf.cast(activated_convolution(conv, "relu"), features.dtype)
 
     def backward(gradients: tf.Tensor) -> list[tf.Tensor]:
         return [tf.raw_ops.ReluGrad(gradients=gradients, features=outputs)]
 
     tapes.record_operation("FastconvRelu", [outputs], [features], backward)
     return outputs
+
+
+def activated_convolution(conv: Any, activation: str) -> tf.Tensor:
+    """The output of the same convolution, but with an activation."""
+    input, filters, bias, geometry = conv.inputs
+    return ops.fastconv_conv2d(
+        input=input,
+        filters=filters,
+        bias=bias,
+        geometry=with_activation(geometry, activation),
+        constant_filters=is_constant(filters),
+    )
 
 
 def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -56,7 +60,7 @@ def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
 
 
 def convolution_of(features: Any, through_casts: bool = False) -> Any:
-    """The convolution without a ReLU that computes a tensor of the graph being built, or None.
+    """The convolution without an activation that computes a tensor of the graph being built, or None.
 
     With `through_casts`, its output may have been rounded to a half type.
     """
@@ -65,4 +69,4 @@ def convolution_of(features: Any, through_casts: bool = False) -> Any:
     op = features.op
     if through_casts and op.type == "Cast" and features.dtype in _HALF and is_symbolic(op.inputs[0]):
         op = op.inputs[0].op  # rounding and ReLU commute
-    return op if op.type == "FastconvConv2D" and not has_relu(op.inputs[3]) else None
+    return op if op.type == "FastconvConv2D" and activation_of(op.inputs[3]) == "linear" else None

@@ -26,7 +26,7 @@ from fastconv.tensorflow._geometry_code import (
     is_depthwise,
     is_nchw,
     names_algorithm,
-    without_relu,
+    without_activation,
 )
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._loop_folding import BATCH, Loop, Operand, Size, sizes_of
@@ -291,7 +291,7 @@ def _scattered(
         input=tf.zeros([0, *x.sizes[1:]], x.tensor.dtype),
         filters=tf.zeros(filters.sizes, x.tensor.dtype),
         bias=left_out(x.tensor.dtype),
-        geometry=without_relu(geometry),
+        geometry=without_activation(geometry),
     )
     like = Operand(lent_shape("input_sizes", [x.sizes[BATCH], *sizes_of(no_images)[1:]]), False)
     (dy,) = _max_pool2d_scatter(loop, like, taps, grad, pool_geometry)
