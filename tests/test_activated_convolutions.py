@@ -116,3 +116,41 @@ def test_the_numbers_of_activations_are_those_of_the_library() -> None:
         geometry = code.with_activation(geometry_with(0), name)
         y = ft._ops.fastconv_conv2d(input=x, filters=w, bias=tf.zeros((0, 0)), geometry=geometry)
         np.testing.assert_array_equal(y, ft.activate(plain, name))
+
+
+# ---- Padding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("pads", [1, ((0, 1), (0, 1)), ((2, 0), (1, 3))])
+def test_the_convolution_pads_its_input(pads: Any, depthwise: bool, data_format: str) -> None:
+    keras.config.set_dtype_policy("float64")
+    inputs = layers.Input((14, 15, 4) if data_format == "channels_last" else (4, 14, 15))
+    kind = {"data_format": data_format, "strides": 2}
+    convolution = layers.DepthwiseConv2D(3, **kind) if depthwise else layers.Conv2D(5, 3, **kind)
+    axis = -1 if data_format == "channels_last" else 1
+    x = convolution(layers.ZeroPadding2D(pads, data_format=data_format)(inputs))
+    model = randomize(keras.Model(inputs, layers.ReLU(6.0)(layers.BatchNormalization(axis=axis)(x))))
+    fast = fk.accelerate(model, fuse=True)
+    x = tf.constant(images(3, *inputs.shape[1:]).astype(np.float64))
+    ran = ops_run_by(fast.predict_on_batch, x)
+    assert ran["FastconvConv2D"] == 1
+    assert ran["Pad"] == ran["FastconvActivate"] == 0
+    if data_format == "channels_last":  # TensorFlow's own convolutions of NCHW do not run on every CPU
+        near(fast(x), model(x), 1e-9)
+    near(tf.function(fast)(x), fk.accelerate(model)(x), 1e-9)
+
+
+def test_padding_that_does_more_stays_an_op() -> None:
+    """Zeros around a convolution that is padded by SAME would change the size from which SAME takes its padding."""
+    inputs = layers.Input((8, 8, 4))
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(layers.ZeroPadding2D(2)(inputs))
+    y = layers.Lambda(lambda x: tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 2]]), output_shape=(10, 10, 6))(inputs)
+    y = layers.Conv2D(4, 3, strides=2, padding="same")(y)
+    terms = [layers.ReLU()(layers.BatchNormalization()(x)), layers.ReLU()(layers.BatchNormalization()(y))]
+    model = randomize(keras.Model(inputs, [layers.Flatten()(term) for term in terms]))
+    fast = fk.accelerate(model, fuse=True)
+    x = images(3, 8, 8, 4)
+    assert ops_run_by(fast.predict_on_batch, x)["Pad"] == 2
+    near(fast.predict(x, verbose=0), model.predict(x, verbose=0), 1e-5)

@@ -16,7 +16,9 @@ _DATA_FORMAT = 1
 _CONV_DEPTHWISE = 2
 _CONV_ACTIVATION = 3
 _CONV_ALGORITHM = 4
+_CONV_PADDING_MODE = 5
 _CONV_STRIDES = slice(6, 8)
+_CONV_PADS = slice(10, 14)  # top, bottom, left, right
 _POOL_BATCH_IN_ARGMAX = 2
 _POOL_HEIGHT, _POOL_WIDTH = 4, 5
 _POOL_OPTIONS = slice(12, None)  # missing in graphs of older versions
@@ -30,6 +32,7 @@ _ACTIVATIONS = {
     "tanh": 11,
 }  # fmt: skip
 _AUTO = 0
+_SAME, _EXPLICIT = 1, 2
 _NO_POOL_OPTIONS = [1, 1, 0, 0, 0, 0, 0]
 
 
@@ -153,6 +156,16 @@ def with_activation(geometry: tf.Tensor, activation: str) -> tf.Tensor:
 
 def without_activation(geometry: tf.Tensor) -> tf.Tensor:
     return with_activation(geometry, "linear")
+
+
+def with_more_padding(geometry: tf.Tensor, pads: Sequence[int]) -> tf.Tensor | None:
+    """A convolution with these pads (top, bottom, left, right) around its own. None if its own depend on the image."""
+    numbers = decode(geometry)
+    if numbers[_CONV_PADDING_MODE] == _SAME:
+        return None
+    numbers[_CONV_PADDING_MODE] = _EXPLICIT
+    numbers[_CONV_PADS] = [own + more for own, more in zip(numbers[_CONV_PADS], pads, strict=True)]
+    return encode(numbers)
 
 
 def counts_batch_in_argmax(geometry: tf.Tensor) -> bool:

@@ -1,7 +1,7 @@
 """Batch normalisation together with what surrounds it in a graph.
 
-A normalisation also computes the addition and the activation after it. Outside of training, a convolution also computes
-the normalisation after it.
+A normalisation also computes the addition and the activation after it. Outside of training, a convolution also pads
+its input with zeros, and computes the normalisation and the activation after it.
 
 `tensor.op` tells which op computes a tensor of a graph. If this op can do more, a second op of the same
 input does that. The first op stays in the graph. If nothing else uses its output, TensorFlow does not run it. In
@@ -20,7 +20,13 @@ import tensorflow as tf
 
 from fastconv._types import Activation
 from fastconv.tensorflow._arguments import is_given, left_out
-from fastconv.tensorflow._geometry_code import activation_attributes, can_hold, is_depthwise, is_nchw
+from fastconv.tensorflow._geometry_code import (
+    activation_attributes,
+    can_hold,
+    is_depthwise,
+    is_nchw,
+    with_more_padding,
+)
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import is_symbolic, may_be_differentiated, tapes
 from fastconv.tensorflow.batch_norm import batch_norm_inference, batch_norm_statistics
@@ -85,7 +91,8 @@ def folded_into_convolution(
     conv = None if tapes is None or may_be_differentiated() else convolution_of(features)
     if conv is None or is_nchw(conv.inputs[3]) != (data_format == "NCHW") or _has_many_filters(conv):
         return None
-    input, filters, bias, geometry = conv.inputs
+    _, filters, bias, _ = conv.inputs
+    input, geometry = _with_padding(conv)
     factor = tf.math.rsqrt(variance + epsilon)
     factor = factor if scale is None else factor * scale
     shift = (bias - mean if is_given(bias) else -mean) * factor
@@ -143,6 +150,19 @@ def fused_activation(features: tf.Tensor, activation: Activation) -> tf.Tensor |
 
     tapes.record_operation("FastconvActivate", [output], [features], backward)
     return output
+
+
+def _with_padding(conv: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """The input and the geometry of a convolution, which also pads if an op before it pads images with zeros."""
+    image, geometry = conv.inputs[0], conv.inputs[3]
+    pad: Any = image.op  # both are in the graph being built
+    sizes = tf.get_static_value(pad.inputs[1]) if pad.type == "Pad" else None
+    if sizes is None:
+        return image, geometry
+    height = 2 if is_nchw(geometry) else 1
+    spatial = sizes[height : height + 2]
+    padded = with_more_padding(geometry, spatial.ravel().tolist()) if spatial.sum() == sizes.sum() else None
+    return (image, geometry) if padded is None else (pad.inputs[0], padded)
 
 
 def _has_many_filters(conv: Any) -> bool:
