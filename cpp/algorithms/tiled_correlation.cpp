@@ -141,9 +141,17 @@ class Planner {
         const bool cut_filters = g_.window() * g_.k > a.p * a.q;
         const std::int64_t parts = cut_filters ? most_parts() : 1;
         tiling.rows = 1;
-        while (tiling.rows < a.p && bytes(2 * tiling.rows, tiling.columns) <= kTileBytes &&
-               (tasks(2 * tiling.rows) * parts >= wanted_ || tiling.rows * tiling.columns < 48))
+        const auto fits = [&](std::int64_t rows) {
+            return bytes(rows, tiling.columns) <= kTileBytes &&
+                   (tasks(rows) * parts >= wanted_ || tiling.rows * tiling.columns < 48);
+        };
+        while (tiling.rows < a.p && fits(std::min(a.p, 2 * tiling.rows)))
             tiling.rows = std::min(a.p, 2 * tiling.rows);
+        // Each tile reads all filters, so that fewer tiles read fewer bytes.
+        for (std::int64_t tiles = ceil_div(a.p, tiling.rows) - 1; cut_filters && tiles > 0; --tiles) {
+            if (!fits(ceil_div(a.p, tiles))) break;
+            tiling.rows = ceil_div(a.p, tiles);
+        }
         set_rows(tiling.rows);
     }
 
