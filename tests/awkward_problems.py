@@ -51,6 +51,10 @@ AWKWARD = {
     "1x1, several blocks of channels": conv((14, 14), 1030, (1, 1), 70, bias=True, relu=True),
     "1x1, tiles of pixels and parts of the filters": conv((17, 23), 70, (1, 1), 150, bias=True, relu=True),
     "short rows": conv((7, 7), 150, (3, 3), 70, padding="SAME", bias=True, relu=True, algorithm="direct"),
+    "short rows, more padding": conv(
+        (6, 7), 130, (3, 5), 40, padding=((2, 1), (0, 4)), bias=True, relu=True, algorithm="direct"
+    ),
+    "short rows, groups": conv((5, 4), 130, (3, 3), 34, groups=2, padding="SAME", bias=True, algorithm="direct"),
     "short rows, no padding": conv((9, 8), 330, (3, 3), 33, bias=True, algorithm="direct"),
     "short rows, stride 2": conv((14, 13), 40, (1, 1), 70, strides=(2, 2), bias=True, relu=True),
     "short rows, dilated": conv((5, 5), 40, (3, 2), 20, dilations=(2, 3), padding="SAME", bias=True, relu=True),

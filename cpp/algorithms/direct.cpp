@@ -4,6 +4,9 @@
 // whose input stays in L2, blocks of filters, panels of the group, pixels of the tile. A panel therefore stays in L1 or
 // L2 while the pixels pass by. The next panel is prefetched in the meantime.
 //
+// In small images, much of a window may be padding. Then one tap of the panel after the other adds its products to the
+// sums of those pixels where it is inside the image. The order of a sum stays the same.
+//
 // The blocks of channels follow from the layer and the ISA only, because they decide the order of a sum: each block
 // adds its sum to the output. Tiles of pixels, groups and blocks of filters change no bit, so they may depend on
 // anything.
@@ -25,6 +28,10 @@ struct DirectDecisions : Decisions {
     TilePlan tiles;
     PackKey key;
 
+    /// The sums of a tile that are kept from tap to tap.
+    std::int64_t sums(std::int64_t rows, std::int64_t columns) const {
+        return tiles.tap_by_tap ? rows * columns * ceil_div(blocks.vectors, blocks.k_blocks) * blocks.width : 0;
+    }
     std::vector<Phase> phases() const override {
         if (g.window() == 0)
             return {phase_of("empty sums", empty_sum_tasks(g),
@@ -53,6 +60,14 @@ class TileSum {
                   task.group * plan.g.out_group + task.tile.y0 * plan.g.out_row + task.tile.x0 * plan.g.out_pixel) {}
 
     void compute() {
+        if (!plan_.tiles.tap_by_tap) return add_panels();
+        const Scratch<T> sums(plan_.sums(task_.tile.rows, task_.tile.columns));
+        sums_ = sums.get();
+        add_panels();
+    }
+
+  private:
+    void add_panels() {
         const FilterBlocks& blocks = plan_.blocks;
         for (std::int64_t first = 0; first < blocks.c_blocks; first += plan_.tiles.group) {
             const std::int64_t last = std::min(blocks.c_blocks, first + plan_.tiles.group);
@@ -69,7 +84,6 @@ class TileSum {
         }
     }
 
-  private:
     T* copy_of(std::int64_t cb) const { // each block of channels has a copy of its own
         if (copy_ == nullptr) return nullptr;
         const std::int64_t before = plan_.blocks.channel(cb, plan_.g.c) - group_start_;
@@ -93,33 +107,99 @@ class TileSum {
         const std::int64_t k0 = blocks.first_vector(kb) * blocks.width, lanes = blocks.vectors_of(kb) * blocks.width;
         const bool last_block = cb == blocks.c_blocks - 1; // completes the sum, so the epilogue follows
         const TileSource<T> source(a, g.pixel, input_ + c0, task_.tile, channels, copy_of(cb));
-        // A window row is one run if its columns and channels are contiguous.
-        const bool whole_rows = source.layout.window_column == channels;
-        const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments_);
         ConvRow<T> row{};
-        row.x_step = source.layout.step;
-        row.row_step = source.layout.row;
-        row.segment_length = whole_rows ? a.s * channels : channels;
         row.y_step = g.out_pixel;
         row.channels = std::min(lanes, g.k - k0);
-        row.next_filters =
-            g.window() * channels * lanes <= kNextFilters / static_cast<std::int64_t>(sizeof(T)) ? next : nullptr;
-        row.prefetch_x = kb == task_.first_block && has_short_runs<T>(g, channels);
-        row.prefetch_y = g.window() == 1 && cb == 0;
         row.accumulate = g.accumulate || cb > 0;
         row.relu = g.finish && operands_.relu && last_block;
         if (g.finish && operands_.bias && last_block) row.bias = operands_.bias + g.bias_start + task_.group * g.k + k0;
+        if (plan_.tiles.tap_by_tap) {
+            sum_taps(source, cb, kb, next);
+            add_sums(row, kb);
+        } else {
+            row.next_filters =
+                g.window() * channels * lanes <= kNextFilters / static_cast<std::int64_t>(sizeof(T)) ? next : nullptr;
+            row.prefetch_x = kb == task_.first_block && has_short_runs<T>(g, channels);
+            row.prefetch_y = g.window() == 1 && cb == 0;
+            add_windows(row, source, cb, kb);
+        }
+        if (last_block) finish_tile(g, operands_, task_.image, task_.group, task_.tile, k0, row.channels);
+    }
+
+    /// Adds the products of whole windows.
+    void add_windows(ConvRow<T>& row, const TileSource<T>& source, std::int64_t cb, std::int64_t kb) const {
+        const Correlation& g = plan_.g;
+        const Windows& a = g.windows;
+        const FilterBlocks& blocks = plan_.blocks;
+        const std::int64_t channels = blocks.channels_of(cb, g.c), k0 = blocks.first_vector(kb) * blocks.width;
+        const std::int64_t window_row = a.s * channels * blocks.vectors_of(kb) * blocks.width; // of filters
+        // A window row is one run if its columns and channels are contiguous.
+        const bool whole_rows = source.layout.window_column == channels;
+        const std::int64_t per_row = window_segments(a, source.layout, whole_rows, segments_);
+        row.x_step = source.layout.step;
+        row.row_step = source.layout.row;
+        row.segment_length = whole_rows ? a.s * channels : channels;
+        row.y_row_step = task_.tile.columns * g.out_pixel; // runs of several rows are contiguous
         for_each_run([&](std::int64_t y, std::int64_t rows, std::int64_t first, std::int64_t last) {
             row.x = source.x + y * source.layout.row;
             row.segments = segments_ + first * per_row;
             row.segment_count = (last - first) * per_row;
-            row.filters = panel(cb, kb) + first * a.s * channels * lanes;
+            row.filters = panel(cb, kb) + first * window_row;
             row.y = output_ + y * g.out_row + k0;
             row.pixels = rows * task_.tile.columns;
             row.row_pixels = rows > 1 ? task_.tile.columns : 0;
             kernels<T>().conv_row[blocks.vectors_of(kb) - 1](row);
         });
-        if (last_block) finish_tile(g, operands_, task_.image, task_.group, task_.tile, k0, row.channels);
+    }
+
+    /// Sets sums_ to the sums of a panel, [pixel][lane]. One tap after the other adds its products to the pixels where
+    /// it is inside the input. The filters of a tap stay in L1.
+    void sum_taps(const TileSource<T>& source, std::int64_t cb, std::int64_t kb, const T* next) const {
+        const Windows& a = plan_.g.windows;
+        const Tile& tile = task_.tile;
+        const std::int64_t channels = plan_.blocks.channels_of(cb, plan_.g.c), vectors = plan_.blocks.vectors_of(kb);
+        const std::int64_t lanes = vectors * plan_.blocks.width;
+        const std::ptrdiff_t start = 0;
+        ConvRow<T> row{};
+        row.x_step = source.layout.step;
+        row.row_step = source.layout.row;
+        row.segments = &start;
+        row.segment_count = 1;
+        row.segment_length = channels;
+        row.y_step = row.channels = lanes;
+        row.y_row_step = tile.columns * lanes;
+        row.resume = true;
+        std::fill_n(sums_, tile.rows * tile.columns * lanes, T{});
+        for (std::int64_t tap = 0; tap < plan_.g.window(); ++tap) {
+            const std::int64_t i = tap / a.s, j = tap % a.s;
+            std::int64_t y0 = 0, y1 = 0, x0 = 0, x1 = 0; // the pixels
+            valid_taps(a.base_h + tile.y0 * a.stride_h + i * a.dilation_h, a.stride_h, tile.rows, a.h, y0, y1);
+            valid_taps(a.base_w + tile.x0 * a.stride_w + j * a.dilation_w, a.stride_w, tile.columns, a.w, x0, x1);
+            if (y0 == y1 || x0 == x1) continue;
+            row.x = source.x + y0 * source.layout.row + x0 * source.layout.step + i * source.layout.window_row +
+                    j * source.layout.window_column;
+            row.filters = panel(cb, kb) + tap * channels * lanes;
+            row.next_filters = tap + 1 < plan_.g.window() ? row.filters + channels * lanes : next;
+            row.y = sums_ + (y0 * tile.columns + x0) * lanes;
+            row.pixels = (y1 - y0) * (x1 - x0);
+            row.row_pixels = x1 - x0;
+            kernels<T>().conv_row[vectors - 1](row);
+        }
+    }
+
+    /// Adds sums_ to the output.
+    void add_sums(ConvRow<T>& row, std::int64_t kb) const {
+        const Tile& tile = task_.tile;
+        const std::int64_t vectors = plan_.blocks.vectors_of(kb), lanes = vectors * plan_.blocks.width;
+        row.x = sums_;
+        row.x_step = lanes;
+        row.row_step = tile.columns * lanes;
+        row.resume = row.sums_in_x = true;
+        row.y = output_ + plan_.blocks.first_vector(kb) * plan_.blocks.width;
+        row.y_row_step = plan_.g.out_row;
+        row.pixels = tile.rows * tile.columns;
+        row.row_pixels = tile.columns;
+        kernels<T>().conv_row[vectors - 1](row);
     }
 
     /// Calls body(y, rows, first, last) for each run of output rows that have the same valid window rows [first, last).
@@ -155,6 +235,7 @@ class TileSum {
     const T* const packed_;
     const T* const input_; // of the image
     T* const output_;      // of the tile
+    T* sums_ = nullptr;
     std::int64_t group_start_ = 0;
 };
 
@@ -185,7 +266,7 @@ void choose_cut(DirectDecisions& d, const Request& request, std::int64_t size) {
     for (const std::int64_t k_blocks : finer_parts(blocks.k_blocks, most)) {
         const FilterPanels panels{blocks.c_blocks, blocks.widest_channels(d.g.c), k_blocks,
                                   ceil_div(blocks.vectors, k_blocks) * blocks.width};
-        for (const TilePlan& tiles : tile_plans(d.g, panels, threads, size)) cuts.push_back({k_blocks, tiles});
+        for (const TilePlan& tiles : tile_plans(d.g, panels, threads, size, true)) cuts.push_back({k_blocks, tiles});
     }
     set_shortest(d, threads, cuts, [&](const Cut& cut) {
         blocks.k_blocks = cut.k_blocks;
@@ -212,7 +293,8 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.tile_filters = vectors * kernel.width;
     summary.tasks = decisions->tiles.tasks(g).count;
     summary.shared_bytes = packed * size;
-    summary.thread_bytes = decisions->tiles.thread_bytes(g, size);
+    const Tiling& tiling = decisions->tiles.tiling;
+    summary.thread_bytes = decisions->tiles.thread_bytes(g, size) + size * decisions->sums(tiling.rows, tiling.columns);
     summary.multiplications = g.multiplications();
     plan.add(direct<T>(), std::move(decisions));
 }

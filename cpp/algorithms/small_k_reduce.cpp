@@ -139,7 +139,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const std::int64_t packed = g.k * runs.of_window(g.windows) * g.groups;
     if (plan_halves(request, packed, false, plan)) return;
     decisions->key = pack_key(g, PackForm::small_k_reduce, {runs.length, runs.whole_rows, 0, 0});
-    set_shortest(*decisions, request.threads, tile_plans(g, {1, g.c, 1, g.k}, request.threads, size),
+    set_shortest(*decisions, request.threads, tile_plans(g, {1, g.c, 1, g.k}, request.threads, size, false),
                  [&](const TilePlan& tiles) { decisions->tiles = tiles; });
     PlanSummary& summary = decisions->summary;
     summary.kernel = "small_k_reduce_row";

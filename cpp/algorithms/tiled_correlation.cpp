@@ -16,8 +16,11 @@ constexpr double kLeastTileWork = 1 << 21; // multiplications of a tile; with fe
 
 class Planner {
   public:
-    Planner(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size)
-        : g_(g), panels_(panels), size_(size), threads_(threads), wanted_(threads > 1 ? 4 * threads : 1) {}
+    Planner(const Correlation& g, const FilterPanels& panels, std::int64_t threads, std::int64_t size,
+            bool may_go_tap_by_tap)
+        : g_(g), panels_(panels), size_(size), threads_(threads), wanted_(threads > 1 ? 4 * threads : 1) {
+        plan_.tap_by_tap = may_go_tap_by_tap && padding_costs();
+    }
 
     std::vector<TilePlan> plans() {
         plan();
@@ -32,13 +35,30 @@ class Planner {
         plan_.k_blocks = panels_.k_blocks;
         // Copying costs little compared with the multiplications. In short rows, tiles of border pixels would cost
         // more.
-        plan_.copy_all = a.crosses_columns() && a.q < 48;
-        plan_.copy_borders = a.crosses_columns() && !plan_.copy_all;
+        const bool copies = a.crosses_columns() && !plan_.tap_by_tap;
+        plan_.copy_all = copies && a.q < 48;
+        plan_.copy_borders = copies && !plan_.copy_all;
         set_group(std::clamp<std::int64_t>(kSumLength / (g_.window() * panels_.channels), 1, panels_.count));
         choose_columns();
         choose_rows();
         choose_group();
         choose_filter_parts();
+    }
+
+    /// Whether the image is so small that a notable part of the multiplications would meet padding to the left and
+    /// right. (Rows of padding are skipped anyway.) A tap needs enough channels, because its sums are loaded and
+    /// stored.
+    bool padding_costs() const {
+        constexpr std::int64_t least_channels = 64;
+        const Windows& a = g_.windows;
+        if (!a.crosses_columns() || a.p * a.q > kTilePixels || panels_.channels < least_channels) return false;
+        std::int64_t valid = 0;
+        for (std::int64_t j = 0; j < a.s; ++j) {
+            std::int64_t first = 0, last = 0;
+            valid_taps(a.base_w + j * a.dilation_w, a.stride_w, a.q, a.w, first, last);
+            valid += last - first;
+        }
+        return 15 * valid <= 14 * a.q * a.s;
     }
 
     /// Adds plans with more tiles or more parts of the filters, but not with tiny tasks.
@@ -141,9 +161,16 @@ class Planner {
         const bool cut_filters = g_.window() * g_.k > a.p * a.q;
         const std::int64_t parts = cut_filters ? most_parts() : 1;
         tiling.rows = 1;
-        while (tiling.rows < a.p && bytes(2 * tiling.rows, tiling.columns) <= kTileBytes &&
-               (tasks(2 * tiling.rows) * parts >= wanted_ || tiling.rows * tiling.columns < 48))
-            tiling.rows = std::min(a.p, 2 * tiling.rows);
+        const auto fits = [&](std::int64_t rows) {
+            return bytes(rows, tiling.columns) <= kTileBytes &&
+                   (tasks(rows) * parts >= wanted_ || tiling.rows * tiling.columns < 48);
+        };
+        while (tiling.rows < a.p && fits(std::min(a.p, 2 * tiling.rows))) tiling.rows = std::min(a.p, 2 * tiling.rows);
+        // Each tile reads all filters, so that fewer tiles read fewer bytes.
+        for (std::int64_t tiles = ceil_div(a.p, tiling.rows) - 1; cut_filters && tiles > 0; --tiles) {
+            if (!fits(ceil_div(a.p, tiles))) break;
+            tiling.rows = ceil_div(a.p, tiles);
+        }
         set_rows(tiling.rows);
     }
 
@@ -180,8 +207,8 @@ class Planner {
 } // namespace
 
 std::vector<TilePlan> tile_plans(const Correlation& g, const FilterPanels& panels, std::int64_t threads,
-                                 std::int64_t size) {
-    return Planner(g, panels, threads, size).plans();
+                                 std::int64_t size, bool may_go_tap_by_tap) {
+    return Planner(g, panels, threads, size, may_go_tap_by_tap).plans();
 }
 
 TileTask TilePlan::task(const Correlation& g, std::int64_t at) const {

@@ -35,6 +35,8 @@ struct TilePlan {
     Tiling tiling;
     // Whether all tiles read padded copies of the input, or only the tiles at the left and right.
     bool copy_all, copy_borders;
+    // Whether the caller adds one tap after the other, to those pixels where it is inside the input. Nothing is copied.
+    bool tap_by_tap;
     std::int64_t k_blocks;               // blocks of filters
     std::int64_t group, widest_channels; // panels whose input is used at a time; the most channels of such a group
 
@@ -54,9 +56,10 @@ struct FilterPanels {
     std::int64_t count, channels, k_blocks, filters;
 };
 
-/// The tile plans that may be taken for this number of threads, the one with the largest tiles first.
+/// The tile plans that may be taken for this number of threads, the one with the largest tiles first. See TilePlan for
+/// `may_go_tap_by_tap`.
 std::vector<TilePlan> tile_plans(const Correlation& g, const FilterPanels& panels, std::int64_t threads,
-                                 std::int64_t size);
+                                 std::int64_t size, bool may_go_tap_by_tap);
 
 /// The most bytes of a copied tile.
 constexpr std::int64_t kMostCopyBytes = 8 * (208 << 10);

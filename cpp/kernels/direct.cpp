@@ -24,22 +24,33 @@ namespace fastconv {
 namespace FASTCONV_ISA {
 namespace {
 
-/// sum = f(sum, y) for a whole tile. Part: the last vector of each pixel has only `last` values.
-template <bool Part, class T, int KV, int P, class F>
-FASTCONV_INLINE void with_output(const ConvRow<T>& a, const T* y, int64_t last, Vec<T> (&sum)[P][KV], const F& f) {
+/// Where the pixels of a tile are in x or y. Across: the tile crosses rows, and pixel p is at pixels[p]. Otherwise it
+/// is at first + p*step. (`first` is a copy, because for the compiler a stored vector may change *pixels.)
+template <bool Across, class T>
+struct TilePixels {
+    T* const* pixels;
+    ptrdiff_t step;
+    T* first = *pixels;
+
+    FASTCONV_INLINE T* operator[](int p) const { return Across ? pixels[p] : first + p * step; }
+};
+
+/// sum = f(sum, value) for the values of a whole tile. Part: the last vector of each pixel has only `last` values.
+template <bool Part, class T, bool Across, class U, int KV, int P, class F>
+FASTCONV_INLINE void with_pixels(TilePixels<Across, U> values, int64_t last, Vec<T> (&sum)[P][KV], const F& f) {
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
         for (int j = 0; j < KV; ++j) {
-            const T* from = y + p * a.y_step + j * width<T>;
+            const T* from = values[p] + j * width<T>;
             sum[p][j] = f(sum[p][j], Part && j == KV - 1 ? load_part(from, last) : load(from));
         }
     }
 }
 
-template <bool Part, class T, int KV, int P>
-FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, T* y, int64_t last, Vec<T> (&sum)[P][KV]) {
-    if (a.accumulate) with_output<Part>(a, y, last, sum, [](Vec<T> value, Vec<T> before) { return before + value; });
+template <bool Part, bool Across, class T, int KV, int P>
+FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, TilePixels<Across, T> y, int64_t last, Vec<T> (&sum)[P][KV]) {
+    if (a.accumulate) with_pixels<Part, T>(y, last, sum, [](Vec<T> value, Vec<T> before) { return before + value; });
     if (a.bias) {
         FASTCONV_UNROLL
         for (int j = 0; j < KV; ++j) {
@@ -60,7 +71,7 @@ FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, T* y, int64_t last, Vec<T>
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
         for (int j = 0; j < KV; ++j) {
-            T* to = y + p * a.y_step + j * width<T>;
+            T* to = y[p] + j * width<T>;
             if (Part && j == KV - 1)
                 store_part(to, sum[p][j], last);
             else
@@ -75,14 +86,14 @@ FASTCONV_INLINE void prefetch(const void* from, ptrdiff_t bytes) {
 }
 
 /// Prefetches what a tile writes, because stores that miss the caches wait for each other.
-template <class T, int KV, int P>
-FASTCONV_INLINE void prefetch_output(const ConvRow<T>& a, const T* y) {
+template <int KV, int P, bool Across, class T>
+FASTCONV_INLINE void prefetch_output(TilePixels<Across, T> y, int64_t channels) {
     constexpr int line = 64 / static_cast<int>(sizeof(T));
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
-        for (int k = 0; k < KV * width<T>; k += line) __builtin_prefetch(y + p * a.y_step + k, 1, 3);
-        __builtin_prefetch(y + p * a.y_step + a.channels - 1, 1, 3); // y may be in the middle of a line
+        for (int k = 0; k < KV * width<T>; k += line) __builtin_prefetch(y[p] + k, 1, 3);
+        __builtin_prefetch(y[p] + channels - 1, 1, 3); // y may be in the middle of a line
     }
 }
 
@@ -93,10 +104,10 @@ struct Ahead {
     ptrdiff_t step;
 };
 
-/// Adds the products of a tile. Across: the tile crosses rows of x. The window of pixel p is at windows[p]. Otherwise
-/// it is at *windows + p*x_step.
+/// Adds the products of a tile.
 template <bool Across, bool Prefetch, class T, int KV, int P>
-FASTCONV_INLINE void multiply(const ConvRow<T>& a, const T* const* windows, Ahead ahead, Vec<T> (&sum)[P][KV]) {
+FASTCONV_INLINE void multiply(const ConvRow<T>& a, TilePixels<Across, const T> windows, Ahead ahead,
+                              Vec<T> (&sum)[P][KV]) {
     const T* x[Across ? P : 1];
     FASTCONV_UNROLL
     for (int p = 0; p < (Across ? P : 1); ++p) x[p] = windows[p];
@@ -125,13 +136,15 @@ FASTCONV_INLINE void multiply(const ConvRow<T>& a, const T* const* windows, Ahea
 }
 
 template <bool Across, class T, int KV, int P>
-FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T* y, Ahead ahead) {
+FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* const* to, Ahead ahead) {
     // A prefetch per element costs little, except with KV = 1, where loads are the limit. With more than 8 pointers, no
     // register is left for its address.
     constexpr bool may_prefetch = KV > 1 && (!Across || P <= 8);
     const int64_t last = a.channels - (KV - 1) * width<T>;
     const bool part = has_masks || last < width<T>;
-    if (a.prefetch_y) prefetch_output<T, KV, P>(a, y);
+    const TilePixels<Across, const T> windows{x, a.x_step};
+    const TilePixels<Across, T> y{to, a.y_step};
+    if (a.prefetch_y) prefetch_output<KV, P>(y, a.channels);
     Vec<T> sum[P][KV];
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -139,8 +152,11 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* windows, T
         for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
     }
     if (a.resume) {
-        const auto from_y = [](Vec<T>, Vec<T> value) { return value; };
-        part ? with_output<true>(a, y, last, sum, from_y) : with_output<false>(a, y, last, sum, from_y);
+        const auto take = [](Vec<T>, Vec<T> value) { return value; };
+        if (a.sums_in_x)
+            with_pixels<false, T>(windows, last, sum, take);
+        else
+            part ? with_pixels<true, T>(y, last, sum, take) : with_pixels<false, T>(y, last, sum, take);
     }
     if (may_prefetch && ahead.at != nullptr)
         multiply<Across, may_prefetch>(a, windows, ahead, sum);
@@ -187,26 +203,30 @@ template <class T, int KV>
 void conv_rows(const ConvRow<T>& a) {
     constexpr int most = max_broadcasts<KV> < 12 ? max_broadcasts<KV> : 12; // more pointers do not fit in registers
     const T* x = a.x;
+    T* y = a.y;
     int64_t column = 0;
     FilterPrefetch<T, KV> prefetch_of_filters(a, most);
-    each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
-        T* y = a.y + first * a.y_step;
+    each_tile(a.pixels, most, [&](int64_t pixels, int64_t) {
         const T* windows[most];
+        T* to[most];
         const bool across = column + pixels > a.row_pixels;
         for (int64_t p = 0; p < pixels; ++p) {
             windows[p] = x;
+            to[p] = y;
             x += a.x_step;
+            y += a.y_step;
             if (++column < a.row_pixels) continue;
             x += a.row_step - a.row_pixels * a.x_step;
+            y += a.y_row_step - a.row_pixels * a.y_step;
             column = 0;
         }
         if (a.prefetch_x) prefetch_windows(a, x, pixels);
         if (across)
             dispatch<most>(pixels,
-                           [&](auto p) { conv_tile<true, T, KV, p>(a, windows, y, prefetch_of_filters.next()); });
+                           [&](auto p) { conv_tile<true, T, KV, p>(a, windows, to, prefetch_of_filters.next()); });
         else
             dispatch<most>(pixels,
-                           [&](auto p) { conv_tile<false, T, KV, p>(a, windows, y, prefetch_of_filters.next()); });
+                           [&](auto p) { conv_tile<false, T, KV, p>(a, windows, to, prefetch_of_filters.next()); });
     });
 }
 
@@ -219,7 +239,7 @@ void conv_row(const ConvRow<T>& a) {
         const T* x = a.x + first * a.x_step;
         T* y = a.y + first * a.y_step;
         if (a.prefetch_x) prefetch_windows(a, x + pixels * a.x_step, pixels);
-        dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, &x, y, prefetch_of_filters.next()); });
+        dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, &x, &y, prefetch_of_filters.next()); });
     });
 }
 

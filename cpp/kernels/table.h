@@ -12,7 +12,7 @@ namespace fastconv {
 /// A run of output pixels. For each pixel i,
 /// y[i][k] (+)= sum over segments and their elements e of x[window(i) + segment + e] * filters[..][k].
 /// window(i) = i*x_step. If row_pixels is not 0, the run covers several rows: window(i) = i/row_pixels*row_step +
-/// i%row_pixels*x_step.
+/// i%row_pixels*x_step, and y is laid out likewise.
 template <class T>
 struct ConvRow {
     const T* x;
@@ -24,10 +24,11 @@ struct ConvRow {
     const T* next_filters; // the filters of the next call, to be prefetched in the meantime, or null
     const T* bias;         // `channels` values or null; added to the finished sum, before ReLU
     T* y;
-    ptrdiff_t y_step;
+    ptrdiff_t y_step, y_row_step;
     int64_t pixels, channels;    // (vectors - 1) * width < channels <= vectors * width
     bool accumulate, relu;       // accumulate: the finished sum is added to y
     bool resume;                 // the sum starts from y, to continue that of an earlier call
+    bool sums_in_x;              // with resume: the sum starts from x, which has whole vectors. There are no segments.
     bool prefetch_x, prefetch_y; // x or y is not in L2 yet; prefetch_x is for 1x1 windows
 };
 
