@@ -252,17 +252,16 @@ void add_channel_lanes(const GradientCut& d, const GradientSum<T>& task, const T
     products.dy_step = source.layout.step;
     products.rows = tile.rows;
     products.pixels = tile.columns;
-    for (std::int64_t run = 0; run < runs.count; ++run) {
-        const T* x =
-            source.x + run / runs.per_row * source.layout.window_row + run % runs.per_row * source.layout.window_column;
-        T* sums = task.lanes + run * filters * runs.length;
-        for (std::int64_t call = 0; call < calls; ++call) {
-            const std::int64_t first = part_start(call, calls, vectors),
-                               count = part_start(call + 1, calls, vectors) - first;
-            const std::int64_t parts = ceil_div(filters, kernels<T>().outer_products_count[count - 1]);
-            products.dy = x + first * d.width;
-            products.channels = std::min(runs.length - first * d.width, count * d.width);
-            products.out = sums + first * d.width;
+    for (std::int64_t call = 0; call < calls; ++call) {
+        const std::int64_t first = part_start(call, calls, vectors),
+                           count = part_start(call + 1, calls, vectors) - first;
+        const std::int64_t parts = ceil_div(filters, kernels<T>().outer_products_count[count - 1]);
+        products.channels = std::min(runs.length - first * d.width, count * d.width);
+        // The rows of a window read almost the same values, so they follow each other.
+        for (std::int64_t run = 0; run < runs.count; ++run) {
+            products.dy = source.x + run / runs.per_row * source.layout.window_row +
+                          run % runs.per_row * source.layout.window_column + first * d.width;
+            products.out = task.lanes + run * filters * runs.length + first * d.width;
             for (std::int64_t part = 0; part < parts; ++part) {
                 const std::int64_t k = part_start(part, parts, filters);
                 products.x = gradient + k0 + k;
