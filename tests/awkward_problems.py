@@ -128,6 +128,17 @@ AWKWARD = {
     "small_k_reduce, dilated": conv((9, 9), 65, (3, 3), 2, dilations=(2, 3), padding="SAME", bias=True),
     "small_k_reduce in groups": conv((9, 9), 68, (3, 3), 6, groups=2, padding="SAME", bias=True, relu=True),
     "small_k_reduce, long": conv((3, 60), 300, (3, 3), 2, padding=((0, 1), (2, 1)), strides=(1, 2)),
+    "few filters, rows of taps in a copy": conv((9, 11), 41, (3, 3), 12, padding="SAME", bias=True),
+    "few filters, rows of taps in place": conv((9, 10), 37, (2, 3), 5, strides=(2, 1)),
+    "few filters, 1x1": conv((7, 9), 53, (1, 1), 10, bias=True),
+    "few filters, one vector of channels": conv((7, 9), 5, (4, 3), 2, padding="SAME"),
+    "few filters, dilated": conv((9, 11), 37, (3, 2), 5, dilations=(2, 3), padding="SAME"),
+    "few filters, stride larger than the window": conv(
+        (11, 13), 35, (2, 2), 4, strides=(4, 5), padding=((1, 0), (2, 0))
+    ),
+    "few filters in groups": conv((8, 9), 66, (2, 3), 10, groups=2),
+    "few filters in groups, padded": conv((8, 9), 70, (2, 3), 10, groups=2, padding="SAME"),
+    "few filters, blocks of channels and parts of the filters": conv((3, 3), 1300, (5, 5), 36, padding="SAME"),
     "gradient in blocks of channels": conv((3, 3), 200, (5, 5), 150, padding="SAME"),
     "row wider than a tile": conv((1, 9000), 8, (3, 3), 4, padding="SAME", n=1),
     "depthwise": depthwise((9, 9), 17, (3, 3), padding="SAME", bias=True, relu=True),

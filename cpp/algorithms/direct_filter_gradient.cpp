@@ -1,9 +1,13 @@
 // The direct filter gradient: outer products of input values and output gradients, summed over tiles of pixels.
 //
+// Vectors run along the filters, or along the channels if filters are few and would leave lanes empty. Each sum adds
+// the same products in the same order in both forms.
+//
 // The tiles are divided into splits, each with its own partial sums. Filters and channels are cut into blocks. All of
 // this decides the order of the sums, so none of it depends on the number of threads.
 #include "algorithms/direct.h"
 
+#include "algorithms/gradient_lanes.h"
 #include "algorithms/gradient_parts.h"
 #include "algorithms/tiled_correlation.h"
 #include "core/isa.h"
@@ -38,6 +42,7 @@ struct GradientCut {
     std::int64_t images, c, k; // c, k: channels and filters of one group
     std::int64_t sum_step;     // the distance of two channels in the sums: the number of filters of all groups
     bool copies;               // tiles are copied with their padding
+    bool channel_lanes;        // vectors run along the channels, not along the filters
     // The filters of a group are `vectors` vectors of `width` filters, in k_blocks blocks. A filter part is one of
     // k_parts runs of these blocks. Each (group, channel block, filter part) is summed on its own.
     std::int64_t width, vectors, k_blocks, c_blocks, k_parts;
@@ -53,6 +58,9 @@ struct GradientCut {
     TaskCost cost(const GradientTask& task) const;
     std::int64_t pixels_before(std::int64_t tile) const; // the pixels of all tiles before this one
     std::int64_t first_filter(std::int64_t kb) const { return part_start(kb, k_blocks, vectors) * width; }
+    std::int64_t filters(const GradientTask& task) const {
+        return std::min(k, first_filter(task.kb1)) - first_filter(task.kb0);
+    }
 };
 
 GradientTask GradientCut::task(std::int64_t at) const {
@@ -76,8 +84,7 @@ std::int64_t GradientCut::pixels_before(std::int64_t at) const {
 }
 
 TaskCost GradientCut::cost(const GradientTask& task) const {
-    const std::int64_t filters = std::min(k, first_filter(task.kb1)) - first_filter(task.kb0);
-    const std::int64_t sums = o.r * o.s * task.channels * filters;
+    const std::int64_t sums = o.r * o.s * task.channels * filters(task);
     const double pixels = static_cast<double>(pixels_before(task.last_tile) - pixels_before(task.first_tile));
     TaskCost cost{pixels * static_cast<double>(sums), static_cast<double>(sums)};
     if (copies) {
@@ -179,6 +186,7 @@ GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
     d.k = d.sum_step = block.filters;
     d.vectors = ceil_div(d.k, d.width);
     d.k_blocks = d.k_parts = ceil_div(d.vectors, kernels<T>().max_vectors);
+    d.channel_lanes = channel_lanes_pay<T>({d.a, d.c, d.k, d.copies && d.a.overlapping()});
     const std::int64_t fewest = ceil_div(d.c, ceil_div(whole.c, whole.c_blocks)); // with fewer, copies would not fit
     d.c_blocks = std::clamp(ceil_div(kTasks, d.splits * d.k_parts), fewest, d.c);
     return d;
@@ -187,10 +195,24 @@ GradientCut cut_of_block(const GradientCut& whole, const GradientBlock& block) {
 /// A task with its memory.
 template <class T>
 struct GradientSum : GradientTask {
-    T* sum;                                // the sums of all filters
-    std::ptrdiff_t *offsets, *out_offsets; // the places of the window's elements in x and in `sum`
+    T* sum;   // the sums of all filters
+    T* lanes; // if vectors run along channels: the sums of the task, [run][filter][element of the run]
+    std::ptrdiff_t *offsets, *out_offsets; // the places of the broadcast values and of their sums
 };
 
+/// The runs of a window's elements that are neighbours in memory: rows of the window, or single taps.
+struct WindowRuns {
+    std::int64_t per_row, count, length; // per_row: runs of a window row
+
+    WindowRuns(const GradientCut& d, const GradientTask& task) {
+        const bool whole_rows = d.copies ? d.a.overlapping() : d.a.dilation_w == 1 && task.channels == d.o.c;
+        per_row = whole_rows ? 1 : d.o.s;
+        count = d.o.r * per_row;
+        length = (whole_rows ? d.o.s : 1) * task.channels;
+    }
+};
+
+/// Clears the sums and sets their offsets.
 template <class T>
 void clear(const GradientCut& d, const GradientSum<T>& task) {
     const std::int64_t first = d.first_filter(task.kb0), last = std::min(d.k, d.first_filter(task.kb1));
@@ -200,6 +222,68 @@ void clear(const GradientCut& d, const GradientSum<T>& task) {
             std::fill(filters + first, filters + last, T{});
         }
     }
+    for (std::int64_t m = 0; m < d.o.r * d.o.s * task.channels; ++m)
+        task.out_offsets[m] = (m / task.channels * d.c + task.c0 + m % task.channels) * d.sum_step + task.group * d.k;
+}
+
+/// As clear(), if vectors run along channels. Also sets the places of the filters in dy.
+template <class T>
+void clear_channel_lanes(const GradientCut& d, const GradientSum<T>& task) {
+    const std::int64_t filters = d.filters(task), length = WindowRuns(d, task).length;
+    std::fill_n(task.lanes, d.o.r * d.o.s * task.channels * filters, T{});
+    for (std::int64_t k = 0; k < filters; ++k) {
+        task.offsets[k] = k;
+        task.out_offsets[k] = k * length;
+    }
+}
+
+/// As add_tile, if vectors run along channels. x and dy change places: the kernel broadcasts values of dy.
+template <class T>
+void add_channel_lanes(const GradientCut& d, const GradientSum<T>& task, const TileSource<T>& source, const Tile& tile,
+                       const T* gradient) {
+    const std::int64_t k0 = d.first_filter(task.kb0), filters = d.filters(task);
+    const WindowRuns runs(d, task);
+    const std::int64_t vectors = ceil_div(runs.length, d.width);
+    const std::int64_t calls = ceil_div(vectors, most_channel_vectors<T>(filters));
+    OuterProducts<T> products{};
+    products.offsets = task.offsets;
+    products.x_row = d.a.q * d.o.k;
+    products.x_step = d.o.k;
+    products.dy_row = source.layout.row;
+    products.dy_step = source.layout.step;
+    products.rows = tile.rows;
+    products.pixels = tile.columns;
+    for (std::int64_t call = 0; call < calls; ++call) {
+        const std::int64_t first = part_start(call, calls, vectors),
+                           count = part_start(call + 1, calls, vectors) - first;
+        const std::int64_t parts = ceil_div(filters, kernels<T>().outer_products_count[count - 1]);
+        products.channels = std::min(runs.length - first * d.width, count * d.width);
+        // The rows of a window read almost the same values, so they follow each other.
+        for (std::int64_t run = 0; run < runs.count; ++run) {
+            products.dy = source.x + run / runs.per_row * source.layout.window_row +
+                          run % runs.per_row * source.layout.window_column + first * d.width;
+            products.out = task.lanes + run * filters * runs.length + first * d.width;
+            for (std::int64_t part = 0; part < parts; ++part) {
+                const std::int64_t k = part_start(part, parts, filters);
+                products.x = gradient + k0 + k;
+                products.count = part_start(part + 1, parts, filters) - k;
+                products.out_offsets = task.out_offsets + k;
+                kernels<T>().outer_products[count - 1](products);
+            }
+        }
+    }
+}
+
+/// Copies the sums in `lanes` to `sum`, where filters are innermost.
+template <class T>
+void store_channel_lanes(const GradientCut& d, const GradientSum<T>& task) {
+    const std::int64_t k0 = d.first_filter(task.kb0), filters = d.filters(task);
+    const WindowRuns runs(d, task);
+    const std::int64_t taps = runs.length / task.channels;
+    for (std::int64_t tap = 0; tap < d.o.r * d.o.s; ++tap)
+        kernels<T>().transpose(task.lanes + tap / taps * filters * runs.length + tap % taps * task.channels,
+                               runs.length, task.sum + (tap * d.c + task.c0) * d.sum_step + task.group * d.k + k0,
+                               d.sum_step, filters, task.channels);
 }
 
 /// Adds the products of one tile.
@@ -211,6 +295,9 @@ void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientS
     const T* const input = operands.input + n * o.h * o.w * o.c + task.group * d.c + task.c0;
     if (copy != nullptr) fill_padded_tile(a, tile, input, o.c, task.channels, copy);
     const TileSource<T> source(a, o.c, input, tile, task.channels, copy);
+    const T* gradient =
+        operands.out_backprop + n * o.p * o.q * o.k + (tile.y0 * a.q + tile.x0) * o.k + task.group * d.k;
+    if (d.channel_lanes) return add_channel_lanes(d, task, source, tile, gradient);
     std::ptrdiff_t* offset = task.offsets;
     for (std::int64_t i = 0; i < o.r; ++i)
         for (std::int64_t j = 0; j < o.s; ++j)
@@ -225,8 +312,6 @@ void add_tile(const GradientCut& d, const Operands<T>& operands, const GradientS
     products.rows = tile.rows;
     products.pixels = tile.columns;
     const std::int64_t window = o.r * o.s * task.channels;
-    const T* gradient =
-        operands.out_backprop + n * o.p * o.q * o.k + (tile.y0 * a.q + tile.x0) * o.k + task.group * d.k;
     for (std::int64_t kb = task.kb0; kb < task.kb1; ++kb) {
         const std::int64_t k0 = d.first_filter(kb), vectors = (d.first_filter(kb + 1) - k0) / d.width;
         const std::int64_t most = kernels<T>().outer_products_count[vectors - 1];
@@ -255,20 +340,24 @@ void sum(const GradientCut& d, const Operands<T>& operands) {
     T* const dw = operands.output;
     const Scratch<T> partial((d.splits - 1) * total); // the first split sums into dw
     parallel_for(d.tasks(), [&](std::int64_t at) {
-        GradientSum<T> task{d.task(at), nullptr, nullptr, nullptr};
+        GradientSum<T> task{d.task(at), nullptr, nullptr, nullptr, nullptr};
         task.sum = task.split == 0 ? dw : partial.get() + (task.split - 1) * total;
-        clear(d, task);
         const std::int64_t window = o.r * o.s * task.channels;
+        const std::int64_t broadcasts = d.channel_lanes ? d.filters(task) : window;
         const Scratch<T> copy(d.copies ? padded_tile_size(d.a, tiling.rows, tiling.columns, task.channels) : 0);
-        const Scratch<std::ptrdiff_t> offsets(window), out_offsets(window);
+        const Scratch<T> lanes(d.channel_lanes ? window * d.filters(task) : 0);
+        const Scratch<std::ptrdiff_t> offsets(broadcasts), out_offsets(broadcasts);
+        task.lanes = lanes.get();
         task.offsets = offsets.get();
         task.out_offsets = out_offsets.get();
-        for (std::int64_t m = 0; m < window; ++m)
-            task.out_offsets[m] =
-                (m / task.channels * d.c + task.c0 + m % task.channels) * d.sum_step + task.group * d.k;
+        if (d.channel_lanes)
+            clear_channel_lanes(d, task);
+        else
+            clear(d, task);
         for (std::int64_t tile = task.first_tile; tile < task.last_tile; ++tile)
             add_tile(d, operands, task, tile / tiling.tiles(), tiling.tile(tile % tiling.tiles(), d.a),
                      d.copies ? copy.get() : nullptr);
+        if (d.channel_lanes) store_channel_lanes(d, task);
     });
     add_partials(d.splits - 1, total, partial.get(), dw);
 }
@@ -304,6 +393,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     d.width = kernel.width;
     d.vectors = ceil_div(d.k, kernel.width);
     d.k_blocks = ceil_div(d.vectors, kernel.max_vectors);
+    d.channel_lanes = channel_lanes_pay<T>(group_gradient(o));
     choose_blocks(d, size);
     choose_finer_blocks(*decisions, request.threads);
     const std::int64_t channels = ceil_div(d.c, d.c_blocks), vectors = ceil_div(d.vectors, d.k_blocks);
@@ -311,9 +401,17 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.kernel = "outer_products";
     summary.tile_pixels = std::min(o.r * o.s * d.c, kernel.outer_products_count[vectors - 1]);
     summary.tile_filters = vectors * kernel.width;
+    if (d.channel_lanes) {
+        const std::int64_t of_channels = most_channel_vectors<T>(d.k);
+        summary.tile_pixels = of_channels * kernel.width;
+        summary.tile_filters = std::min(d.k, kernel.outer_products_count[of_channels - 1]);
+    }
     summary.tasks = d.tasks().count;
     summary.shared_bytes = (d.splits - 1) * d.total() * size;
-    summary.thread_bytes = 2 * o.r * o.s * channels * std::int64_t{sizeof(std::ptrdiff_t)};
+    const std::int64_t filters = std::min(d.k, ceil_div(d.k_blocks, d.k_parts) * vectors * kernel.width);
+    const std::int64_t window = o.r * o.s * channels;
+    summary.thread_bytes = 2 * (d.channel_lanes ? filters : window) * std::int64_t{sizeof(std::ptrdiff_t)};
+    if (d.channel_lanes) summary.thread_bytes += window * filters * size;
     if (d.copies) summary.thread_bytes += padded_tile_size(d.a, d.tiling.rows, d.tiling.columns, channels) * size;
     summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(d.total());
     plan.add(direct_filter_gradient<T>(), std::move(decisions));
@@ -321,8 +419,9 @@ void plan(const Request& request, ConvPlan<T>& plan) {
 
 template <class T>
 double cost(const Request& request) {
-    const ConvProblem& o = request.layer;
-    return static_cast<double>(o.r * o.s * (o.c / o.groups) * ceil_div(o.k / o.groups, kernels<T>().width));
+    const GroupGradient gradient = group_gradient(request.layer);
+    const bool channel_lanes = channel_lanes_pay<T>(gradient);
+    return static_cast<double>((channel_lanes ? channel_cost<T>(gradient) : filter_cost<T>(gradient)).products);
 }
 
 } // namespace

@@ -30,6 +30,8 @@ constexpr std::int64_t kDirectBytes = 36 << 20; // taps that the direct algorith
 constexpr std::int64_t kTransformTiles = 4;     // if channels are many: most tiles of a task that transforms
 constexpr std::int64_t kLeastChannels = 8;      // of a block: about a register tile
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, because it decides the order of the sum
+// The fewest tiles of a part. Clearing the sums of a part and transforming them takes as long as about 9 tiles.
+constexpr std::int64_t kLeastTilesOfPart = 24;
 
 /// The blocks of one axis (channels or filters), and where the points of a block are stored. The order is
 /// [block][point][tile][channel], so that a product reads each factor from one run of memory.
@@ -374,7 +376,8 @@ void plan(const Request& request, ConvPlan<T>& into) {
     const std::int64_t widest = ceil_div(plan.vectors, ceil_div(plan.vectors, kernel.max_vectors)) * kernel.width;
     const std::int64_t tile_bytes = kPoints * (o.c + o.k) * size;
     if (plan.resident) {
-        plan.parts = std::clamp<std::int64_t>(plan.tiles / 8, 1, kParts);
+        // A power of two, so that 2 or 4 threads get equal shares.
+        while (2 * plan.parts <= std::min(kParts, plan.tiles / kLeastTilesOfPart)) plan.parts *= 2;
         plan.chunk = std::clamp<std::int64_t>(kTileBytes / tile_bytes, 1, ceil_div(plan.tiles, plan.parts));
     } else {
         plan.chunk = std::clamp<std::int64_t>(kChunkBytes / tile_bytes, 1, std::max<std::int64_t>(1, plan.tiles));

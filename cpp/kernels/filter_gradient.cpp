@@ -2,9 +2,11 @@
 //
 // Vectorised over filters (the channels of dy). A tile of M window elements x KV vectors of filters sits in registers
 // while the loop runs over the pixels. Per pixel, KV loads of dy and M broadcasts of x feed M*KV FMAs. dy is read in
-// place, with a partial load for the last vector. If KV is 1 and the M elements are neighbours in memory, they share
-// one pointer, because 14 pointers would not fit into the general registers. Register budget and ceiling are those of
-// direct.cpp, with M in place of P.
+// place, with a partial load for the last vector. If M may be above 8 and the M elements are neighbours in memory, they
+// share one pointer, because 12 pointers would not fit into the general registers. Register budget and ceiling are
+// those of direct.cpp, with M in place of P.
+//
+// If filters are few, the caller exchanges x and dy: a tile is then M filters x KV vectors of channels.
 //
 // Arguments: `count` is M, at most outer_products_count, with one instance of the kernel per KV. Nothing needs to be
 // aligned.
@@ -71,7 +73,7 @@ FASTCONV_INLINE void outer_tiles(const OuterProducts<T>& a) {
 
 template <class T, int KV, int M>
 FASTCONV_INLINE void outer_tiles(const OuterProducts<T>& a) {
-    if constexpr (KV == 1)
+    if constexpr (max_broadcasts<KV> > 8)
         if (a.offsets[M - 1] - a.offsets[0] == M - 1) return outer_tiles<T, KV, M, true>(a);
     outer_tiles<T, KV, M, false>(a);
 }
