@@ -25,25 +25,18 @@ constexpr std::int64_t kImageBytes = 1 << 20;   // an image up to this size stay
 constexpr std::int64_t kMemoryBytes = 13 << 20; // a batch of images of this size is not in the caches
 
 struct DepthwiseDecisions : Decisions {
-    Correlation g;         // g.groups channels, of one input and one output each
+    Correlation g; // g.groups channels, of one input and one output each
+    RowTasks cut;
     std::vector<Run> runs; // runs of an output row
-    RowTiles rows;         // of the tasks
-    // Where the parts of the channels start, and where the last one ends. A task computes one part. It does not divide,
-    // because tiny calls consist of little else.
-    std::vector<std::int64_t> starts;
     std::int64_t channels; // channels of a block, so that the rows of a window stay in L2
     bool slides_down;      // the kernel slides from row to row in 3x3 windows; see kFarBytes
     bool prefetches;       // the next rows, since images come from memory; see kMemoryBytes
 
-    std::int64_t parts() const { return static_cast<std::int64_t>(starts.size()) - 1; }
-    const std::int64_t* part(std::int64_t task) const { return starts.data() + (parts() == 1 ? 0 : task % parts()); }
-    ImageRows rows_of(std::int64_t task) const { return rows.tile(parts() == 1 ? task : task / parts()); }
-    Tasks tasks() const { return {rows.count() * parts(), 2.0 * g.multiplications()}; }
+    Tasks tasks() const { return {cut.count(), 2.0 * g.multiplications()}; }
     std::vector<Phase> phases() const override {
         return {phase_of("rows", tasks(), [&](std::int64_t task) {
-            const std::int64_t pixels = rows_of(task).count * g.windows.q,
-                               channels_of_task = part(task)[1] - *part(task);
-            return TaskCost{static_cast<double>(pixels * g.window() * channels_of_task), 0};
+            const std::int64_t pixels = cut.rows_of(task).count * g.windows.q;
+            return TaskCost{static_cast<double>(pixels * g.window() * cut.channels_of(task)), 0};
         })};
     }
 };
@@ -105,27 +98,16 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const Correlation& g = plan.g;
     const Windows& a = g.windows;
     parallel_for(plan.tasks(), [&](std::int64_t task) {
-        const ImageRows rows = plan.rows_of(task);
-        const std::int64_t end = rows.first + rows.count, last = plan.part(task)[1];
+        const ImageRows rows = plan.cut.rows_of(task);
+        const std::int64_t end = rows.first + rows.count, last = plan.cut.part(task)[1];
         std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * g.window()));
-        for (std::int64_t c0 = *plan.part(task); c0 < last; c0 += plan.channels) {
+        for (std::int64_t c0 = *plan.cut.part(task); c0 < last; c0 += plan.channels) {
             for (std::int64_t y = rows.first, taken = 0; y < end; y += taken) {
                 taken = rows_alike(a, y, end);
                 compute_rows(plan, operands, rows.image, y, taken, c0, std::min(plan.channels, last - c0), offsets);
             }
         }
     });
-}
-
-void choose_cut(DepthwiseDecisions& d, std::int64_t threads, std::int64_t width) {
-    const Correlation& g = d.g;
-    choose_row_cut(d, threads, rows_of_task(g.n, g.windows.p, threads), ceil_div(g.groups, 2 * width),
-                   [&](std::int64_t rows, std::int64_t count) {
-                       d.rows = {g.n, g.windows.p, rows};
-                       const ChannelParts parts{count, g.groups, width};
-                       d.starts.clear();
-                       for (std::int64_t part = 0; part <= count; ++part) d.starts.push_back(parts.first(part));
-                   });
 }
 
 template <class T>
@@ -136,8 +118,9 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     const Windows& a = g.windows;
     decisions->slides_down = slides(a) && a.s == 3 && a.r == 3 && a.stride_w == 1 && a.stride_h == 1 &&
                              a.dilation_h == 1 && g.pixel * size < kFarBytes;
-    choose_cut(*decisions, request.threads, kernels<T>().width);
-    const bool in_l1 = decisions->rows.rows > 1 && !decisions->slides_down && a.h * a.w * g.pixel * size <= kImageBytes;
+    choose_row_tasks(*decisions, request.threads, {g.n, g.windows.p, g.groups, kernels<T>().width});
+    const bool in_l1 =
+        decisions->cut.rows.rows > 1 && !decisions->slides_down && a.h * a.w * g.pixel * size <= kImageBytes;
     const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * (in_l1 ? a.w + a.s : a.w));
     decisions->prefetches = g.n * a.h * a.w * g.pixel * size >= kMemoryBytes;
     const std::int64_t bytes = in_l1 ? kWindowBytesInL1 : kWindowBytesInL2;
