@@ -147,6 +147,12 @@ AWKWARD = {
         (7, 5), 18, (2, 7), strides=(1, 2), padding=((1, 0), (9, 6)), bias=True, relu=True
     ),
     "depthwise, stride 2 of columns, rows without taps": depthwise((11, 9), 19, (2, 3), strides=(5, 2)),
+    "depthwise, two channels": depthwise((40, 41), 2, (3, 4), padding="SAME", dilations=(1, 2), bias=True, relu=True),
+    "depthwise, three channels": depthwise((37, 75), 3, (5, 5), padding="SAME", bias=True),
+    "depthwise, three channels, blocks of a row": depthwise((9, 700), 3, (3, 3), padding="SAME", bias=True),
+    "depthwise, four channels, stride of rows": depthwise(
+        (70, 67), 4, (7, 3), strides=(2, 1), padding=((3, 5), (0, 4))
+    ),
     "depthwise, three columns, many channels, wide padding": depthwise(
         (4, 3), 520, (3, 3), 1, padding=((1, 1), (3, 4))
     ),
