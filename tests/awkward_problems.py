@@ -162,6 +162,18 @@ AWKWARD = {
     "depthwise, five columns, wide padding": depthwise((3, 9), 17, (2, 5), 1, padding=((0, 1), (7, 8))),
     "depthwise, seven columns": depthwise((8, 13), 18, (7, 7), 1, padding=((2, 3), (1, 5)), bias=True),
     "depthwise, seven columns, narrow image": depthwise((4, 2), 33, (3, 7), 1, padding=((1, 1), (5, 6))),
+    "depthwise, stride 2, odd padding": depthwise((10, 19), 37, (3, 3), strides=(2, 2), padding=((1, 0), (1, 1))),
+    "depthwise, stride 2, even size": depthwise((14, 20), 34, (5, 5), strides=(2, 2), padding="SAME", bias=True),
+    "depthwise, stride 2 of columns alone, wide padding": depthwise(
+        (7, 5), 18, (2, 7), strides=(1, 2), padding=((1, 0), (9, 6)), bias=True, relu=True
+    ),
+    "depthwise, stride 2 of columns, rows without taps": depthwise((11, 9), 19, (2, 3), strides=(5, 2)),
+    "depthwise, two channels": depthwise((40, 41), 2, (3, 4), padding="SAME", dilations=(1, 2), bias=True, relu=True),
+    "depthwise, three channels": depthwise((37, 75), 3, (5, 5), padding="SAME", bias=True),
+    "depthwise, three channels, blocks of a row": depthwise((9, 700), 3, (3, 3), padding="SAME", bias=True),
+    "depthwise, four channels, stride of rows": depthwise(
+        (70, 67), 4, (7, 3), strides=(2, 1), padding=((3, 5), (0, 4))
+    ),
     "depthwise, three columns, many channels, wide padding": depthwise(
         (4, 3), 520, (3, 3), 1, padding=((1, 1), (3, 4))
     ),

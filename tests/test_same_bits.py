@@ -45,6 +45,7 @@ LARGE = [
     Problem((23,), "float32", "NCHW", 2, (90, 80), 1, (5, 5), (1, 1), "SAME", filters=1, bias=True),
     Problem((24,), "float32", "NHWC", 3, (40, 37), 44, (3, 3), (1, 1), "SAME", filters=44, groups=11, bias=True),
     Problem((25,), "float64", "NHWC", 2, (40, 37), 27, (3, 3), (2, 2), "SAME", filters=18, groups=9, relu=True),
+    Problem((26,), "float32", "NHWC", 2, (60, 90), 3, (3, 3), (1, 1), "SAME", filters=3, groups=3, depthwise=True),
 ]
 
 

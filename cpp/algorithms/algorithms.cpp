@@ -141,7 +141,19 @@ void plan_cheapest(const Request& request, ConvPlan<T>& plan) {
     cheapest<T>(request).plan(request, plan);
 }
 
+template <class T>
+void plan_input_gradient(const Request& request, ConvPlan<T>& plan) {
+    const std::vector<Correlation> residues = input_gradient_correlations(request.layer);
+    // All residues of a depthwise layer take the same algorithm.
+    const Algorithm<T>& all = depthwise_strided_gradient<T>();
+    if (all.serves(request) && &cheapest<T>(request.with(residues.front())) == &depthwise<T>())
+        return all.plan(request, plan);
+    for (const Correlation& residue : residues) plan_cheapest(request.with(residue), plan);
+}
+
 template void plan_cheapest(const Request&, ConvPlan<float>&);
 template void plan_cheapest(const Request&, ConvPlan<double>&);
+template void plan_input_gradient(const Request&, ConvPlan<float>&);
+template void plan_input_gradient(const Request&, ConvPlan<double>&);
 
 } // namespace fastconv

@@ -13,6 +13,10 @@ namespace fastconv {
 template <class T>
 void plan_cheapest(const Request& request, ConvPlan<T>& plan);
 
+/// Plans an input gradient: all stride residues in one pass if an algorithm can, or else one after the other.
+template <class T>
+void plan_input_gradient(const Request& request, ConvPlan<T>& plan);
+
 /// The family of the algorithm that a direction of a layer takes: "direct", "winograd" or "depthwise".
 const char* algorithm_family(const ConvProblem& layer, Direction direction);
 

@@ -6,6 +6,7 @@
 #include "algorithms/epilogue.h"
 #include "core/isa.h"
 #include "core/threads/parallel_for.h"
+#include "core/workspace.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -21,35 +22,106 @@ constexpr std::int64_t kFarBytes = 2048;
 // rows and the filters stay in L1. (For images from further away, more channels at a time suit the prefetchers better.
 // A kernel that slides down reads rows less often.)
 constexpr std::int64_t kWindowBytesInL1 = 40 << 10, kWindowBytesInL2 = 384 << 10;
+constexpr std::int64_t kFilterBytes = 16 << 10; // of repeated filters; they stay in L1
+constexpr std::int64_t kRepeatedVectors = 4;    // the fewest vectors of a row for which filters are repeated
 constexpr std::int64_t kImageBytes = 1 << 20;   // an image up to this size stays in L2
 constexpr std::int64_t kMemoryBytes = 13 << 20; // a batch of images of this size is not in the caches
 
 struct DepthwiseDecisions : Decisions {
-    Correlation g;         // g.groups channels, of one input and one output each
+    Correlation g; // g.groups channels, of one input and one output each
+    RowTasks cut;
     std::vector<Run> runs; // runs of an output row
-    RowTiles rows;         // of the tasks
-    // Where the parts of the channels start, and where the last one ends. A task computes one part. It does not divide,
-    // because tiny calls consist of little else.
-    std::vector<std::int64_t> starts;
     std::int64_t channels; // channels of a block, so that the rows of a window stay in L2
-    bool slides_down;      // the kernel slides from row to row in 3x3 windows; see kFarBytes
-    bool prefetches;       // the next rows, since images come from memory; see kMemoryBytes
+    // With few channels, the values of a block of a row, or else 0. The kernel then takes the values of a row for its
+    // channels, and the rows for its pixels. The filters and the bias are repeated for the pixels of a block.
+    std::int64_t repeated;
+    bool slides_down; // the kernel slides from row to row in 3x3 windows; see kFarBytes
+    bool prefetches;  // the next rows, since images come from memory; see kMemoryBytes
 
-    std::int64_t parts() const { return static_cast<std::int64_t>(starts.size()) - 1; }
-    const std::int64_t* part(std::int64_t task) const { return starts.data() + (parts() == 1 ? 0 : task % parts()); }
-    ImageRows rows_of(std::int64_t task) const { return rows.tile(parts() == 1 ? task : task / parts()); }
-    Tasks tasks() const { return {rows.count() * parts(), 2.0 * g.multiplications()}; }
+    Tasks tasks() const { return {cut.count(), 2.0 * g.multiplications()}; }
     std::vector<Phase> phases() const override {
         return {phase_of("rows", tasks(), [&](std::int64_t task) {
-            const std::int64_t pixels = rows_of(task).count * g.windows.q,
-                               channels_of_task = part(task)[1] - *part(task);
-            return TaskCost{static_cast<double>(pixels * g.window() * channels_of_task), 0};
+            const std::int64_t pixels = cut.rows_of(task).count * g.windows.q;
+            return TaskCost{static_cast<double>(pixels * g.window() * cut.channels_of(task)), 0};
         })};
     }
 };
 
 /// Whether the kernel can slide from pixel to pixel.
 bool slides(const Windows& a) { return a.stride_w <= 2 && a.dilation_w == 1 && (a.s == 3 || a.s == 5 || a.s == 7); }
+
+/// Writes `count` values: those of `channels`, again and again. Each step doubles what there is.
+template <class T>
+void repeat_channels(const T* values, std::int64_t channels, std::int64_t count, T* to) {
+    std::copy_n(values, channels, to);
+    for (std::int64_t i = channels; i < count; i *= 2) std::copy_n(to, std::min(i, count - i), to + i);
+}
+
+/// Filters and bias, repeated for the pixels of a block.
+template <class T>
+class RepeatedFilters {
+  public:
+    RepeatedFilters(const DepthwiseDecisions& plan, const Operands<T>& operands)
+        : count_(plan.repeated), taps_(plan.g.window()), values_((taps_ + 1) * count_), biased_(operands.bias) {
+        const Correlation& g = plan.g;
+        const T* const from = operands.filters + g.filters_start;
+        for (std::int64_t t = 0; t < taps_; ++t)
+            repeat_channels(from + t / g.windows.s * g.f_i + t % g.windows.s * g.f_j, g.groups, count_,
+                            values_.get() + t * count_);
+        if (biased_) repeat_channels(operands.bias, g.groups, count_, values_.get() + taps_ * count_);
+    }
+    const T* filters() const { return values_.get(); }
+    const T* bias() const { return biased_ ? values_.get() + taps_ * count_ : nullptr; }
+
+  private:
+    std::int64_t count_, taps_;
+    Scratch<T> values_;
+    bool biased_;
+};
+
+/// Computes some output rows with repeated filters. The kernel slides from row to row, and skips rows outside the
+/// image. Each sum adds a window column after the other.
+template <class T>
+void compute_repeated(const DepthwiseDecisions& plan, const Operands<T>& operands, const RepeatedFilters<T>& from,
+                      const ImageRows& rows, std::vector<std::ptrdiff_t>& offsets) {
+    const Correlation& g = plan.g;
+    const Windows& a = g.windows;
+    const T* const image = operands.input + g.input_start + rows.image * g.image;
+    T* const output = operands.output + g.output_start + rows.image * g.out_image + rows.first * g.out_row;
+    DepthwiseRow<T> row{};
+    row.x_column = a.w * g.pixel;
+    row.x_step = a.stride_h * row.x_column;
+    row.y_step = g.out_row;
+    row.rows = 1;
+    row.pixels = rows.count;
+    row.sliding = a.r;
+    row.stride = a.stride_h;
+    row.first_column = a.base_h + rows.first * a.stride_h;
+    row.width = a.h;
+    row.offsets = offsets.data();
+    row.filter_offsets = offsets.data() + g.window();
+    row.filters = from.filters();
+    row.bias = from.bias();
+    row.relu = operands.relu;
+    for (const Run& run : plan.runs) {
+        std::ptrdiff_t *offset = offsets.data(), *filter = offset + g.window();
+        for (std::int64_t j = run.j0; j < run.j1; ++j) {
+            for (std::int64_t i = 0; i < a.r; ++i) {
+                *offset++ = (row.first_column + i) * row.x_column + (a.base_w + run.x0 + j * a.dilation_w) * g.pixel;
+                *filter++ = (i * a.s + j) * plan.repeated;
+            }
+        }
+        row.taps = (run.j1 - run.j0) * a.r;
+        const std::int64_t values = run.pixels * g.groups;
+        for (std::int64_t first = 0; first < values; first += plan.repeated) {
+            row.x = image + first;
+            row.y = output + run.x0 * g.out_pixel + first;
+            row.channels = std::min(plan.repeated, values - first);
+            kernels<T>().depthwise_row(row);
+        }
+    }
+    finish_tile(g, operands, rows.image, 0, {rows.first, rows.count, 0, a.q}, 0, g.groups);
+}
 
 /// Computes channels [c0, c0 + channels) of `rows` output rows from y on, which have the same valid taps.
 template <class T>
@@ -105,10 +177,12 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const Correlation& g = plan.g;
     const Windows& a = g.windows;
     parallel_for(plan.tasks(), [&](std::int64_t task) {
-        const ImageRows rows = plan.rows_of(task);
-        const std::int64_t end = rows.first + rows.count, last = plan.part(task)[1];
+        const ImageRows rows = plan.cut.rows_of(task);
+        const std::int64_t end = rows.first + rows.count, last = plan.cut.part(task)[1];
         std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * g.window()));
-        for (std::int64_t c0 = *plan.part(task); c0 < last; c0 += plan.channels) {
+        if (plan.repeated > 0)
+            return compute_repeated(plan, operands, RepeatedFilters<T>(plan, operands), rows, offsets);
+        for (std::int64_t c0 = *plan.cut.part(task); c0 < last; c0 += plan.channels) {
             for (std::int64_t y = rows.first, taken = 0; y < end; y += taken) {
                 taken = rows_alike(a, y, end);
                 compute_rows(plan, operands, rows.image, y, taken, c0, std::min(plan.channels, last - c0), offsets);
@@ -117,15 +191,17 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     });
 }
 
-void choose_cut(DepthwiseDecisions& d, std::int64_t threads, std::int64_t width) {
-    const Correlation& g = d.g;
-    choose_row_cut(d, threads, rows_of_task(g.n, g.windows.p, threads), ceil_div(g.groups, 2 * width),
-                   [&](std::int64_t rows, std::int64_t count) {
-                       d.rows = {g.n, g.windows.p, rows};
-                       const ChannelParts parts{count, g.groups, width};
-                       d.starts.clear();
-                       for (std::int64_t part = 0; part <= count; ++part) d.starts.push_back(parts.first(part));
-                   });
+/// The values of a block of a row if filters are to be repeated, or 0: if at least half of a vector of channels would
+/// be empty, rows are long, and the kernel can slide from row to row.
+template <class T>
+std::int64_t repeated_values(const Correlation& g) {
+    const Windows& a = g.windows;
+    const std::int64_t channels = g.groups, width = kernels<T>().width;
+    const bool dense = g.pixel == channels && g.out_pixel == channels && a.stride_w == 1;
+    const bool slides_down = a.stride_h <= 2 && a.dilation_h == 1 && (a.r == 3 || a.r == 5 || a.r == 7);
+    if (!dense || !slides_down || 2 * channels > width || a.q < kRepeatedVectors * width / channels) return 0;
+    const std::int64_t fit = kFilterBytes / (g.window() * channels * static_cast<std::int64_t>(sizeof(T)) + 1);
+    return fit < width ? 0 : std::min(fit / width * width, a.q) * channels;
 }
 
 template <class T>
@@ -134,22 +210,27 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     auto decisions = std::make_unique<DepthwiseDecisions>();
     const Correlation& g = decisions->g = request.part;
     const Windows& a = g.windows;
-    decisions->slides_down = slides(a) && a.s == 3 && a.r == 3 && a.stride_w == 1 && a.stride_h == 1 &&
-                             a.dilation_h == 1 && g.pixel * size < kFarBytes;
-    choose_cut(*decisions, request.threads, kernels<T>().width);
-    const bool in_l1 = decisions->rows.rows > 1 && !decisions->slides_down && a.h * a.w * g.pixel * size <= kImageBytes;
+    decisions->repeated = repeated_values<T>(g);
+    decisions->slides_down = slides(a) && decisions->repeated == 0 && a.s == 3 && a.r == 3 && a.stride_w == 1 &&
+                             a.stride_h == 1 && a.dilation_h == 1 && g.pixel * size < kFarBytes;
+    choose_row_tasks(*decisions, request.threads, {g.n, g.windows.p, g.groups, kernels<T>().width});
+    const bool in_l1 =
+        decisions->cut.rows.rows > 1 && !decisions->slides_down && a.h * a.w * g.pixel * size <= kImageBytes;
     const std::int64_t bytes_per_channel = size * std::max<std::int64_t>(1, a.r * (in_l1 ? a.w + a.s : a.w));
     decisions->prefetches = g.n * a.h * a.w * g.pixel * size >= kMemoryBytes;
     const std::int64_t bytes = in_l1 ? kWindowBytesInL1 : kWindowBytesInL2;
     decisions->channels = std::max<std::int64_t>(64, bytes / bytes_per_channel / 64 * 64);
     // Register tiles that slide along the row alone skip taps outside the image, so one run covers the whole row. Tiles
     // that also slide down serve only inner pixels. They have no branches and are twice as fast.
-    decisions->runs = slides(a) && !decisions->slides_down ? std::vector<Run>{{0, a.q, 0, a.s}} : runs_of(a);
+    decisions->runs = slides(a) && !decisions->slides_down && decisions->repeated == 0
+                          ? std::vector<Run>{{0, a.q, 0, a.s}}
+                          : runs_of(a);
     PlanSummary& summary = decisions->summary;
     summary.kernel = "depthwise_row";
     summary.tile_pixels = 1;
     summary.tile_filters = kernels<T>().width;
     summary.tasks = decisions->tasks().count;
+    summary.thread_bytes = (g.window() + 1) * decisions->repeated * size;
     summary.multiplications = g.multiplications();
     plan.add(depthwise<T>(), std::move(decisions));
 }

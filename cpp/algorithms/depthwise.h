@@ -9,6 +9,10 @@ namespace fastconv {
 
 template <class T>
 const Algorithm<T>& depthwise();
+/// The input gradient with a stride of 2 columns, all stride residues in one pass. It is not in the list of algorithms,
+/// because it does not compute one correlation. It has the same bits as `depthwise` for each residue.
+template <class T>
+const Algorithm<T>& depthwise_strided_gradient();
 template <class T>
 const Algorithm<T>& depthwise_filter_gradient();
 

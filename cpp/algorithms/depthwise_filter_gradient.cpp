@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
 #include <vector>
 
 namespace fastconv {
@@ -19,6 +20,9 @@ namespace {
 constexpr std::int64_t kFarBytes = 2048;         // least distance between pixels for which planes pay
 constexpr std::int64_t kPlaneBytes = 24 << 10;   // the input of a plane, which fits into L1
 constexpr std::int64_t kBlockVectors = 4;        // planes of a task, so that memory is read in runs of 4 vectors
+constexpr std::int64_t kBlockBytes = 16 << 10;   // the sums of a block of few channels, which stay in L1
+constexpr std::int64_t kRowVectors = 4;          // the fewest vectors of a row for which blocks pay,
+constexpr std::int64_t kSplitBlocks = 16;        // and the fewest blocks of a split
 constexpr std::int64_t kLongest = 16;            // the most rows that one sum adds; this bounds its error
 constexpr std::int64_t kParts = 32;              // tasks for 16 threads; fixed, because it decides the order of the sum
 constexpr std::int64_t kPartialBytes = 16 << 20; // all partial sums
@@ -27,6 +31,9 @@ struct DepthwiseGradientDecisions : Decisions {
     ConvProblem o;
     Windows a;
     bool planes;
+    // With few channels, the values of a block of a row, or else 0: whole vectors and whole pixels. The kernel then
+    // takes the values of a block for its channels, and the blocks for its pixels.
+    std::int64_t block;
     std::vector<Run> runs; // if the input is read in place: the runs of an output row
     RowTiles rows;         // output rows of a plane; one row if the input is read in place
     ChannelParts parts;    // of the tasks
@@ -126,14 +133,30 @@ void sum_planes(const DepthwiseGradientDecisions& plan, const Operands<T>& opera
         kernel.join_channels(sums.get() + t * width, window * width, 1, channels, to + t * o.c + c0, 0);
 }
 
-/// One task in place: a block of channels, over one split of the output rows.
+/// Adds up rows whose values the kernel takes for channels.
+template <class T>
+void sum_blocks(const DepthwiseFilterRows<T>& run, std::int64_t values, std::int64_t block) {
+    DepthwiseFilterRows<T> products = run;
+    products.x_step = products.dy_step = products.channels = block;
+    products.pixels = values / block;
+    if (products.pixels > 0) kernels<T>().depthwise_filter_rows(products);
+    products.x += products.pixels * block;
+    products.dy += products.pixels * block;
+    products.channels = values % block;
+    products.pixels = 1;
+    if (products.channels > 0) kernels<T>().depthwise_filter_rows(products);
+}
+
+/// One task in place: a block of channels, over one split of the output rows. With plan.block, `to` has that many
+/// values for each tap, and all channels are summed.
 template <class T>
 void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split, std::int64_t c0,
               std::int64_t channels, T* to) {
     const ConvProblem& o = plan.o;
     const Windows& a = plan.a;
+    const std::int64_t tap_values = plan.block > 0 ? plan.block : o.c;
     if (channels == o.c)
-        std::fill_n(to, plan.total(), T{});
+        std::fill_n(to, plan.window() * tap_values, T{});
     else
         for (std::int64_t tap = 0; tap < plan.window(); ++tap) std::fill_n(to + tap * o.c + c0, channels, T{});
     std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(2 * plan.window()));
@@ -150,7 +173,7 @@ void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operand
             for (std::int64_t i = i0; i < i1; ++i) {
                 for (std::int64_t j = run.j0; j < run.j1; ++j) {
                     *offset++ = ((top + i * a.dilation_h) * a.w + left + j * a.dilation_w) * o.c;
-                    *out++ = (i * o.s + j) * o.c;
+                    *out++ = (i * o.s + j) * tap_values;
                 }
             }
             DepthwiseFilterRows<T> products{};
@@ -165,11 +188,30 @@ void sum_rows(const DepthwiseGradientDecisions& plan, const Operands<T>& operand
             products.dy_step = o.c;
             products.out = to + c0;
             products.rows = taken;
+            if (plan.block > 0) {
+                sum_blocks(products, run.pixels * o.c, plan.block);
+                continue;
+            }
             products.pixels = run.pixels;
             products.channels = channels;
             products.sliding = a.stride_w == 1 && a.dilation_w == 1 && run.j1 - run.j0 == 3;
             kernels<T>().depthwise_filter_rows(products);
         }
+    }
+}
+
+/// As sum_rows for all channels, of which there are few: adds the pixels of a block at the end.
+template <class T>
+void sum_few_channels(const DepthwiseGradientDecisions& plan, const Operands<T>& operands, std::int64_t split,
+                      std::int64_t c0, std::int64_t channels, T* to) {
+    const Scratch<T> sums(plan.window() * plan.block);
+    sum_rows(plan, operands, split, c0, channels, sums.get());
+    for (std::int64_t tap = 0; tap < plan.window(); ++tap) {
+        const T* const block = sums.get() + tap * plan.block;
+        T* const sum = to + tap * channels;
+        std::copy_n(block, channels, sum);
+        for (std::int64_t i = channels; i < plan.block; i += channels)
+            for (std::int64_t c = 0; c < channels; ++c) sum[c] += block[i + c];
     }
 }
 
@@ -183,10 +225,20 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     };
     parallel_for(plan.tasks(), [&](std::int64_t task) {
         const std::int64_t split = task / plan.parts.count, part = task % plan.parts.count;
-        const auto sum = plan.planes ? sum_planes<T> : sum_rows<T>;
+        const auto sum = plan.planes ? sum_planes<T> : plan.block > 0 ? sum_few_channels<T> : sum_rows<T>;
         sum(plan, operands, split, plan.parts.first(part), plan.parts.size(part), sum_of(split));
     });
     add_partials(plan.splits - 1, total, partial.get(), operands.output);
+}
+
+/// The values of a block of a row, or 0: if at least half of a vector of channels would be empty, rows are long, and a
+/// split has many blocks.
+template <class T>
+std::int64_t block_values(const ConvProblem& o, std::int64_t splits) {
+    const std::int64_t width = kernels<T>().width, block = std::lcm(o.c, width), row = o.q * o.c;
+    if (o.stride_w != 1 || 2 * o.c > width || row < kRowVectors * width) return 0;
+    const bool fits = o.r * o.s * block * static_cast<std::int64_t>(sizeof(T)) <= kBlockBytes;
+    return fits && o.n * o.p * row >= splits * kSplitBlocks * block ? block : 0;
 }
 
 template <class T>
@@ -212,6 +264,7 @@ void plan(const Request& request, ConvPlan<T>& into) {
         const std::int64_t fit = kPartialBytes / (plan.total() * size);
         plan.splits = std::clamp<std::int64_t>(std::min(fit, plan.rows.count()), 1, kParts);
     }
+    plan.block = plan.planes ? 0 : block_values<T>(o, plan.splits);
     PlanSummary& summary = plan.summary;
     summary.multiplications = static_cast<double>(o.n * o.p * o.q) * static_cast<double>(plan.total());
     const std::int64_t most = request.threads > kFewThreads ? ceil_div(o.c, width) : blocks;
@@ -221,6 +274,7 @@ void plan(const Request& request, ConvPlan<T>& into) {
     summary.tile_pixels = 1;
     summary.tile_filters = kernels<T>().width;
     summary.tasks = plan.tasks().count;
+    summary.thread_bytes = plan.window() * plan.block * size;
     summary.shared_bytes = (plan.splits - 1) * plan.total() * size;
     into.add(depthwise_filter_gradient<T>(), std::move(decisions));
 }

@@ -66,6 +66,31 @@ inline std::int64_t rows_of_task(std::int64_t images, std::int64_t rows_of_image
     return best;
 }
 
+/// The rows that tasks compute.
+struct RowExtent {
+    std::int64_t images, rows, channels, width; // width: the channels of a vector
+};
+
+/// Tasks that compute some rows of an image for a part of the channels.
+struct RowTasks {
+    RowTiles rows;
+    // Where the parts of the channels start, and where the last one ends. A task computes one part. It does not divide,
+    // because tiny calls consist of little else.
+    std::vector<std::int64_t> starts;
+
+    RowTasks() = default;
+    RowTasks(const RowExtent& all, std::int64_t rows_of_task, std::int64_t parts_of_channels)
+        : rows(all.images, all.rows, rows_of_task) {
+        const ChannelParts channels{parts_of_channels, all.channels, all.width};
+        for (std::int64_t part = 0; part <= parts_of_channels; ++part) starts.push_back(channels.first(part));
+    }
+    std::int64_t parts() const { return static_cast<std::int64_t>(starts.size()) - 1; }
+    std::int64_t count() const { return rows.count() * parts(); }
+    const std::int64_t* part(std::int64_t task) const { return starts.data() + (parts() == 1 ? 0 : task % parts()); }
+    std::int64_t channels_of(std::int64_t task) const { return part(task)[1] - *part(task); }
+    ImageRows rows_of(std::int64_t task) const { return rows.tile(parts() == 1 ? task : task / parts()); }
+};
+
 /// Chooses the rows of a task, at most `most_rows`, and, if threads are many, up to `most_parts` parts of the channels.
 /// set(rows, parts) changes the decisions to a cut.
 template <class Decisions, class Set>
@@ -79,6 +104,14 @@ void choose_row_cut(Decisions& decisions, std::int64_t threads, std::int64_t mos
         for (const std::int64_t row_tiles : finer_parts(1, parts > 1 ? most_rows : 1))
             cuts.push_back({ceil_div(most_rows, row_tiles), parts});
     set_shortest(decisions, threads, cuts, [&](const Cut& cut) { set(cut.rows, cut.parts); });
+}
+
+/// Chooses decisions.cut: the rows of a task and, if threads are many, parts of the channels.
+template <class Decisions>
+void choose_row_tasks(Decisions& decisions, std::int64_t threads, const RowExtent& all) {
+    choose_row_cut(decisions, threads, rows_of_task(all.images, all.rows, threads),
+                   ceil_div(all.channels, 2 * all.width),
+                   [&](std::int64_t rows, std::int64_t parts) { decisions.cut = {all, rows, parts}; });
 }
 
 } // namespace fastconv

@@ -28,6 +28,7 @@
 //
 // Arguments: any number of channels and taps. `sliding` and `sliding_rows` may be set only for such taps as table.h
 // describes. Nothing needs to be aligned.
+#include "kernels/depthwise_gradient.h"
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -266,7 +267,9 @@ void depthwise_row(const DepthwiseRow<T>& a) {
     for (int64_t row = 0, taken = 1; row < a.rows; row += taken) {
         const T* x = a.x + row * a.x_row;
         T* y = a.y + row * a.y_row;
-        if (a.sliding_rows)
+        if (a.stride < 0)
+            gradient_row(a, x, y);
+        else if (a.sliding_rows)
             taken = slide_down(a, x, y, a.rows - row);
         else if (a.sliding != 0)
             sliding(x, y, a.rows_below > 0 && row + 1 < a.rows);

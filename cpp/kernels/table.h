@@ -106,7 +106,7 @@ struct DepthwiseRow {
     // sliding: if not 0, the taps form rows of this length, 3, 5 or 7, in neighbouring columns of the image. The stride
     // is 1 or 2 columns, and x_column is the distance of two columns. Tap j of pixel i is in column
     // first_column + i*stride + j. Only columns 0 to width - 1 are in the image. Taps in other columns are skipped.
-    int64_t sliding, stride, first_column, width;
+    int64_t sliding, stride, first_column, width; // stride = -2: an input gradient, see depthwise_gradient.h
     ptrdiff_t x_column;
     // For images from memory: how many of the last tap rows of the next output row are prefetched. Else 0.
     int64_t rows_below;

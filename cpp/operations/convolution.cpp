@@ -38,7 +38,7 @@ PlanPointer make_plan(const ConvProblem& problem, Direction direction, bool filt
     } else if (direction == Direction::forward) {
         plan_cheapest(request.with(forward_correlation(o)), *plan);
     } else {
-        for (const Correlation& part : input_gradient_correlations(o)) plan_cheapest(request.with(part), *plan);
+        plan_input_gradient(request, *plan);
     }
     return plan;
 }
