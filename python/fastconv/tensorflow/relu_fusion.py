@@ -55,14 +55,17 @@ def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
     return dy, None
 
 
-def convolution_of(features: Any, through_casts: bool = False) -> Any:
-    """The convolution without a ReLU that computes a tensor of the graph being built, or None.
+def convolution_of(features: Any, through_casts: bool = False, with_relu: bool = False) -> Any:
+    """The convolution that computes a tensor of the graph being built, or None.
 
-    With `through_casts`, its output may have been rounded to a half type.
+    It may have a ReLU only if `with_relu` is True. With `through_casts`, its output may have been rounded to a half
+    type.
     """
     if not is_symbolic(features) or features.graph is not tf.compat.v1.get_default_graph():
         return None
     op = features.op
     if through_casts and op.type == "Cast" and features.dtype in _HALF and is_symbolic(op.inputs[0]):
         op = op.inputs[0].op  # rounding and ReLU commute
-    return op if op.type == "FastconvConv2D" and not has_relu(op.inputs[3]) else None
+    if op.type != "FastconvConv2D":
+        return None
+    return None if has_relu(op.inputs[3]) and not with_relu else op
