@@ -69,9 +69,7 @@ class MaxPooling2D(pooling.MaxPooling2D):
 
     def call(self, inputs: Any) -> Any:
         with remedy_for_converters():
-            outputs = fused_max_pool(
-                inputs, self.pool_size, self.strides, self.padding, FORMATS[self.data_format]
-            )
+            outputs = fused_max_pool(inputs, self.pool_size, self.strides, self.padding, FORMATS[self.data_format])
         return super().call(inputs) if outputs is None else refuse_empty(inputs, outputs)
 
 

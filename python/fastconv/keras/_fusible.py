@@ -95,11 +95,7 @@ def _is_foldable(layer: Any) -> bool:
 
 
 def _is_convolution(layer: Any, *classes: type) -> bool:
-    return (
-        stock_class(type(layer)) in classes
-        and not _is_regularized(layer)
-        and not why_stock(layer)
-    )
+    return stock_class(type(layer)) in classes and not _is_regularized(layer) and not why_stock(layer)
 
 
 def _is_poolable(layer: Any, activated: dict[Any, list[Any]]) -> bool:
