@@ -17,6 +17,7 @@ from bench.training import KINDS
 
 LIBRARIES = {  # name -> its name in a picture, and its colour
     "fastconv": ("fastconv", "tab:blue"),
+    "fused": ("fastconv, accelerate(fuse=True)", "tab:green"),
     "stock": ("stock Keras", "tab:orange"),
     "torch": ("PyTorch", "tab:red"),
     "jax": ("JAX", "tab:purple"),

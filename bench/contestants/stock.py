@@ -150,11 +150,18 @@ def _gradients(model: Any, x: Any, dy: Any) -> Callable[[], Any]:
 
 
 def network_candidates(
-    task: Task, arrays: dict[str, Array], source: Any, network: Network | None = None
+    task: Task,
+    arrays: dict[str, Array],
+    source: Any,
+    network: Network | None = None,
+    convert: Callable[[Any], Any] = lambda model: model,
 ) -> list[Candidate]:
-    """The task, with convolutions and pools of `source`. If given, `network` replaces the task's network."""
+    """The task, with convolutions and pools of `source`. If given, `network` replaces the task's network.
+
+    The model is measured after `convert`.
+    """
     keras.backend.clear_session()
-    model = build(network or NETWORKS[task.network], source)
+    model = convert(build(network or NETWORKS[task.network], source))
     model.set_weights(weights_of(arrays))
     if task.kind == "epoch":
         return [_epoch(model, arrays["x"], arrays["y"], task.batch)]

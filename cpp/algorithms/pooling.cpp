@@ -25,7 +25,11 @@ struct ArgmaxOutputs {
 
 template <class T>
 void pool_nhwc(const PoolProblem& o, const T* input, T* output, const ArgmaxOutputs& places, PoolKernel<T> kernel) {
-    const std::int64_t rows = std::clamp<std::int64_t>(o.n * o.p / (8 * threads_for_tasks()), 1, o.p > 0 ? o.p : 1);
+    // Tasks of a few rows, for several threads. One thread takes an image at a time, because a kernel first prepares
+    // its permutations, which for small images takes as long as some rows.
+    const std::int64_t threads = threads_for_tasks(), all_rows = std::max<std::int64_t>(o.p, 1);
+    const std::int64_t rows =
+        threads == 1 ? all_rows : std::clamp<std::int64_t>(o.n * o.p / (8 * threads), 1, all_rows);
     const std::int64_t tiles = ceil_div(o.p, rows);
     const double window = static_cast<double>(o.r) * static_cast<double>(o.s); // may be huge
     parallel_for(o.n * tiles, static_cast<double>(o.n * o.p * o.q * o.c) * window, [&](std::int64_t task) {

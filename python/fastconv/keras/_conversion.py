@@ -92,7 +92,7 @@ def _fate(layer: Any) -> tuple[type | None, str]:
 
 def _text_of_fused(layer: Any, before: list[Any]) -> str:
     into = f"fused into {' and '.join(one.name for one in before)}"
-    if is_fusible_kind(layer):
+    if not isinstance(layer, keras.layers.BatchNormalization):
         return into
     return f"replaced, in inference {into}" if before else "replaced"
 

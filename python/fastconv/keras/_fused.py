@@ -11,10 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from fastconv.keras import elementwise, normalization
+from fastconv.keras import elementwise, normalization, pooling
 from fastconv.keras._activations import trainable_layer
-from fastconv.keras._serving import remedy_for_converters
+from fastconv.keras._serving import FORMATS, refuse_empty, remedy_for_converters
 from fastconv.tensorflow import batch_norm_fusion
+from fastconv.tensorflow.fusion import fused_max_pool
 from fastconv.tensorflow.relu_fusion import fused_relu
 
 _register: Callable[[str], Any] = lambda name: keras.saving.register_keras_serializable("fastconv", name)  # noqa: E731
@@ -62,6 +63,16 @@ class Add(keras.layers.Add):  # type: ignore[misc]
         return super().call(inputs) if outputs is None else outputs
 
 
+@_register("FusedMaxPooling2D")
+class MaxPooling2D(pooling.MaxPooling2D):
+    """A max-pooling that computes the small convolution before it."""
+
+    def call(self, inputs: Any) -> Any:
+        with remedy_for_converters():
+            outputs = fused_max_pool(inputs, self.pool_size, self.strides, self.padding, FORMATS[self.data_format])
+        return super().call(inputs) if outputs is None else refuse_empty(inputs, outputs)
+
+
 @_register("FusedBatchNormalization")
 class BatchNormalization(normalization.BatchNormalization):
     """A batch normalisation that can compute the layers after it."""
@@ -82,6 +93,7 @@ FUSED: dict[type[keras.Layer], type[keras.Layer]] = {
     **ACTIVATIONS,
     keras.layers.Add: Add,
     keras.layers.BatchNormalization: BatchNormalization,
+    keras.layers.MaxPooling2D: MaxPooling2D,
 }
 
 

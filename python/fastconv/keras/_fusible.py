@@ -13,6 +13,7 @@ from fastconv.keras._classes import stock_class
 from fastconv.keras._fused import ACTIVATIONS, is_relu
 from fastconv.keras._keras_internals import flatten_layers, graph_calls, operation_of, runs_its_graph
 from fastconv.keras._serving import why_stock
+from fastconv.keras.convolutional import is_small
 from fastconv.keras.normalization import why_keras
 
 _layers = keras.layers
@@ -38,9 +39,10 @@ def fusible(model: Any) -> dict[Any, list[Any]]:
             or (_is_activation(after) and before in added and not _is_regularized(before))
         ),
     )
+    pooled = _pairs(edges, lambda before, after: _is_max_pool(after) and _is_poolable(before, activated))
     before = {layer for layers in (added | activated).values() for layer in layers}
     alone: dict[Any, list[Any]] = {layer: [] for layer in before if _is_normalization(layer)}
-    return alone | folded | added | activated
+    return alone | folded | added | activated | pooled
 
 
 def is_fusible_kind(layer: Any) -> bool:
@@ -86,21 +88,30 @@ def _edges(part: Any) -> Iterator[_Edge]:
 
 def _is_linear(layer: Any) -> bool:
     """Whether a layer is a convolution on fastconv's kernels, without activation and activity regularizer."""
-    return _is_convolution(layer, _layers.Conv2D)
+    return _is_convolution(layer, _layers.Conv2D) and layer.activation is keras.activations.linear
 
 
 def _is_foldable(layer: Any) -> bool:
     """Whether a layer is such a convolution that can also compute a batch normalisation."""
-    return _is_convolution(layer, _layers.Conv2D, _layers.DepthwiseConv2D, _layers.SeparableConv2D)
+    kinds = _layers.Conv2D, _layers.DepthwiseConv2D, _layers.SeparableConv2D
+    return _is_convolution(layer, *kinds) and layer.activation is keras.activations.linear
 
 
 def _is_convolution(layer: Any, *classes: type) -> bool:
-    return (
-        stock_class(type(layer)) in classes
-        and layer.activation is keras.activations.linear
-        and not _is_regularized(layer)
-        and not why_stock(layer)
+    return stock_class(type(layer)) in classes and not _is_regularized(layer) and not why_stock(layer)
+
+
+def _is_poolable(layer: Any, activated: dict[Any, list[Any]]) -> bool:
+    """Whether a layer is a small convolution, or the ReLU after one, that a max-pooling can compute."""
+    activations = keras.activations.linear, keras.activations.relu
+    return not _is_regularized(layer) and all(
+        _is_convolution(conv, _layers.Conv2D) and conv.activation in activations and is_small(conv)
+        for conv in activated.get(layer, [layer])
     )
+
+
+def _is_max_pool(layer: Any) -> bool:
+    return stock_class(type(layer)) is _layers.MaxPooling2D and layer.compute_dtype in ("float32", "float64")
 
 
 def _is_normalization(layer: Any) -> bool:

@@ -141,7 +141,7 @@ def compute(inputs: tf.Tensor, data_format: str, op: Callable[[tf.Tensor], tf.Te
             y = tf.squeeze(op(tf.expand_dims(inputs, height)), [height])
         else:
             y = op(inputs)
-    return tf.cast(_refuse_empty(inputs, y), inputs.dtype)
+    return tf.cast(refuse_empty(inputs, y), inputs.dtype)
 
 
 def image_filters(kernel: Any) -> tf.Tensor:
@@ -155,7 +155,7 @@ def image_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return (1, *sizes) if len(sizes) == 1 else tuple(sizes)
 
 
-def _refuse_empty(inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+def refuse_empty(inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     """Refuse empty outputs, as Keras does. An input that is too small for the window is a mistake in the model."""
     if 0 in outputs.shape[1:] and 0 not in inputs.shape[1:]:
         raise ValueError(

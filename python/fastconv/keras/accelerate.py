@@ -24,8 +24,8 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
         the table also shows which layers are fused.
     fuse : bool
         Whether one op computes several layers in graphs (`predict`, `fit`, ``tf.function``): a batch normalisation and
-        the `Add` and the activation right after it, a `Conv2D` and a ReLU, or, in `predict`, a convolution and a batch
-        normalisation. All layers stay in the model with their own outputs.
+        the `Add` and the activation right after it, a `Conv2D` and a ReLU, a small `Conv2D` and a `MaxPooling2D`, or,
+        in `predict`, a convolution and a batch normalisation. All layers stay in the model with their own outputs.
 
     Returns
     -------
@@ -58,8 +58,9 @@ def accelerate(model: Any, *, inplace: bool = False, verbose: bool = False, fuse
 
     With ``fuse=True``, a layer is fused into the layer before it only if nothing else in the model uses the output of
     the layer before. The activations are `ReLU`, `LeakyReLU`, and `Activation` with the functions that
-    `fastconv.keras.Activation` computes. Results round differently than without fusing. Convolution and pooling are not
-    fused: after a 3 x 3 convolution of 32 channels or more, the pooling took less than 10 % of the time.
+    `fastconv.keras.Activation` computes. Results round differently than without fusing. Large convolutions
+    and pooling are not fused: after a 3 x 3 convolution of 32 channels or more, the pooling took less than 10 % of the
+    time.
     """
     _check_model(model)
     for name, value in (("inplace", inplace), ("verbose", verbose), ("fuse", fuse)):

@@ -18,6 +18,8 @@ from fastconv.keras._serving import (
     in_float32,
     serves,
 )
+from fastconv.tensorflow import fusion
+from fastconv.tensorflow._geometry_code import conv_geometry
 
 
 class _Convolution(OnCPU):
@@ -55,6 +57,17 @@ class _Convolution(OnCPU):
             "dilations": image_sizes(self.dilation_rate),
             "name": self.name,
         }
+
+
+def is_small(layer: Any) -> bool:
+    """Whether one op computes a `Conv2D` and a max-pooling after it. True if the sizes are not known yet."""
+    if not (layer.built and hasattr(layer, "input")):
+        return True
+    geometry = _Convolution._geometry(layer)
+    del geometry["name"]
+    numbers = conv_geometry(**geometry, algorithm="auto")
+    shapes = tf.TensorShape(layer.input.shape), tf.TensorShape(layer.kernel.shape)
+    return fusion.is_small(numbers, *shapes, tf.as_dtype(layer.compute_dtype))
 
 
 def _finish(y: tf.Tensor, bias: tf.Tensor | None, activation: str | None) -> tf.Tensor:

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
 
     import_keras()
     from fastconv.lenet.model import build, compile_model
-    from fastconv.lenet.train import ctrl_c_waits, split_digits, train
+    from fastconv.lenet.train import ctrl_c_waits, fused, split_digits, train
 
     split = split_digits(digits, options.seed, options.limit)
     sizes = (
@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> None:
 
         batch = split.train[0][: options.batch_size]
         print_costs(profile(model, batch), len(batch))
-    result = train(model, split, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
+    with fused(model):
+        result = train(model, split, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
     if options.out is not None:
         _write(options, model, split, result)
         print(f"Model, history, metrics and pictures are in {options.out}.")

@@ -14,7 +14,7 @@ import keras
 from fastconv._console import print_table
 from fastconv.lenet.model import build, compile_model
 from fastconv.lenet.progress import figures
-from fastconv.lenet.train import Split, Watch, batches, ctrl_c_waits
+from fastconv.lenet.train import Split, Watch, batches, ctrl_c_waits, fused
 
 TITLES = {"keras": "Keras's layers", "fastconv": "fastconv's layers"}
 # The largest allowed difference in test accuracy. Both models start from the same weights and see the same batches, but
@@ -103,21 +103,22 @@ def compare(split: Split, *, epochs: int, batch_size: int, learning_rate: float,
     watch = Watch()
     before = signal.signal(signal.SIGINT, watch.handle)
     try:
-        for epoch in range(epochs):
-            for name, run in runs.items():
-                clock = _StepClock()
-                models[name].fit(
-                    data[name],
-                    initial_epoch=epoch,
-                    epochs=epoch + 1,
-                    verbose=0,
-                    callbacks=[clock, watch],
-                    shuffle=False,  # the dataset shuffles
-                )
-                row = watch.rows[-1]
-                run.history.append(row)
-                run.steps.append(clock.seconds)
-                print(f"epoch {epoch + 1}/{epochs}  {run.title:17}  {figures(row)}", flush=True)
+        with fused(models["fastconv"]):
+            for epoch in range(epochs):
+                for name, run in runs.items():
+                    clock = _StepClock()
+                    models[name].fit(
+                        data[name],
+                        initial_epoch=epoch,
+                        epochs=epoch + 1,
+                        verbose=0,
+                        callbacks=[clock, watch],
+                        shuffle=False,  # the dataset shuffles
+                    )
+                    row = watch.rows[-1]
+                    run.history.append(row)
+                    run.steps.append(clock.seconds)
+                    print(f"epoch {epoch + 1}/{epochs}  {run.title:17}  {figures(row)}", flush=True)
     finally:
         signal.signal(signal.SIGINT, before)
     for name, run in runs.items():

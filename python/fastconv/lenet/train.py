@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+import fastconv.keras
 from fastconv.lenet.data import Digits
 from fastconv.lenet.model import CLASSES
 from fastconv.lenet.progress import EpochProgress
@@ -127,6 +128,23 @@ def ctrl_c_waits() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if watch.interrupted:
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def fused(model: Any) -> Iterator[None]:
+    """Compute each convolution and the max-pooling after it in one op until the end of the context.
+
+    A model on Keras's layers stays as it is. So do the names, configs and weights of all layers.
+    """
+    ours = isinstance(model.get_layer("conv1"), fastconv.keras.Conv2D)
+    if ours:
+        fastconv.keras.accelerate(model, inplace=True, fuse=True)
+    try:
+        yield
+    finally:
+        if ours:
+            fastconv.keras.restore(model)
+            fastconv.keras.accelerate(model, inplace=True)
 
 
 def train(model: Any, split: Split, *, epochs: int, batch_size: int, seed: int) -> Result:

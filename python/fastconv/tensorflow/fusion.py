@@ -1,4 +1,7 @@
-"""The gradients of a small convolution before a max-pooling, computed by one op.
+"""A small convolution and the max-pooling after it, computed by one op, and their gradients, computed by another.
+
+The forward op takes the inputs of the convolution, which stays in the graph. If nothing else uses the convolution's
+output, TensorFlow does not run it (see relu_fusion.py).
 
 A gradient function sees only its own op, here the convolution, and the gradient with respect to that op's output. If
 the convolution's output went into a max-pooling, this gradient comes from an op that scatters the pooled gradient to
@@ -7,15 +10,69 @@ the maxima. The fused op then takes the inputs of that scattering op instead of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 import fastconv._core as _core
-from fastconv.tensorflow._arguments import left_out
-from fastconv.tensorflow._geometry_code import decode, is_nchw, is_plain_pooling, without_activation
+from fastconv.tensorflow._arguments import is_constant, left_out
+from fastconv.tensorflow._geometry_code import (
+    decode,
+    encode,
+    is_nchw,
+    is_plain_pooling,
+    pool_geometry,
+    without_activation,
+)
 from fastconv.tensorflow._library import ops
-from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped
+from fastconv.tensorflow._tensorflow_internals import is_from_tape, is_skipped, is_symbolic, tapes
+from fastconv.tensorflow.relu_fusion import convolution_of
+
+
+def fused_max_pool(features: Any, ksize: Any, strides: Any, padding: Any, data_format: str) -> tf.Tensor | None:
+    """The max-pooling of `features`, or None if no small convolution of this graph is known to compute `features`."""
+    conv = convolution_of(features, with_relu=True)
+    if conv is None or tapes is None:
+        return None
+    input, filters, bias, geometry = conv.inputs
+    windows = encode(pool_geometry(ksize, strides, padding, data_format))
+    if not _is_fusible(conv, windows):
+        return None
+    with tapes.stop_recording():
+        outputs, taps = ops.fastconv_conv2d_max_pool2d(
+            input=input,
+            filters=filters,
+            bias=bias,
+            geometry=geometry,
+            pool_geometry=windows,
+            constant_filters=is_constant(filters),
+        )
+
+    def backward(grad: tf.Tensor) -> list[tf.Tensor]:
+        return [ops.fastconv_max_pool2d_scatter(like=features, taps=taps, grad=grad, geometry=windows)]
+
+    tapes.record_operation("FastconvMaxPool", [outputs], [features], backward)
+    return outputs
+
+
+def _is_fusible(conv: Any, windows: tf.Tensor) -> bool:
+    """Whether one op computes the convolution `conv` and a pooling of its output, and another op their gradients."""
+    input, filters, _, geometry = conv.inputs
+    if is_nchw(windows) != is_nchw(geometry) or not is_plain_pooling(windows):
+        return False
+    return is_small(decode(geometry), input.shape, filters.shape, input.dtype)
+
+
+def is_small(geometry: Sequence[int], input: tf.TensorShape, filters: tf.TensorShape, dtype: tf.DType) -> bool:
+    """Whether a convolution and a pooling of its output are faster in one op. The batch size makes no difference.
+
+    `geometry` has the numbers of the convolution; `input` and `filters` are shapes.
+    """
+    if not (input[1:].is_fully_defined() and filters.is_fully_defined()):
+        return False
+    sizes = [1, *input[1:].as_list()], filters.as_list()
+    return bool(_core.conv2d_max_pool2d_backprop_serves(geometry, *sizes, dtype == tf.float64))
 
 
 def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
@@ -24,26 +81,24 @@ def max_pool_scatter(op: Any, dy: tf.Tensor, features: tf.Tensor | None) -> Any:
     The fused op also computes the gradients of the convolution. `dy` is the gradient of the output of the convolution
     `op`. `features` is the output of the ReLU between the convolution and the pooling, if there is one.
     """
-    if tf.executing_eagerly() or hasattr(dy, "numpy"):  # eager tensors have no op, not even inside a graph
+    if not is_symbolic(dy):
         return None
     if not is_from_tape(op):  # a graph cannot prune single outputs of the fused op
         return None
     if dy.op.type != "FastconvMaxPool2DScatter":
         return None
-    input, filters, _, geometry = op.inputs
-    _, taps, _, pool_geometry = dy.op.inputs
-    if is_nchw(pool_geometry) != is_nchw(geometry) or not is_plain_pooling(pool_geometry):
-        return None
-    if not (input.shape[1:].is_fully_defined() and filters.shape.is_fully_defined()):
-        return None
-    # The choice must not depend on the batch size.
-    sizes = [1, *input.shape[1:].as_list()], filters.shape.as_list()
-    if not _core.conv2d_max_pool2d_backprop_serves(decode(geometry), *sizes, input.dtype == tf.float64):
+    _, taps, _, windows = dy.op.inputs
+    if not _is_fusible(op, windows):
         return None
     # The mask of a ReLU comes from the pooling's output, which must therefore be in this graph.
-    pool = taps.op
-    in_graph = pool.type == "FastconvMaxPool2DWithTaps" and pool.inputs[0] is features
-    return dy.op if in_graph or features is None else None
+    return dy.op if features is None or _is_pool_of(taps.op, features) else None
+
+
+def _is_pool_of(pool: Any, features: tf.Tensor) -> bool:
+    """Whether the op `pool` computes the max-pooling of `features`."""
+    if pool.type == "FastconvConv2DMaxPool2D":
+        return all(ours is theirs for ours, theirs in zip(pool.inputs, features.op.inputs, strict=False))
+    return bool(pool.type == "FastconvMaxPool2DWithTaps" and pool.inputs[0] is features)
 
 
 def pooled_conv2d_gradient(op: Any, scatter: Any, relu: bool) -> list[tf.Tensor | None]:

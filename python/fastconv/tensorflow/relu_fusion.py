@@ -59,14 +59,16 @@ def around_relu(conv: Any, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
     return dy, None
 
 
-def convolution_of(features: Any, through_casts: bool = False) -> Any:
+def convolution_of(features: Any, through_casts: bool = False, with_relu: bool = False) -> Any:
     """The convolution without an activation that computes a tensor of the graph being built, or None.
 
-    With `through_casts`, its output may have been rounded to a half type.
+    With `with_relu`, it may have a ReLU. With `through_casts`, its output may have been rounded to a half type.
     """
     if not is_symbolic(features) or features.graph is not tf.compat.v1.get_default_graph():
         return None
     op = features.op
     if through_casts and op.type == "Cast" and features.dtype in _HALF and is_symbolic(op.inputs[0]):
         op = op.inputs[0].op  # rounding and ReLU commute
-    return op if op.type == "FastconvConv2D" and activation_of(op.inputs[3]) == "linear" else None
+    if op.type != "FastconvConv2D":
+        return None
+    return op if activation_of(op.inputs[3]) in (("linear", "relu") if with_relu else ("linear",)) else None
