@@ -1,0 +1,477 @@
+// The forward passes and input gradients of NCHW layers on their planes, with the kernels of NHWC in other roles.
+//
+// Dense layers: conv_row multiplies lanes of packed values by broadcast values. Here the lanes are pixels of an output
+// row, which a task packs for all elements of the window, and the broadcast values are the filters, read in place. The
+// "pixels" of the kernel are filters, and its rows end up in the planes of the output.
+//
+// Depthwise: depthwise_row goes along contiguous lanes. Here they are the columns of a plane, and the "pixels" are its
+// rows. A tap of the filter is written to all lanes first.
+//
+// A task copies the rows that its output rows read, with their padding, to memory that stays in L1 or L2. If the stride
+// of a forward pass is s, the columns of a copied row are sorted by their residue modulo s, so that vectors of output
+// pixels read neighbours. In an input gradient with stride s, the columns of each residue are computed on their own.
+// The task then merges them to rows.
+//
+// Each sum adds its terms in the order of the NHWC layer, so the bits are the same.
+#include "algorithms/planes.h"
+
+#include "algorithms/epilogue.h"
+#include "algorithms/filter_blocks.h"
+#include "algorithms/tiled_correlation.h"
+#include "core/isa.h"
+#include "core/workspace.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kCopyBytes = 128 << 10; // the copy of a tile, which stays in L2
+constexpr std::int64_t kPlaneBytes = 20 << 10; // the copy of a single plane, which stays in L1
+constexpr std::int64_t kMostBytes = 1 << 20;   // the most bytes of a task's memory
+constexpr std::int64_t kMostStride = 4;        // larger strides leave most of a copy unread
+constexpr std::int64_t kMostReach = 64;        // the most rows or columns of a dilated window
+constexpr double kFilledLanes = 0.8;           // the least part of the lanes that rows must fill
+constexpr double kTaskWork = 128 << 10;        // the least multiplications of a task
+constexpr std::int64_t kTasksOfThread = 4;     // if there are enough rows
+constexpr std::int64_t kLeastRows = 4;         // of a tile, unless it would be too large
+
+/// A copy of some input rows of `columns` output columns: [channel][line][residue of the column][column].
+struct PlaneCopy {
+    std::int64_t residues, length, line, lines, plane;
+
+    PlaneCopy(const Windows& a, std::int64_t rows, std::int64_t columns)
+        : residues(a.s > 1 ? a.stride_w : 1), length(columns + (a.s > 1 ? (a.s - 1) * a.dilation_w / a.stride_w : 0)),
+          line(residues * length),
+          lines(a.r > 0 && a.s > 0 ? (rows - 1) * a.stride_h + (a.r - 1) * a.dilation_h + 1 : 0), plane(lines * line) {}
+
+    /// Where tap (i, j) of a window is.
+    std::ptrdiff_t offset(const Windows& a, std::int64_t i, std::int64_t j) const {
+        const std::int64_t column = j > 0 ? j * a.dilation_w : 0;
+        return (i > 0 ? i * a.dilation_h * line : 0) + column % a.stride_w * length + column / a.stride_w;
+    }
+};
+
+struct PlaneDecisions : Decisions {
+    // The correlation of each residue of the columns of an input gradient. In a forward pass, a single one.
+    std::vector<Correlation> parts;
+    std::int64_t channel, out_channel; // the distance of planes, in the input and in the output
+    std::int64_t out_columns;          // of a row of all parts together
+    bool depthwise, in_place;          // in_place: the input is not copied
+    Tiling tiling;
+    std::int64_t tiles_of_task;
+
+    const Correlation& g() const { return parts[0]; }
+    bool merges() const { return parts.size() > 1; }
+    std::int64_t tiles() const { return g().n * g().groups * tiling.tiles(); }
+    Tasks tasks() const { return {ceil_div(tiles(), tiles_of_task), 2.0 * summary.multiplications}; }
+    /// The values that a tile copies.
+    std::int64_t copied() const {
+        std::int64_t most = 0;
+        for (const Correlation& part : parts)
+            most = std::max(most, PlaneCopy(part.windows, tiling.rows, tiling.columns).plane);
+        return in_place ? 0 : most * g().c;
+    }
+    /// The values of a tile that are merged.
+    std::int64_t merged() const {
+        return merges() ? static_cast<std::int64_t>(parts.size()) * g().k * tiling.rows * g().windows.q : 0;
+    }
+    /// The most elements of a window.
+    std::int64_t elements() const {
+        std::int64_t most = 1;
+        for (const Correlation& part : parts) most = std::max(most, part.window() * part.c);
+        return most;
+    }
+    double multiplications_of(const Tile& tile) const {
+        double sum = 0;
+        for (const Correlation& part : parts) {
+            const std::int64_t columns = merges() ? part.windows.q : tile.columns;
+            sum += static_cast<double>(tile.rows * columns) * static_cast<double>(part.window() * part.c * part.k);
+        }
+        return sum;
+    }
+    std::vector<Phase> phases() const override {
+        return {phase_of("tiles", tasks(), [&](std::int64_t task) {
+            TaskCost cost;
+            for (std::int64_t at = task * tiles_of_task; at < std::min(tiles(), (task + 1) * tiles_of_task); ++at) {
+                cost.multiplications += multiplications_of(tiling.tile(at % tiling.tiles(), g().windows));
+                cost.moved_values += static_cast<double>(copied() + merged());
+            }
+            return cost;
+        })};
+    }
+};
+
+/// Copies columns x, x + step, ... of a row of w columns. Columns outside the row become zero.
+template <class T>
+void copy_columns(const T* row, std::int64_t w, std::int64_t x, std::int64_t step, std::int64_t count, T* to) {
+    const std::int64_t first = std::min(count, x >= 0 ? 0 : (-x + step - 1) / step);
+    const std::int64_t last = std::max(first, std::min(count, x >= w ? 0 : (w - 1 - x) / step + 1));
+    std::fill(to, to + first, T{});
+    if (step == 1)
+        std::copy(row + x + first, row + x + last, to + first);
+    else if (step == 2) // a loop that compilers vectorise
+        for (std::int64_t i = first; i < last; ++i) to[i] = row[x + 2 * i];
+    else
+        for (std::int64_t i = first; i < last; ++i) to[i] = row[x + i * step];
+    std::fill(to + last, to + count, T{});
+}
+
+/// Copies the rows of one plane that a tile reads.
+template <class T>
+void copy_plane(const Windows& a, const Tile& tile, const PlaneCopy& copy, const T* plane, T* to) {
+    const std::int64_t top = a.base_h + tile.y0 * a.stride_h, x = a.base_w + tile.x0 * a.stride_w;
+    for (std::int64_t i = 0; i < copy.lines; ++i) {
+        T* const line = to + i * copy.line;
+        const T* const row = plane + (top + i) * a.w;
+        if (a.r == 1 && i % a.stride_h != 0) continue; // no window reads it
+        if (top + i < 0 || top + i >= a.h)
+            std::fill_n(line, copy.line, T{});
+        else
+            for (std::int64_t residue = 0; residue < copy.residues; ++residue)
+                copy_columns(row, a.w, x + residue, a.stride_w, copy.length, line + residue * copy.length);
+    }
+}
+
+/// The memory of a task.
+template <class T>
+struct PlaneMemory {
+    T *copy, *merged;
+    T* lanes;                // pixels of all elements of a window; in depthwise, the taps and the bias in all lanes
+    std::ptrdiff_t* offsets; // of the elements in the copy
+    std::ptrdiff_t* filters; // and in the filters
+};
+
+/// Where a part writes its rows: y[k*plane + row*row_step + column].
+template <class T>
+struct PlaneOutput {
+    T* y;
+    std::ptrdiff_t row_step, plane;
+};
+
+/// The columns of one part of a tile.
+template <class T>
+struct PartOfTile {
+    const Correlation& g;
+    std::int64_t group;
+    Tile tile;
+    const T* x; // copied or in place
+    std::ptrdiff_t x_row;
+    PlaneOutput<T> to;
+};
+
+/// Copies a run of pixels in steps of 16 bytes, inline because runs are short. Fills up the lanes.
+template <class T>
+void copy_lanes(const T* from, std::int64_t count, std::int64_t lanes, T* to) {
+    constexpr auto step = static_cast<std::int64_t>(16 / sizeof(T));
+    std::int64_t i = 0;
+    for (; i + step <= count; i += step) std::memcpy(to + i, from + i, 16);
+    for (; i < count; ++i) to[i] = from[i];
+    for (; i < lanes; ++i) to[i] = T{};
+}
+
+/// Multiplies `columns` pixels of one output row, from x0 on, by all filters of the group.
+template <class T>
+void compute_run(const Operands<T>& operands, const PartOfTile<T>& part, std::int64_t row, std::int64_t x0,
+                 std::int64_t columns, const PlaneMemory<T>& memory) {
+    const Correlation& g = part.g;
+    const std::int64_t vectors = ceil_div(columns, kernels<T>().width), lanes = vectors * kernels<T>().width;
+    const std::int64_t window = g.window(), elements = window * g.c;
+    const T* const from = part.x + row * part.x_row + x0;
+    T* to = memory.lanes;
+    for (std::int64_t tap = 0; tap < window; ++tap) {
+        const T* channel = from + memory.offsets[tap];
+        for (std::int64_t c = 0; c < g.c; ++c) {
+            copy_lanes(channel, columns, lanes, to);
+            channel += memory.offsets[window];
+            to += lanes;
+        }
+    }
+    ConvRow<T> products{};
+    products.x = operands.filters + g.filters_start + part.group * g.f_group;
+    products.x_step = g.f_k;
+    products.segments = memory.filters;
+    products.segment_length = g.f_c == 1 ? g.c : 1;
+    products.segment_count = elements / products.segment_length;
+    products.filters = memory.lanes;
+    products.y = part.to.y + row * part.to.row_step + x0;
+    products.y_step = part.to.plane;
+    products.pixels = g.k;
+    products.channels = columns;
+    products.relu = operands.relu;
+    if (operands.bias != nullptr) { // the kernel adds a bias to lanes, so here the sums are added to the bias
+        products.accumulate = true;
+        const T* const bias = operands.bias + part.group * g.k;
+        for (std::int64_t k = 0; k < g.k; ++k) std::fill_n(products.y + k * products.y_step, columns, bias[k]);
+    }
+    kernels<T>().conv_row[vectors - 1](products);
+}
+
+template <class T>
+void compute_dense(const Operands<T>& operands, const PartOfTile<T>& part, const PlaneMemory<T>& memory) {
+    const Correlation& g = part.g;
+    std::ptrdiff_t* filter = memory.filters;
+    for (std::int64_t i = 0; i < g.windows.r; ++i)
+        for (std::int64_t j = 0; j < g.windows.s; ++j)
+            for (std::int64_t c = 0; c < g.c; c += g.f_c == 1 ? g.c : 1) *filter++ = i * g.f_i + j * g.f_j + c * g.f_c;
+    const std::int64_t most = kernels<T>().max_vectors * kernels<T>().width, columns = part.tile.columns;
+    for (std::int64_t row = 0; row < part.tile.rows; ++row)
+        for (std::int64_t x0 = 0; x0 < columns; x0 += most)
+            compute_run(operands, part, row, x0, std::min(most, columns - x0), memory);
+}
+
+template <class T>
+void compute_depthwise(const Operands<T>& operands, const PartOfTile<T>& part, const PlaneMemory<T>& memory) {
+    const Correlation& g = part.g;
+    const std::int64_t columns = part.tile.columns, window = g.window();
+    const T* const filters = operands.filters + g.filters_start + part.group * g.f_group;
+    for (std::int64_t tap = 0; tap < window; ++tap) {
+        const T value = filters[tap / g.windows.s * g.f_i + tap % g.windows.s * g.f_j];
+        std::fill_n(memory.lanes + tap * columns, columns, value);
+        memory.filters[tap] = tap * columns;
+    }
+    DepthwiseRow<T> products{};
+    products.x = part.x;
+    products.x_step = part.x_row;
+    products.offsets = memory.offsets;
+    products.filter_offsets = memory.filters;
+    products.taps = window;
+    products.filters = memory.lanes;
+    if (operands.bias != nullptr) {
+        std::fill_n(memory.lanes + window * columns, columns, operands.bias[part.group]);
+        products.bias = memory.lanes + window * columns;
+    }
+    products.relu = operands.relu;
+    products.y = part.to.y;
+    products.y_step = part.to.row_step;
+    products.rows = 1;
+    products.pixels = part.tile.rows;
+    products.channels = columns;
+    kernels<T>().depthwise_row(products);
+}
+
+/// Computes the columns of one part of a tile.
+template <class T>
+void compute_part(const PlaneDecisions& plan, const Operands<T>& operands, const Correlation& g, std::int64_t image,
+                  std::int64_t group, const Tile& tile, const PlaneMemory<T>& memory, const PlaneOutput<T>& to) {
+    const Windows& a = g.windows;
+    const PlaneCopy copy(a, tile.rows, tile.columns);
+    const T* const input = operands.input + image * g.image + group * g.group_in;
+    for (std::int64_t i = 0; i < a.r; ++i)
+        for (std::int64_t j = 0; j < a.s; ++j) memory.offsets[i * a.s + j] = copy.offset(a, i, j);
+    memory.offsets[g.window()] = plan.in_place ? plan.channel : copy.plane; // from channel to channel
+    if (!plan.in_place)
+        for (std::int64_t c = 0; c < g.c; ++c)
+            copy_plane(a, tile, copy, input + c * plan.channel, memory.copy + c * copy.plane);
+    const T* const x = plan.in_place ? input + tile.x0 : memory.copy;
+    const PartOfTile<T> part{g, group, tile, x, static_cast<std::ptrdiff_t>(a.stride_h * copy.line), to};
+    if (plan.depthwise)
+        compute_depthwise(operands, part, memory);
+    else
+        compute_dense(operands, part, memory);
+}
+
+/// Merges the columns of all parts.
+template <class T>
+void merge(const PlaneDecisions& plan, std::int64_t rows, const T* merged, std::int64_t size, T* y) {
+    const Correlation& g = plan.g();
+    const auto step = static_cast<std::int64_t>(plan.parts.size());
+    for (std::int64_t k = 0; k < g.k; ++k) {
+        for (std::int64_t row = 0; row < rows; ++row) {
+            T* const to = y + k * plan.out_channel + row * g.out_row;
+            const T* const from = merged + (k * rows + row) * g.windows.q;
+            const std::int64_t pairs = step == 2 ? plan.out_columns / 2 : 0;
+            for (std::int64_t x = 0; x < pairs; ++x) {
+                to[2 * x] = from[x];
+                to[2 * x + 1] = from[size + x];
+            }
+            for (std::int64_t x = 2 * pairs; x < plan.out_columns; ++x) to[x] = from[x % step * size + x / step];
+        }
+    }
+}
+
+template <class T>
+void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::int64_t at,
+                  const PlaneMemory<T>& memory) {
+    const Correlation& g = plan.g();
+    const std::int64_t unit = at / plan.tiling.tiles(), image = unit / g.groups, group = unit % g.groups;
+    const Tile tile = plan.tiling.tile(at % plan.tiling.tiles(), g.windows);
+    T* const y = operands.output + g.output_start + image * g.out_image + group * g.out_group + tile.y0 * g.out_row;
+    if (!plan.merges()) {
+        compute_part(plan, operands, g, image, group, tile, memory, {y + tile.x0, g.out_row, plan.out_channel});
+    } else {
+        const std::int64_t plane = tile.rows * g.windows.q, size = plane * g.k;
+        T* merged = memory.merged;
+        for (const Correlation& part : plan.parts) {
+            Tile columns = tile;
+            columns.columns = part.windows.q;
+            compute_part(plan, operands, part, image, group, columns, memory, {merged, g.windows.q, plane});
+            merged += size;
+        }
+        merge(plan, tile.rows, memory.merged, size, y);
+    }
+    Correlation row = g; // a row of a plane is one pixel of many channels
+    const std::int64_t columns = plan.merges() ? plan.out_columns : tile.columns;
+    for (std::int64_t k = 0; k < g.k; ++k) {
+        finish_tile(row, operands, image, group, {tile.y0, tile.rows, 0, 1}, tile.x0, columns);
+        row.output_start += plan.out_channel;
+    }
+}
+
+/// The values of PlaneMemory::lanes.
+template <class T>
+std::int64_t lane_values(const PlaneDecisions& plan) {
+    if (plan.depthwise) return (plan.elements() + 1) * plan.tiling.columns;
+    return plan.elements() * kernels<T>().max_vectors * kernels<T>().width;
+}
+
+template <class T>
+void run(const Decisions& decisions, const Operands<T>& operands) {
+    const auto& plan = static_cast<const PlaneDecisions&>(decisions);
+    const std::int64_t elements = plan.elements();
+    parallel_for(plan.tasks(), [&](std::int64_t task) {
+        const Scratch<T> copy(plan.copied()), merged(plan.merged()), lanes(lane_values<T>(plan));
+        const Scratch<std::ptrdiff_t> offsets(elements + 1), filters(elements);
+        const PlaneMemory<T> memory{copy.get(), merged.get(), lanes.get(), offsets.get(), filters.get()};
+        const std::int64_t end = std::min(plan.tiles(), (task + 1) * plan.tiles_of_task);
+        for (std::int64_t at = task * plan.tiles_of_task; at < end; ++at) compute_tile(plan, operands, at, memory);
+    });
+}
+
+/// The planes of the correlation of an NHWC layer. They are contiguous rows.
+Correlation of_planes(const Correlation& nhwc, const ConvProblem& o, bool forward) {
+    Correlation g = nhwc;
+    const std::int64_t in = forward ? o.h * o.w : o.p * o.q, out = forward ? o.p * o.q : o.h * o.w;
+    const std::int64_t channels = forward ? o.k : o.c; // of the output
+    g.pixel = 1;
+    g.group_in = g.c * in;
+    g.output_start = nhwc.output_start / channels;
+    g.out_pixel = nhwc.out_pixel / channels;
+    g.out_row = nhwc.out_row / channels;
+    g.out_group = g.k * out;
+    if (forward && o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w &&
+        o.pad_top == 0 && o.pad_left == 0) { // one long row
+        g.windows.w = g.windows.q = g.out_row = in;
+        g.windows.h = g.windows.p = 1;
+    }
+    return g;
+}
+
+/// Whether the loops over a correlation's planes are efficient, and no size overflows.
+template <class T>
+bool pays(const Correlation& g) {
+    const Windows& a = g.windows;
+    const std::int64_t width = kernels<T>().width, lanes = ceil_div(a.q, width) * width;
+    return a.p > 0 && a.q > 0 && std::max(a.stride_h, a.stride_w) <= kMostStride && a.r <= kMostReach &&
+           a.s <= kMostReach && (a.r <= 1 || a.dilation_h <= kMostReach / a.r) &&
+           (a.s <= 1 || a.dilation_w <= kMostReach / a.s) &&
+           static_cast<double>(a.q) >= kFilledLanes * static_cast<double>(lanes);
+}
+
+/// Cuts the rows, or the columns of a single row.
+template <class T>
+void choose_tiling(PlaneDecisions& d, std::int64_t threads) {
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const Correlation& g = d.g();
+    const Windows& a = g.windows;
+    const std::int64_t unit = kernels<T>().max_vectors * kernels<T>().width;
+    const std::int64_t most = d.depthwise ? kPlaneBytes : kCopyBytes;
+    const auto set = [&](std::int64_t rows, std::int64_t columns) {
+        d.tiling.rows = rows;
+        d.tiling.columns = columns;
+        d.tiling.row_tiles = ceil_div(a.p, rows);
+        d.tiling.column_tiles = ceil_div(a.q, columns);
+        return (std::max(d.copied(), d.in_place ? g.c * columns : 0) + d.merged()) * size;
+    };
+    const auto too_few = [&] { return threads > 1 && d.tiles() < kTasksOfThread * threads; };
+    const bool cuts_columns = a.p == 1 && !d.merges();
+    std::int64_t rows = a.p, columns = a.q;
+    const auto finer = [&](std::int64_t least_rows, std::int64_t least_columns) {
+        if (cuts_columns && columns > least_columns)
+            columns = ceil_div(ceil_div(columns, 2), unit) * unit;
+        else if (!cuts_columns && rows > least_rows)
+            rows = ceil_div(rows, 2);
+        else
+            return false;
+        return true;
+    };
+    while (set(rows, columns) > most && finer(1, unit)) {
+    }
+    while (too_few() && finer(kLeastRows, unit)) set(rows, columns);
+    const double of_tile = d.multiplications_of(d.tiling.tile(0, a));
+    const auto enough = static_cast<std::int64_t>(kTaskWork / std::max(1.0, of_tile));
+    const std::int64_t most_tiles = d.tiles() / (2 * kTasksOfThread * threads);
+    d.tiles_of_task = std::clamp<std::int64_t>(enough, 1, std::max<std::int64_t>(1, most_tiles));
+}
+
+template <class T>
+const Algorithm<T>& planes() { // plan_planes plans it, so it has no cost
+    static constexpr Algorithm<T> algorithm{"planes", "direct", nullptr, nullptr, nullptr, nullptr, run<T>};
+    return algorithm;
+}
+
+/// Plans the parts of the same rows. Returns null if the conversion to NHWC is better.
+template <class T>
+std::unique_ptr<PlaneDecisions> plan_rows(const Request& request, std::vector<Correlation> parts, bool depthwise) {
+    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+    const ConvProblem& o = request.layer;
+    const bool forward = request.direction == Direction::forward;
+    auto decisions = std::make_unique<PlaneDecisions>();
+    PlaneDecisions& d = *decisions;
+    d.parts = std::move(parts);
+    d.channel = forward ? o.h * o.w : o.p * o.q;
+    d.out_channel = forward ? o.p * o.q : o.h * o.w;
+    d.out_columns = forward ? o.q : o.w;
+    d.depthwise = depthwise;
+    const Windows& a = d.g().windows;
+    d.in_place = !d.merges() && !depthwise && a.p == 1 && a.h == 1 && a.r == 1 && a.s == 1 && a.q == a.w &&
+                 a.base_w == 0 && a.base_h == 0 && a.stride_w == 1;
+    PlanSummary& summary = d.summary;
+    for (const Correlation& part : d.parts) {
+        // The direct algorithm adds the sums of blocks of channels. They are here one sum.
+        if (!depthwise && choose_filter_blocks<T>(part).c_blocks > 1) return nullptr;
+        summary.multiplications += part.multiplications();
+    }
+    choose_tiling<T>(d, request.threads);
+    summary.thread_bytes = (d.copied() + d.merged() + lane_values<T>(d)) * size;
+    summary.tasks = d.tasks().count;
+    if (summary.thread_bytes > kMostBytes || summary.tasks < request.threads) return nullptr;
+    const std::int64_t vectors = std::min(kernels<T>().max_vectors, ceil_div(a.q, kernels<T>().width));
+    summary.kernel = depthwise ? "depthwise_row" : "conv_row";
+    summary.tile_pixels = depthwise ? 1 : kernels<T>().conv_row_pixels[vectors - 1];
+    summary.tile_filters = depthwise ? kernels<T>().width : vectors * kernels<T>().width;
+    return decisions;
+}
+
+} // namespace
+
+template <class T>
+void plan_planes(const Request& request, PlaneSums (*sums)(const Request&), ConvPlan<T>& plan) {
+    const ConvProblem& o = request.layer;
+    const bool forward = request.direction == Direction::forward;
+    if (o.stride_h > kMostStride || o.stride_w > kMostStride) return;
+    const std::vector<Correlation> all =
+        forward ? std::vector<Correlation>{forward_correlation(o)} : input_gradient_correlations(o);
+    const std::size_t of_row = forward ? 1 : static_cast<std::size_t>(std::min(o.stride_w, o.w));
+    std::vector<std::unique_ptr<PlaneDecisions>> rows;
+    for (std::size_t first = 0; first < all.size(); first += of_row) {
+        std::vector<Correlation> parts;
+        const PlaneSums kind = sums(request.with(all[first]));
+        for (std::size_t i = first; i < first + of_row; ++i) {
+            parts.push_back(of_planes(all[i], o, forward));
+            if (!pays<T>(parts.back()) || kind == PlaneSums::other || sums(request.with(all[i])) != kind) return;
+        }
+        rows.push_back(plan_rows<T>(request, std::move(parts), kind == PlaneSums::depthwise));
+        if (rows.back() == nullptr) return;
+    }
+    for (auto& decisions : rows) plan.add(planes<T>(), std::move(decisions));
+}
+
+template void plan_planes(const Request&, PlaneSums (*)(const Request&), ConvPlan<float>&);
+template void plan_planes(const Request&, PlaneSums (*)(const Request&), ConvPlan<double>&);
+
+} // namespace fastconv
