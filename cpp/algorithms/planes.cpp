@@ -106,35 +106,76 @@ struct PlaneDecisions : Decisions {
     }
 };
 
-/// Copies columns x, x + step, ... of a row of w columns. Columns outside the row become zero.
+/// Copies values in steps of 16 bytes. It is inline, because rows are short.
 template <class T>
-void copy_columns(const T* row, std::int64_t w, std::int64_t x, std::int64_t step, std::int64_t count, T* to) {
-    const std::int64_t first = std::min(count, x >= 0 ? 0 : (-x + step - 1) / step);
-    const std::int64_t last = std::max(first, std::min(count, x >= w ? 0 : (w - 1 - x) / step + 1));
-    std::fill(to, to + first, T{});
-    if (step == 1)
-        std::copy(row + x + first, row + x + last, to + first);
-    else if (step == 2) // a loop that compilers vectorise
-        for (std::int64_t i = first; i < last; ++i) to[i] = row[x + 2 * i];
-    else
-        for (std::int64_t i = first; i < last; ++i) to[i] = row[x + i * step];
-    std::fill(to + last, to + count, T{});
+inline void copy_run(const T* from, std::int64_t count, T* to) {
+    constexpr auto step = static_cast<std::int64_t>(16 / sizeof(T));
+    std::int64_t i = 0;
+    for (; i + 4 * step <= count; i += 4 * step) std::memcpy(to + i, from + i, 64);
+    for (; i + step <= count; i += step) std::memcpy(to + i, from + i, 16);
+    for (; i < count; ++i) to[i] = from[i];
+}
+
+/// The columns x, x + step, ... of a row of w columns that a copied line of `count` columns takes. Columns outside the
+/// row are zero: those before `first`, and from `last` on.
+struct CopiedColumns {
+    std::int64_t x, step, count, first, last;
+
+    CopiedColumns(std::int64_t x, std::int64_t step, std::int64_t count, std::int64_t w)
+        : x(x), step(step), count(count), first(std::min(count, x >= 0 ? 0 : (-x + step - 1) / step)),
+          last(std::max(first, std::min(count, x >= w ? 0 : (w - 1 - x) / step + 1))) {}
+
+    template <class T>
+    void copy(const T* row, T* to) const {
+        for (std::int64_t i = 0; i < first; ++i) to[i] = T{};
+        if (step == 1)
+            copy_run(row + x + first, last - first, to + first);
+        else
+            for (std::int64_t i = first; i < last; ++i) to[i] = row[x + i * step];
+        for (std::int64_t i = last; i < count; ++i) to[i] = T{};
+    }
+};
+
+/// Copies two residues of columns at once. Compilers vectorise the loop.
+template <class T>
+void copy_pairs(const CopiedColumns& even, const CopiedColumns& odd, const T* row, T* to) {
+    const std::int64_t count = even.count, first = std::max(even.first, odd.first);
+    const std::int64_t last = std::max(first, std::min(even.last, odd.last));
+    T* __restrict const evens = to;
+    T* __restrict const odds = to + count;
+    const auto border = [&](std::int64_t i) {
+        evens[i] = i >= even.first && i < even.last ? row[even.x + 2 * i] : T{};
+        odds[i] = i >= odd.first && i < odd.last ? row[odd.x + 2 * i] : T{};
+    };
+    const T* __restrict const pairs = row + even.x;
+    for (std::int64_t i = 0; i < first; ++i) border(i);
+    for (std::int64_t i = first; i < last; ++i) {
+        evens[i] = pairs[2 * i];
+        odds[i] = pairs[2 * i + 1];
+    }
+    for (std::int64_t i = last; i < count; ++i) border(i);
 }
 
 /// Copies the rows of one plane that a tile reads.
 template <class T>
 void copy_plane(const Windows& a, const Tile& tile, const PlaneCopy& copy, const T* plane, T* to) {
     const std::int64_t top = a.base_h + tile.y0 * a.stride_h, x = a.base_w + tile.x0 * a.stride_w;
-    for (std::int64_t i = 0; i < copy.lines; ++i) {
-        T* const line = to + i * copy.line;
-        const T* const row = plane + (top + i) * a.w;
-        if (a.r == 1 && i % a.stride_h != 0) continue; // no window reads it
-        if (top + i < 0 || top + i >= a.h)
-            std::fill_n(line, copy.line, T{});
-        else
-            for (std::int64_t residue = 0; residue < copy.residues; ++residue)
-                copy_columns(row, a.w, x + residue, a.stride_w, copy.length, line + residue * copy.length);
-    }
+    const std::int64_t step = a.r == 1 ? a.stride_h : 1; // no window reads the lines in between
+    const std::int64_t first = std::clamp<std::int64_t>(-top, 0, copy.lines);
+    const std::int64_t last = std::clamp<std::int64_t>(a.h - top, first, copy.lines);
+    std::fill_n(to, first * copy.line, T{});
+    std::fill_n(to + last * copy.line, (copy.lines - last) * copy.line, T{});
+    const auto each_line = [&](auto&& copy_line) {
+        for (std::int64_t i = ceil_div(first, step) * step; i < last; i += step)
+            copy_line(plane + (top + i) * a.w, to + i * copy.line);
+    };
+    const auto columns = [&](std::int64_t residue) { return CopiedColumns(x + residue, a.stride_w, copy.length, a.w); };
+    if (copy.residues == 2)
+        return each_line(
+            [&, even = columns(0), odd = columns(1)](const T* from, T* line) { copy_pairs(even, odd, from, line); });
+    for (std::int64_t residue = 0; residue < copy.residues; ++residue)
+        each_line(
+            [&, taken = columns(residue)](const T* from, T* line) { taken.copy(from, line + residue * copy.length); });
 }
 
 /// The memory of a task.
@@ -164,16 +205,6 @@ struct PartOfTile {
     PlaneOutput<T> to;
 };
 
-/// Copies a run of pixels in steps of 16 bytes, inline because runs are short. Fills up the lanes.
-template <class T>
-void copy_lanes(const T* from, std::int64_t count, std::int64_t lanes, T* to) {
-    constexpr auto step = static_cast<std::int64_t>(16 / sizeof(T));
-    std::int64_t i = 0;
-    for (; i + step <= count; i += step) std::memcpy(to + i, from + i, 16);
-    for (; i < count; ++i) to[i] = from[i];
-    for (; i < lanes; ++i) to[i] = T{};
-}
-
 /// Multiplies `columns` pixels of one output row, from x0 on, by all filters of the group.
 template <class T>
 void compute_run(const Operands<T>& operands, const PartOfTile<T>& part, std::int64_t row, std::int64_t x0,
@@ -186,7 +217,8 @@ void compute_run(const Operands<T>& operands, const PartOfTile<T>& part, std::in
     for (std::int64_t tap = 0; tap < window; ++tap) {
         const T* channel = from + memory.offsets[tap];
         for (std::int64_t c = 0; c < g.c; ++c) {
-            copy_lanes(channel, columns, lanes, to);
+            copy_run(channel, columns, to);
+            std::fill(to + columns, to + lanes, T{});
             channel += memory.offsets[window];
             to += lanes;
         }
@@ -275,6 +307,14 @@ void compute_part(const PlaneDecisions& plan, const Operands<T>& operands, const
         compute_dense(operands, part, memory);
 }
 
+template <class T>
+void merge_pairs(const T* __restrict even, const T* __restrict odd, std::int64_t pairs, T* __restrict to) {
+    for (std::int64_t i = 0; i < pairs; ++i) {
+        to[2 * i] = even[i];
+        to[2 * i + 1] = odd[i];
+    }
+}
+
 /// Merges the columns of all parts.
 template <class T>
 void merge(const PlaneDecisions& plan, std::int64_t rows, const T* merged, std::int64_t size, T* y) {
@@ -285,10 +325,7 @@ void merge(const PlaneDecisions& plan, std::int64_t rows, const T* merged, std::
             T* const to = y + k * plan.out_channel + row * g.out_row;
             const T* const from = merged + (k * rows + row) * g.windows.q;
             const std::int64_t pairs = step == 2 ? plan.out_columns / 2 : 0;
-            for (std::int64_t x = 0; x < pairs; ++x) {
-                to[2 * x] = from[x];
-                to[2 * x + 1] = from[size + x];
-            }
+            merge_pairs(from, from + size, pairs, to);
             for (std::int64_t x = 2 * pairs; x < plan.out_columns; ++x) to[x] = from[x % step * size + x / step];
         }
     }
@@ -314,6 +351,7 @@ void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::
         }
         merge(plan, tile.rows, memory.merged, size, y);
     }
+    if (!operands.finishes()) return;
     Correlation row = g; // a row of a plane is one pixel of many channels
     const std::int64_t columns = plan.merges() ? plan.out_columns : tile.columns;
     for (std::int64_t k = 0; k < g.k; ++k) {
@@ -353,8 +391,8 @@ Correlation of_planes(const Correlation& nhwc, const ConvProblem& o, bool forwar
     g.out_pixel = nhwc.out_pixel / channels;
     g.out_row = nhwc.out_row / channels;
     g.out_group = g.k * out;
-    if (forward && o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w &&
-        o.pad_top == 0 && o.pad_left == 0) { // one long row
+    if (o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w && o.pad_top == 0 &&
+        o.pad_left == 0) { // one long row
         g.windows.w = g.windows.q = g.out_row = in;
         g.windows.h = g.windows.p = 1;
     }
