@@ -4,15 +4,16 @@
 // row, which a task packs for all elements of the window, and the broadcast values are the filters, read in place. The
 // "pixels" of the kernel are filters, and its rows end up in the planes of the output.
 //
-// Depthwise: depthwise_row goes along contiguous lanes. Here they are the columns of a plane, and the "pixels" are its
-// rows. A tap of the filter is written to all lanes first.
+// Depthwise: a plane is an image with one channel and one filter. For windows of 3 or 5 rows at stride 1, that is what
+// small_k_spread_rows computes. For other windows, depthwise_row goes along contiguous lanes. Here they are the columns
+// of a plane, and the "pixels" are its rows. A tap of the filter is written to all lanes first.
 //
 // A task copies the rows that its output rows read, with their padding, to memory that stays in L1 or L2. If the stride
-// of a forward pass is s, the columns of a copied row are sorted by their residue modulo s, so that vectors of output
-// pixels read neighbours. In an input gradient with stride s, the columns of each residue are computed on their own.
-// The task then merges them to rows.
+// is s, the columns of a copied row are sorted by their residue modulo s, so that vectors of output pixels read
+// neighbours. Input gradients with strides are left to NHWC: merging the residues of their columns costs what is saved.
 //
-// Each sum adds its terms in the order of the NHWC layer, so the bits are the same.
+// Each sum adds its terms in the order of the NHWC layer, so the bits are the same. Where small_k_spread_rows adds in
+// another order (see its header), the choice of these planes follows from the layer and the ISA alone.
 #include "algorithms/planes.h"
 
 #include "algorithms/epilogue.h"
@@ -39,6 +40,8 @@ constexpr double kFilledLanes = 0.8;           // the least part of the lanes th
 constexpr double kTaskWork = 128 << 10;        // the least multiplications of a task
 constexpr std::int64_t kTasksOfThread = 4;     // if there are enough rows
 constexpr std::int64_t kLeastRows = 4;         // of a tile, unless it would be too large
+constexpr std::int64_t kLongRow = 48;          // the least columns of a strided depthwise layer
+constexpr std::int64_t kMemoryBytes = 4 << 20; // the least bytes of its input
 
 /// A copy of some input rows of `columns` output columns: [channel][line][residue of the column][column].
 struct PlaneCopy {
@@ -57,49 +60,26 @@ struct PlaneCopy {
 };
 
 struct PlaneDecisions : Decisions {
-    // The correlation of each residue of the columns of an input gradient. In a forward pass, a single one.
-    std::vector<Correlation> parts;
+    Correlation g;                     // its channels are planes
     std::int64_t channel, out_channel; // the distance of planes, in the input and in the output
-    std::int64_t out_columns;          // of a row of all parts together
-    bool depthwise, in_place;          // in_place: the input is not copied
+    bool depthwise, spread, in_place;  // spread: small_k_spread_rows; in_place: the input is not copied
     Tiling tiling;
     std::int64_t tiles_of_task;
 
-    const Correlation& g() const { return parts[0]; }
-    bool merges() const { return parts.size() > 1; }
-    std::int64_t tiles() const { return g().n * g().groups * tiling.tiles(); }
+    std::int64_t tiles() const { return g.n * g.groups * tiling.tiles(); }
     Tasks tasks() const { return {ceil_div(tiles(), tiles_of_task), 2.0 * summary.multiplications}; }
+    std::int64_t elements() const { return g.window() * g.c; } // of a window
     /// The values that a tile copies.
-    std::int64_t copied() const {
-        std::int64_t most = 0;
-        for (const Correlation& part : parts)
-            most = std::max(most, PlaneCopy(part.windows, tiling.rows, tiling.columns).plane);
-        return in_place ? 0 : most * g().c;
-    }
-    /// The values of a tile that are merged.
-    std::int64_t merged() const {
-        return merges() ? static_cast<std::int64_t>(parts.size()) * g().k * tiling.rows * g().windows.q : 0;
-    }
-    /// The most elements of a window.
-    std::int64_t elements() const {
-        std::int64_t most = 1;
-        for (const Correlation& part : parts) most = std::max(most, part.window() * part.c);
-        return most;
-    }
+    std::int64_t copied() const { return in_place ? 0 : PlaneCopy(g.windows, tiling.rows, tiling.columns).plane * g.c; }
     double multiplications_of(const Tile& tile) const {
-        double sum = 0;
-        for (const Correlation& part : parts) {
-            const std::int64_t columns = merges() ? part.windows.q : tile.columns;
-            sum += static_cast<double>(tile.rows * columns) * static_cast<double>(part.window() * part.c * part.k);
-        }
-        return sum;
+        return static_cast<double>(tile.rows * tile.columns) * static_cast<double>(elements() * g.k);
     }
     std::vector<Phase> phases() const override {
         return {phase_of("tiles", tasks(), [&](std::int64_t task) {
             TaskCost cost;
             for (std::int64_t at = task * tiles_of_task; at < std::min(tiles(), (task + 1) * tiles_of_task); ++at) {
-                cost.multiplications += multiplications_of(tiling.tile(at % tiling.tiles(), g().windows));
-                cost.moved_values += static_cast<double>(copied() + merged());
+                cost.multiplications += multiplications_of(tiling.tile(at % tiling.tiles(), g.windows));
+                cost.moved_values += static_cast<double>(copied());
             }
             return cost;
         })};
@@ -181,33 +161,27 @@ void copy_plane(const Windows& a, const Tile& tile, const PlaneCopy& copy, const
 /// The memory of a task.
 template <class T>
 struct PlaneMemory {
-    T *copy, *merged;
+    T* copy;
     T* lanes;                // pixels of all elements of a window; in depthwise, the taps and the bias in all lanes
-    std::ptrdiff_t* offsets; // of the elements in the copy
-    std::ptrdiff_t* filters; // and in the filters
+    std::ptrdiff_t* offsets; // of the taps in the copy
+    std::ptrdiff_t* filters; // of the elements in the filters
 };
 
-/// Where a part writes its rows: y[k*plane + row*row_step + column].
+/// A tile of the output of one group.
 template <class T>
-struct PlaneOutput {
-    T* y;
-    std::ptrdiff_t row_step, plane;
-};
-
-/// The columns of one part of a tile.
-template <class T>
-struct PartOfTile {
+struct PlaneTile {
     const Correlation& g;
     std::int64_t group;
     Tile tile;
     const T* x; // copied or in place
-    std::ptrdiff_t x_row;
-    PlaneOutput<T> to;
+    std::ptrdiff_t x_row, x_channel;
+    T* y;
+    std::ptrdiff_t y_channel;
 };
 
 /// Multiplies `columns` pixels of one output row, from x0 on, by all filters of the group.
 template <class T>
-void compute_run(const Operands<T>& operands, const PartOfTile<T>& part, std::int64_t row, std::int64_t x0,
+void compute_run(const Operands<T>& operands, const PlaneTile<T>& part, std::int64_t row, std::int64_t x0,
                  std::int64_t columns, const PlaneMemory<T>& memory) {
     const Correlation& g = part.g;
     const std::int64_t vectors = ceil_div(columns, kernels<T>().width), lanes = vectors * kernels<T>().width;
@@ -219,7 +193,7 @@ void compute_run(const Operands<T>& operands, const PartOfTile<T>& part, std::in
         for (std::int64_t c = 0; c < g.c; ++c) {
             copy_run(channel, columns, to);
             std::fill(to + columns, to + lanes, T{});
-            channel += memory.offsets[window];
+            channel += part.x_channel;
             to += lanes;
         }
     }
@@ -230,8 +204,8 @@ void compute_run(const Operands<T>& operands, const PartOfTile<T>& part, std::in
     products.segment_length = g.f_c == 1 ? g.c : 1;
     products.segment_count = elements / products.segment_length;
     products.filters = memory.lanes;
-    products.y = part.to.y + row * part.to.row_step + x0;
-    products.y_step = part.to.plane;
+    products.y = part.y + row * g.out_row + x0;
+    products.y_step = part.y_channel;
     products.pixels = g.k;
     products.channels = columns;
     products.relu = operands.relu;
@@ -244,7 +218,7 @@ void compute_run(const Operands<T>& operands, const PartOfTile<T>& part, std::in
 }
 
 template <class T>
-void compute_dense(const Operands<T>& operands, const PartOfTile<T>& part, const PlaneMemory<T>& memory) {
+void compute_dense(const Operands<T>& operands, const PlaneTile<T>& part, const PlaneMemory<T>& memory) {
     const Correlation& g = part.g;
     std::ptrdiff_t* filter = memory.filters;
     for (std::int64_t i = 0; i < g.windows.r; ++i)
@@ -257,7 +231,34 @@ void compute_dense(const Operands<T>& operands, const PartOfTile<T>& part, const
 }
 
 template <class T>
-void compute_depthwise(const Operands<T>& operands, const PartOfTile<T>& part, const PlaneMemory<T>& memory) {
+void compute_spread(const Operands<T>& operands, const PlaneTile<T>& part, const PlaneMemory<T>& memory) {
+    const Correlation& g = part.g;
+    const std::int64_t width = kernels<T>().width;
+    const T* const filters = operands.filters + g.filters_start + part.group * g.f_group;
+    T* to = memory.lanes;
+    for (std::int64_t j = 0; j < g.windows.s; ++j)
+        for (std::int64_t i = 0; i < g.windows.r; ++i) to = std::fill_n(to, width, filters[i * g.f_i + j * g.f_j]);
+    SmallKSpreadRows<T> rows{};
+    rows.x = part.x;
+    rows.x_row = part.x_row;
+    rows.channels = rows.filter_count = 1;
+    rows.window_rows = g.windows.r;
+    rows.columns = g.windows.s;
+    rows.filters = memory.lanes;
+    if (operands.bias != nullptr) {
+        std::fill_n(to, width, operands.bias[part.group]);
+        rows.bias = to;
+    }
+    rows.y = part.y;
+    rows.y_row = g.out_row;
+    rows.rows = part.tile.rows;
+    rows.pixels = part.tile.columns;
+    rows.relu = operands.relu;
+    kernels<T>().small_k_spread_rows(rows);
+}
+
+template <class T>
+void compute_depthwise(const Operands<T>& operands, const PlaneTile<T>& part, const PlaneMemory<T>& memory) {
     const Correlation& g = part.g;
     const std::int64_t columns = part.tile.columns, window = g.window();
     const T* const filters = operands.filters + g.filters_start + part.group * g.f_group;
@@ -278,84 +279,44 @@ void compute_depthwise(const Operands<T>& operands, const PartOfTile<T>& part, c
         products.bias = memory.lanes + window * columns;
     }
     products.relu = operands.relu;
-    products.y = part.to.y;
-    products.y_step = part.to.row_step;
+    products.y = part.y;
+    products.y_step = g.out_row;
     products.rows = 1;
     products.pixels = part.tile.rows;
     products.channels = columns;
     kernels<T>().depthwise_row(products);
 }
 
-/// Computes the columns of one part of a tile.
 template <class T>
-void compute_part(const PlaneDecisions& plan, const Operands<T>& operands, const Correlation& g, std::int64_t image,
-                  std::int64_t group, const Tile& tile, const PlaneMemory<T>& memory, const PlaneOutput<T>& to) {
+void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::int64_t at,
+                  const PlaneMemory<T>& memory) {
+    const Correlation& g = plan.g;
     const Windows& a = g.windows;
+    const std::int64_t unit = at / plan.tiling.tiles(), image = unit / g.groups, group = unit % g.groups;
+    const Tile tile = plan.tiling.tile(at % plan.tiling.tiles(), a);
     const PlaneCopy copy(a, tile.rows, tile.columns);
     const T* const input = operands.input + image * g.image + group * g.group_in;
     for (std::int64_t i = 0; i < a.r; ++i)
         for (std::int64_t j = 0; j < a.s; ++j) memory.offsets[i * a.s + j] = copy.offset(a, i, j);
-    memory.offsets[g.window()] = plan.in_place ? plan.channel : copy.plane; // from channel to channel
     if (!plan.in_place)
         for (std::int64_t c = 0; c < g.c; ++c)
             copy_plane(a, tile, copy, input + c * plan.channel, memory.copy + c * copy.plane);
-    const T* const x = plan.in_place ? input + tile.x0 : memory.copy;
-    const PartOfTile<T> part{g, group, tile, x, static_cast<std::ptrdiff_t>(a.stride_h * copy.line), to};
-    if (plan.depthwise)
+    T* const y = operands.output + image * g.out_image + group * g.out_group + tile.y0 * g.out_row + tile.x0;
+    PlaneTile<T> part{g, group, tile, memory.copy, a.stride_h * copy.line, copy.plane, y, plan.out_channel};
+    if (plan.in_place) {
+        part.x = input + tile.x0;
+        part.x_channel = plan.channel;
+    }
+    if (plan.spread)
+        compute_spread(operands, part, memory);
+    else if (plan.depthwise)
         compute_depthwise(operands, part, memory);
     else
         compute_dense(operands, part, memory);
-}
-
-template <class T>
-void merge_pairs(const T* __restrict even, const T* __restrict odd, std::int64_t pairs, T* __restrict to) {
-    for (std::int64_t i = 0; i < pairs; ++i) {
-        to[2 * i] = even[i];
-        to[2 * i + 1] = odd[i];
-    }
-}
-
-/// Merges the columns of all parts.
-template <class T>
-void merge(const PlaneDecisions& plan, std::int64_t rows, const T* merged, std::int64_t size, T* y) {
-    const Correlation& g = plan.g();
-    const auto step = static_cast<std::int64_t>(plan.parts.size());
-    for (std::int64_t k = 0; k < g.k; ++k) {
-        for (std::int64_t row = 0; row < rows; ++row) {
-            T* const to = y + k * plan.out_channel + row * g.out_row;
-            const T* const from = merged + (k * rows + row) * g.windows.q;
-            const std::int64_t pairs = step == 2 ? plan.out_columns / 2 : 0;
-            merge_pairs(from, from + size, pairs, to);
-            for (std::int64_t x = 2 * pairs; x < plan.out_columns; ++x) to[x] = from[x % step * size + x / step];
-        }
-    }
-}
-
-template <class T>
-void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::int64_t at,
-                  const PlaneMemory<T>& memory) {
-    const Correlation& g = plan.g();
-    const std::int64_t unit = at / plan.tiling.tiles(), image = unit / g.groups, group = unit % g.groups;
-    const Tile tile = plan.tiling.tile(at % plan.tiling.tiles(), g.windows);
-    T* const y = operands.output + g.output_start + image * g.out_image + group * g.out_group + tile.y0 * g.out_row;
-    if (!plan.merges()) {
-        compute_part(plan, operands, g, image, group, tile, memory, {y + tile.x0, g.out_row, plan.out_channel});
-    } else {
-        const std::int64_t plane = tile.rows * g.windows.q, size = plane * g.k;
-        T* merged = memory.merged;
-        for (const Correlation& part : plan.parts) {
-            Tile columns = tile;
-            columns.columns = part.windows.q;
-            compute_part(plan, operands, part, image, group, columns, memory, {merged, g.windows.q, plane});
-            merged += size;
-        }
-        merge(plan, tile.rows, memory.merged, size, y);
-    }
     if (!operands.finishes()) return;
     Correlation row = g; // a row of a plane is one pixel of many channels
-    const std::int64_t columns = plan.merges() ? plan.out_columns : tile.columns;
     for (std::int64_t k = 0; k < g.k; ++k) {
-        finish_tile(row, operands, image, group, {tile.y0, tile.rows, 0, 1}, tile.x0, columns);
+        finish_tile(row, operands, image, group, {tile.y0, tile.rows, 0, 1}, tile.x0, tile.columns);
         row.output_start += plan.out_channel;
     }
 }
@@ -363,18 +324,20 @@ void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::
 /// The values of PlaneMemory::lanes.
 template <class T>
 std::int64_t lane_values(const PlaneDecisions& plan) {
+    const std::int64_t width = kernels<T>().width;
+    if (plan.spread) return (plan.elements() + 1) * width;
     if (plan.depthwise) return (plan.elements() + 1) * plan.tiling.columns;
-    return plan.elements() * kernels<T>().max_vectors * kernels<T>().width;
+    return plan.elements() * kernels<T>().max_vectors * width;
 }
 
 template <class T>
 void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const PlaneDecisions&>(decisions);
-    const std::int64_t elements = plan.elements();
     parallel_for(plan.tasks(), [&](std::int64_t task) {
-        const Scratch<T> copy(plan.copied()), merged(plan.merged()), lanes(lane_values<T>(plan));
-        const Scratch<std::ptrdiff_t> offsets(elements + 1), filters(elements);
-        const PlaneMemory<T> memory{copy.get(), merged.get(), lanes.get(), offsets.get(), filters.get()};
+        // small_k_spread_rows reads up to a vector beyond the last column.
+        const Scratch<T> copy(plan.copied() + kernels<T>().width), lanes(lane_values<T>(plan));
+        const Scratch<std::ptrdiff_t> offsets(plan.g.window()), filters(plan.elements());
+        const PlaneMemory<T> memory{copy.get(), lanes.get(), offsets.get(), filters.get()};
         const std::int64_t end = std::min(plan.tiles(), (task + 1) * plan.tiles_of_task);
         for (std::int64_t at = task * plan.tiles_of_task; at < end; ++at) compute_tile(plan, operands, at, memory);
     });
@@ -387,7 +350,6 @@ Correlation of_planes(const Correlation& nhwc, const ConvProblem& o, bool forwar
     const std::int64_t channels = forward ? o.k : o.c; // of the output
     g.pixel = 1;
     g.group_in = g.c * in;
-    g.output_start = nhwc.output_start / channels;
     g.out_pixel = nhwc.out_pixel / channels;
     g.out_row = nhwc.out_row / channels;
     g.out_group = g.k * out;
@@ -399,47 +361,45 @@ Correlation of_planes(const Correlation& nhwc, const ConvProblem& o, bool forwar
     return g;
 }
 
-/// Whether the loops over a correlation's planes are efficient, and no size overflows.
+/// Whether the loops over the planes are efficient, and no size overflows.
 template <class T>
-bool pays(const Correlation& g) {
-    const Windows& a = g.windows;
+bool pays(const PlaneDecisions& d) {
+    const Windows& a = d.g.windows;
     const std::int64_t width = kernels<T>().width, lanes = ceil_div(a.q, width) * width;
-    return a.p > 0 && a.q > 0 && std::max(a.stride_h, a.stride_w) <= kMostStride && a.r <= kMostReach &&
-           a.s <= kMostReach && (a.r <= 1 || a.dilation_h <= kMostReach / a.r) &&
-           (a.s <= 1 || a.dilation_w <= kMostReach / a.s) &&
-           static_cast<double>(a.q) >= kFilledLanes * static_cast<double>(lanes);
+    if (a.p == 0 || a.q == 0 || d.g.window() == 0 || a.r > kMostReach || a.s > kMostReach ||
+        (a.r > 1 && a.dilation_h > kMostReach / a.r) || (a.s > 1 && a.dilation_w > kMostReach / a.s) ||
+        static_cast<double>(a.q) < kFilledLanes * static_cast<double>(lanes))
+        return false;
+    if (d.spread) return true;
+    // Strided planes are copied slowly. They pay if they are large and come from memory.
+    if (d.depthwise) return a.q >= kLongRow && d.g.n * d.g.image * std::int64_t{sizeof(T)} >= kMemoryBytes;
+    // All elements of a window are copied for each pixel. NHWC takes a few copies of the input and the output.
+    return d.elements() <= d.g.c || d.elements() <= 2 * (d.g.c + d.g.k);
 }
 
 /// Cuts the rows, or the columns of a single row.
 template <class T>
 void choose_tiling(PlaneDecisions& d, std::int64_t threads) {
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-    const Correlation& g = d.g();
-    const Windows& a = g.windows;
+    const Windows& a = d.g.windows;
     const std::int64_t unit = kernels<T>().max_vectors * kernels<T>().width;
     const std::int64_t most = d.depthwise ? kPlaneBytes : kCopyBytes;
-    const auto set = [&](std::int64_t rows, std::int64_t columns) {
-        d.tiling.rows = rows;
-        d.tiling.columns = columns;
-        d.tiling.row_tiles = ceil_div(a.p, rows);
-        d.tiling.column_tiles = ceil_div(a.q, columns);
-        return (std::max(d.copied(), d.in_place ? g.c * columns : 0) + d.merged()) * size;
-    };
-    const auto too_few = [&] { return threads > 1 && d.tiles() < kTasksOfThread * threads; };
-    const bool cuts_columns = a.p == 1 && !d.merges();
     std::int64_t rows = a.p, columns = a.q;
-    const auto finer = [&](std::int64_t least_rows, std::int64_t least_columns) {
-        if (cuts_columns && columns > least_columns)
+    const auto set = [&] {
+        d.tiling = {rows, columns, ceil_div(a.p, rows), ceil_div(a.q, columns), 1};
+        return std::max(d.copied(), d.in_place ? d.g.c * columns : 0) * std::int64_t{sizeof(T)};
+    };
+    const auto finer = [&](std::int64_t least_rows) {
+        if (d.in_place && columns > unit)
             columns = ceil_div(ceil_div(columns, 2), unit) * unit;
-        else if (!cuts_columns && rows > least_rows)
+        else if (!d.in_place && rows > least_rows)
             rows = ceil_div(rows, 2);
         else
             return false;
         return true;
     };
-    while (set(rows, columns) > most && finer(1, unit)) {
+    while (set() > most && finer(1)) {
     }
-    while (too_few() && finer(kLeastRows, unit)) set(rows, columns);
+    while (threads > 1 && d.tiles() < kTasksOfThread * threads && finer(kLeastRows)) set();
     const double of_tile = d.multiplications_of(d.tiling.tile(0, a));
     const auto enough = static_cast<std::int64_t>(kTaskWork / std::max(1.0, of_tile));
     const std::int64_t most_tiles = d.tiles() / (2 * kTasksOfThread * threads);
@@ -452,37 +412,16 @@ const Algorithm<T>& planes() { // plan_planes plans it, so it has no cost
     return algorithm;
 }
 
-/// Plans the parts of the same rows. Returns null if the conversion to NHWC is better.
 template <class T>
-std::unique_ptr<PlaneDecisions> plan_rows(const Request& request, std::vector<Correlation> parts, bool depthwise) {
-    constexpr auto size = static_cast<std::int64_t>(sizeof(T));
-    const ConvProblem& o = request.layer;
-    const bool forward = request.direction == Direction::forward;
-    auto decisions = std::make_unique<PlaneDecisions>();
-    PlaneDecisions& d = *decisions;
-    d.parts = std::move(parts);
-    d.channel = forward ? o.h * o.w : o.p * o.q;
-    d.out_channel = forward ? o.p * o.q : o.h * o.w;
-    d.out_columns = forward ? o.q : o.w;
-    d.depthwise = depthwise;
-    const Windows& a = d.g().windows;
-    d.in_place = !d.merges() && !depthwise && a.p == 1 && a.h == 1 && a.r == 1 && a.s == 1 && a.q == a.w &&
-                 a.base_w == 0 && a.base_h == 0 && a.stride_w == 1;
+void summarize(PlaneDecisions& d) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    const std::int64_t vectors = std::min(kernel.max_vectors, ceil_div(d.g.windows.q, kernel.width));
     PlanSummary& summary = d.summary;
-    for (const Correlation& part : d.parts) {
-        // The direct algorithm adds the sums of blocks of channels. They are here one sum.
-        if (!depthwise && choose_filter_blocks<T>(part).c_blocks > 1) return nullptr;
-        summary.multiplications += part.multiplications();
-    }
-    choose_tiling<T>(d, request.threads);
-    summary.thread_bytes = (d.copied() + d.merged() + lane_values<T>(d)) * size;
+    summary.kernel = d.spread ? "small_k_spread_rows" : d.depthwise ? "depthwise_row" : "conv_row";
+    summary.tile_pixels = d.depthwise ? kernel.width : vectors * kernel.width;
+    summary.tile_filters = d.depthwise ? 1 : kernel.conv_row_pixels[vectors - 1];
     summary.tasks = d.tasks().count;
-    if (summary.thread_bytes > kMostBytes || summary.tasks < request.threads) return nullptr;
-    const std::int64_t vectors = std::min(kernels<T>().max_vectors, ceil_div(a.q, kernels<T>().width));
-    summary.kernel = depthwise ? "depthwise_row" : "conv_row";
-    summary.tile_pixels = depthwise ? 1 : kernels<T>().conv_row_pixels[vectors - 1];
-    summary.tile_filters = depthwise ? kernels<T>().width : vectors * kernels<T>().width;
-    return decisions;
+    summary.thread_bytes = (d.copied() + lane_values<T>(d)) * std::int64_t{sizeof(T)};
 }
 
 } // namespace
@@ -491,22 +430,31 @@ template <class T>
 void plan_planes(const Request& request, PlaneSums (*sums)(const Request&), ConvPlan<T>& plan) {
     const ConvProblem& o = request.layer;
     const bool forward = request.direction == Direction::forward;
-    if (o.stride_h > kMostStride || o.stride_w > kMostStride) return;
+    const std::int64_t stride = std::max(o.stride_h, o.stride_w);
+    if (stride > (forward ? kMostStride : 1)) return;
     const std::vector<Correlation> all =
         forward ? std::vector<Correlation>{forward_correlation(o)} : input_gradient_correlations(o);
-    const std::size_t of_row = forward ? 1 : static_cast<std::size_t>(std::min(o.stride_w, o.w));
-    std::vector<std::unique_ptr<PlaneDecisions>> rows;
-    for (std::size_t first = 0; first < all.size(); first += of_row) {
-        std::vector<Correlation> parts;
-        const PlaneSums kind = sums(request.with(all[first]));
-        for (std::size_t i = first; i < first + of_row; ++i) {
-            parts.push_back(of_planes(all[i], o, forward));
-            if (!pays<T>(parts.back()) || kind == PlaneSums::other || sums(request.with(all[i])) != kind) return;
-        }
-        rows.push_back(plan_rows<T>(request, std::move(parts), kind == PlaneSums::depthwise));
-        if (rows.back() == nullptr) return;
-    }
-    for (auto& decisions : rows) plan.add(planes<T>(), std::move(decisions));
+    if (all.size() != 1) return; // the input has no pixels
+    const PlaneSums kind = sums(request.with(all[0]));
+    if (kind == PlaneSums::other) return;
+    auto decisions = std::make_unique<PlaneDecisions>();
+    PlaneDecisions& d = *decisions;
+    const Correlation& g = d.g = of_planes(all[0], o, forward);
+    const Windows& a = g.windows;
+    d.channel = forward ? o.h * o.w : o.p * o.q;
+    d.out_channel = forward ? o.p * o.q : o.h * o.w;
+    d.depthwise = kind == PlaneSums::depthwise;
+    d.spread = d.depthwise && stride == 1 && a.dilation_h == 1 && a.dilation_w == 1 && (a.r == 3 || a.r == 5);
+    d.in_place = !d.depthwise && a.p == 1 && a.h == 1 && a.r == 1 && a.s == 1 && a.q == a.w && a.base_w == 0 &&
+                 a.base_h == 0 && stride == 1;
+    if (!pays<T>(d)) return;
+    // The direct algorithm adds the sums of blocks of channels. They are here one sum.
+    if (!d.depthwise && choose_filter_blocks<T>(g).c_blocks > 1) return;
+    choose_tiling<T>(d, request.threads);
+    d.summary.multiplications = g.multiplications();
+    summarize<T>(d);
+    if (d.summary.thread_bytes > kMostBytes || (!d.spread && d.summary.tasks < request.threads)) return;
+    plan.add(planes<T>(), std::move(decisions));
 }
 
 template void plan_planes(const Request&, PlaneSums (*)(const Request&), ConvPlan<float>&);

@@ -11,8 +11,10 @@ namespace fastconv {
 enum class PlaneSums : std::uint8_t { direct, depthwise, other };
 
 /// Plans a forward pass or an input gradient of an NCHW layer on its planes. The request has the NHWC layer. Adds
-/// nothing if the conversion to NHWC is better or gives other bits. Otherwise both ways give the same bits, so the
-/// choice may depend on anything. `sums` looks at the algorithm that the NHWC layer takes for a correlation.
+/// nothing if the conversion to NHWC is better. `sums` looks at the algorithm that the NHWC layer takes for a
+/// correlation.
+///
+/// Where both ways give the same bits, the choice may depend on anything. That is so for all layers but depthwise ones.
 template <class T>
 void plan_planes(const Request& request, PlaneSums (*sums)(const Request&), ConvPlan<T>& plan);
 
