@@ -102,7 +102,22 @@ AWKWARD = {
     "filters of more than 32 MB": conv((2, 2), 1000, (3, 3), 1000, padding="SAME", n=1, bias=True, relu=True),
     "few filters of more than 32 MB": conv((1, 1), 600_000, (1, 1), 2, n=1, bias=True, relu=True),
     "groups of more than 32 MB together": conv((1, 1), 600, (3, 3), 6000, groups=3, padding="SAME", n=1, bias=True),
-    "layout conversion in parts": conv((150, 150), 32, (1, 1), 64, data_format="NCHW", n=3, bias=True),
+    "layout conversion in parts": conv((150, 150), 48, (1, 1), 2, data_format="NCHW", n=3, bias=True),
+    "planes, one long row in parts": conv((150, 150), 32, (1, 1), 64, data_format="NCHW", n=3, bias=True),
+    "planes, 1x1": conv((31, 33), 20, (1, 1), 37, data_format="NCHW", bias=True, relu=True),
+    "planes, 1x1 in groups": conv((30, 34), 40, (1, 1), 80, groups=2, data_format="NCHW", bias=True),
+    "planes, few channels": conv((21, 47), 3, (3, 3), 35, padding="SAME", data_format="NCHW", bias=True, relu=True),
+    "planes, stride 2": conv((23, 64), 3, (3, 3), 20, strides=(2, 2), padding=((1, 0), (2, 1)), data_format="NCHW"),
+    "planes, 1x1 with stride 2": conv((23, 64), 5, (1, 1), 20, strides=(2, 2), data_format="NCHW", bias=True),
+    "planes, stride 3, dilated": conv(
+        (30, 95), 2, (2, 3), 33, strides=(2, 3), dilations=(2, 2), padding=((0, 3), (4, 0)), data_format="NCHW"
+    ),
+    "planes, depthwise": depthwise((45, 47), 5, (3, 3), padding="SAME", data_format="NCHW", bias=True, relu=True),
+    "planes, depthwise, 5 rows": depthwise((19, 31), 4, (5, 2), padding=((3, 0), (0, 1)), data_format="NCHW"),
+    "planes, depthwise, wide": depthwise((3, 2600), 2, (3, 3), padding="SAME", data_format="NCHW", bias=True),
+    "planes, depthwise, from memory": depthwise(
+        (150, 151), 24, (3, 3), strides=(2, 2), padding="SAME", data_format="NCHW", bias=True, relu=True
+    ),
     "gradient over many tiles": conv((70, 75), 5, (3, 3), 7, padding="SAME", n=3),
     "many channels, chosen for Winograd": conv((13, 14), 40, (3, 3), 48, padding="SAME", bias=True, relu=True),
     "Winograd": conv((9, 11), 6, (3, 3), 17, padding="SAME", bias=True, relu=True, algorithm="winograd"),

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
+import fastconv
 import numpy as np
 import problems
 import pytest
@@ -202,6 +203,30 @@ def test_the_plan_changes_no_bit(
     assert first.tobytes() == forward[:1].tobytes()
     assert first_gradient.tobytes() == gradient[:1].tobytes()
     assert stays.tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "filters", "options", "kernel"),
+    [
+        ("conv2d", (2, 40, 48, 24), (1, 1, 24, 40), {}, "conv_row"),
+        ("conv2d", (3, 31, 47, 3), (3, 3, 3, 40), {"padding": "SAME"}, "conv_row"),
+        ("conv2d", (3, 31, 64, 6), (2, 3, 6, 33), {"padding": "SAME", "strides": (1, 2)}, "conv_row"),
+        ("depthwise_conv2d", (2, 150, 150, 24), (3, 3, 24, 1), {"padding": "SAME", "strides": (2, 2)}, "depthwise_row"),
+    ],
+)
+def test_planes_give_the_bits_of_nhwc(
+    isa_worker: ProcessPoolExecutor, kind: str, shape: Any, filters: Any, options: Any, kernel: str
+) -> None:
+    """The layers whose images are not converted from NCHW, except depthwise ones with stride 1."""
+    draw = np.random.default_rng(0).standard_normal
+    x, w, bias = (draw(size, np.float32) for size in (shape, filters, (filters[3] if kind == "conv2d" else shape[3],)))
+    planes = np.ascontiguousarray(np.moveaxis(x, 3, 1))
+    found = fastconv.explain(planes.shape, filters, data_format="NCHW", depthwise=kind != "conv2d", **options)
+    assert found.kernel == kernel
+    arguments = {"filters": w, "bias": bias, "activation": "relu", **options}
+    calls = [(kind, {"input": x, **arguments}), (kind, {"input": planes, "data_format": "NCHW", **arguments})]
+    expected, result = isa_worker.submit(compute, calls).result()
+    assert result.tobytes() == np.ascontiguousarray(np.moveaxis(expected, 3, 1)).tobytes()
 
 
 def test_a_second_run_gives_the_same_bits(seed: int, count: int) -> None:

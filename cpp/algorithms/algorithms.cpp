@@ -4,6 +4,7 @@
 #include "algorithms/depthwise.h"
 #include "algorithms/direct.h"
 #include "algorithms/joined_windows.h"
+#include "algorithms/planes.h"
 #include "algorithms/winograd.h"
 #include "core/errors.h"
 #include "core/for_type.h"
@@ -151,6 +152,21 @@ void plan_input_gradient(const Request& request, ConvPlan<T>& plan) {
     for (const Correlation& residue : residues) plan_cheapest(request.with(residue), plan);
 }
 
+template <class T>
+void plan_on_planes(const Request& request, ConvPlan<T>& plan) {
+    plan_planes<T>(
+        request,
+        [](const Request& correlation) {
+            const Algorithm<T>* const algorithm = &cheapest<T>(correlation);
+            if (algorithm == &depthwise<T>()) return PlaneSums::depthwise;
+            return algorithm == &direct<T>() || algorithm == &direct_streamed<T>() ? PlaneSums::direct
+                                                                                   : PlaneSums::other;
+        },
+        plan);
+}
+
+template void plan_on_planes(const Request&, ConvPlan<float>&);
+template void plan_on_planes(const Request&, ConvPlan<double>&);
 template void plan_cheapest(const Request&, ConvPlan<float>&);
 template void plan_cheapest(const Request&, ConvPlan<double>&);
 template void plan_input_gradient(const Request&, ConvPlan<float>&);

@@ -1,4 +1,4 @@
-// The kernels compute NHWC. Tensors in NCHW are transposed on the way in and on the way out.
+// Most kernels compute NHWC. For them, tensors in NCHW are transposed on the way in and on the way out.
 #pragma once
 
 #include "fastconv/types.h"

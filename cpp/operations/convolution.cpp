@@ -20,6 +20,11 @@ namespace fastconv {
 
 namespace {
 
+ConvProblem in_nhwc(ConvProblem problem) {
+    problem.format = DataFormat::nhwc;
+    return problem;
+}
+
 PlanKey plan_key(const ConvProblem& o, Direction direction, bool filters_stay, std::int64_t threads) {
     PlanKey key;
     add_setting(key, static_cast<PlanKind>(direction));
@@ -32,8 +37,11 @@ template <class T>
 PlanPointer make_plan(const ConvProblem& problem, Direction direction, bool filters_stay, std::int64_t threads) {
     const ConvProblem o = join_windows(problem, direction);
     auto plan = std::make_shared<ConvPlan<T>>();
-    Request request{o, direction, {}, threads, filters_stay};
-    if (direction == Direction::filter_gradient) {
+    const ConvProblem layer = in_nhwc(o);
+    Request request{layer, direction, {}, threads, filters_stay};
+    if (o.format == DataFormat::nchw) {
+        if (direction != Direction::filter_gradient) plan_on_planes(request, *plan);
+    } else if (direction == Direction::filter_gradient) {
         plan_cheapest(request, *plan);
     } else if (direction == Direction::forward) {
         plan_cheapest(request.with(forward_correlation(o)), *plan);
@@ -106,10 +114,7 @@ void run_without_filters(const ConvProblem& o, Operands<T> operands) {
 }
 
 /// The problem in NHWC if that is what its images are in memory: NCHW with one channel and one filter.
-ConvProblem in_same_layout(ConvProblem o) {
-    if (o.c == 1 && o.k == 1) o.format = DataFormat::nhwc;
-    return o;
-}
+ConvProblem in_same_layout(const ConvProblem& o) { return o.c == 1 && o.k == 1 ? in_nhwc(o) : o; }
 
 template <class T>
 void run_any_layout(const ConvProblem& problem, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
@@ -120,6 +125,8 @@ void run_any_layout(const ConvProblem& problem, Direction direction, const Opera
         return;
     }
     if (o.format == DataFormat::nhwc) return run(o, direction, operands, kept);
+    const auto on_planes = conv_plan<T>(o, direction, operands.cache != nullptr);
+    if (!on_planes->empty()) return on_planes->run(operands);
     Images from{o.h * o.w, o.c}, to{o.p * o.q, o.k};
     if (direction == Direction::input_gradient) std::swap(from, to);
     const std::int64_t image_bytes = (from.values() + to.values()) * static_cast<std::int64_t>(sizeof(T));
@@ -156,9 +163,7 @@ void run_filter_gradient(const ConvProblem& given, const Operands<T>& operands, 
     Operands<T> nhwc = operands;
     nhwc.input = x.get();
     nhwc.out_backprop = y.get();
-    ConvProblem problem = o;
-    problem.format = DataFormat::nhwc;
-    run(problem, Direction::filter_gradient, nhwc, kept);
+    run(in_nhwc(o), Direction::filter_gradient, nhwc, kept);
 }
 
 void forward(const ConvProblem& problem, const void* input, const void* filters, PackCache* cache,

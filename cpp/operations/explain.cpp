@@ -20,11 +20,20 @@ Direction parse_direction(std::string_view text) {
 
 namespace {
 
-/// The problem that is planned. The conversion of NCHW is not part of the plan.
 ConvProblem in_nhwc(const ConvProblem& problem) {
     ConvProblem nhwc = problem;
     nhwc.format = DataFormat::nhwc;
     return nhwc;
+}
+
+/// The plan of a problem. The conversion of NCHW is not part of it.
+template <class T>
+std::shared_ptr<const ConvPlan<T>> plan_of(const ConvProblem& problem, Direction direction) {
+    if (problem.format == DataFormat::nchw && problem.c * problem.k > 1) {
+        auto on_planes = conv_plan<T>(problem, direction, false);
+        if (!on_planes->empty()) return on_planes;
+    }
+    return conv_plan<T>(in_nhwc(problem), direction, false);
 }
 
 bool is_empty(const ConvProblem& o) { return o.n == 0 || o.p == 0 || o.q == 0 || o.k == 0; }
@@ -32,13 +41,12 @@ bool is_empty(const ConvProblem& o) { return o.n == 0 || o.p == 0 || o.q == 0 ||
 } // namespace
 
 Explanation explain(const ConvProblem& problem, Direction direction) {
-    const ConvProblem nhwc = in_nhwc(problem);
     const PlanSummary summary = for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        return is_empty(nhwc) ? PlanSummary{} : conv_plan<T>(nhwc, direction, false)->summary();
+        return is_empty(problem) ? PlanSummary{} : plan_of<T>(problem, direction)->summary();
     });
     const std::int64_t threads = std::clamp<std::int64_t>(summary.tasks, 1, get_num_threads());
-    return {algorithm_family(nhwc, direction),
+    return {algorithm_family(in_nhwc(problem), direction),
             summary.kernel,
             summary.tile_pixels,
             summary.tile_filters,
@@ -51,10 +59,9 @@ Explanation explain(const ConvProblem& problem, Direction direction) {
 bool Phase::parallel() const { return loop && costs.size() > 1 && pays_for_threads(operations); }
 
 std::vector<Phase> count_tasks(const ConvProblem& problem, Direction direction) {
-    const ConvProblem nhwc = in_nhwc(problem);
-    return for_type(nhwc.dtype, [&](auto t) {
+    return for_type(problem.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        return is_empty(nhwc) ? std::vector<Phase>{} : conv_plan<T>(nhwc, direction, false)->phases();
+        return is_empty(problem) ? std::vector<Phase>{} : plan_of<T>(problem, direction)->phases();
     });
 }
 

@@ -1,0 +1,463 @@
+// The forward passes and input gradients of NCHW layers on their planes, with the kernels of NHWC in other roles.
+//
+// Dense layers: conv_row multiplies lanes of packed values by broadcast values. Here the lanes are pixels of an output
+// row, which a task packs for all elements of the window, and the broadcast values are the filters, read in place. The
+// "pixels" of the kernel are filters, and its rows end up in the planes of the output.
+//
+// Depthwise: a plane is an image with one channel and one filter. For windows of 3 or 5 rows at stride 1, that is what
+// small_k_spread_rows computes. For other windows, depthwise_row goes along contiguous lanes. Here they are the columns
+// of a plane, and the "pixels" are its rows. A tap of the filter is written to all lanes first.
+//
+// A task copies the rows that its output rows read, with their padding, to memory that stays in L1 or L2. If the stride
+// is s, the columns of a copied row are sorted by their residue modulo s, so that vectors of output pixels read
+// neighbours. Input gradients with strides are left to NHWC: merging the residues of their columns costs what is saved.
+//
+// Each sum adds its terms in the order of the NHWC layer, so the bits are the same. Where small_k_spread_rows adds in
+// another order (see its header), the choice of these planes follows from the layer and the ISA alone.
+#include "algorithms/planes.h"
+
+#include "algorithms/epilogue.h"
+#include "algorithms/filter_blocks.h"
+#include "algorithms/tiled_correlation.h"
+#include "core/isa.h"
+#include "core/workspace.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kCopyBytes = 128 << 10; // the copy of a tile, which stays in L2
+constexpr std::int64_t kPlaneBytes = 20 << 10; // the copy of a single plane, which stays in L1
+constexpr std::int64_t kMostBytes = 1 << 20;   // the most bytes of a task's memory
+constexpr std::int64_t kMostStride = 4;        // larger strides leave most of a copy unread
+constexpr std::int64_t kMostReach = 64;        // the most rows or columns of a dilated window
+constexpr double kFilledLanes = 0.8;           // the least part of the lanes that rows must fill
+constexpr double kTaskWork = 128 << 10;        // the least multiplications of a task
+constexpr std::int64_t kTasksOfThread = 4;     // if there are enough rows
+constexpr std::int64_t kLeastRows = 4;         // of a tile, unless it would be too large
+constexpr std::int64_t kLongRow = 48;          // the least columns of a strided depthwise layer
+constexpr std::int64_t kMemoryBytes = 4 << 20; // the least bytes of its input
+
+/// A copy of some input rows of `columns` output columns: [channel][line][residue of the column][column].
+struct PlaneCopy {
+    std::int64_t residues, length, line, lines, plane;
+
+    PlaneCopy(const Windows& a, std::int64_t rows, std::int64_t columns)
+        : residues(a.s > 1 ? a.stride_w : 1), length(columns + (a.s > 1 ? (a.s - 1) * a.dilation_w / a.stride_w : 0)),
+          line(residues * length),
+          lines(a.r > 0 && a.s > 0 ? (rows - 1) * a.stride_h + (a.r - 1) * a.dilation_h + 1 : 0), plane(lines * line) {}
+
+    /// Where tap (i, j) of a window is.
+    std::ptrdiff_t offset(const Windows& a, std::int64_t i, std::int64_t j) const {
+        const std::int64_t column = j > 0 ? j * a.dilation_w : 0;
+        return (i > 0 ? i * a.dilation_h * line : 0) + column % a.stride_w * length + column / a.stride_w;
+    }
+};
+
+struct PlaneDecisions : Decisions {
+    Correlation g;                     // its channels are planes
+    std::int64_t channel, out_channel; // the distance of planes, in the input and in the output
+    bool depthwise, spread, in_place;  // spread: small_k_spread_rows; in_place: the input is not copied
+    Tiling tiling;
+    std::int64_t tiles_of_task;
+
+    std::int64_t tiles() const { return g.n * g.groups * tiling.tiles(); }
+    Tasks tasks() const { return {ceil_div(tiles(), tiles_of_task), 2.0 * summary.multiplications}; }
+    std::int64_t elements() const { return g.window() * g.c; } // of a window
+    /// The values that a tile copies.
+    std::int64_t copied() const { return in_place ? 0 : PlaneCopy(g.windows, tiling.rows, tiling.columns).plane * g.c; }
+    double multiplications_of(const Tile& tile) const {
+        return static_cast<double>(tile.rows * tile.columns) * static_cast<double>(elements() * g.k);
+    }
+    std::vector<Phase> phases() const override {
+        return {phase_of("tiles", tasks(), [&](std::int64_t task) {
+            TaskCost cost;
+            for (std::int64_t at = task * tiles_of_task; at < std::min(tiles(), (task + 1) * tiles_of_task); ++at) {
+                cost.multiplications += multiplications_of(tiling.tile(at % tiling.tiles(), g.windows));
+                cost.moved_values += static_cast<double>(copied());
+            }
+            return cost;
+        })};
+    }
+};
+
+/// Copies values in steps of 16 bytes. It is inline, because rows are short.
+template <class T>
+inline void copy_run(const T* from, std::int64_t count, T* to) {
+    constexpr auto step = static_cast<std::int64_t>(16 / sizeof(T));
+    std::int64_t i = 0;
+    for (; i + 4 * step <= count; i += 4 * step) std::memcpy(to + i, from + i, 64);
+    for (; i + step <= count; i += step) std::memcpy(to + i, from + i, 16);
+    for (; i < count; ++i) to[i] = from[i];
+}
+
+/// The columns x, x + step, ... of a row of w columns that a copied line of `count` columns takes. Columns outside the
+/// row are zero: those before `first`, and from `last` on.
+struct CopiedColumns {
+    std::int64_t x, step, count, first, last;
+
+    CopiedColumns(std::int64_t x, std::int64_t step, std::int64_t count, std::int64_t w)
+        : x(x), step(step), count(count), first(std::min(count, x >= 0 ? 0 : (-x + step - 1) / step)),
+          last(std::max(first, std::min(count, x >= w ? 0 : (w - 1 - x) / step + 1))) {}
+
+    template <class T>
+    void copy(const T* row, T* to) const {
+        for (std::int64_t i = 0; i < first; ++i) to[i] = T{};
+        if (step == 1)
+            copy_run(row + x + first, last - first, to + first);
+        else
+            for (std::int64_t i = first; i < last; ++i) to[i] = row[x + i * step];
+        for (std::int64_t i = last; i < count; ++i) to[i] = T{};
+    }
+};
+
+/// Copies two residues of columns at once. Compilers vectorise the loop.
+template <class T>
+void copy_pairs(const CopiedColumns& even, const CopiedColumns& odd, const T* row, T* to) {
+    const std::int64_t count = even.count, first = std::max(even.first, odd.first);
+    const std::int64_t last = std::max(first, std::min(even.last, odd.last));
+    T* __restrict const evens = to;
+    T* __restrict const odds = to + count;
+    const auto border = [&](std::int64_t i) {
+        evens[i] = i >= even.first && i < even.last ? row[even.x + 2 * i] : T{};
+        odds[i] = i >= odd.first && i < odd.last ? row[odd.x + 2 * i] : T{};
+    };
+    const T* __restrict const pairs = row + even.x;
+    for (std::int64_t i = 0; i < first; ++i) border(i);
+    for (std::int64_t i = first; i < last; ++i) {
+        evens[i] = pairs[2 * i];
+        odds[i] = pairs[2 * i + 1];
+    }
+    for (std::int64_t i = last; i < count; ++i) border(i);
+}
+
+/// Copies the rows of one plane that a tile reads.
+template <class T>
+void copy_plane(const Windows& a, const Tile& tile, const PlaneCopy& copy, const T* plane, T* to) {
+    const std::int64_t top = a.base_h + tile.y0 * a.stride_h, x = a.base_w + tile.x0 * a.stride_w;
+    const std::int64_t step = a.r == 1 ? a.stride_h : 1; // no window reads the lines in between
+    const std::int64_t first = std::clamp<std::int64_t>(-top, 0, copy.lines);
+    const std::int64_t last = std::clamp<std::int64_t>(a.h - top, first, copy.lines);
+    std::fill_n(to, first * copy.line, T{});
+    std::fill_n(to + last * copy.line, (copy.lines - last) * copy.line, T{});
+    const auto each_line = [&](auto&& copy_line) {
+        for (std::int64_t i = ceil_div(first, step) * step; i < last; i += step)
+            copy_line(plane + (top + i) * a.w, to + i * copy.line);
+    };
+    const auto columns = [&](std::int64_t residue) { return CopiedColumns(x + residue, a.stride_w, copy.length, a.w); };
+    if (copy.residues == 2)
+        return each_line(
+            [&, even = columns(0), odd = columns(1)](const T* from, T* line) { copy_pairs(even, odd, from, line); });
+    for (std::int64_t residue = 0; residue < copy.residues; ++residue)
+        each_line(
+            [&, taken = columns(residue)](const T* from, T* line) { taken.copy(from, line + residue * copy.length); });
+}
+
+/// The memory of a task.
+template <class T>
+struct PlaneMemory {
+    T* copy;
+    T* lanes;                // pixels of all elements of a window; in depthwise, the taps and the bias in all lanes
+    std::ptrdiff_t* offsets; // of the taps in the copy
+    std::ptrdiff_t* filters; // of the elements in the filters
+};
+
+/// A tile of the output of one group.
+template <class T>
+struct PlaneTile {
+    const Correlation& g;
+    std::int64_t group;
+    Tile tile;
+    const T* x; // copied or in place
+    std::ptrdiff_t x_row, x_channel;
+    T* y;
+    std::ptrdiff_t y_channel;
+};
+
+/// Multiplies `columns` pixels of one output row, from x0 on, by all filters of the group.
+template <class T>
+void compute_run(const Operands<T>& operands, const PlaneTile<T>& part, std::int64_t row, std::int64_t x0,
+                 std::int64_t columns, const PlaneMemory<T>& memory) {
+    const Correlation& g = part.g;
+    const std::int64_t vectors = ceil_div(columns, kernels<T>().width), lanes = vectors * kernels<T>().width;
+    const std::int64_t window = g.window(), elements = window * g.c;
+    const T* const from = part.x + row * part.x_row + x0;
+    T* to = memory.lanes;
+    for (std::int64_t tap = 0; tap < window; ++tap) {
+        const T* channel = from + memory.offsets[tap];
+        for (std::int64_t c = 0; c < g.c; ++c) {
+            copy_run(channel, columns, to);
+            std::fill(to + columns, to + lanes, T{});
+            channel += part.x_channel;
+            to += lanes;
+        }
+    }
+    ConvRow<T> products{};
+    products.x = operands.filters + g.filters_start + part.group * g.f_group;
+    products.x_step = g.f_k;
+    products.segments = memory.filters;
+    products.segment_length = g.f_c == 1 ? g.c : 1;
+    products.segment_count = elements / products.segment_length;
+    products.filters = memory.lanes;
+    products.y = part.y + row * g.out_row + x0;
+    products.y_step = part.y_channel;
+    products.pixels = g.k;
+    products.channels = columns;
+    products.relu = operands.relu;
+    if (operands.bias != nullptr) { // the kernel adds a bias to lanes, so here the sums are added to the bias
+        products.accumulate = true;
+        const T* const bias = operands.bias + part.group * g.k;
+        for (std::int64_t k = 0; k < g.k; ++k) std::fill_n(products.y + k * products.y_step, columns, bias[k]);
+    }
+    kernels<T>().conv_row[vectors - 1](products);
+}
+
+template <class T>
+void compute_dense(const Operands<T>& operands, const PlaneTile<T>& part, const PlaneMemory<T>& memory) {
+    const Correlation& g = part.g;
+    std::ptrdiff_t* filter = memory.filters;
+    for (std::int64_t i = 0; i < g.windows.r; ++i)
+        for (std::int64_t j = 0; j < g.windows.s; ++j)
+            for (std::int64_t c = 0; c < g.c; c += g.f_c == 1 ? g.c : 1) *filter++ = i * g.f_i + j * g.f_j + c * g.f_c;
+    const std::int64_t most = kernels<T>().max_vectors * kernels<T>().width, columns = part.tile.columns;
+    for (std::int64_t row = 0; row < part.tile.rows; ++row)
+        for (std::int64_t x0 = 0; x0 < columns; x0 += most)
+            compute_run(operands, part, row, x0, std::min(most, columns - x0), memory);
+}
+
+template <class T>
+void compute_spread(const Operands<T>& operands, const PlaneTile<T>& part, const PlaneMemory<T>& memory) {
+    const Correlation& g = part.g;
+    const std::int64_t width = kernels<T>().width;
+    const T* const filters = operands.filters + g.filters_start + part.group * g.f_group;
+    T* to = memory.lanes;
+    for (std::int64_t j = 0; j < g.windows.s; ++j)
+        for (std::int64_t i = 0; i < g.windows.r; ++i) to = std::fill_n(to, width, filters[i * g.f_i + j * g.f_j]);
+    SmallKSpreadRows<T> rows{};
+    rows.x = part.x;
+    rows.x_row = part.x_row;
+    rows.channels = rows.filter_count = 1;
+    rows.window_rows = g.windows.r;
+    rows.columns = g.windows.s;
+    rows.filters = memory.lanes;
+    if (operands.bias != nullptr) {
+        std::fill_n(to, width, operands.bias[part.group]);
+        rows.bias = to;
+    }
+    rows.y = part.y;
+    rows.y_row = g.out_row;
+    rows.rows = part.tile.rows;
+    rows.pixels = part.tile.columns;
+    rows.relu = operands.relu;
+    kernels<T>().small_k_spread_rows(rows);
+}
+
+template <class T>
+void compute_depthwise(const Operands<T>& operands, const PlaneTile<T>& part, const PlaneMemory<T>& memory) {
+    const Correlation& g = part.g;
+    const std::int64_t columns = part.tile.columns, window = g.window();
+    const T* const filters = operands.filters + g.filters_start + part.group * g.f_group;
+    for (std::int64_t tap = 0; tap < window; ++tap) {
+        const T value = filters[tap / g.windows.s * g.f_i + tap % g.windows.s * g.f_j];
+        std::fill_n(memory.lanes + tap * columns, columns, value);
+        memory.filters[tap] = tap * columns;
+    }
+    DepthwiseRow<T> products{};
+    products.x = part.x;
+    products.x_step = part.x_row;
+    products.offsets = memory.offsets;
+    products.filter_offsets = memory.filters;
+    products.taps = window;
+    products.filters = memory.lanes;
+    if (operands.bias != nullptr) {
+        std::fill_n(memory.lanes + window * columns, columns, operands.bias[part.group]);
+        products.bias = memory.lanes + window * columns;
+    }
+    products.relu = operands.relu;
+    products.y = part.y;
+    products.y_step = g.out_row;
+    products.rows = 1;
+    products.pixels = part.tile.rows;
+    products.channels = columns;
+    kernels<T>().depthwise_row(products);
+}
+
+template <class T>
+void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::int64_t at,
+                  const PlaneMemory<T>& memory) {
+    const Correlation& g = plan.g;
+    const Windows& a = g.windows;
+    const std::int64_t unit = at / plan.tiling.tiles(), image = unit / g.groups, group = unit % g.groups;
+    const Tile tile = plan.tiling.tile(at % plan.tiling.tiles(), a);
+    const PlaneCopy copy(a, tile.rows, tile.columns);
+    const T* const input = operands.input + image * g.image + group * g.group_in;
+    for (std::int64_t i = 0; i < a.r; ++i)
+        for (std::int64_t j = 0; j < a.s; ++j) memory.offsets[i * a.s + j] = copy.offset(a, i, j);
+    if (!plan.in_place)
+        for (std::int64_t c = 0; c < g.c; ++c)
+            copy_plane(a, tile, copy, input + c * plan.channel, memory.copy + c * copy.plane);
+    T* const y = operands.output + image * g.out_image + group * g.out_group + tile.y0 * g.out_row + tile.x0;
+    PlaneTile<T> part{g, group, tile, memory.copy, a.stride_h * copy.line, copy.plane, y, plan.out_channel};
+    if (plan.in_place) {
+        part.x = input + tile.x0;
+        part.x_channel = plan.channel;
+    }
+    if (plan.spread)
+        compute_spread(operands, part, memory);
+    else if (plan.depthwise)
+        compute_depthwise(operands, part, memory);
+    else
+        compute_dense(operands, part, memory);
+    if (!operands.finishes()) return;
+    Correlation row = g; // a row of a plane is one pixel of many channels
+    for (std::int64_t k = 0; k < g.k; ++k) {
+        finish_tile(row, operands, image, group, {tile.y0, tile.rows, 0, 1}, tile.x0, tile.columns);
+        row.output_start += plan.out_channel;
+    }
+}
+
+/// The values of PlaneMemory::lanes.
+template <class T>
+std::int64_t lane_values(const PlaneDecisions& plan) {
+    const std::int64_t width = kernels<T>().width;
+    if (plan.spread) return (plan.elements() + 1) * width;
+    if (plan.depthwise) return (plan.elements() + 1) * plan.tiling.columns;
+    return plan.elements() * kernels<T>().max_vectors * width;
+}
+
+template <class T>
+void run(const Decisions& decisions, const Operands<T>& operands) {
+    const auto& plan = static_cast<const PlaneDecisions&>(decisions);
+    parallel_for(plan.tasks(), [&](std::int64_t task) {
+        // small_k_spread_rows reads up to a vector beyond the last column.
+        const Scratch<T> copy(plan.copied() + kernels<T>().width), lanes(lane_values<T>(plan));
+        const Scratch<std::ptrdiff_t> offsets(plan.g.window()), filters(plan.elements());
+        const PlaneMemory<T> memory{copy.get(), lanes.get(), offsets.get(), filters.get()};
+        const std::int64_t end = std::min(plan.tiles(), (task + 1) * plan.tiles_of_task);
+        for (std::int64_t at = task * plan.tiles_of_task; at < end; ++at) compute_tile(plan, operands, at, memory);
+    });
+}
+
+/// The planes of the correlation of an NHWC layer. They are contiguous rows.
+Correlation of_planes(const Correlation& nhwc, const ConvProblem& o, bool forward) {
+    Correlation g = nhwc;
+    const std::int64_t in = forward ? o.h * o.w : o.p * o.q, out = forward ? o.p * o.q : o.h * o.w;
+    const std::int64_t channels = forward ? o.k : o.c; // of the output
+    g.pixel = 1;
+    g.group_in = g.c * in;
+    g.out_pixel = nhwc.out_pixel / channels;
+    g.out_row = nhwc.out_row / channels;
+    g.out_group = g.k * out;
+    if (o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w && o.pad_top == 0 &&
+        o.pad_left == 0) { // one long row
+        g.windows.w = g.windows.q = g.out_row = in;
+        g.windows.h = g.windows.p = 1;
+    }
+    return g;
+}
+
+/// Whether the loops over the planes are efficient, and no size overflows.
+template <class T>
+bool pays(const PlaneDecisions& d) {
+    const Windows& a = d.g.windows;
+    const std::int64_t width = kernels<T>().width, lanes = ceil_div(a.q, width) * width;
+    if (a.p == 0 || a.q == 0 || d.g.window() == 0 || a.r > kMostReach || a.s > kMostReach ||
+        (a.r > 1 && a.dilation_h > kMostReach / a.r) || (a.s > 1 && a.dilation_w > kMostReach / a.s) ||
+        static_cast<double>(a.q) < kFilledLanes * static_cast<double>(lanes))
+        return false;
+    if (d.spread) return true;
+    // Strided planes are copied slowly. They pay if they are large and come from memory.
+    if (d.depthwise) return a.q >= kLongRow && d.g.n * d.g.image * std::int64_t{sizeof(T)} >= kMemoryBytes;
+    // All elements of a window are copied for each pixel. NHWC takes a few copies of the input and the output.
+    return d.elements() <= d.g.c || d.elements() <= 2 * (d.g.c + d.g.k);
+}
+
+/// Cuts the rows, or the columns of a single row.
+template <class T>
+void choose_tiling(PlaneDecisions& d, std::int64_t threads) {
+    const Windows& a = d.g.windows;
+    const std::int64_t unit = kernels<T>().max_vectors * kernels<T>().width;
+    const std::int64_t most = d.depthwise ? kPlaneBytes : kCopyBytes;
+    std::int64_t rows = a.p, columns = a.q;
+    const auto set = [&] {
+        d.tiling = {rows, columns, ceil_div(a.p, rows), ceil_div(a.q, columns), 1};
+        return std::max(d.copied(), d.in_place ? d.g.c * columns : 0) * std::int64_t{sizeof(T)};
+    };
+    const auto finer = [&](std::int64_t least_rows) {
+        if (d.in_place && columns > unit)
+            columns = ceil_div(ceil_div(columns, 2), unit) * unit;
+        else if (!d.in_place && rows > least_rows)
+            rows = ceil_div(rows, 2);
+        else
+            return false;
+        return true;
+    };
+    while (set() > most && finer(1)) {
+    }
+    while (threads > 1 && d.tiles() < kTasksOfThread * threads && finer(kLeastRows)) set();
+    const double of_tile = d.multiplications_of(d.tiling.tile(0, a));
+    const auto enough = static_cast<std::int64_t>(kTaskWork / std::max(1.0, of_tile));
+    const std::int64_t most_tiles = d.tiles() / (2 * kTasksOfThread * threads);
+    d.tiles_of_task = std::clamp<std::int64_t>(enough, 1, std::max<std::int64_t>(1, most_tiles));
+}
+
+template <class T>
+const Algorithm<T>& planes() { // plan_planes plans it, so it has no cost
+    static constexpr Algorithm<T> algorithm{"planes", "direct", nullptr, nullptr, nullptr, nullptr, run<T>};
+    return algorithm;
+}
+
+template <class T>
+void summarize(PlaneDecisions& d) {
+    const KernelsOf<T>& kernel = kernels<T>();
+    const std::int64_t vectors = std::min(kernel.max_vectors, ceil_div(d.g.windows.q, kernel.width));
+    PlanSummary& summary = d.summary;
+    summary.kernel = d.spread ? "small_k_spread_rows" : d.depthwise ? "depthwise_row" : "conv_row";
+    summary.tile_pixels = d.depthwise ? kernel.width : vectors * kernel.width;
+    summary.tile_filters = d.depthwise ? 1 : kernel.conv_row_pixels[vectors - 1];
+    summary.tasks = d.tasks().count;
+    summary.thread_bytes = (d.copied() + lane_values<T>(d)) * std::int64_t{sizeof(T)};
+}
+
+} // namespace
+
+template <class T>
+void plan_planes(const Request& request, PlaneSums (*sums)(const Request&), ConvPlan<T>& plan) {
+    const ConvProblem& o = request.layer;
+    const bool forward = request.direction == Direction::forward;
+    const std::int64_t stride = std::max(o.stride_h, o.stride_w);
+    if (stride > (forward ? kMostStride : 1)) return;
+    const std::vector<Correlation> all =
+        forward ? std::vector<Correlation>{forward_correlation(o)} : input_gradient_correlations(o);
+    if (all.size() != 1) return; // the input has no pixels
+    const PlaneSums kind = sums(request.with(all[0]));
+    if (kind == PlaneSums::other) return;
+    auto decisions = std::make_unique<PlaneDecisions>();
+    PlaneDecisions& d = *decisions;
+    const Correlation& g = d.g = of_planes(all[0], o, forward);
+    const Windows& a = g.windows;
+    d.channel = forward ? o.h * o.w : o.p * o.q;
+    d.out_channel = forward ? o.p * o.q : o.h * o.w;
+    d.depthwise = kind == PlaneSums::depthwise;
+    d.spread = d.depthwise && stride == 1 && a.dilation_h == 1 && a.dilation_w == 1 && (a.r == 3 || a.r == 5);
+    d.in_place = !d.depthwise && a.p == 1 && a.h == 1 && a.r == 1 && a.s == 1 && a.q == a.w && a.base_w == 0 &&
+                 a.base_h == 0 && stride == 1;
+    if (!pays<T>(d)) return;
+    // The direct algorithm adds the sums of blocks of channels. They are here one sum.
+    if (!d.depthwise && choose_filter_blocks<T>(g).c_blocks > 1) return;
+    choose_tiling<T>(d, request.threads);
+    d.summary.multiplications = g.multiplications();
+    summarize<T>(d);
+    if (d.summary.thread_bytes > kMostBytes || (!d.spread && d.summary.tasks < request.threads)) return;
+    plan.add(planes<T>(), std::move(decisions));
+}
+
+template void plan_planes(const Request&, PlaneSums (*)(const Request&), ConvPlan<float>&);
+template void plan_planes(const Request&, PlaneSums (*)(const Request&), ConvPlan<double>&);
+
+} // namespace fastconv
