@@ -18,7 +18,7 @@ bool side_by_side(std::int64_t axis, std::int64_t size, std::int64_t windows, st
 ConvProblem join_windows(const ConvProblem& o, Direction direction) {
     const bool pays =
         direction == Direction::input_gradient || (direction == Direction::filter_gradient && o.c < kFewChannels);
-    if (!pays || o.groups != 1 || o.depthwise || o.algorithm != kAutoAlgorithm ||
+    if (!pays || o.format != DataFormat::nhwc || o.groups != 1 || o.depthwise || o.algorithm != kAutoAlgorithm ||
         !side_by_side(o.w, o.s, o.q, o.stride_w, o.dilation_w, o.pad_left, o.pad_right))
         return o;
     ConvProblem joined = o;

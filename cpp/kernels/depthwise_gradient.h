@@ -10,8 +10,8 @@
 // S*S/4 FMAs. In the caches, S*P FMAs take P + (S - 1)/2 loads of dy and S of filters.
 //
 // Arguments: DepthwiseRow with a stride of -2. x is dy, and y is rows of dx. Tap j of column q of dy is in column
-// first_column + 2*q + j of dx, and first_column is at most 0. `width` is the number of columns of dy, and `pixels` that
-// of dx. Columns outside are skipped. offsets[t] is that of a whole row of dy. Nothing needs to be aligned.
+// first_column + 2*q + j of dx, and first_column is at most 0. `width` is the number of columns of dy, and `pixels`
+// that of dx. Columns outside are skipped. offsets[t] is that of a whole row of dy. Nothing needs to be aligned.
 #pragma once
 
 #include "kernels/simd.h"
