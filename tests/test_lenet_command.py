@@ -76,7 +76,7 @@ def test_out_is_checked_before_the_training(npz: Path, tmp_path: Path) -> None:
     start = ["lenet", "--data", npz, "--out"]
     fails_with_one_line(fastconv(*start, full), f"--out {full} is not empty", "--force")
     fails_with_one_line(fastconv(*start, tmp_path / "file"), "is a file")
-    fails_with_one_line(fastconv(*start, tmp_path / "file" / "below", "--force"), "is a file")
+    fails_with_one_line(fastconv(*start, tmp_path / "file" / "below", "--force"), "file is not a folder")
     (full / "model.keras").mkdir()
     fails_with_one_line(fastconv(*start, full, "--force"), "model.keras is a folder")
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
