@@ -60,9 +60,15 @@ class TileSum {
                   task.group * plan.g.out_group + task.tile.y0 * plan.g.out_row + task.tile.x0 * plan.g.out_pixel) {}
 
     void compute() {
-        const FilterBlocks& blocks = plan_.blocks;
+        if (!plan_.tiles.tap_by_tap) return add_panels();
         const Scratch<T> sums(plan_.sums(task_.tile.rows, task_.tile.columns));
         sums_ = sums.get();
+        add_panels();
+    }
+
+  private:
+    void add_panels() {
+        const FilterBlocks& blocks = plan_.blocks;
         for (std::int64_t first = 0; first < blocks.c_blocks; first += plan_.tiles.group) {
             const std::int64_t last = std::min(blocks.c_blocks, first + plan_.tiles.group);
             group_start_ = blocks.channel(first, plan_.g.c);
@@ -78,7 +84,6 @@ class TileSum {
         }
     }
 
-  private:
     T* copy_of(std::int64_t cb) const { // each block of channels has a copy of its own
         if (copy_ == nullptr) return nullptr;
         const std::int64_t before = plan_.blocks.channel(cb, plan_.g.c) - group_start_;
@@ -189,7 +194,7 @@ class TileSum {
         row.x = sums_;
         row.x_step = lanes;
         row.row_step = tile.columns * lanes;
-        row.resume_from_x = true;
+        row.resume = row.sums_in_x = true;
         row.y = output_ + plan_.blocks.first_vector(kb) * plan_.blocks.width;
         row.y_row_step = plan_.g.out_row;
         row.pixels = tile.rows * tile.columns;

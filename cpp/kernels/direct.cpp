@@ -25,13 +25,14 @@ namespace FASTCONV_ISA {
 namespace {
 
 /// Where the pixels of a tile are in x or y. Across: the tile crosses rows, and pixel p is at pixels[p]. Otherwise it
-/// is at *pixels + p*step.
+/// is at first + p*step. (`first` is a copy, because for the compiler a stored vector may change *pixels.)
 template <bool Across, class T>
 struct TilePixels {
     T* const* pixels;
     ptrdiff_t step;
+    T* first = *pixels;
 
-    FASTCONV_INLINE T* operator[](int p) const { return Across ? pixels[p] : *pixels + p * step; }
+    FASTCONV_INLINE T* operator[](int p) const { return Across ? pixels[p] : first + p * step; }
 };
 
 /// sum = f(sum, value) for the values of a whole tile. Part: the last vector of each pixel has only `last` values.
@@ -150,11 +151,13 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* cons
         FASTCONV_UNROLL
         for (int j = 0; j < KV; ++j) sum[p][j] = Vec<T>{};
     }
-    const auto take = [](Vec<T>, Vec<T> value) { return value; };
-    if (a.resume_from_x)
-        with_pixels<false, T>(windows, last, sum, take);
-    else if (a.resume)
-        part ? with_pixels<true, T>(y, last, sum, take) : with_pixels<false, T>(y, last, sum, take);
+    if (a.resume) {
+        const auto take = [](Vec<T>, Vec<T> value) { return value; };
+        if (a.sums_in_x)
+            with_pixels<false, T>(windows, last, sum, take);
+        else
+            part ? with_pixels<true, T>(y, last, sum, take) : with_pixels<false, T>(y, last, sum, take);
+    }
     if (may_prefetch && ahead.at != nullptr)
         multiply<Across, may_prefetch>(a, windows, ahead, sum);
     else

@@ -28,7 +28,7 @@ struct ConvRow {
     int64_t pixels, channels;    // (vectors - 1) * width < channels <= vectors * width
     bool accumulate, relu;       // accumulate: the finished sum is added to y
     bool resume;                 // the sum starts from y, to continue that of an earlier call
-    bool resume_from_x;          // the sum starts from x, which has whole vectors. There are no segments.
+    bool sums_in_x;              // with resume: the sum starts from x, which has whole vectors. There are no segments.
     bool prefetch_x, prefetch_y; // x or y is not in L2 yet; prefetch_x is for 1x1 windows
 };
 
