@@ -41,8 +41,8 @@ struct GradientCut {
     Windows a;
     std::int64_t images, c, k; // c, k: channels and filters of one group
     std::int64_t sum_step;     // the distance of two channels in the sums: the number of filters of all groups
-    bool copies;               // tiles are copied with their padding
     bool channel_lanes;        // vectors run along the channels, not along the filters
+    bool copies;               // tiles are copied with their padding
     // The filters of a group are `vectors` vectors of `width` filters, in k_blocks blocks. A filter part is one of
     // k_parts runs of these blocks. Each (group, channel block, filter part) is summed on its own.
     std::int64_t width, vectors, k_blocks, c_blocks, k_parts;
