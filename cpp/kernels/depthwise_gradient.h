@@ -10,8 +10,8 @@
 // S*S/4 FMAs. In the caches, S*P FMAs take P + (S - 1)/2 loads of dy and S of filters.
 //
 // Arguments: DepthwiseRow with a stride of -2. x is dy, and y is rows of dx. Tap j of column q of dy is in column
-// first_column + 2*q + j of dx, and first_column is at most 0. `width` is the number of columns of dy, and `pixels` that
-// of dx. Columns outside are skipped. offsets[t] is that of a whole row of dy. Nothing needs to be aligned.
+// first_column + 2*q + j of dx, and first_column is at most 0. `width` is the number of columns of dy, and `pixels`
+// that of dx. Columns outside are skipped. offsets[t] is that of a whole row of dy. Nothing needs to be aligned.
 #pragma once
 
 #include "kernels/simd.h"
@@ -91,11 +91,12 @@ void gradient_pairs(const DepthwiseRow<T>& a, const T* x, T* y, int64_t pair) {
 /// A row of dx.
 template <class T, int S>
 void gradient_row(const DepthwiseRow<T>& a, const T* x, T* y) {
-    // S = 7 takes 16 sums and 14 filters of 32 registers, or 8 and 7 of 16.
-    constexpr int vectors = registers == 32 ? 2 : 1;
+    // S = 7 takes 16 sums and 14 filters of 32 registers. With 16, S = 3 takes 8 sums and 6 filters, and others take
+    // one vector of channels at a time. Two vectors fill cache lines that come from memory at once.
+    constexpr int vectors = registers == 32 || S == 3 ? 2 : 1, most = registers == 32 || S > 3 ? 4 : 2;
     const int64_t padding = -a.first_column, last = (padding + a.pixels + 1) / 2;
     int64_t pair = padding / 2;
-    for (; pair + 2 < last; pair += 4) gradient_pairs<T, S, vectors, 4>(a, x, y, pair);
+    for (; pair + most / 2 < last; pair += most) gradient_pairs<T, S, vectors, most>(a, x, y, pair);
     if (pair < last) gradient_pairs<T, S, vectors, 2>(a, x, y, pair);
 }
 
