@@ -91,11 +91,12 @@ void gradient_pairs(const DepthwiseRow<T>& a, const T* x, T* y, int64_t pair) {
 /// A row of dx.
 template <class T, int S>
 void gradient_row(const DepthwiseRow<T>& a, const T* x, T* y) {
-    // S = 7 takes 16 sums and 14 filters of 32 registers, or 8 and 7 of 16.
-    constexpr int vectors = registers == 32 ? 2 : 1;
+    // S = 7 takes 16 sums and 14 filters of 32 registers. With 16, S = 3 takes 8 sums and 6 filters, and others take
+    // one vector of channels at a time. Two vectors fill cache lines that come from memory at once.
+    constexpr int vectors = registers == 32 || S == 3 ? 2 : 1, most = registers == 32 || S > 3 ? 4 : 2;
     const int64_t padding = -a.first_column, last = (padding + a.pixels + 1) / 2;
     int64_t pair = padding / 2;
-    for (; pair + 2 < last; pair += 4) gradient_pairs<T, S, vectors, 4>(a, x, y, pair);
+    for (; pair + most / 2 < last; pair += most) gradient_pairs<T, S, vectors, most>(a, x, y, pair);
     if (pair < last) gradient_pairs<T, S, vectors, 2>(a, x, y, pair);
 }
 
