@@ -296,7 +296,7 @@ void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::
     const Tile tile = plan.tiling.tile(at % plan.tiling.tiles(), a);
     const PlaneCopy copy(a, tile.rows, tile.columns);
     const T* const input = operands.input + image * g.image + group * g.group_in;
-    for (std::int64_t i = 0; i < a.r; ++i)
+    for (std::int64_t i = 0; i < a.r && !plan.spread; ++i) // small_k_spread_rows needs none
         for (std::int64_t j = 0; j < a.s; ++j) memory.offsets[i * a.s + j] = copy.offset(a, i, j);
     if (!plan.in_place)
         for (std::int64_t c = 0; c < g.c; ++c)
