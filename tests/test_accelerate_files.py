@@ -14,6 +14,7 @@ from stock_models import data, functional, sequential
 fresh = keras_models.fresh  # before each test
 
 
+@pytest.mark.slow
 def test_a_restored_model_loads_without_fastconv(tmp_path: Path) -> None:
     """One process accelerates and trains, one restores, and one has no fastconv: all give the same outputs."""
     model = sequential()

@@ -137,6 +137,7 @@ def test_mean_errors_are_root_mean_squares() -> None:
     assert mean_errors(iter(found), expected) == pytest.approx({"outputs": 0, "kernel": 0.5**0.5})
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_reports(tmp_path: Path) -> None:
     names = ("stock", "fused")
     options = [option for name in names for option in ("--contestant", name)]

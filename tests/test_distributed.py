@@ -68,6 +68,7 @@ def test_two_workers_train_as_one_process(example: ModuleType, data: Path, tmp_p
     assert float(stated) == pytest.approx(loss, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_script_starts_workers_and_reports_their_failure(data: Path) -> None:
     arguments = ["--workers", "2", "--data", str(data), "--batch-size", "33"]  # not divisible by two workers
     done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=TIMEOUT)

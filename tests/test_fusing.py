@@ -93,7 +93,7 @@ def relu_models() -> Iterator[tuple[Any, int]]:
     yield keras.Model(inputs, relu()(layers.BatchNormalization()(x))), 2
 
 
-@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("inplace", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_fusing_keeps_outputs_gradients_and_files(inplace: bool, tmp_path: Path) -> None:
     """Outputs, gradients, names, configs and weights stay the same, also in files, in clones and after `restore`."""
     x = images()

@@ -71,6 +71,7 @@ def test_losses_agree_in_float64() -> None:
     np.testing.assert_allclose(found["fastconv"], found["keras"], rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_losses_agree_in_float32() -> None:
     """The difference from Keras is at most three times the difference between Keras on one thread and on two."""
     one, two = losses("float32", 1), losses("float32", 2)
