@@ -7,6 +7,7 @@ from pathlib import Path
 import fastconv.keras as fk
 import keras_models
 import numpy as np
+import pytest
 from keras_models import assert_same
 from processes import run_python
 from stock_models import data, functional, sequential
