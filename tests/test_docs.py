@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDE = ROOT / "CONTRIBUTING.md"
 PATCHES = ROOT / "docs" / "contributing"
+SLOW_PAGES = {"distributed.md", "lenet.md", "serving.md"}  # by default, another test runs the blocks of serving.md
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -46,7 +47,11 @@ def test_each_python_block_of_the_readme_runs_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page.name in SLOW_PAGES else []) for page in PAGES[1:]],
+    ids=lambda page: page.name,
+)
 def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
     examples = blocks(page, "python")
     assert examples
