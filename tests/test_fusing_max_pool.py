@@ -127,3 +127,16 @@ def test_lenet_on_keras_own_layers_is_not_fused() -> None:
     before = types(model)
     with fused(model):
         assert types(model) == before
+
+
+@pytest.mark.parametrize(("size", "padding"), [(16, "valid"), ((1, 300), "same")])
+def test_a_window_whose_taps_need_more_than_a_byte_is_not_fused(size: Any, padding: str) -> None:
+    stack = [layers.Input((36, 36, 1)), layers.Conv2D(6, 2), layers.MaxPooling2D(size, padding=padding)]
+    model = keras.Sequential([*stack, layers.Flatten(), layers.Dense(1)])
+    fast = fk.accelerate(model, fuse=True)
+    x, y = images(4, 36, 36, 1), np.ones((4, 1))
+    near(fast.predict(x, verbose=0), model.predict(x, verbose=0))
+    for one in (model, fast):
+        one.compile("sgd", "mse")
+        one.train_on_batch(x, y)
+    near(fast.get_weights(), model.get_weights())

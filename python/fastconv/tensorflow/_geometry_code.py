@@ -187,6 +187,11 @@ def is_adaptive(pooling: Sequence[int]) -> bool:
     return len(pooling) > _POOL_ADAPTIVE and pooling[_POOL_ADAPTIVE] == 1
 
 
+def fits_taps(pooling: Sequence[int]) -> bool:
+    """Whether an op can store the taps of a pooling: the positions in a window, in a byte each."""
+    return window_elements(pooling) <= 255
+
+
 def window_elements(pooling: Sequence[int]) -> int:
     """The number of elements of a window. `pooling` has the numbers of a geometry that is not adaptive."""
     return pooling[_POOL_HEIGHT] * pooling[_POOL_WIDTH]

@@ -7,8 +7,9 @@ its input with zeros, and computes the normalisation and the activation after it
 input does that. The first op stays in the graph. If nothing else uses its output, TensorFlow does not run it. In
 training, an op of its own finds the statistics, so that this work is not done twice.
 
-Gradients still pass through the outputs of all layers. The gradient of a normalisation also computes that of the
-activation after it. The gradient of an addition is the same for both terms, and is not fused.
+The gradients of tapes still pass through the outputs of all layers. Those of `tf.gradients` follow the ops that run.
+The gradient of a normalisation also computes that of the activation after it. The gradient of an addition is the same
+for both terms, and is not fused.
 """
 
 from __future__ import annotations

@@ -13,13 +13,11 @@ from fastconv.tensorflow._geometry_code import (
     avg_pool_geometry,
     conv_geometry,
     encode,
+    fits_taps,
     pool_geometry,
-    window_elements,
 )
 from fastconv.tensorflow._library import ops
 from fastconv.tensorflow._tensorflow_internals import may_be_differentiated
-
-_MOST_TAPS = 255  # pixels of the largest window of FastconvMaxPool2DWithTaps, which stores a position in a byte
 
 
 def _conv2d(input: Any, filters: Any, geometry: Sequence[int], bias: Any) -> tf.Tensor:
@@ -267,7 +265,7 @@ def max_pool2d(
     with tf.name_scope(name or "fastconv_max_pool2d"):
         numbers = pool_geometry(ksize, strides, padding, data_format, dilations, ceil_mode)
         x, geometry = float_tensor("input", input), encode(numbers)
-        if may_be_differentiated() and window_elements(numbers) <= _MOST_TAPS:
+        if may_be_differentiated() and fits_taps(numbers):
             return ops.fastconv_max_pool2d_with_taps(input=x, geometry=geometry).output
         return ops.fastconv_max_pool2d(input=x, geometry=geometry)
 

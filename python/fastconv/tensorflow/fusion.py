@@ -20,6 +20,7 @@ from fastconv.tensorflow._arguments import is_constant, left_out
 from fastconv.tensorflow._geometry_code import (
     decode,
     encode,
+    fits_taps,
     is_nchw,
     is_plain_pooling,
     pool_geometry,
@@ -59,7 +60,7 @@ def fused_max_pool(features: Any, ksize: Any, strides: Any, padding: Any, data_f
 def _is_fusible(conv: Any, windows: tf.Tensor) -> bool:
     """Whether one op computes the convolution `conv` and a pooling of its output, and another op their gradients."""
     input, filters, _, geometry = conv.inputs
-    if is_nchw(windows) != is_nchw(geometry) or not is_plain_pooling(windows):
+    if is_nchw(windows) != is_nchw(geometry) or not is_plain_pooling(windows) or not fits_taps(decode(windows)):
         return False
     return is_small(decode(geometry), input.shape, filters.shape, input.dtype)
 

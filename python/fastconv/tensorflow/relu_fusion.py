@@ -2,8 +2,8 @@
 
 Each tensor of a graph has an attribute for the op that computes it. If this op is a convolution, a second convolution
 of the same inputs computes the ReLU as well. The first convolution stays in the graph. If nothing else uses its output,
-TensorFlow does not run it. Gradients still pass through the output of the first convolution, as if the ReLU were an
-op of its own.
+TensorFlow does not run it. The gradients of tapes still pass through the output of the first convolution, as if the
+ReLU were an op of its own.
 """
 
 from __future__ import annotations
