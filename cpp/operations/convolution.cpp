@@ -76,8 +76,9 @@ namespace {
 template <class T>
 void run(const ConvProblem& o, Direction direction, const Operands<T>& operands, KeptPlan* kept) {
     const auto plan = conv_plan<T>(o, direction, operands.cache != nullptr, kept);
+    if (direction != Direction::input_gradient || operands.bias == nullptr) return plan->run(operands);
     const std::int64_t channels = join_windows(o, direction).c;
-    if (operands.bias == nullptr || channels == o.c) return plan->run(operands);
+    if (channels == o.c) return plan->run(operands);
     const Scratch<T> bias(channels);
     for (std::int64_t c = 0; c < channels; c += o.c) std::copy_n(operands.bias, o.c, bias.get() + c);
     Operands<T> joined = operands;
