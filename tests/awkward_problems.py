@@ -109,6 +109,9 @@ AWKWARD = {
     "planes, few channels": conv((21, 47), 3, (3, 3), 35, padding="SAME", data_format="NCHW", bias=True, relu=True),
     "planes, stride 2": conv((23, 64), 3, (3, 3), 20, strides=(2, 2), padding=((1, 0), (2, 1)), data_format="NCHW"),
     "planes, 1x1 with stride 2": conv((23, 64), 5, (1, 1), 20, strides=(2, 2), data_format="NCHW", bias=True),
+    "planes, 1x1 with strides 3 and 2": conv((35, 46), 40, (1, 1), 36, strides=(3, 2), data_format="NCHW", relu=True),
+    "planes, 1x1, joined images": conv((7, 7), 40, (1, 1), 70, groups=2, n=19, data_format="NCHW", bias=True),
+    "planes, 1x1, long sums": conv((13, 19), 2100, (1, 1), 9, data_format="NCHW", bias=True, relu=True),
     "planes, stride 3, dilated": conv(
         (30, 95), 2, (2, 3), 33, strides=(2, 3), dilations=(2, 2), padding=((0, 3), (4, 0)), data_format="NCHW"
     ),

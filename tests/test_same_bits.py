@@ -209,6 +209,8 @@ def test_the_plan_changes_no_bit(
     ("kind", "shape", "filters", "options", "kernel"),
     [
         ("conv2d", (2, 40, 48, 24), (1, 1, 24, 40), {}, "conv_row"),
+        ("conv2d", (12, 7, 7, 2100), (1, 1, 2100, 40), {}, "conv_row"),
+        ("conv2d", (3, 33, 48, 24), (1, 1, 24, 40), {"strides": (2, 2)}, "conv_row"),
         ("conv2d", (3, 31, 47, 3), (3, 3, 3, 40), {"padding": "SAME"}, "conv_row"),
         ("conv2d", (3, 31, 64, 6), (2, 3, 6, 33), {"padding": "SAME", "strides": (1, 2)}, "conv_row"),
         ("depthwise_conv2d", (2, 150, 150, 24), (3, 3, 24, 1), {"padding": "SAME", "strides": (2, 2)}, "depthwise_row"),

@@ -18,6 +18,7 @@
 
 #include "algorithms/epilogue.h"
 #include "algorithms/filter_blocks.h"
+#include "algorithms/planes_dense.h"
 #include "algorithms/tiled_correlation.h"
 #include "core/isa.h"
 #include "core/workspace.h"
@@ -431,11 +432,12 @@ void plan_planes(const Request& request, PlaneSums (*sums)(const Request&), Conv
     const ConvProblem& o = request.layer;
     const bool forward = request.direction == Direction::forward;
     const std::int64_t stride = std::max(o.stride_h, o.stride_w);
-    if (stride > (forward ? kMostStride : 1)) return;
     const std::vector<Correlation> all =
         forward ? std::vector<Correlation>{forward_correlation(o)} : input_gradient_correlations(o);
-    if (all.size() != 1) return; // the input has no pixels
+    if (all.empty()) return; // the input has no pixels
     const PlaneSums kind = sums(request.with(all[0]));
+    if (kind == PlaneSums::direct && plan_dense_planes<T>(request.with(all[0]), plan)) return;
+    if (all.size() != 1 || stride > (forward ? kMostStride : 1)) return;
     if (kind == PlaneSums::other) return;
     auto decisions = std::make_unique<PlaneDecisions>();
     PlaneDecisions& d = *decisions;

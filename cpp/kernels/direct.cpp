@@ -49,7 +49,8 @@ FASTCONV_INLINE void with_pixels(TilePixels<Across, U> values, int64_t last, Vec
 }
 
 template <bool Part, bool Across, class T, int KV, int P>
-FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, TilePixels<Across, T> y, int64_t last, Vec<T> (&sum)[P][KV]) {
+FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, TilePixels<Across, T> y, const T* pixel_bias, int64_t last,
+                                 Vec<T> (&sum)[P][KV]) {
     if (a.accumulate) with_pixels<Part, T>(y, last, sum, [](Vec<T> value, Vec<T> before) { return before + value; });
     if (a.bias) {
         FASTCONV_UNROLL
@@ -58,6 +59,13 @@ FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, TilePixels<Across, T> y, i
             const Vec<T> bias = Part && j == KV - 1 ? load_part(from, last) : load(from);
             FASTCONV_UNROLL
             for (int p = 0; p < P; ++p) sum[p][j] += bias;
+        }
+    }
+    if (!Across && pixel_bias) {
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) {
+            FASTCONV_UNROLL
+            for (int j = 0; j < KV; ++j) sum[p][j] += broadcast(pixel_bias[p]);
         }
     }
     if (a.relu) {
@@ -136,7 +144,8 @@ FASTCONV_INLINE void multiply(const ConvRow<T>& a, TilePixels<Across, const T> w
 }
 
 template <bool Across, class T, int KV, int P>
-FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* const* to, Ahead ahead) {
+FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* const* to, const T* pixel_bias,
+                                 Ahead ahead) {
     // A prefetch per element costs little, except with KV = 1, where loads are the limit. With more than 8 pointers, no
     // register is left for its address.
     constexpr bool may_prefetch = KV > 1 && (!Across || P <= 8);
@@ -162,7 +171,7 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* cons
         multiply<Across, may_prefetch>(a, windows, ahead, sum);
     else
         multiply<Across, false>(a, windows, ahead, sum);
-    part ? finish_tile<true>(a, y, last, sum) : finish_tile<false>(a, y, last, sum);
+    part ? finish_tile<true>(a, y, pixel_bias, last, sum) : finish_tile<false>(a, y, pixel_bias, last, sum);
 }
 
 /// Prefetches the windows of `pixels` pixels from `next` on, whose runs are too short for the hardware prefetcher.
@@ -222,11 +231,13 @@ void conv_rows(const ConvRow<T>& a) {
         }
         if (a.prefetch_x) prefetch_windows(a, x, pixels);
         if (across)
-            dispatch<most>(pixels,
-                           [&](auto p) { conv_tile<true, T, KV, p>(a, windows, to, prefetch_of_filters.next()); });
+            dispatch<most>(pixels, [&](auto p) {
+                conv_tile<true, T, KV, p>(a, windows, to, nullptr, prefetch_of_filters.next());
+            });
         else
-            dispatch<most>(pixels,
-                           [&](auto p) { conv_tile<false, T, KV, p>(a, windows, to, prefetch_of_filters.next()); });
+            dispatch<most>(pixels, [&](auto p) {
+                conv_tile<false, T, KV, p>(a, windows, to, nullptr, prefetch_of_filters.next());
+            });
     });
 }
 
@@ -238,8 +249,10 @@ void conv_row(const ConvRow<T>& a) {
     each_tile(a.pixels, most, [&](int64_t pixels, int64_t first) {
         const T* x = a.x + first * a.x_step;
         T* y = a.y + first * a.y_step;
+        const T* const pixel_bias = a.pixel_bias ? a.pixel_bias + first : nullptr;
         if (a.prefetch_x) prefetch_windows(a, x + pixels * a.x_step, pixels);
-        dispatch<most>(pixels, [&](auto p) { conv_tile<false, T, KV, p>(a, &x, &y, prefetch_of_filters.next()); });
+        dispatch<most>(pixels,
+                       [&](auto p) { conv_tile<false, T, KV, p>(a, &x, &y, pixel_bias, prefetch_of_filters.next()); });
     });
 }
 

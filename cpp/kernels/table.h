@@ -23,6 +23,7 @@ struct ConvRow {
     const T* filters;      // [segment][element][vectors * width], zero-padded
     const T* next_filters; // the filters of the next call, to be prefetched in the meantime, or null
     const T* bias;         // `channels` values or null; added to the finished sum, before ReLU
+    const T* pixel_bias;   // likewise, a value for each pixel; null if row_pixels is not 0
     T* y;
     ptrdiff_t y_step, y_row_step;
     int64_t pixels, channels;    // (vectors - 1) * width < channels <= vectors * width
