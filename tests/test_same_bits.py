@@ -12,6 +12,7 @@ import numpy as np
 import problems
 import pytest
 import random_problems
+from numpy_calls import to_nchw
 from problems import Call, Pooling, Problem
 from workers import ISAS, Plain, compute, compute_displaced, compute_packed, worker
 
@@ -229,6 +230,33 @@ def test_planes_give_the_bits_of_nhwc(
     calls = [(kind, {"input": x, **arguments}), (kind, {"input": planes, "data_format": "NCHW", **arguments})]
     expected, result = isa_worker.submit(compute, calls).result()
     assert result.tobytes() == np.ascontiguousarray(np.moveaxis(expected, 3, 1)).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters", "stride"),
+    [
+        ((3, 31, 33, 24), (1, 1, 24, 40), 1),  # lanes are channels, and a tile has pixels of two images
+        ((2, 40, 48, 150), (1, 1, 150, 70), 1),  # lanes are filters
+        ((2, 40, 47, 30), (1, 1, 30, 70), 2),
+        ((2, 41, 64, 5), (3, 5, 5, 70), 2),
+        ((5, 61, 62, 3), (3, 3, 3, 33), 1),
+    ],
+)
+def test_filter_gradients_on_planes_give_the_bits_of_nhwc(
+    isa_worker: ProcessPoolExecutor, shape: Any, filters: Any, stride: int
+) -> None:
+    draw = np.random.default_rng(0).standard_normal
+    x = draw(shape, np.float32)
+    dy = draw((shape[0], -(-shape[1] // stride), -(-shape[2] // stride), filters[3]), np.float32)
+    calls = [
+        ("conv2d_backprop_filter", {"filter_sizes": filters, "strides": stride, "padding": "SAME", **images})
+        for images in (
+            {"input": x, "out_backprop": dy},
+            {"input": to_nchw(x), "out_backprop": to_nchw(dy), "data_format": "NCHW"},
+        )
+    ]
+    expected, result = isa_worker.submit(compute, calls).result()
+    assert result.tobytes() == expected.tobytes()
 
 
 def test_a_second_run_gives_the_same_bits(seed: int, count: int) -> None:

@@ -5,6 +5,7 @@
 #include "algorithms/direct.h"
 #include "algorithms/joined_windows.h"
 #include "algorithms/planes.h"
+#include "algorithms/planes_filter_gradient.h"
 #include "algorithms/winograd.h"
 #include "core/errors.h"
 #include "core/for_type.h"
@@ -154,6 +155,12 @@ void plan_input_gradient(const Request& request, ConvPlan<T>& plan) {
 
 template <class T>
 void plan_on_planes(const Request& request, ConvPlan<T>& plan) {
+    if (request.direction == Direction::filter_gradient) {
+        const Algorithm<T>* const algorithm = &cheapest<T>(request);
+        if (algorithm == &direct_filter_gradient<T>()) plan_direct_gradient_on_planes(request, plan);
+        if (algorithm == &depthwise_filter_gradient<T>()) plan_depthwise_gradient_on_planes(request, plan);
+        return;
+    }
     plan_planes<T>(
         request,
         [](const Request& correlation) {

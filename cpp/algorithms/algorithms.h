@@ -17,8 +17,7 @@ void plan_cheapest(const Request& request, ConvPlan<T>& plan);
 template <class T>
 void plan_input_gradient(const Request& request, ConvPlan<T>& plan);
 
-/// Plans a forward pass or an input gradient in NCHW, if its planes need not be converted. Otherwise adds nothing. The
-/// request has the NHWC layer.
+/// Plans an NCHW layer if its planes need not be converted. Otherwise adds nothing. The request has the NHWC layer.
 template <class T>
 void plan_on_planes(const Request& request, ConvPlan<T>& plan);
 

@@ -128,6 +128,9 @@ struct DepthwiseFilterRows {
     bool sliding; // the taps form rows of three; in a row, tap j of pixel i + 1 reads what tap j + 1 of pixel i reads
 };
 
+template <class T>
+struct PlaneFilterRows; // in plane_filter_rows.h
+
 /// Rows of outputs of groups with few channels. Output channel k of group g is
 /// y[row, i][g*outputs + k] = sum over runs, input channels c < inputs and taps s < taps of
 /// x[row, column i*stride + s][offsets[run] + g*inputs + c] * the filter's value.
@@ -434,6 +437,7 @@ struct KernelsOf {
     /// The inverse of split_channels.
     void (*join_channels)(const T* from, ptrdiff_t plane, int64_t pixels, int64_t channels, T* to, ptrdiff_t step);
     void (*depthwise_filter_rows)(const DepthwiseFilterRows<T>&);
+    void (*plane_filter_rows)(const PlaneFilterRows<T>&);
     void (*grouped_rows)(const GroupedRows<T>&); // this and the next one only if `spreads` is true
     void (*grouped_filter_rows)(const GroupedFilterRows<T>&);
     // Winograd: [0] for 3x3 windows and tiles of 4x4 outputs, [1] for 5x5 windows and tiles of 2x2.
