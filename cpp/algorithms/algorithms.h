@@ -17,8 +17,8 @@ void plan_cheapest(const Request& request, ConvPlan<T>& plan);
 template <class T>
 void plan_input_gradient(const Request& request, ConvPlan<T>& plan);
 
-/// Plans a forward pass or an input gradient in NCHW, if its planes need not be converted. Otherwise adds nothing. The
-/// request has the NHWC layer.
+/// Plans a direction of an NCHW layer, if its planes need not be converted. Otherwise adds nothing. The request has the
+/// NHWC layer.
 template <class T>
 void plan_on_planes(const Request& request, ConvPlan<T>& plan);
 

@@ -40,7 +40,7 @@ PlanPointer make_plan(const ConvProblem& problem, Direction direction, bool filt
     const ConvProblem layer = in_nhwc(o);
     Request request{layer, direction, {}, threads, filters_stay};
     if (o.format == DataFormat::nchw) {
-        if (direction != Direction::filter_gradient) plan_on_planes(request, *plan);
+        plan_on_planes(request, *plan);
     } else if (direction == Direction::filter_gradient) {
         plan_cheapest(request, *plan);
     } else if (direction == Direction::forward) {
@@ -158,6 +158,8 @@ void run_filter_gradient(const ConvProblem& given, const Operands<T>& operands, 
         return;
     }
     if (o.format == DataFormat::nhwc) return run(o, Direction::filter_gradient, operands, kept);
+    const auto on_planes = conv_plan<T>(o, Direction::filter_gradient, false);
+    if (!on_planes->empty()) return on_planes->run(operands);
     const Scratch<T> x(o.n * o.h * o.w * o.c), y(o.n * o.p * o.q * o.k);
     transpose_images(o.n, o.c, o.h * o.w, operands.input, x.get());
     transpose_images(o.n, o.k, o.p * o.q, operands.out_backprop, y.get());
