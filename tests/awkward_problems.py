@@ -141,6 +141,12 @@ AWKWARD = {
     "small_k_spread, one filter": conv((26, 26), 6, (3, 3), 1, padding="SAME", n=3, bias=True),
     "small_k_spread, fewer rows than the window": conv((4, 9), 1, (3, 3), 6, n=3),
     "small_k_spread, wide": conv((9, 700), 1, (3, 3), 6, padding="SAME", n=1),
+    "planes, Winograd, long rows": conv(
+        (10, 203), 35, (3, 3), 70, padding=((1, 0), (0, 2)), data_format="NCHW", bias=True, relu=True
+    ),
+    "planes, Winograd, whole rows": conv((30, 22), 80, (3, 3), 36, padding="SAME", data_format="NCHW", n=3, bias=True),
+    "planes, Winograd, narrow": conv((40, 5), 40, (3, 3), 34, data_format="NCHW", bias=True, relu=True),
+    "planes, Winograd, 5x5": conv((21, 43), 36, (5, 5), 50, padding="SAME", data_format="NCHW", dtype="float64"),
     "Winograd, many tiles": conv((60, 61), 33, (3, 3), 40, padding="SAME", n=3, bias=True, algorithm="winograd"),
     "small_k_reduce": conv((9, 9), 64, (3, 3), 3, padding="SAME", bias=True, relu=True, algorithm="direct"),
     "small_k_reduce, dilated": conv((9, 9), 65, (3, 3), 2, dilations=(2, 3), padding="SAME", bias=True),

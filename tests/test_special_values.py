@@ -223,6 +223,43 @@ def test_large_finite_values_do_not_overflow(algorithm: str, isa_worker: Process
     assert (np.abs(dw - sums.value) <= 1e-4 * sums.magnitude).all()
 
 
+def on_planes(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(array, 3, 1))
+
+
+@pytest.mark.parametrize(("size", "shape", "activation"), [(3, (3, 23, 90), "sigmoid"), (5, (2, 18, 19), "relu")])
+def test_non_finite_values_in_nchw_give_the_bits_of_nhwc(
+    size: int, shape: tuple[int, int, int], activation: str, isa_worker: ProcessPoolExecutor
+) -> None:
+    """Winograd's algorithm computes NCHW on its planes. Tiles that are not finite are converted."""
+    rng = np.random.default_rng(size)
+    x = sprinkle(rng.standard_normal((*shape, 34)).astype(np.float32), rng, 4)
+    dy = sprinkle(rng.standard_normal((*shape, 37)).astype(np.float32), rng, 4)
+    x[-1, -1, -1, 0] = dy[-1, 0, -1, 0] = np.nan
+    w = rng.standard_normal((size, size, 34, 37)).astype(np.float32)
+    epilogue = {"bias": w[0, 0, 0], "activation": activation}
+    results = []
+    for data_format, to in (("NHWC", np.asarray), ("NCHW", on_planes)):
+        given = {"padding": "SAME", "data_format": data_format, "algorithm": "winograd"}
+        x_given, dy_given = to(x), to(dy)
+        calls = [
+            ("conv2d", given | epilogue | {"input": x_given, "filters": w}),
+            (
+                "conv2d_backprop_input",
+                given | {"input_sizes": x_given.shape, "filters": w, "out_backprop": dy_given},
+            ),
+            (
+                "conv2d_backprop_filter",
+                given | {"input": x_given, "filter_sizes": w.shape, "out_backprop": dy_given},
+            ),
+        ]
+        results.append(isa_worker.submit(compute, calls).result())
+    nhwc, nchw = results
+    np.testing.assert_array_equal(nchw[0], on_planes(nhwc[0]))
+    np.testing.assert_array_equal(nchw[1], on_planes(nhwc[1]))
+    np.testing.assert_array_equal(nchw[2], nhwc[2])
+
+
 def filter_gradients(
     pool: ProcessPoolExecutor, x: np.ndarray, dy: np.ndarray, size: int, dirty_x: np.ndarray, dirty_dy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -155,11 +155,23 @@ void plan_input_gradient(const Request& request, ConvPlan<T>& plan) {
 
 template <class T>
 void plan_on_planes(const Request& request, ConvPlan<T>& plan) {
-    if (request.direction == Direction::filter_gradient) {
-        const Algorithm<T>* const algorithm = &cheapest<T>(request);
-        if (algorithm == &direct_filter_gradient<T>()) plan_direct_gradient_on_planes(request, plan);
-        if (algorithm == &depthwise_filter_gradient<T>()) plan_depthwise_gradient_on_planes(request, plan);
+    Request on_planes = request;
+    on_planes.planes = true;
+    if (!request.is_correlation()) {
+        const Algorithm<T>& algorithm = cheapest<T>(on_planes);
+        if (&algorithm == &winograd_filter_gradient<T>()) algorithm.plan(on_planes, plan);
+        if (&algorithm == &direct_filter_gradient<T>()) plan_direct_gradient_on_planes(request, plan);
+        if (&algorithm == &depthwise_filter_gradient<T>()) plan_depthwise_gradient_on_planes(request, plan);
         return;
+    }
+    const ConvProblem& o = request.layer;
+    const std::vector<Correlation> all = request.direction == Direction::forward
+                                             ? std::vector<Correlation>{forward_correlation(o)}
+                                             : input_gradient_correlations(o);
+    if (all.size() == 1 && !all[0].empty()) {
+        on_planes.part = all[0];
+        const Algorithm<T>& algorithm = cheapest<T>(on_planes);
+        if (&algorithm == &winograd<T>()) return algorithm.plan(on_planes, plan);
     }
     plan_planes<T>(
         request,

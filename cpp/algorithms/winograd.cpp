@@ -15,6 +15,7 @@
 #include "algorithms/epilogue.h"
 #include "algorithms/winograd_plan.h"
 #include "core/environment.h"
+#include "core/layout.h"
 #include "core/threads/parallel_for.h"
 #include "core/workspace.h"
 
@@ -54,30 +55,109 @@ void multiply(const T* in, std::int64_t in_plane, std::int64_t in_step, std::int
     }
 }
 
-/// Transforms tiles [first, last) back to filters [k0, k0 + lanes) of the output. Marks tiles that are not finite.
+/// The images that the plan reads.
 template <class T>
-void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, std::int64_t first, std::int64_t last,
-                       std::int64_t k0, std::int64_t lanes, const T* points, std::int64_t plane,
-                       std::vector<unsigned char>& finite) {
+TileImages<const T> input_images(const WinogradDecisions& d, const T* input) {
+    const Correlation& g = d.g;
+    const Windows& a = g.windows;
+    if (d.planes) return {input, g.image, a.w, 1, a.h * a.w, true};
+    return {input + g.input_start, g.image, a.w * g.pixel, g.pixel, 1, false};
+}
+
+/// The images that the plan writes.
+template <class T>
+TileImages<T> output_images(const WinogradDecisions& d, T* output) {
+    const Correlation& g = d.g;
+    const Windows& a = g.windows;
+    if (d.planes) return {output, g.out_image, a.q, 1, a.p * a.q, true};
+    return {output + g.output_start, g.out_image, g.out_row, g.out_pixel, 1, false};
+}
+
+/// The pixels that a rectangle of tiles from tile t on computes.
+Tile pixels_written(const WinogradDecisions& d, std::int64_t t, std::int64_t rows, std::int64_t columns) {
+    const std::int64_t y = d.grid.y(t), x = d.grid.x(t);
+    return {y, std::min(rows * d.form.tile, d.g.windows.p - y), x, std::min(columns * d.form.tile, d.g.windows.q - x)};
+}
+
+/// Writes filters [k0, k0 + channels) of some pixels, which are NHWC at `from`, to the planes of the output, and
+/// finishes them.
+template <class T>
+void write_planes(const WinogradDecisions& d, const Operands<T>& operands, std::int64_t image, const Tile& pixels,
+                  std::int64_t k0, std::int64_t channels, const T* from, std::int64_t from_row,
+                  std::int64_t from_pixel) {
+    const TileImages<T> to = output_images(d, operands.output).from_channel(k0);
+    copy_to_planes(from, from_row, from_pixel, pixels.rows, pixels.columns, channels,
+                   to.data + image * to.image + pixels.y0 * to.row + pixels.x0, to.row, to.channel);
+    // For the epilogue, a plane is a row, and a row of a plane is a pixel with many channels.
+    Correlation plane_rows = d.g;
+    plane_rows.output_start = 0;
+    plane_rows.out_row = to.channel;
+    plane_rows.out_pixel = to.row;
+    finish_tile(plane_rows, operands, image, 0, {k0, channels, pixels.y0, pixels.rows}, pixels.x0, pixels.columns);
+}
+
+/// Prefetches filters [k0, k0 + channels) of some pixels of the output. Their planes are so far apart that CPUs do not
+/// see a pattern in the writes.
+template <class T>
+void prefetch_planes(const WinogradDecisions& d, const Operands<T>& operands, std::int64_t image, const Tile& pixels,
+                     std::int64_t k0, std::int64_t channels) {
+    const TileImages<T> to = output_images(d, operands.output).from_channel(k0);
+    const T* const first = to.data + image * to.image + pixels.y0 * to.row + pixels.x0;
+    for (std::int64_t k = 0; k < channels; ++k)
+        for (std::int64_t y = 0; y < pixels.rows; ++y)
+            for (std::int64_t x = 0; x < pixels.columns + strip_channels<T> - 1; x += strip_channels<T>)
+                __builtin_prefetch(first + k * to.channel + y * to.row + std::min(x, pixels.columns - 1), 1);
+}
+
+/// Transforms `channels` filters from k0 on of tiles [first, last) back to NHWC images. Points of two tiles are `step`
+/// values apart. Marks tiles that are not finite.
+template <class T>
+void transform_back(const WinogradDecisions& d, const Operands<T>& operands, const TileImages<T>& to,
+                    std::int64_t first, std::int64_t last, std::int64_t k0, std::int64_t channels, const T* points,
+                    std::int64_t step, std::int64_t plane, std::vector<unsigned char>& finite) {
     const Correlation& g = d.g;
     WinogradOutput<T> tile{};
     tile.plane = plane;
     tile.bias = operands.bias ? operands.bias + g.bias_start + k0 : nullptr;
     tile.relu = operands.relu;
-    tile.row = g.out_row;
-    tile.pixel = g.out_pixel;
-    tile.channels = std::min(lanes, g.k - k0);
+    tile.row = to.row;
+    tile.pixel = to.pixel;
+    tile.channels = channels;
     for (std::int64_t t = first; t < last; ++t) {
-        const std::int64_t y = d.grid.y(t), x = d.grid.x(t);
-        tile.points = points + (t - first) * lanes;
-        tile.y = operands.output + g.output_start + d.grid.n(t) * g.out_image + y * g.out_row + x * g.out_pixel + k0;
-        tile.rows = std::min(d.form.tile, g.windows.p - y);
-        tile.columns = std::min(d.form.tile, g.windows.q - x);
+        const Tile pixels = pixels_written(d, t, 1, 1);
+        tile.points = points + (t - first) * step;
+        tile.y = to.data + d.grid.n(t) * to.image + pixels.y0 * to.row + pixels.x0 * to.pixel;
+        tile.rows = pixels.rows;
+        tile.columns = pixels.columns;
         // Several tasks may write this byte, because they compute different filters of one tile. All of them write 0.
         if (!kernels<T>().winograd_output[d.form.index](tile))
             __atomic_store_n(&finite[static_cast<std::size_t>(t)], static_cast<unsigned char>(0), __ATOMIC_RELAXED);
-        finish_tile(g, operands, d.grid.n(t), 0, {y, tile.rows, x, tile.columns}, k0, tile.channels);
+        if (!d.planes) finish_tile(g, operands, d.grid.n(t), 0, pixels, k0, channels);
     }
+}
+
+/// Transforms tiles [first, last) back to filters [k0, k0 + lanes) of the output. Marks tiles that are not finite.
+template <class T>
+void transform_outputs(const WinogradDecisions& d, const Operands<T>& operands, std::int64_t first, std::int64_t last,
+                       std::int64_t k0, std::int64_t lanes, const T* points, std::int64_t plane,
+                       std::vector<unsigned char>& finite) {
+    const std::int64_t channels = std::min(lanes, d.g.k - k0);
+    if (!d.planes)
+        return transform_back(d, operands, output_images(d, operands.output).from_channel(k0), first, last, k0,
+                              channels, points, lanes, plane, finite);
+    const Scratch<T> strip(kStripPixels * strip_channels<T>);
+    each_rectangle(d.grid, first, last, [&](std::int64_t t, std::int64_t rows, std::int64_t columns) {
+        const Tile pixels = pixels_written(d, t, rows, columns);
+        for (std::int64_t c = 0; c < channels; c += strip_channels<T>) {
+            const std::int64_t count = std::min(strip_channels<T>, channels - c);
+            const TileImages<T> copy = strip_images(strip.get(), pixels, count);
+            prefetch_planes(d, operands, d.grid.n(t), pixels, k0 + c + count,
+                            std::min(strip_channels<T>, channels - c - count));
+            transform_back(d, operands, copy, t, t + rows * columns, k0 + c, count, points + (t - first) * lanes + c,
+                           lanes, plane, finite);
+            write_planes(d, operands, d.grid.n(t), pixels, k0 + c, count, strip.get(), copy.row, copy.pixel);
+        }
+    });
 }
 
 /// All transformed filters.
@@ -109,8 +189,8 @@ void run_by_tiles(const WinogradDecisions& d, const Operands<T>& operands, std::
     parallel_for(d.tile_tasks(), [&](std::int64_t task) {
         const std::int64_t first = task * block, last = std::min(d.tiles, first + block);
         const Scratch<T> in(kPoints * in_plane), out(kPoints * out_plane);
-        transform_inputs(g.windows, d.grid, operands.input + g.input_start, g.image, g.pixel, g.c, first, last,
-                         in.get(), in_plane);
+        transform_tiles(input_squares<T>(g.windows), d.grid, input_images(d, operands.input), g.c, first, last,
+                        in.get(), in_plane);
         for (std::int64_t kb = 0; kb < f.k_blocks; ++kb) {
             const std::int64_t k0 = f.first(kb), lanes = f.lanes(kb);
             multiply(in.get(), in_plane, g.c, last - first, filters.get() + f.block_start<T>(kb, g.c), g.c, lanes,
@@ -173,9 +253,9 @@ void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std
             const std::int64_t first = task * d.input_tiles, last = std::min(count, first + d.input_tiles);
             for (std::int64_t part = 0; part < f.c_parts; ++part) {
                 const std::int64_t c0 = f.part(part, g.c), channels = f.part(part + 1, g.c) - c0;
-                transform_inputs(g.windows, d.grid, operands.input + g.input_start + c0, g.image, g.pixel, channels,
-                                 start + first, start + last, in.get() + in_offset(part) + first * channels,
-                                 chunk * channels + plane_padding<T>);
+                transform_tiles(input_squares<T>(g.windows), d.grid, input_images(d, operands.input).from_channel(c0),
+                                channels, start + first, start + last, in.get() + in_offset(part) + first * channels,
+                                chunk * channels + plane_padding<T>);
             }
         });
         parallel_for(d.product_tasks(count), [&](std::int64_t task) {
@@ -199,25 +279,50 @@ void run_by_filters(const WinogradDecisions& d, const Operands<T>& operands, std
     }
 }
 
+/// Computes tiles of one image on NHWC copies of the image, and writes them to the planes.
+template <class T>
+void compute_on_copies(const WinogradDecisions& d, const ConvPlan<T>& plan, const Operands<T>& operands,
+                       std::vector<ImageTile>& tiles) {
+    const Correlation& g = d.g;
+    const Windows& a = g.windows;
+    const std::int64_t image = tiles.front().image;
+    const Scratch<T> x(a.h * a.w * g.c), y(a.p * a.q * g.k);
+    transpose_images(1, g.c, a.h * a.w, operands.input + image * g.image, x.get());
+    for (ImageTile& tile : tiles) tile.image = 0;
+    Operands<T> copies = operands;
+    copies.input = x.get();
+    copies.output = y.get();
+    copies.residual = nullptr; // it is NCHW, so write_planes finishes the tiles
+    copies.activation = Activation::linear;
+    copies.only = &tiles;
+    plan.run(copies);
+    for (const ImageTile& tile : tiles)
+        write_planes(d, operands, image, tile.tile, 0, g.k,
+                     y.get() + tile.tile.y0 * g.out_row + tile.tile.x0 * g.out_pixel, g.out_row, g.out_pixel);
+}
+
 /// Computes the tiles that are not finite again, by the direct algorithm.
 template <class T>
 void compute_again(const WinogradDecisions& d, Operands<T> operands, const std::vector<unsigned char>& finite) {
-    const Windows& a = d.g.windows;
     std::vector<ImageTile> again;
     ConvPlan<T> plan;
     const auto compute = [&] {
+        if (again.empty()) return;
         if (plan.empty()) plan_cheapest(d.again(), plan);
         operands.only = &again;
-        plan.run(operands);
+        if (d.planes)
+            compute_on_copies(d, plan, operands, again);
+        else
+            plan.run(operands);
         again.clear();
     };
     for (std::int64_t t = 0; t < d.tiles; ++t) {
         if (finite[static_cast<std::size_t>(t)]) continue;
-        const std::int64_t y = d.grid.y(t), x = d.grid.x(t);
-        again.push_back({d.grid.n(t), {y, std::min(d.form.tile, a.p - y), x, std::min(d.form.tile, a.q - x)}});
-        if (again.size() == kTilesAgain) compute();
+        const std::int64_t image = d.grid.n(t);
+        if (again.size() == kTilesAgain || (d.planes && !again.empty() && again.back().image != image)) compute();
+        again.push_back({image, pixels_written(d, t, 1, 1)});
     }
-    if (!again.empty()) compute();
+    compute();
 }
 
 template <class T>
@@ -251,13 +356,16 @@ template <class T>
 void plan(const Request& request, ConvPlan<T>& plan) {
     const Correlation& g = request.part;
     if (g.window() == 0) { // nothing to multiply
+        if (request.planes) return;
         Request zeros = request;
         zeros.only_direct = true;
         return plan_cheapest(zeros, plan);
     }
     const WinogradFilters f = choose_winograd_filters<T>(g, request.filters_stay);
-    if (f.stored && f.k_blocks > 1 && f.total<T>(g.c) * value_bytes<T> > kWinogradFilterBytes)
+    if (f.stored && f.k_blocks > 1 && f.total<T>(g.c) * value_bytes<T> > kWinogradFilterBytes) {
+        if (request.planes) return;
         return plan_filter_halves(request, f.first(f.k_blocks / 2), plan);
+    }
     auto decisions = std::make_unique<WinogradDecisions>(request);
     WinogradDecisions& d = *decisions;
     d.filters = f;
@@ -265,6 +373,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
     summary.kernel = d.form.tile == 4 ? "conv_row on 36 points of 4x4 tiles" : "conv_row on 36 points of 2x2 tiles";
     summary.multiplications = static_cast<double>(kPoints * d.tiles) * static_cast<double>(g.c * g.k);
     choose_winograd_cut<T>(d);
+    if (request.planes && d.chunk > 0) return;
     const WinogradFilters& cut = d.filters;
     d.key = pack_key(g, cut.stored ? PackForm::winograd : PackForm::winograd_ordered, {cut.k_blocks, 0, 0, 0});
     summary.tile_filters = cut.widest_filters;

@@ -2,6 +2,10 @@
 //
 // A NaN or infinity in the input, or an overflow in a transform, spreads over its whole tile. Results that are not
 // finite are therefore computed again by the direct algorithm (Request::only_direct).
+//
+// In NCHW, transforms read strips that are copied from the planes, and write strips that are copied to them (see
+// winograd_tiles.h). All sums add in the order of NHWC, so the bits are the same. The layer is converted instead, and
+// its plan on planes is empty, if tasks take blocks of filters or if the filters are cut into halves.
 #pragma once
 
 #include "algorithms/algorithm.h"

@@ -9,6 +9,7 @@
 #include "algorithms/algorithms.h"
 #include "algorithms/winograd.h"
 #include "algorithms/winograd_tiles.h"
+#include "core/layout.h"
 #include "core/partial_sums.h"
 #include "core/threads/parallel_for.h"
 #include "core/workspace.h"
@@ -28,6 +29,7 @@ constexpr std::int64_t kTileBytes = 320 << 10;  // if channels are few: points o
 constexpr std::int64_t kChunkBytes = 8 << 20;   // if channels are many: points of a chunk of tiles
 constexpr std::int64_t kDirectBytes = 36 << 20; // taps that the direct algorithm computes again at a time
 constexpr std::int64_t kTransformTiles = 4;     // if channels are many: most tiles of a task that transforms
+constexpr std::int64_t kPlaneTiles = 16;        // the same in NCHW, where short runs of planes are slow to read
 constexpr std::int64_t kLeastChannels = 8;      // of a block: about a register tile
 constexpr std::int64_t kParts = 32;             // enough for 16 threads; fixed, because it decides the order of the sum
 // The fewest tiles of a part. Clearing the sums of a part and transforming them takes as long as about 9 tiles.
@@ -45,7 +47,7 @@ struct PointBlocks : ChannelParts {
 
 struct WinogradGradientDecisions : Decisions {
     explicit WinogradGradientDecisions(const Request& request)
-        : o(request.layer), threads(request.threads), form(o.r), grid(form, o.p, o.q),
+        : o(request.layer), planes(request.planes), threads(request.threads), form(o.r), grid(form, o.p, o.q),
           tiles(o.n * grid.tiles_per_image()) {}
 
     /// The request for the taps that are not finite, which the direct algorithm computes again.
@@ -56,6 +58,7 @@ struct WinogradGradientDecisions : Decisions {
     }
 
     ConvProblem o;
+    bool planes; // whether the images are NCHW
     std::int64_t threads;
     WinogradForm form;
     TileGrid grid;
@@ -111,24 +114,24 @@ std::vector<Phase> WinogradGradientDecisions::phases() const {
     return all;
 }
 
-/// As transform_inputs, for filters [k0, k0 + filters) of dy.
+/// The images of x and dy.
 template <class T>
-void transform_gradients(const WinogradGradientDecisions& plan, const T* dy, std::int64_t k0, std::int64_t filters,
-                         std::int64_t first, std::int64_t last, T* points, std::int64_t plane) {
+TileImages<const T> input_images(const WinogradGradientDecisions& plan, const T* input) {
     const ConvProblem& o = plan.o;
-    for (std::int64_t t = first; t < last; ++t) {
-        const std::int64_t y = plan.grid.y(t), x = plan.grid.x(t);
-        WinogradTile<T> tile{};
-        tile.pixels = dy + ((plan.grid.n(t) * o.p + y) * o.q + x) * o.k + k0;
-        tile.row = o.q * o.k;
-        tile.pixel = o.k;
-        tile.row1 = std::min(plan.form.tile, o.p - y);
-        tile.column1 = std::min(plan.form.tile, o.q - x);
-        tile.points = points + (t - first) * filters;
-        tile.plane = plane;
-        tile.channels = filters;
-        kernels<T>().winograd_gradient[plan.form.index](tile);
-    }
+    if (plan.planes) return {input, o.h * o.w * o.c, o.w, 1, o.h * o.w, true};
+    return {input, o.h * o.w * o.c, o.w * o.c, o.c, 1, false};
+}
+template <class T>
+TileImages<const T> gradient_images(const WinogradGradientDecisions& plan, const T* dy) {
+    const ConvProblem& o = plan.o;
+    if (plan.planes) return {dy, o.p * o.q * o.k, o.q, 1, o.p * o.q, true};
+    return {dy, o.p * o.q * o.k, o.q * o.k, o.k, 1, false};
+}
+
+/// The squares of dy.
+template <class T>
+TileSquares<T> gradient_squares(const WinogradGradientDecisions& plan) {
+    return {plan.form.tile, 0, 0, plan.o.p, plan.o.q, kernels<T>().winograd_gradient[plan.form.index]};
 }
 
 /// Adds the products of `count` tiles at one point, for `channels` channels x `wide` vectors of filters.
@@ -184,7 +187,8 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
     const ConvProblem& o = plan.o;
     std::atomic<bool> finite{true};
     const KernelsOf<T>& kernel = kernels<T>();
-    const Windows a = windows_of(o);
+    const TileSquares<T> x_squares = input_squares<T>(windows_of(o)), dy_squares = gradient_squares<T>(plan);
+    const TileImages<const T> x_images = input_images(plan, input), dy_images = gradient_images(plan, dy);
     const std::int64_t total = o.r * o.s * o.c * o.k;
     const PointBlocks c_blocks = plan.channels(), k_blocks = plan.filters();
     const Scratch<T> partial((plan.parts - 1) * total); // the first part sums into dw
@@ -199,9 +203,10 @@ bool sum_resident(const WinogradGradientDecisions& plan, const T* input, const T
         std::fill_n(sums.get(), kPoints * sum_plane, T{});
         for (std::int64_t t = plan.first_tile(part); t < end; t += plan.chunk) {
             const std::int64_t last = std::min(end, t + plan.chunk);
-            transform_inputs(a, plan.grid, input + c0, o.h * o.w * o.c, o.c, channels, t, last, x_points.get(),
-                             x_plane);
-            transform_gradients(plan, dy, k0, filters, t, last, dy_points.get(), dy_plane);
+            transform_tiles(x_squares, plan.grid, x_images.from_channel(c0), channels, t, last, x_points.get(),
+                            x_plane);
+            transform_tiles(dy_squares, plan.grid, dy_images.from_channel(k0), filters, t, last, dy_points.get(),
+                            dy_plane);
             for (std::int64_t point = 0; point < kPoints; ++point) {
                 for (std::int64_t call = 0; call < calls; ++call) {
                     const std::int64_t vector = part_start(call, calls, vectors), k = vector * kernel.width;
@@ -226,7 +231,8 @@ bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* 
     const ConvProblem& o = plan.o;
     std::atomic<bool> finite{true};
     const KernelsOf<T>& kernel = kernels<T>();
-    const Windows a = windows_of(o);
+    const TileSquares<T> x_squares = input_squares<T>(windows_of(o)), dy_squares = gradient_squares<T>(plan);
+    const TileImages<const T> x_images = input_images(plan, input), dy_images = gradient_images(plan, dy);
     const PointBlocks c_blocks = plan.channels(), k_blocks = plan.filters();
     const Scratch<T> x_points(c_blocks.total()), dy_points(k_blocks.total());
     for (std::int64_t start = 0; start < plan.tiles; start += plan.chunk) {
@@ -235,12 +241,13 @@ bool sum_blocks(const WinogradGradientDecisions& plan, const T* input, const T* 
             const std::int64_t first = task * plan.transform_tiles,
                                last = std::min(count, first + plan.transform_tiles);
             for (std::int64_t b = 0; b < c_blocks.count; ++b)
-                transform_inputs(a, plan.grid, input + c_blocks.first(b), o.h * o.w * o.c, o.c, c_blocks.size(b),
-                                 start + first, start + last,
-                                 x_points.get() + c_blocks.offset(b) + first * c_blocks.size(b), c_blocks.plane(b));
+                transform_tiles(x_squares, plan.grid, x_images.from_channel(c_blocks.first(b)), c_blocks.size(b),
+                                start + first, start + last,
+                                x_points.get() + c_blocks.offset(b) + first * c_blocks.size(b), c_blocks.plane(b));
             for (std::int64_t b = 0; b < k_blocks.count; ++b)
-                transform_gradients(plan, dy, k_blocks.first(b), k_blocks.size(b), start + first, start + last,
-                                    dy_points.get() + k_blocks.offset(b) + first * k_blocks.size(b), k_blocks.plane(b));
+                transform_tiles(dy_squares, plan.grid, dy_images.from_channel(k_blocks.first(b)), k_blocks.size(b),
+                                start + first, start + last,
+                                dy_points.get() + k_blocks.offset(b) + first * k_blocks.size(b), k_blocks.plane(b));
         });
         parallel_for(plan.block_tasks(count), [&](std::int64_t task) {
             const std::int64_t kb = task / c_blocks.count, cb = task % c_blocks.count;
@@ -339,7 +346,16 @@ template <class T>
 void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const WinogradGradientDecisions&>(decisions);
     const auto sum = plan.resident ? sum_resident<T> : sum_blocks<T>;
-    if (!sum(plan, operands.input, operands.out_backprop, operands.output)) compute_again(plan, operands);
+    if (sum(plan, operands.input, operands.out_backprop, operands.output)) return;
+    if (!plan.planes) return compute_again(plan, operands);
+    const ConvProblem& o = plan.o;
+    const Scratch<T> x(o.n * o.h * o.w * o.c), dy(o.n * o.p * o.q * o.k);
+    transpose_images(o.n, o.c, o.h * o.w, operands.input, x.get());
+    transpose_images(o.n, o.k, o.p * o.q, operands.out_backprop, dy.get());
+    Operands<T> nhwc = operands;
+    nhwc.input = x.get();
+    nhwc.out_backprop = dy.get();
+    compute_again(plan, nhwc);
 }
 
 /// If threads are many: cuts the blocks of channels and filters further. This changes no sum.
@@ -355,7 +371,7 @@ void choose_blocks(WinogradGradientDecisions& plan) {
     std::stable_sort(cuts.begin(), cuts.end(), [](const Cut& one, const Cut& other) {
         return one.c_blocks * one.k_blocks < other.c_blocks * other.k_blocks;
     });
-    plan.transform_tiles = std::clamp<std::int64_t>(plan.chunk / (4 * plan.threads), 1, kTransformTiles);
+    plan.transform_tiles = std::clamp<std::int64_t>(plan.chunk / (4 * plan.threads), 1, plan.transform_tiles);
     set_shortest(plan, plan.threads, cuts, [&](const Cut& cut) {
         plan.c_blocks = cut.c_blocks;
         plan.k_blocks = cut.k_blocks;
@@ -385,6 +401,7 @@ void plan(const Request& request, ConvPlan<T>& into) {
         plan.c_blocks = ceil_div(o.c, std::min<std::int64_t>(most, 48));
         plan.k_blocks = ceil_div(plan.vectors, kernel.max_vectors);
     }
+    if (plan.planes) plan.transform_tiles = block_of_rows(kPlaneTiles, plan.grid.columns);
     PlanSummary& summary = plan.summary;
     summary.multiplications = static_cast<double>(kPoints * plan.tiles) * static_cast<double>(o.c * o.k);
     choose_blocks(plan);
@@ -399,6 +416,7 @@ void plan(const Request& request, ConvPlan<T>& into) {
     const std::int64_t points = (c_blocks.total() + k_blocks.total()) * size;
     summary.shared_bytes = plan.resident ? (plan.parts - 1) * o.r * o.s * o.c * o.k * size : points;
     summary.thread_bytes = plan.resident ? points + sums : sums;
+    if (plan.planes) summary.thread_bytes += kStripPixels * strip_channels<T> * size;
     into.add(winograd_filter_gradient<T>(), std::move(decisions));
 }
 

@@ -12,6 +12,7 @@ constexpr std::int64_t kLeastTiles = 12;        // fewer tiles would read the tr
 // The most tiles that one streamed part of the filters serves. With fewer tiles, filters are transformed and read more
 // often. 200 tiles take 2 MB of each thread, and the scratch memory of 16 threads must stay below 64 MB.
 constexpr std::int64_t kPartTiles = 200, kPartTilesOfManyThreads = 64;
+constexpr std::int64_t kManyBlocks = 8;        // of a thread
 constexpr std::int64_t kChunkBytes = 16 << 20; // points of the input
 
 /// The cost of a task that multiplies `tiles` tiles with `k` filters and transforms the products back.
@@ -77,6 +78,7 @@ void set_cut(WinogradDecisions& d, const WinogradCut& cut) {
         summary.tasks = d.tile_tasks().count;
         summary.shared_bytes = stored_bytes + d.tiles;
         summary.thread_bytes = kPoints * (d.block * (c + f.widest_filters) + 2 * plane_padding<T>)*value_bytes<T>;
+        if (d.planes) summary.thread_bytes += kStripPixels * strip_channels<T> * value_bytes<T>;
     } else {
         summary.tasks = d.product_tasks(d.chunk).count;
         const std::int64_t points = kPoints * (d.chunk * c + f.c_parts * plane_padding<T>);
@@ -133,6 +135,28 @@ void remove_large_cuts(WinogradDecisions& d, std::vector<WinogradCut>& cuts) {
     cuts.erase(std::remove_if(cuts.begin() + 1, cuts.end(), is_large), cuts.end());
 }
 
+template <class T>
+void choose_nhwc_cut(WinogradDecisions& d) {
+    std::vector<WinogradCut> cuts{plain_cut<T>(d)};
+    const auto set = [&](const WinogradCut& cut) { set_cut<T>(d, cut); };
+    if (d.threads <= kFewThreads) return set(cuts.front());
+    const bool fits = d.filters.total<T>(d.g.c) * value_bytes<T> <= kWinogradFilterBytes;
+    add_finer_cuts<T>(d, cuts);
+    remove_large_cuts<T>(d, cuts);
+    const WinogradCut chosen = cuts[set_shortest(d, d.threads, cuts, set)];
+    const double length = length_of(d.phases(), d.threads);
+    if (d.filters_stay || !fits || (chosen.stored && chosen.by_filters)) return;
+    // By blocks of filters with all transformed filters stored. All points of the tiles go to memory, too, so that this
+    // must be shorter by a tenth.
+    const std::int64_t k_blocks = cuts.front().k_blocks;
+    cuts.assign(
+        1, {true, true, k_blocks, ceil_div(tiles_of_chunk<T>(d), fewest_tile_blocks(tiles_of_chunk<T>(d), d.threads))});
+    add_finer_cuts<T>(d, cuts);
+    remove_large_cuts<T>(d, cuts);
+    set_shortest(d, d.threads, cuts, set);
+    if (!memory_fits(d) || length_of(d.phases(), d.threads) > 0.9 * length) set(chosen);
+}
+
 } // namespace
 
 std::vector<Phase> WinogradDecisions::phases() const {
@@ -172,24 +196,10 @@ std::vector<Phase> WinogradDecisions::phases() const {
 
 template <class T>
 void choose_winograd_cut(WinogradDecisions& d) {
-    std::vector<WinogradCut> cuts{plain_cut<T>(d)};
-    const auto set = [&](const WinogradCut& cut) { set_cut<T>(d, cut); };
-    if (d.threads <= kFewThreads) return set(cuts.front());
-    const bool fits = d.filters.total<T>(d.g.c) * value_bytes<T> <= kWinogradFilterBytes;
-    add_finer_cuts<T>(d, cuts);
-    remove_large_cuts<T>(d, cuts);
-    const WinogradCut chosen = cuts[set_shortest(d, d.threads, cuts, set)];
-    const double length = length_of(d.phases(), d.threads);
-    if (d.filters_stay || !fits || (chosen.stored && chosen.by_filters)) return;
-    // By blocks of filters with all transformed filters stored. All points of the tiles go to memory, too, so that this
-    // must be shorter by a tenth.
-    const std::int64_t k_blocks = cuts.front().k_blocks;
-    cuts.assign(
-        1, {true, true, k_blocks, ceil_div(tiles_of_chunk<T>(d), fewest_tile_blocks(tiles_of_chunk<T>(d), d.threads))});
-    add_finer_cuts<T>(d, cuts);
-    remove_large_cuts<T>(d, cuts);
-    set_shortest(d, d.threads, cuts, set);
-    if (!memory_fits(d) || length_of(d.phases(), d.threads) > 0.9 * length) set(chosen);
+    choose_nhwc_cut<T>(d);
+    // A few blocks keep their equal shares.
+    if (d.planes && d.chunk == 0 && d.tile_tasks().count >= kManyBlocks * d.threads)
+        set_cut<T>(d, {d.filters.stored, false, d.filters.k_blocks, block_of_rows(d.block, d.grid.columns)});
 }
 
 template <class T>

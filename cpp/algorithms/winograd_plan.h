@@ -15,8 +15,8 @@ constexpr std::int64_t value_bytes = static_cast<std::int64_t>(sizeof(T));
 struct WinogradDecisions : Decisions {
     explicit WinogradDecisions(const Request& request)
         : layer(request.layer), direction(request.direction), threads(request.threads),
-          filters_stay(request.filters_stay), g(request.part), form(g.windows.r), grid(form, g.windows.p, g.windows.q),
-          tiles(g.n * grid.tiles_per_image()) {}
+          filters_stay(request.filters_stay), planes(request.planes), g(request.part), form(g.windows.r),
+          grid(form, g.windows.p, g.windows.q), tiles(g.n * grid.tiles_per_image()) {}
 
     /// The request for tiles that must be computed again.
     Request again() const {
@@ -29,6 +29,7 @@ struct WinogradDecisions : Decisions {
     Direction direction;
     std::int64_t threads;
     bool filters_stay;
+    bool planes; // whether the images are NCHW. `g` then has the strides of NHWC nevertheless
     Correlation g;
     WinogradForm form;
     TileGrid grid;

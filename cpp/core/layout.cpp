@@ -36,13 +36,36 @@ void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t colum
     });
 }
 
+template <class T>
+void copy_from_planes(const T* from, std::int64_t row, std::int64_t plane, std::int64_t rows, std::int64_t columns,
+                      std::int64_t channels, T* to) {
+    if (columns == row) return kernels<T>().transpose(from, plane, to, channels, channels, rows * columns);
+    for (std::int64_t y = 0; y < rows; ++y)
+        kernels<T>().transpose(from + y * row, plane, to + y * columns * channels, channels, channels, columns);
+}
+
+template <class T>
+void copy_to_planes(const T* from, std::int64_t from_row, std::int64_t from_pixel, std::int64_t rows,
+                    std::int64_t columns, std::int64_t channels, T* to, std::int64_t row, std::int64_t plane) {
+    if (columns == row && from_row == columns * from_pixel)
+        return kernels<T>().transpose(from, from_pixel, to, plane, rows * columns, channels);
+    for (std::int64_t y = 0; y < rows; ++y)
+        kernels<T>().transpose(from + y * from_row, from_pixel, to + y * row, plane, columns, channels);
+}
+
 std::int64_t nhwc_part_bytes() {
     constexpr std::int64_t of_thread = 4 << 20;
     return std::min(kMostPartBytes, of_thread * threads_for_tasks());
 }
 
-template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const float*, float*, std::int64_t);
-template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const double*, double*, std::int64_t);
+#define FASTCONV_LAYOUT(T)                                                                                             \
+    template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const T*, T*, std::int64_t);              \
+    template void copy_from_planes(const T*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,     \
+                                   T*);                                                                                \
+    template void copy_to_planes(const T*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, T*,   \
+                                 std::int64_t, std::int64_t);
+FASTCONV_LAYOUT(float)
+FASTCONV_LAYOUT(double)
 template void transpose_images(std::int64_t, std::int64_t, std::int64_t, const std::int64_t*, std::int64_t*,
                                std::int64_t);
 

@@ -15,6 +15,16 @@ template <class T>
 void transpose_images(std::int64_t images, std::int64_t rows, std::int64_t columns, const T* from, T* to,
                       std::int64_t all_images = 0);
 
+/// Copies rows x columns pixels of some channels from planes to NHWC: to[(y*columns + x)*channels + c]. Rows of a plane
+/// are `row` values apart, and planes are `plane` values apart. It runs on the calling thread.
+template <class T>
+void copy_from_planes(const T* from, std::int64_t row, std::int64_t plane, std::int64_t rows, std::int64_t columns,
+                      std::int64_t channels, T* to);
+/// The inverse. Rows and pixels of the NHWC side are from_row and from_pixel values apart.
+template <class T>
+void copy_to_planes(const T* from, std::int64_t from_row, std::int64_t from_pixel, std::int64_t rows,
+                    std::int64_t columns, std::int64_t channels, T* to, std::int64_t row, std::int64_t plane);
+
 constexpr std::int64_t kMostPartBytes = 16 << 20;
 
 /// The bytes of the NHWC copies of a part of a batch. Smaller copies stay in the caches until they are used. Larger

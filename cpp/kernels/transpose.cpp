@@ -1,10 +1,10 @@
 // Transposes a matrix, to pack filters whose lanes are not neighbours in memory and to convert between NHWC and NCHW.
 //
-// Vectorised over both axes. AVX2 and AVX-512 transpose a square of 8x8 floats or 4x4 doubles in registers, so that all
-// reads and writes are whole vectors. Squares that reach beyond the right edge are read in part. If the matrix has
-// fewer rows than a square, and on the baseline, values are copied one by one. Ceiling: the shuffle port, at 3 shuffles
-// a vector (2 for double); beyond L1, memory bandwidth. CPUs do not see a pattern in reads that go from row to row, so
-// the next cache line of each row is prefetched.
+// Vectorised over both axes. AVX2 and AVX-512 transpose squares with a side of one vector, so that all writes are whole
+// vectors. They use at most 8 registers at a time. The last square of a row or column overlaps the one before it. If
+// the matrix is narrower than a square, squares are copied to a buffer in L1 and back. The baseline copies values one
+// by one. Ceiling: the loads, which take 16 bytes each; beyond L1, memory bandwidth. CPUs do not see a pattern in reads
+// that go from row to row, so the next cache line of each row is prefetched.
 //
 // The streaming form collects whole cache lines of the result in a buffer in L1 and writes them past the caches. This
 // saves reading the memory first.
@@ -30,33 +30,54 @@ FASTCONV_INLINE void prefetch_next_line(const T* from, ptrdiff_t from_row, int64
     for (int64_t r = 0; r < rows; ++r) __builtin_prefetch(from + r * from_row + line<T>);
 }
 
+/// Part of a square: at most `square_side` rows and columns.
 template <class T>
-void transpose(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns) {
-    // Works in strips of columns: the cache lines of a strip, read and written, stay in L1 until all its squares are
-    // done. The square of the last rows overlaps the one before it.
+FASTCONV_INLINE void transpose_part(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows,
+                                    int64_t columns) {
     constexpr int64_t side = square_side<T>;
-    const int64_t strip = to_row * (ptrdiff_t)sizeof(T) % l1_period == 0 ? line<T> / 2 : line<T>;
-    for (int64_t first = 0; first < columns && rows >= side; first += strip) {
-        const int64_t last = columns < first + strip ? columns : first + strip;
-        for (int64_t r = 0; r < rows; r += side) {
-            const int64_t row = r + side <= rows ? r : rows - side;
-            prefetch_next_line(from + row * from_row + first, from_row, side);
-            for (int64_t c = first; c < last; c += side)
-                transpose_square(from + row * from_row + c, from_row, to + c * to_row + row, to_row, columns - c);
-        }
-    }
-    for (int64_t r = 0; r < rows && rows < side; ++r)
-        for (int64_t c = 0; c < columns; ++c) to[c * to_row + r] = from[r * from_row + c];
+    alignas(line_bytes) T in[side * side], out[side * side];
+    for (int64_t r = 0; r < rows; ++r) store(in + r * side, load_some(from + r * from_row, columns));
+    transpose_square(in, side, out, side);
+    for (int64_t c = 0; c < columns; ++c) store_some(to + c * to_row, load(out + c * side), rows);
 }
 
-/// Writes a cache line for each of `columns` columns, at most one square of them.
 template <class T>
-FASTCONV_INLINE void stream_lines(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t columns) {
+void transpose(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns) {
+    constexpr int64_t side = square_side<T>;
+    if constexpr (side > 1) {
+        if (rows < side || columns < side) {
+            for (int64_t r = 0; r < rows; r += side)
+                for (int64_t c = 0; c < columns; c += side)
+                    transpose_part(from + r * from_row + c, from_row, to + c * to_row + r, to_row,
+                                   rows - r < side ? rows - r : side, columns - c < side ? columns - c : side);
+            return;
+        }
+    }
+    // Works in strips of columns: the cache lines of a strip, read and written, stay in L1 until all its squares are
+    // done. The first square of a strip overlaps the next one if the others then write aligned vectors.
+    const int64_t strip = to_row * (ptrdiff_t)sizeof(T) % l1_period == 0 ? side : line<T>;
+    const int64_t before = (int64_t)(-(uintptr_t)to / sizeof(T) % side),
+                  head = before > 0 && to_row % side == 0 ? before : side;
+    for (int64_t first = 0; first < columns; first += strip) {
+        const int64_t last = columns < first + strip ? columns : first + strip;
+        for (int64_t r = 0; r < rows; r += r == 0 ? head : side) {
+            const int64_t row = r + side <= rows ? r : rows - side;
+            prefetch_next_line(from + row * from_row + first, from_row, side);
+            for (int64_t c = first; c < last; c += side) {
+                const int64_t column = c + side <= columns ? c : columns - side;
+                transpose_square(from + row * from_row + column, from_row, to + column * to_row + row, to_row);
+            }
+        }
+    }
+}
+
+/// Writes a cache line for each column of a square.
+template <class T>
+FASTCONV_INLINE void stream_lines(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row) {
     constexpr int64_t side = square_side<T>;
     alignas(line_bytes) T lines[side * line<T>];
-    for (int64_t r = 0; r < line<T>; r += side)
-        transpose_square(from + r * from_row, from_row, lines + r, line<T>, columns);
-    for (int64_t c = 0; c < side && c < columns; ++c) {
+    for (int64_t r = 0; r < line<T>; r += side) transpose_square(from + r * from_row, from_row, lines + r, line<T>);
+    for (int64_t c = 0; c < side; ++c) {
         FASTCONV_UNROLL
         for (int64_t i = 0; i < line<T>; i += width<T>)
             store_streaming(to + c * to_row + i, load(lines + c * line<T> + i));
@@ -65,14 +86,17 @@ FASTCONV_INLINE void stream_lines(const T* from, ptrdiff_t from_row, T* to, ptrd
 
 template <class T>
 void transpose_streaming(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t rows, int64_t columns) {
+    constexpr int64_t side = square_side<T>;
     const bool whole_lines = (uintptr_t)to % line_bytes == 0 && to_row % line<T> == 0 && rows % line<T> == 0;
-    if (!whole_lines) return transpose(from, from_row, to, to_row, rows, columns);
+    if (!whole_lines || columns < side) return transpose(from, from_row, to, to_row, rows, columns);
     for (int64_t first = 0; first < columns; first += line<T>) {
         const int64_t last = columns < first + line<T> ? columns : first + line<T>;
         for (int64_t r = 0; r < rows; r += line<T>) {
             prefetch_next_line(from + r * from_row + first, from_row, line<T>);
-            for (int64_t c = first; c < last; c += square_side<T>)
-                stream_lines(from + r * from_row + c, from_row, to + c * to_row + r, to_row, columns - c);
+            for (int64_t c = first; c < last; c += side) {
+                const int64_t column = c + side <= columns ? c : columns - side;
+                stream_lines(from + r * from_row + column, from_row, to + column * to_row + r, to_row);
+            }
         }
     }
     finish_streaming();

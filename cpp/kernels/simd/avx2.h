@@ -117,6 +117,46 @@ FASTCONV_INLINE Bytes<double> narrow<double>(Index<double> value) {
     return (Bytes<double>)_mm_cvtsi128_si32(_mm_packus_epi16(words, words));
 }
 
+// A register is loaded from rows that are half a square apart. Transposing its halves of 16 bytes then needs no shuffle
+// across them: one shuffle a vector for double, two for float.
+FASTCONV_INLINE __m256 load_halves(const float* low, const float* high) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+}
+FASTCONV_INLINE __m256d load_halves(const double* low, const double* high) {
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(low)), _mm_loadu_pd(high), 1);
+}
+
+template <>
+constexpr int square_side<float> = 8;
+template <>
+constexpr int square_side<double> = 4;
+
+template <>
+FASTCONV_INLINE void transpose_square(const float* from, ptrdiff_t from_row, float* to, ptrdiff_t to_row) {
+    FASTCONV_UNROLL
+    for (int c = 0; c < 8; c += 4) {
+        __m256 a[4];
+        FASTCONV_UNROLL
+        for (int r = 0; r < 4; ++r) a[r] = load_halves(from + r * from_row + c, from + (r + 4) * from_row + c);
+        const __m256 b0 = _mm256_unpacklo_ps(a[0], a[1]), b1 = _mm256_unpackhi_ps(a[0], a[1]);
+        const __m256 b2 = _mm256_unpacklo_ps(a[2], a[3]), b3 = _mm256_unpackhi_ps(a[2], a[3]);
+        _mm256_storeu_ps(to + c * to_row, _mm256_shuffle_ps(b0, b2, 0x44));
+        _mm256_storeu_ps(to + (c + 1) * to_row, _mm256_shuffle_ps(b0, b2, 0xEE));
+        _mm256_storeu_ps(to + (c + 2) * to_row, _mm256_shuffle_ps(b1, b3, 0x44));
+        _mm256_storeu_ps(to + (c + 3) * to_row, _mm256_shuffle_ps(b1, b3, 0xEE));
+    }
+}
+template <>
+FASTCONV_INLINE void transpose_square(const double* from, ptrdiff_t from_row, double* to, ptrdiff_t to_row) {
+    FASTCONV_UNROLL
+    for (int c = 0; c < 4; c += 2) {
+        const __m256d even = load_halves(from + c, from + 2 * from_row + c);
+        const __m256d odd = load_halves(from + from_row + c, from + 3 * from_row + c);
+        _mm256_storeu_pd(to + c * to_row, _mm256_unpacklo_pd(even, odd));
+        _mm256_storeu_pd(to + (c + 1) * to_row, _mm256_unpackhi_pd(even, odd));
+    }
+}
+
 } // namespace
 } // namespace FASTCONV_ISA
 } // namespace fastconv

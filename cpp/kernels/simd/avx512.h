@@ -162,6 +162,52 @@ FASTCONV_INLINE void store_part_of_bytes<double>(uint8_t* to, Bytes<double> byte
     _mm_mask_storeu_epi8(to, (__mmask16)((1u << count) - 1), _mm_cvtsi64_si128((int64_t)bytes));
 }
 
+// A register is loaded from four rows that are a quarter of a square apart. Transposing its quarters of 16 bytes then
+// needs no shuffle across them: one shuffle a vector for double, two for float. The loads blend on two ports.
+FASTCONV_INLINE __m512 load_quarters(const float* from, ptrdiff_t step) {
+    __m512 all = _mm512_castps128_ps512(_mm_loadu_ps(from));
+    all = _mm512_mask_broadcast_f32x4(all, 0x00F0, _mm_loadu_ps(from + step));
+    all = _mm512_mask_broadcast_f32x4(all, 0x0F00, _mm_loadu_ps(from + 2 * step));
+    return _mm512_mask_broadcast_f32x4(all, 0xF000, _mm_loadu_ps(from + 3 * step));
+}
+FASTCONV_INLINE __m512d load_quarters(const double* from, ptrdiff_t step) {
+    __m512d all = _mm512_castpd128_pd512(_mm_loadu_pd(from));
+    all = _mm512_mask_broadcast_f64x2(all, 0x0C, _mm_loadu_pd(from + step));
+    all = _mm512_mask_broadcast_f64x2(all, 0x30, _mm_loadu_pd(from + 2 * step));
+    return _mm512_mask_broadcast_f64x2(all, 0xC0, _mm_loadu_pd(from + 3 * step));
+}
+
+template <>
+constexpr int square_side<float> = 16;
+template <>
+constexpr int square_side<double> = 8;
+
+template <>
+FASTCONV_INLINE void transpose_square(const float* from, ptrdiff_t from_row, float* to, ptrdiff_t to_row) {
+    FASTCONV_UNROLL
+    for (int c = 0; c < 16; c += 4) {
+        __m512 a[4];
+        FASTCONV_UNROLL
+        for (int r = 0; r < 4; ++r) a[r] = load_quarters(from + r * from_row + c, 4 * from_row);
+        const __m512 b0 = _mm512_unpacklo_ps(a[0], a[1]), b1 = _mm512_unpackhi_ps(a[0], a[1]);
+        const __m512 b2 = _mm512_unpacklo_ps(a[2], a[3]), b3 = _mm512_unpackhi_ps(a[2], a[3]);
+        _mm512_storeu_ps(to + c * to_row, _mm512_shuffle_ps(b0, b2, 0x44));
+        _mm512_storeu_ps(to + (c + 1) * to_row, _mm512_shuffle_ps(b0, b2, 0xEE));
+        _mm512_storeu_ps(to + (c + 2) * to_row, _mm512_shuffle_ps(b1, b3, 0x44));
+        _mm512_storeu_ps(to + (c + 3) * to_row, _mm512_shuffle_ps(b1, b3, 0xEE));
+    }
+}
+template <>
+FASTCONV_INLINE void transpose_square(const double* from, ptrdiff_t from_row, double* to, ptrdiff_t to_row) {
+    FASTCONV_UNROLL
+    for (int c = 0; c < 8; c += 2) {
+        const __m512d even = load_quarters(from + c, 2 * from_row);
+        const __m512d odd = load_quarters(from + from_row + c, 2 * from_row);
+        _mm512_storeu_pd(to + c * to_row, _mm512_unpacklo_pd(even, odd));
+        _mm512_storeu_pd(to + (c + 1) * to_row, _mm512_unpackhi_pd(even, odd));
+    }
+}
+
 } // namespace
 } // namespace FASTCONV_ISA
 } // namespace fastconv

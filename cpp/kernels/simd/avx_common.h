@@ -26,69 +26,6 @@ FASTCONV_INLINE double add_lanes_256(__m256d value) {
     return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
 }
 
-// A square has rows of 32 bytes. It sits in 8 registers for float, 4 for double, and takes 3 shuffles a vector for
-// float, 2 for double. (Squares with rows of 64 bytes would halve the stores but take 4 shuffles a vector.)
-template <>
-constexpr int square_side<float> = 8;
-template <>
-constexpr int square_side<double> = 4;
-
-template <>
-FASTCONV_INLINE void transpose_square(const float* from, ptrdiff_t from_row, float* to, ptrdiff_t to_row,
-                                      int64_t columns) {
-    __m256 a[8], b[8];
-    if (columns >= 8) {
-        FASTCONV_UNROLL
-        for (int i = 0; i < 8; ++i) a[i] = _mm256_loadu_ps(from + i * from_row);
-    } else {
-        const __m256i mask = first_lanes_32(columns);
-        FASTCONV_UNROLL
-        for (int i = 0; i < 8; ++i) a[i] = _mm256_maskload_ps(from + i * from_row, mask);
-    }
-    FASTCONV_UNROLL
-    for (int i = 0; i < 8; i += 2) {
-        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
-        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
-    }
-    FASTCONV_UNROLL
-    for (int i = 0; i < 8; i += 4) {
-        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
-        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xEE);
-        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
-        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xEE);
-    }
-    FASTCONV_UNROLL
-    for (int i = 0; i < 4; ++i) {
-        b[i] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x20);
-        b[i + 4] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x31);
-    }
-    FASTCONV_UNROLL
-    for (int i = 0; i < 8; ++i)
-        if (i < columns) _mm256_storeu_ps(to + i * to_row, b[i]);
-}
-
-template <>
-FASTCONV_INLINE void transpose_square(const double* from, ptrdiff_t from_row, double* to, ptrdiff_t to_row,
-                                      int64_t columns) {
-    __m256d a[4], b[4];
-    const __m256i mask = first_lanes_64(columns);
-    FASTCONV_UNROLL
-    for (int i = 0; i < 4; ++i)
-        a[i] = columns >= 4 ? _mm256_loadu_pd(from + i * from_row) : _mm256_maskload_pd(from + i * from_row, mask);
-    FASTCONV_UNROLL
-    for (int i = 0; i < 4; i += 2) {
-        b[i] = _mm256_unpacklo_pd(a[i], a[i + 1]);
-        b[i + 1] = _mm256_unpackhi_pd(a[i], a[i + 1]);
-    }
-    a[0] = _mm256_permute2f128_pd(b[0], b[2], 0x20);
-    a[1] = _mm256_permute2f128_pd(b[1], b[3], 0x20);
-    a[2] = _mm256_permute2f128_pd(b[0], b[2], 0x31);
-    a[3] = _mm256_permute2f128_pd(b[1], b[3], 0x31);
-    FASTCONV_UNROLL
-    for (int i = 0; i < 4; ++i)
-        if (i < columns) _mm256_storeu_pd(to + i * to_row, a[i]);
-}
-
 } // namespace
 } // namespace FASTCONV_ISA
 } // namespace fastconv

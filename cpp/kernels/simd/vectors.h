@@ -217,14 +217,14 @@ FASTCONV_INLINE void store_part_of_bytes(uint8_t* to, Bytes<T> bytes, int64_t co
     for (int64_t lane = 0; lane < count; ++lane) to[lane] = some[lane];
 }
 
-/// The side of the squares that transpose_square transposes.
+/// The side of the squares that transpose_square transposes: the lanes of a vector, or 1.
 template <class T>
 constexpr int square_side = 1;
-/// to[c][r] = from[r][c] for all rows of a square and its first `columns` columns (all, if `columns` is larger).
+/// to[c][r] = from[r][c] for a square.
 template <class T>
-FASTCONV_INLINE void transpose_square(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row, int64_t columns) {
-    for (int64_t c = 0; c < square_side<T> && c < columns; ++c)
-        for (int64_t r = 0; r < square_side<T>; ++r) to[c * to_row + r] = from[r * from_row + c];
+FASTCONV_INLINE void transpose_square(const T* from, ptrdiff_t, T* to, ptrdiff_t) {
+    static_assert(square_side<T> == 1, "an ISA with larger squares specialises this");
+    *to = *from;
 }
 
 } // namespace
