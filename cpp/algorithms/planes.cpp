@@ -6,7 +6,8 @@
 //
 // Depthwise: a plane is an image with one channel and one filter. For windows of 3 or 5 rows at stride 1, that is what
 // small_k_spread_rows computes. For other windows, depthwise_row goes along contiguous lanes. Here they are the columns
-// of a plane, and the "pixels" are its rows. A tap of the filter is written to all lanes first.
+// of a plane, and the "pixels" are its rows. A tap of the filter is written to all lanes first. (Common windows have
+// kernels of their own, see depthwise_planes.cpp.)
 //
 // A task copies the rows that its output rows read, with their padding, to memory that stays in L1 or L2. If the stride
 // is s, the columns of a copied row are sorted by their residue modulo s, so that vectors of output pixels read
