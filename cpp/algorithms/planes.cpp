@@ -210,7 +210,8 @@ void compute_run(const Operands<T>& operands, const PlaneTile<T>& part, std::int
     products.pixels = g.k;
     products.channels = columns;
     products.relu = operands.relu;
-    if (operands.bias != nullptr) { // the kernel adds a bias to lanes, so here the sums are added to the bias
+    products.prefetch_y = window > 1; // the tile writes a piece of each of its planes, which come from memory
+    if (operands.bias != nullptr) {   // the kernel adds a bias to lanes, so here the sums are added to the bias
         products.accumulate = true;
         const T* const bias = operands.bias + part.group * g.k;
         for (std::int64_t k = 0; k < g.k; ++k) std::fill_n(products.y + k * products.y_step, columns, bias[k]);
