@@ -121,6 +121,19 @@ AWKWARD = {
     "planes, depthwise, from memory": depthwise(
         (150, 151), 24, (3, 3), strides=(2, 2), padding="SAME", data_format="NCHW", bias=True, relu=True
     ),
+    "planes, depthwise, stride 2": depthwise(
+        (19, 71), 4, (3, 3), strides=(2, 2), padding="SAME", data_format="NCHW", bias=True, relu=True
+    ),
+    "planes, depthwise, stride 2, odd padding": depthwise(
+        (18, 70), 3, (3, 3), strides=(2, 2), padding=1, data_format="NCHW", bias=True
+    ),
+    "planes, depthwise, 5x5": depthwise((14, 37), 6, (5, 5), padding="SAME", data_format="NCHW", bias=True, relu=True),
+    "planes, depthwise, 5x5, stride 2": depthwise(
+        (15, 68), 4, (5, 5), strides=(2, 2), padding=((3, 0), (1, 4)), data_format="NCHW"
+    ),
+    "planes, depthwise, more padding than columns": depthwise(
+        (3, 2), 9, (3, 3), padding=((9, 8), (17, 21)), data_format="NCHW", bias=True
+    ),
     "gradient over many tiles": conv((70, 75), 5, (3, 3), 7, padding="SAME", n=3),
     "many channels, chosen for Winograd": conv((13, 14), 40, (3, 3), 48, padding="SAME", bias=True, relu=True),
     "Winograd": conv((9, 11), 6, (3, 3), 17, padding="SAME", bias=True, relu=True, algorithm="winograd"),

@@ -214,13 +214,15 @@ def test_the_plan_changes_no_bit(
         ("conv2d", (3, 33, 48, 24), (1, 1, 24, 40), {"strides": (2, 2)}, "conv_row"),
         ("conv2d", (3, 31, 47, 3), (3, 3, 3, 40), {"padding": "SAME"}, "conv_row"),
         ("conv2d", (3, 31, 64, 6), (2, 3, 6, 33), {"padding": "SAME", "strides": (1, 2)}, "conv_row"),
-        ("depthwise_conv2d", (2, 150, 150, 24), (3, 3, 24, 1), {"padding": "SAME", "strides": (2, 2)}, "depthwise_row"),
+        ("depthwise_conv2d", (2, 75, 75, 24), (3, 3, 24, 1), {"padding": "SAME", "strides": (2, 2)}, "depthwise_plane"),
+        ("depthwise_conv2d", (2, 30, 37, 24), (5, 5, 24, 1), {"padding": "SAME"}, "depthwise_plane"),
+        ("depthwise_conv2d", (2, 150, 150, 24), (3, 3, 24, 1), {"padding": "SAME", "strides": (3, 3)}, "depthwise_row"),
     ],
 )
 def test_planes_give_the_bits_of_nhwc(
     isa_worker: ProcessPoolExecutor, kind: str, shape: Any, filters: Any, options: Any, kernel: str
 ) -> None:
-    """The layers whose images are not converted from NCHW, except depthwise ones with stride 1."""
+    """The layers whose images are not converted from NCHW, except depthwise ones with few channels or rare windows."""
     draw = np.random.default_rng(0).standard_normal
     x, w, bias = (draw(size, np.float32) for size in (shape, filters, (filters[3] if kind == "conv2d" else shape[3],)))
     planes = np.ascontiguousarray(np.moveaxis(x, 3, 1))
@@ -257,6 +259,26 @@ def test_filter_gradients_on_planes_give_the_bits_of_nhwc(
     ]
     expected, result = isa_worker.submit(compute, calls).result()
     assert result.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("window", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", 1])
+def test_gradients_of_planes_have_the_bits_of_nhwc(
+    isa_worker: ProcessPoolExecutor, window: int, stride: int, padding: Any
+) -> None:
+    """Those of depthwise layers."""
+    draw = np.random.default_rng(0).standard_normal
+    w, sizes = draw((window, window, 24, 1), np.float32), (2, 30, 75, 24)
+    options = {"strides": stride, "padding": padding}
+    dy = draw(fastconv.depthwise_conv2d(np.zeros(sizes, np.float32), w, **options).shape, np.float32)
+    planes = {"input_sizes": (2, 24, 30, 75), "out_backprop": np.ascontiguousarray(np.moveaxis(dy, 3, 1))}
+    calls = [
+        ("depthwise_conv2d_backprop_input", {"input_sizes": sizes, "filters": w, "out_backprop": dy, **options}),
+        ("depthwise_conv2d_backprop_input", {"filters": w, "data_format": "NCHW", **planes, **options}),
+    ]
+    expected, result = isa_worker.submit(compute, calls).result()
+    assert result.tobytes() == np.ascontiguousarray(np.moveaxis(expected, 3, 1)).tobytes()
 
 
 def test_a_second_run_gives_the_same_bits(seed: int, count: int) -> None:

@@ -2,6 +2,7 @@
 #include "algorithms/algorithms.h"
 
 #include "algorithms/depthwise.h"
+#include "algorithms/depthwise_planes.h"
 #include "algorithms/direct.h"
 #include "algorithms/joined_windows.h"
 #include "algorithms/planes.h"
@@ -173,6 +174,9 @@ void plan_on_planes(const Request& request, ConvPlan<T>& plan) {
         const Algorithm<T>& algorithm = cheapest<T>(on_planes);
         if (&algorithm == &winograd<T>()) return algorithm.plan(on_planes, plan);
     }
+    const Request forward{request.layer, Direction::forward, forward_correlation(request.layer), 1, false};
+    if (&cheapest<T>(forward) == &depthwise<T>()) plan_depthwise_planes(request, plan); // as in all directions
+    if (!plan.empty()) return;
     plan_planes<T>(
         request,
         [](const Request& correlation) {

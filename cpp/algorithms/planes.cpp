@@ -6,7 +6,8 @@
 //
 // Depthwise: a plane is an image with one channel and one filter. For windows of 3 or 5 rows at stride 1, that is what
 // small_k_spread_rows computes. For other windows, depthwise_row goes along contiguous lanes. Here they are the columns
-// of a plane, and the "pixels" are its rows. A tap of the filter is written to all lanes first.
+// of a plane, and the "pixels" are its rows. A tap of the filter is written to all lanes first. (Common windows have
+// kernels of their own, see depthwise_planes.cpp.)
 //
 // A task copies the rows that its output rows read, with their padding, to memory that stays in L1 or L2. If the stride
 // is s, the columns of a copied row are sorted by their residue modulo s, so that vectors of output pixels read
@@ -120,7 +121,8 @@ void compute_run(const Operands<T>& operands, const PlaneTile<T>& part, std::int
     products.pixels = g.k;
     products.channels = columns;
     products.relu = operands.relu;
-    if (operands.bias != nullptr) { // the kernel adds a bias to lanes, so here the sums are added to the bias
+    products.prefetch_y = window > 1; // the tile writes a piece of each of its planes, which come from memory
+    if (operands.bias != nullptr) {   // the kernel adds a bias to lanes, so here the sums are added to the bias
         products.accumulate = true;
         const T* const bias = operands.bias + part.group * g.k;
         for (std::int64_t k = 0; k < g.k; ++k) std::fill_n(products.y + k * products.y_step, columns, bias[k]);

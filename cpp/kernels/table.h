@@ -4,6 +4,8 @@
 // function, the linker keeps one copy for all, and that copy may need an ISA that the CPU lacks.
 #pragma once
 
+#include "kernels/depthwise_planes.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -432,6 +434,8 @@ struct KernelsOf {
     void (*outer_products[4])(const OuterProducts<T>&);
     int64_t outer_products_count[4]; // largest `count` of a register tile, and so of a call
     void (*depthwise_row)(const DepthwiseRow<T>&);
+    void (*depthwise_plane)(const DepthwisePlane<T>&);
+    void (*depthwise_plane_gradient)(const DepthwisePlane<T>&);
     /// to[v*plane + i*width + lane] = from[i*step + v*width + lane]. The last vector of channels may be partial.
     void (*split_channels)(const T* from, ptrdiff_t step, int64_t pixels, int64_t channels, T* to, ptrdiff_t plane);
     /// The inverse of split_channels.

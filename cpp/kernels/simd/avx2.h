@@ -39,6 +39,15 @@ FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
     _mm256_maskstore_pd(to, first_lanes_64(count), (__m256d)value);
 }
 
+template <>
+FASTCONV_INLINE Vec<float> load_lanes<float>(const float* from, Index<float> mask) {
+    return (Vec<float>)_mm256_maskload_ps(from, (__m256i)mask);
+}
+template <>
+FASTCONV_INLINE Vec<double> load_lanes<double>(const double* from, Index<double> mask) {
+    return (Vec<double>)_mm256_maskload_pd(from, (__m256i)mask);
+}
+
 // If one operand is NaN, the result is the second one.
 template <>
 FASTCONV_INLINE Vec<float> at_most(Vec<float> x, float limit) {
@@ -83,6 +92,45 @@ template <>
 FASTCONV_INLINE Vec<double> permute<double>(Vec<double> values, Index<double> lanes) {
     const Index<double> two = lanes + lanes, pair = two | ((two + 1) << 32);
     return (Vec<double>)_mm256_permutevar8x32_ps((__m256)values, (__m256i)pair);
+}
+template <>
+FASTCONV_INLINE Vec<float> evens<float>(Vec<float> low, Vec<float> high) {
+    return (Vec<float>)_mm256_shuffle_ps((__m256)low, (__m256)high, 0x88);
+}
+template <>
+FASTCONV_INLINE Vec<double> evens<double>(Vec<double> low, Vec<double> high) {
+    return (Vec<double>)_mm256_unpacklo_pd((__m256d)low, (__m256d)high);
+}
+template <>
+FASTCONV_INLINE Vec<float> odds<float>(Vec<float> low, Vec<float> high) {
+    return (Vec<float>)_mm256_shuffle_ps((__m256)low, (__m256)high, 0xDD);
+}
+template <>
+FASTCONV_INLINE Vec<double> odds<double>(Vec<double> low, Vec<double> high) {
+    return (Vec<double>)_mm256_unpackhi_pd((__m256d)low, (__m256d)high);
+}
+/// The order of evens and odds is that of pairs of floats, or of doubles: each half has one of `low` and one of `high`.
+template <>
+FASTCONV_INLINE Vec<double> in_order<double>(Vec<double> values) {
+    return (Vec<double>)_mm256_permute4x64_pd((__m256d)values, 0xD8);
+}
+template <>
+FASTCONV_INLINE Vec<float> in_order<float>(Vec<float> values) {
+    return (Vec<float>)in_order<double>((Vec<double>)values);
+}
+template <>
+FASTCONV_INLINE void interleave<float>(Vec<float>& even, Vec<float>& odd) {
+    const __m256 low = _mm256_unpacklo_ps((__m256)even, (__m256)odd);
+    const __m256 high = _mm256_unpackhi_ps((__m256)even, (__m256)odd);
+    even = (Vec<float>)_mm256_permute2f128_ps(low, high, 0x20);
+    odd = (Vec<float>)_mm256_permute2f128_ps(low, high, 0x31);
+}
+template <>
+FASTCONV_INLINE void interleave<double>(Vec<double>& even, Vec<double>& odd) {
+    const __m256d low = _mm256_unpacklo_pd((__m256d)even, (__m256d)odd);
+    const __m256d high = _mm256_unpackhi_pd((__m256d)even, (__m256d)odd);
+    even = (Vec<double>)_mm256_permute2f128_pd(low, high, 0x20);
+    odd = (Vec<double>)_mm256_permute2f128_pd(low, high, 0x31);
 }
 // The values fill at most half a vector. The load broadcasts that half to both halves, so a permutation within halves
 // is enough. Such a permutation is one operation on every CPU, while vpermps is two on Zen 3 and older.

@@ -39,6 +39,15 @@ FASTCONV_INLINE void store_part(double* to, Vec<double> value, int64_t count) {
     _mm512_mask_storeu_pd(to, (__mmask8)((1u << count) - 1), (__m512d)value);
 }
 
+template <>
+FASTCONV_INLINE Vec<float> load_lanes<float>(const float* from, Index<float> mask) {
+    return (Vec<float>)_mm512_maskz_loadu_ps(_mm512_movepi32_mask((__m512i)mask), from);
+}
+template <>
+FASTCONV_INLINE Vec<double> load_lanes<double>(const double* from, Index<double> mask) {
+    return (Vec<double>)_mm512_maskz_loadu_pd(_mm512_movepi64_mask((__m512i)mask), from);
+}
+
 // If one operand is NaN, the result is the second one.
 template <>
 FASTCONV_INLINE Vec<float> at_most(Vec<float> x, float limit) {
@@ -125,6 +134,46 @@ FASTCONV_INLINE Vec<float> pick<float>(Vec<float> low, Vec<float> high, Index<fl
 template <>
 FASTCONV_INLINE Vec<double> pick<double>(Vec<double> low, Vec<double> high, Index<double> from) {
     return (Vec<double>)_mm512_permutex2var_pd((__m512d)low, (__m512i)from, (__m512d)high);
+}
+template <>
+FASTCONV_INLINE Vec<float> evens<float>(Vec<float> low, Vec<float> high) {
+    return (Vec<float>)_mm512_shuffle_ps((__m512)low, (__m512)high, 0x88);
+}
+template <>
+FASTCONV_INLINE Vec<double> evens<double>(Vec<double> low, Vec<double> high) {
+    return (Vec<double>)_mm512_unpacklo_pd((__m512d)low, (__m512d)high);
+}
+template <>
+FASTCONV_INLINE Vec<float> odds<float>(Vec<float> low, Vec<float> high) {
+    return (Vec<float>)_mm512_shuffle_ps((__m512)low, (__m512)high, 0xDD);
+}
+template <>
+FASTCONV_INLINE Vec<double> odds<double>(Vec<double> low, Vec<double> high) {
+    return (Vec<double>)_mm512_unpackhi_pd((__m512d)low, (__m512d)high);
+}
+/// The order of evens and odds is that of pairs of floats, or of doubles: each quarter has one of `low` and one of
+/// `high`.
+template <>
+FASTCONV_INLINE Vec<double> in_order<double>(Vec<double> values) {
+    return permute<double>(values, Index<double>{0, 2, 4, 6, 1, 3, 5, 7});
+}
+template <>
+FASTCONV_INLINE Vec<float> in_order<float>(Vec<float> values) {
+    return (Vec<float>)in_order<double>((Vec<double>)values);
+}
+template <>
+FASTCONV_INLINE void interleave<float>(Vec<float>& even, Vec<float>& odd) {
+    const Index<float> first{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
+    const Vec<float> low = pick<float>(even, odd, first);
+    odd = pick<float>(even, odd, first + 8);
+    even = low;
+}
+template <>
+FASTCONV_INLINE void interleave<double>(Vec<double>& even, Vec<double>& odd) {
+    const Index<double> first{0, 8, 1, 9, 2, 10, 3, 11};
+    const Vec<double> low = pick<double>(even, odd, first);
+    odd = pick<double>(even, odd, first + 4);
+    even = low;
 }
 /// Each load of four values is broadcast to all quarters, and a mask selects one. Loads of whole vectors would nearly
 /// always cross a cache line.

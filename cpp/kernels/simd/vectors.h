@@ -102,6 +102,14 @@ FASTCONV_NOINLINE void store_part(T* to, Vec<T> value, int64_t count) {
     }
 }
 
+/// Element l for each lane l whose mask is all ones. The other lanes are zero, and their elements are not touched.
+template <class T>
+FASTCONV_NOINLINE Vec<T> load_lanes(const T* from, Index<T> mask) {
+    T values[width<T>];
+    for (int l = 0; l < width<T>; ++l) values[l] = mask[l] ? from[l] : T{};
+    return load(values);
+}
+
 /// Upper and lower bounds. NaN stays NaN.
 template <class T>
 FASTCONV_INLINE Vec<T> at_most(Vec<T> x, T limit) {
@@ -181,6 +189,41 @@ FASTCONV_INLINE Vec<T> load_spread(const T* from, Index<T> lanes) {
 template <class T>
 FASTCONV_INLINE Vec<T> pick(Vec<T> low, Vec<T> high, Index<T> from) {
     return from >= width<T> ? permute<T>(high, from) : permute<T>(low, from);
+}
+// The even and the odd values of the 2*width values of `low` and `high`, in an order of their own. in_order sorts them.
+// (Sums of such vectors need to be sorted only once.)
+template <class T>
+FASTCONV_INLINE Vec<T> evens(Vec<T> low, Vec<T> high) {
+    Vec<T> result{};
+    FASTCONV_UNROLL
+    for (int l = 0; l < width<T>; ++l) result[l] = l < width<T> / 2 ? low[2 * l] : high[2 * l - width<T>];
+    return result;
+}
+template <class T>
+FASTCONV_INLINE Vec<T> odds(Vec<T> low, Vec<T> high) {
+    Vec<T> result{};
+    FASTCONV_UNROLL
+    for (int l = 0; l < width<T>; ++l) result[l] = l < width<T> / 2 ? low[2 * l + 1] : high[2 * l + 1 - width<T>];
+    return result;
+}
+template <class T>
+FASTCONV_INLINE Vec<T> in_order(Vec<T> values) {
+    return values;
+}
+/// Makes value 2*l that of lane l of `even`, and value 2*l + 1 that of lane l of `odd`. The first `width` values go to
+/// `even`, the others to `odd`.
+template <class T>
+FASTCONV_INLINE void interleave(Vec<T>& even, Vec<T>& odd) {
+    Vec<T> low{}, high{};
+    FASTCONV_UNROLL
+    for (int l = 0; l < width<T> / 2; ++l) {
+        low[2 * l] = even[l];
+        low[2 * l + 1] = odd[l];
+        high[2 * l] = even[width<T> / 2 + l];
+        high[2 * l + 1] = odd[width<T> / 2 + l];
+    }
+    even = low;
+    odd = high;
 }
 /// Four rows of four values, in a vector of 16.
 template <class T>
