@@ -21,7 +21,7 @@ struct Request {
     Direction direction;
     Correlation part; // unused in filter gradients
     std::int64_t threads;
-    bool filters_stay; // later calls use the same filters, so they are packed once
+    bool filters_stay;   // later calls use the same filters, so they are packed once
     bool planes = false; // the images are NCHW. Only plan_on_planes sets it, for algorithms that then plan their planes
     // Winograd's algorithm requests direct sums for values that are not finite (see winograd.h):
     bool only_direct = false; // only algorithms of the family "direct" may be taken

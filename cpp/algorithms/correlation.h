@@ -75,7 +75,15 @@ struct Operands {
 };
 
 /// The forms in which algorithms pack filters. The form is part of the key, so one form is never taken for another.
-enum class PackForm : std::uint8_t { direct, grouped, small_k_reduce, small_k_spread, winograd, winograd_ordered, rows };
+enum class PackForm : std::uint8_t {
+    direct,
+    grouped,
+    small_k_reduce,
+    small_k_spread,
+    winograd,
+    winograd_ordered,
+    rows
+};
 
 /// The key of packed filters: their layout in memory and how they are packed.
 PackKey pack_key(const Correlation& g, PackForm form, const std::array<std::int64_t, 4>& blocks);
