@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fastconv.lenet import load_digits
 from fastconv.lenet._quiet_import import _stderr_held_back
-from lenet_runs import FILES, LAST_LINE, SHORT, fastconv, history, python
+from lenet_runs import FILES, LAST_LINE, SHORT, fails_with_one_line, fastconv, history, python
 
 digits, npz, trained = lenet_runs.digits, lenet_runs.npz, lenet_runs.trained  # fixtures
 
@@ -193,6 +193,39 @@ def test_the_frozen_network_computes_what_the_model_does(
     accuracy = float((ours.argmax(axis=1) == digits["y_test"]).mean())
     metrics = json.loads((out / "metrics.json").read_text())
     assert accuracy == pytest.approx(metrics["test_accuracy"], abs=0.0021)
+
+
+@pytest.mark.slow
+def test_pictures_of_digits_are_classified_by_all_models(
+    digits: dict[str, np.ndarray], trained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
+) -> None:
+    """`test_predict_command.py` tests the command without TensorFlow."""
+    import keras
+    from PIL import Image
+
+    out, paths = trained[1], [tmp_path / f"{i}.png" for i in range(0, 1000, 50)]
+    for i, path in zip(range(0, 1000, 50), paths, strict=True):
+        Image.fromarray(255 - digits["x_test"][i]).resize((140, 140)).save(path)
+    printed = []
+    for name in ("model.fastconv", "model.keras", "model_stock.keras"):
+        process = fastconv("predict", out / name, *paths, "--top", "1")
+        assert process.returncode == 0 and process.stderr == "", process.stderr
+        printed.append([line.split("│")[1:4] for line in process.stdout.splitlines() if ".png" in line])
+    assert printed[0] == printed[1] == printed[2]
+    guesses = np.array([int(row[1]) for row in printed[0]])
+    assert np.mean(guesses == digits["y_test"][::50]) >= 0.5  # chance is 0.1; a thousand images, three epochs
+
+    other = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(5)])
+    other.save(tmp_path / "other.keras")
+    fails_with_one_line(
+        fastconv("predict", tmp_path / "other.keras", paths[0]),
+        "MODEL must map images of shape (N, 28, 28, 1) to (N, 10)",
+        "maps (N, 32, 32, 3) to (N, 5)",
+    )
+    (tmp_path / "broken.keras").write_bytes(b"broken")
+    fails_with_one_line(
+        fastconv("predict", tmp_path / "broken.keras", paths[0]), "broken.keras cannot be loaded as a Keras model"
+    )
 
 
 @pytest.mark.slow
