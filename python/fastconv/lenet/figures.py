@@ -111,8 +111,9 @@ def draw_mistakes(
     logits: npt.NDArray[np.float32],
 ) -> None:
     """Draw up to 24 misclassified images of shape (28, 28, 1), those with the highest probability first."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # logits of a diverged training need not be finite
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = powers / powers.sum(axis=1, keepdims=True)
     guesses = logits.argmax(axis=1)
     wrong = np.flatnonzero(guesses != labels)
     wrong = wrong[np.argsort(-probabilities[wrong, guesses[wrong]], kind="stable")][:24]

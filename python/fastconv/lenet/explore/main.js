@@ -226,8 +226,8 @@ function connect() {
     tab.addEventListener("click", () => openTab(tab.id.slice("tab-".length)));
     tab.addEventListener("keydown", (event) => event.key.match(/^Arrow(Left|Right)$/) && openTab(other, true));
   }
-  element("undo").addEventListener("click", () => pad.undo());
-  element("clear").addEventListener("click", () => pad.clear());
+  element("undo").addEventListener("click", () => { pad.undo(); pad.finish(); });
+  element("clear").addEventListener("click", () => { pad.clear(); pad.finish(); });
   element("close").addEventListener("click", () => element("detail").classList.remove("wanted"));
   darkMode.addEventListener("change", () => {
     chooseColours();
