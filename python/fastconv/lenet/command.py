@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import fastconv
 from fastconv._extras import how_to_install
 from fastconv.lenet._quiet_import import import_keras, silence_tensorflow
@@ -143,7 +145,8 @@ def _check_packages(options: argparse.Namespace) -> None:
 
 def _write(options: argparse.Namespace, model: Any, split: Split, result: Result) -> None:
     from fastconv.keras import freeze
-    from fastconv.lenet.figures import draw_curves, draw_features
+    from fastconv.lenet.explore import write_page
+    from fastconv.lenet.figures import draw_confusion, draw_curves, draw_features, draw_mistakes
     from fastconv.lenet.model import build, compile_model
     from fastconv.lenet.output import write_all, write_history, write_metrics
 
@@ -155,6 +158,8 @@ def _write(options: argparse.Namespace, model: Any, split: Split, result: Result
         optimizer.build(stock.trainable_variables)  # does nothing after a training
     for trained, variable in zip(model.optimizer.variables, stock.optimizer.variables, strict=True):
         variable.assign(trained)
+    images, labels = split.test[0], split.test[1].argmax(axis=1)
+    logits = model.predict(images, batch_size=options.batch_size, verbose=0)
     metrics = {
         "test_accuracy": result.test_accuracy,
         "test_loss": result.test_loss,
@@ -175,6 +180,16 @@ def _write(options: argparse.Namespace, model: Any, split: Split, result: Result
             "history.csv": lambda path: write_history(path, result.history),
             "metrics.json": lambda path: write_metrics(path, metrics),
             "curves.png": lambda path: draw_curves(path, result.history),
-            "features.png": lambda path: draw_features(path, model, split.test[0][0]),
+            "features.png": lambda path: draw_features(path, model, images[0]),
+            "confusion.png": lambda path: draw_confusion(path, labels, logits),
+            "mistakes.png": lambda path: draw_mistakes(path, images, labels, logits),
+            "explore.html": lambda path: write_page(
+                path,
+                {layer.name: layer.get_weights() for layer in model.layers if layer.name != "flatten"},
+                np.rint(images[..., 0] * 255).astype(np.uint8),
+                labels,
+                f"It was trained on {len(split.train[0]):,} digits of MNIST, and classifies "
+                f"{100 * result.test_accuracy:.2f} % of {len(images):,} others correctly.",
+            ),
         },
     )

@@ -1,4 +1,4 @@
-"""Draws the learning curves, the learned filters and the feature maps of a digit."""
+"""Draws the learning curves, the learned filters, the feature maps of a digit, and the mistakes."""
 
 from __future__ import annotations
 
@@ -70,6 +70,62 @@ def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> Non
         for place, picture in zip(panel.subplots(1, len(images)), images, strict=True):
             place.imshow(picture, cmap=matplotlib.colormaps[colours], interpolation="nearest", **around)
             place.axis("off")
+    _save(figure, path)
+
+
+def draw_confusion(path: Path, labels: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> None:
+    """Draw how many images of each class were classified as each class."""
+    counts = np.zeros((10, 10), np.int64)
+    np.add.at(counts, (labels, logits.argmax(axis=1)), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # The diagonal would drown the mistakes in a common scale, so it stays empty.
+    mistakes = np.where(np.eye(10, dtype=bool), np.nan, shares)
+    figure = Figure(figsize=(7, 6.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(float(np.nanmax(mistakes)), 1e-9))
+    for label, row in enumerate(counts):
+        for guess, count in enumerate(row):
+            dark = label != guess and mistakes[label, guess] > 0.6 * np.nanmax(mistakes)
+            axes.text(
+                *(guess, label, f"{count:,}" if count else "·"),
+                ha="center",
+                va="center",
+                color="white" if dark else "black" if count else "0.6",
+                weight="bold" if label == guess else "normal",
+            )
+    right = int(np.trace(counts))
+    axes.set(
+        title=f"{counts.sum():,} test images: {right:,} right, {counts.sum() - right:,} wrong (in colour)",
+        xlabel="what the network says",
+        ylabel="what it is",
+        xticks=range(10),
+        yticks=range(10),
+    )
+    _save(figure, path)
+
+
+def draw_mistakes(
+    path: Path,
+    images: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    logits: npt.NDArray[np.float32],
+) -> None:
+    """Draw up to 24 misclassified images of shape (28, 28, 1), those with the highest probability first."""
+    with np.errstate(invalid="ignore"):  # logits of a diverged training need not be finite
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = powers / powers.sum(axis=1, keepdims=True)
+    guesses = logits.argmax(axis=1)
+    wrong = np.flatnonzero(guesses != labels)
+    wrong = wrong[np.argsort(-probabilities[wrong, guesses[wrong]], kind="stable")][:24]
+    figure = Figure(figsize=(10, 7.4), layout="constrained")
+    figure.suptitle("The most confident mistakes" if len(wrong) else "No mistake among the test images")
+    places: Any = figure.subplots(4, 6)
+    for axes in places.flat:
+        axes.axis("off")
+    for axes, index in zip(places.flat, wrong, strict=False):
+        axes.imshow(images[index, ..., 0], cmap="gray_r", interpolation="nearest")
+        guess = guesses[index]
+        axes.set_title(f"{labels[index]}, taken for {guess} ({100 * probabilities[index, guess]:.1f} %)", fontsize=9)
     _save(figure, path)
 
 

@@ -20,6 +20,9 @@ FILES = (
     "metrics.json",
     "curves.png",
     "features.png",
+    "confusion.png",
+    "mistakes.png",
+    "explore.html",
 )
 COMPARE_FILES = ("compare.png", "compare.json")
 

@@ -1,0 +1,1 @@
+"""The commands ``fastconv predict`` and ``fastconv explain``, and the arguments that commands share."""
