@@ -19,8 +19,8 @@
 
 #include "algorithms/epilogue.h"
 #include "algorithms/filter_blocks.h"
-#include "algorithms/planes_dense.h"
 #include "algorithms/plane_copy.h"
+#include "algorithms/planes_dense.h"
 #include "algorithms/tiled_correlation.h"
 #include "core/isa.h"
 #include "core/workspace.h"
