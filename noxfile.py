@@ -108,7 +108,7 @@ def test(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run all tests, including the slow ones, with sixty times as many random problems."""
     environment = install_fastconv(session, "test")
-    install(session, *extra("serve"), *extra("exporters"))
+    install(session, *extra("serve"), *extra("exporters"), *extra("notebook"))
     session.run("python", "-m", "pytest", "--slow", *session.posargs, env=environment)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -20,9 +21,18 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDE = ROOT / "CONTRIBUTING.md"
 PATCHES = ROOT / "docs" / "contributing"
 RUNNABLE = [page for page in PAGES[1:] if "\n```python\n" in page.read_text(encoding="utf-8")]
+MOST_BYTES_OF_A_PICTURE = 150_000
 PEERS = {"cv2", "jax", "torch"}  # a block of coming_from.md is left out if its library is not installed
 # By default, another test runs the blocks of serving.md.
-SLOW_PAGES = {"coming_from.md", "distributed.md", "lenet.md", "serving.md", "tensorflow.md", "troubleshooting.md"}
+SLOW_PAGES = {
+    "coming_from.md",
+    "distributed.md",
+    "learn.md",
+    "lenet.md",
+    "serving.md",
+    "tensorflow.md",
+    "troubleshooting.md",
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -103,11 +113,51 @@ def test_the_page_shows_what_explain_prints(tmp_path: Path) -> None:
 def test_the_numbers_and_the_picture_of_the_learn_page_come_from_its_script(tmp_path: Path) -> None:
     printed = run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
     assert blocks(ROOT / "docs" / "learn.md", "text") == [printed]
-    kept, drawn = ((folder / "edges.png").read_bytes() for folder in (ROOT / "docs", tmp_path))
-    # Text, and therefore the size, changes slightly with matplotlib's version.
-    assert kept[:8] == drawn[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">2I", kept[16:24]) == pytest.approx(struct.unpack(">2I", drawn[16:24]), rel=0.05)
-    assert len(kept) < 300_000
+    assert_same_size("edges.png", tmp_path)
+
+
+def assert_same_size(name: str, drawn: Path) -> None:
+    """Text, and therefore the size of a PNG, changes slightly with matplotlib's version."""
+    pictures = [(folder / name).read_bytes() for folder in (ROOT / "docs", drawn)]
+    kept, new = (struct.unpack(">2I", picture[16:24]) for picture in pictures)
+    assert pictures[0][:8] == pictures[1][:8] == b"\x89PNG\r\n\x1a\n"
+    assert kept == pytest.approx(new, rel=0.05)
+    assert len(pictures[0]) < MOST_BYTES_OF_A_PICTURE
+
+
+@pytest.mark.slow
+def test_the_other_pictures_of_the_learn_page_come_from_their_script(tmp_path: Path) -> None:
+    run([str(ROOT / "docs" / "make_learn.py"), str(tmp_path)], tmp_path)
+    shown = re.findall(r"^!\[.+\]\((.+)\)$", (ROOT / "docs" / "learn.md").read_text(encoding="utf-8"), re.MULTILINE)
+    drawn = {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".gif")}
+    assert drawn == {*shown} - {"edges.png"}
+    for name in drawn - {"sliding.gif"}:
+        assert_same_size(name, tmp_path)
+    animations = [(folder / "sliding.gif").read_bytes() for folder in (ROOT / "docs", tmp_path)]
+    assert [animation[:10] for animation in animations] == [animations[0][:10]] * 2  # GIF89a and the size
+    assert len(animations[0]) < MOST_BYTES_OF_A_PICTURE
+
+
+def test_the_notebook_is_the_learn_page(tmp_path: Path) -> None:
+    run([str(ROOT / "docs" / "make_notebook.py"), str(tmp_path)], tmp_path)
+    new = (tmp_path / "learn.ipynb").read_text(encoding="utf-8")
+    assert new == (ROOT / "docs" / "learn.ipynb").read_text(encoding="utf-8"), "run docs/make_notebook.py"
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    for package in ("nbclient", "ipykernel"):
+        pytest.importorskip(package)
+    shutil.copy(ROOT / "docs" / "learn.ipynb", tmp_path)
+    # In a process of its own: pytest makes errors of all warnings, those of Jupyter included.
+    code = f"""
+        import nbclient, nbformat
+        notebook = nbformat.read("learn.ipynb", 4)
+        nbclient.NotebookClient(notebook, timeout={TIMEOUT}).execute()
+        print(sum(cell.cell_type == "code" for cell in notebook.cells))
+    """
+    printed = run(["-c", textwrap.dedent(code)], tmp_path)
+    assert int(printed) == len(blocks(ROOT / "docs" / "learn.md", "python"))
 
 
 @pytest.mark.parametrize("page", [*PAGES, GUIDE], ids=lambda page: page.name)
