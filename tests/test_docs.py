@@ -39,6 +39,16 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
+def without_code(page: Path) -> str:
+    return re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to the headings of a page end with, on a code host and on the site."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def can_run(block: str) -> bool:
     imported = set(re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE))
     return all(find_spec(peer) for peer in PEERS & imported)
@@ -162,9 +172,11 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, GUIDE], ids=lambda page: page.name)
 def test_every_link_into_the_repository_has_a_target(page: Path) -> None:
-    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", without_code(page)):
+        if not target.startswith("https://"):
+            path = page.parent / target if target else page
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
 
 
 def test_the_worked_examples_apply_and_touch_few_files(tmp_path: Path) -> None:
