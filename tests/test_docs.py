@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -177,6 +178,27 @@ def test_every_link_into_the_repository_has_a_target(page: Path) -> None:
             path = page.parent / target if target else page
             assert path.exists(), target
             assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize(
+    "module", ["fastconv", "fastconv.keras", "fastconv.lenet", "fastconv.onnx", "fastconv.tensorflow"]
+)
+def test_the_api_page_lists_every_public_name(module: str) -> None:
+    sections = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").split("\n## ")
+    (section,) = [section for section in sections if section.startswith(f"{module}\n")]
+    listed = re.findall(r"^   ([\w.]+)$", section, re.MULTILINE)
+    source = Path(fastconv.__file__).parents[1].joinpath(*module.split("."), "__init__.py").read_text(encoding="utf-8")
+    assigned = {
+        target.id: node.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    aliases = {name for name, value in assigned.items() if isinstance(value, ast.Name)}
+    public = {*ast.literal_eval(assigned["__all__"])} - aliases - {"__version__"}
+    assert {name for name in listed if "." not in name} == public
+    assert len(listed) == len(set(listed))
 
 
 def test_the_worked_examples_apply_and_touch_few_files(tmp_path: Path) -> None:
