@@ -108,7 +108,7 @@ def test(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run all tests, including the slow ones, with sixty times as many random problems."""
     environment = install_fastconv(session, "test")
-    install(session, *extra("serve"), *extra("exporters"), *extra("browser"))
+    install(session, *extra("serve"), *extra("exporters"), *extra("browser"), *extra("notebook"))
     session.run("python", "-m", "pytest", "--slow", *session.posargs, env=environment)
 
 
@@ -165,8 +165,16 @@ def tf216(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run the examples of README, docs/ and examples/, and check their links and numbers."""
+    """Build the site into build/docs. Run the examples of README, docs/ and examples/; check links and numbers."""
     environment = install_fastconv(session, "test")
+    install(session, *extra("docs"))
+    # Pages of functions that no longer exist would stay.
+    for folder in (ROOT / "docs" / "api", ROOT / "build" / "docs"):
+        shutil.rmtree(folder, ignore_errors=True)
+    options = ("-q", "-W", "--keep-going", "-n", "-d", "build/doctrees")
+    session.run(
+        "python", "-m", "sphinx", *options, "docs", "build/docs", env=environment | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    )
     session.run(
         "python", "-m", "pytest", "tests/test_docs.py", "tests/test_examples.py", *session.posargs, env=environment
     )

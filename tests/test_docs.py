@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import fastconv
@@ -18,11 +21,38 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDE = ROOT / "CONTRIBUTING.md"
 PATCHES = ROOT / "docs" / "contributing"
-SLOW_PAGES = {"distributed.md", "lenet.md", "serving.md"}  # by default, another test runs the blocks of serving.md
+RUNNABLE = [page for page in PAGES[1:] if "\n```python\n" in page.read_text(encoding="utf-8")]
+MOST_BYTES_OF_A_PICTURE = 150_000
+PEERS = {"cv2", "jax", "torch"}  # a block of coming_from.md is left out if its library is not installed
+# By default, another test runs the blocks of serving.md.
+SLOW_PAGES = {
+    "coming_from.md",
+    "distributed.md",
+    "learn.md",
+    "lenet.md",
+    "serving.md",
+    "tensorflow.md",
+    "troubleshooting.md",
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def without_code(page: Path) -> str:
+    return re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to the headings of a page end with, on a code host and on the site."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def can_run(block: str) -> bool:
+    imported = set(re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE))
+    return all(find_spec(peer) for peer in PEERS & imported)
 
 
 def run(arguments: list[str], folder: Path) -> str:
@@ -49,12 +79,11 @@ def test_each_python_block_of_the_readme_runs_alone(tmp_path: Path) -> None:
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=[pytest.mark.slow] if page.name in SLOW_PAGES else []) for page in PAGES[1:]],
+    [pytest.param(page, marks=[pytest.mark.slow] if page.name in SLOW_PAGES else []) for page in RUNNABLE],
     ids=lambda page: page.name,
 )
 def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
-    examples = blocks(page, "python")
-    assert examples
+    examples = [block for block in blocks(page, "python") if can_run(block)]
     if any("lenet-out/" in example for example in examples):
         # An earlier command on the page makes this folder for the reader. Here it is made from fewer images.
         run(["-m", "fastconv", "lenet", "--limit", "600", "--epochs", "1", "--out", "lenet-out"], tmp_path)
@@ -95,18 +124,81 @@ def test_the_page_shows_what_explain_prints(tmp_path: Path) -> None:
 def test_the_numbers_and_the_picture_of_the_learn_page_come_from_its_script(tmp_path: Path) -> None:
     printed = run([str(ROOT / "docs" / "make_edges.py"), str(tmp_path)], tmp_path)
     assert blocks(ROOT / "docs" / "learn.md", "text") == [printed]
-    kept, drawn = ((folder / "edges.png").read_bytes() for folder in (ROOT / "docs", tmp_path))
-    # Text, and therefore the size, changes slightly with matplotlib's version.
-    assert kept[:8] == drawn[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">2I", kept[16:24]) == pytest.approx(struct.unpack(">2I", drawn[16:24]), rel=0.05)
-    assert len(kept) < 300_000
+    assert_same_size("edges.png", tmp_path)
+
+
+def assert_same_size(name: str, drawn: Path) -> None:
+    """Text, and therefore the size of a PNG, changes slightly with matplotlib's version."""
+    pictures = [(folder / name).read_bytes() for folder in (ROOT / "docs", drawn)]
+    kept, new = (struct.unpack(">2I", picture[16:24]) for picture in pictures)
+    assert pictures[0][:8] == pictures[1][:8] == b"\x89PNG\r\n\x1a\n"
+    assert kept == pytest.approx(new, rel=0.05)
+    assert len(pictures[0]) < MOST_BYTES_OF_A_PICTURE
+
+
+@pytest.mark.slow
+def test_the_other_pictures_of_the_learn_page_come_from_their_script(tmp_path: Path) -> None:
+    run([str(ROOT / "docs" / "make_learn.py"), str(tmp_path)], tmp_path)
+    shown = re.findall(r"^!\[.+\]\((.+)\)$", (ROOT / "docs" / "learn.md").read_text(encoding="utf-8"), re.MULTILINE)
+    drawn = {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".gif")}
+    assert drawn == {*shown} - {"edges.png"}
+    for name in drawn - {"sliding.gif"}:
+        assert_same_size(name, tmp_path)
+    animations = [(folder / "sliding.gif").read_bytes() for folder in (ROOT / "docs", tmp_path)]
+    assert [animation[:10] for animation in animations] == [animations[0][:10]] * 2  # GIF89a and the size
+    assert len(animations[0]) < MOST_BYTES_OF_A_PICTURE
+
+
+def test_the_notebook_is_the_learn_page(tmp_path: Path) -> None:
+    run([str(ROOT / "docs" / "make_notebook.py"), str(tmp_path)], tmp_path)
+    new = (tmp_path / "learn.ipynb").read_text(encoding="utf-8")
+    assert new == (ROOT / "docs" / "learn.ipynb").read_text(encoding="utf-8"), "run docs/make_notebook.py"
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    for package in ("nbclient", "ipykernel"):
+        pytest.importorskip(package)
+    shutil.copy(ROOT / "docs" / "learn.ipynb", tmp_path)
+    # In a process of its own: pytest makes errors of all warnings, those of Jupyter included.
+    code = f"""
+        import nbclient, nbformat
+        notebook = nbformat.read("learn.ipynb", 4)
+        nbclient.NotebookClient(notebook, timeout={TIMEOUT}).execute()
+        print(sum(cell.cell_type == "code" for cell in notebook.cells))
+    """
+    printed = run(["-c", textwrap.dedent(code)], tmp_path)
+    assert int(printed) == len(blocks(ROOT / "docs" / "learn.md", "python"))
 
 
 @pytest.mark.parametrize("page", [*PAGES, GUIDE], ids=lambda page: page.name)
 def test_every_link_into_the_repository_has_a_target(page: Path) -> None:
-    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", without_code(page)):
+        if not target.startswith("https://"):
+            path = page.parent / target if target else page
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize(
+    "module", ["fastconv", "fastconv.keras", "fastconv.lenet", "fastconv.onnx", "fastconv.tensorflow"]
+)
+def test_the_api_page_lists_every_public_name(module: str) -> None:
+    sections = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").split("\n## ")
+    (section,) = [section for section in sections if section.startswith(f"{module}\n")]
+    listed = re.findall(r"^   ([\w.]+)$", section, re.MULTILINE)
+    source = Path(fastconv.__file__).parents[1].joinpath(*module.split("."), "__init__.py").read_text(encoding="utf-8")
+    assigned = {
+        target.id: node.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    aliases = {name for name, value in assigned.items() if isinstance(value, ast.Name)}
+    public = {*ast.literal_eval(assigned["__all__"])} - aliases - {"__version__"}
+    assert {name for name in listed if "." not in name} == public
+    assert len(listed) == len(set(listed))
 
 
 def test_the_worked_examples_apply_and_touch_few_files(tmp_path: Path) -> None:
