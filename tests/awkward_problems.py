@@ -115,6 +115,14 @@ AWKWARD = {
     "planes, stride 3, dilated": conv(
         (30, 95), 2, (2, 3), 33, strides=(2, 3), dilations=(2, 2), padding=((0, 3), (4, 0)), data_format="NCHW"
     ),
+    # The first and the last element of a register tile of the filter gradient are M - 1 apart, but no neighbours.
+    "planes, elements that look like neighbours, AVX-512": conv(
+        (4, 9), 5, (3, 3), 16, padding="SAME", n=1, data_format="NCHW"
+    ),
+    "planes, elements that look like neighbours, AVX2": conv(
+        (10, 9), 5, (3, 3), 4, padding="SAME", n=1, data_format="NCHW"
+    ),
+    "planes, elements that look like neighbours, baseline": conv((39, 7), 2, (3, 3), 4, n=1, data_format="NCHW"),
     "planes, depthwise": depthwise((45, 47), 5, (3, 3), padding="SAME", data_format="NCHW", bias=True, relu=True),
     "planes, depthwise, 5 rows": depthwise((19, 31), 4, (5, 2), padding=((3, 0), (0, 1)), data_format="NCHW"),
     "planes, depthwise, wide": depthwise((3, 2600), 2, (3, 3), padding="SAME", data_format="NCHW", bias=True),

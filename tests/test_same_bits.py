@@ -281,6 +281,16 @@ def test_gradients_of_planes_have_the_bits_of_nhwc(
     assert result.tobytes() == np.ascontiguousarray(np.moveaxis(expected, 3, 1)).tobytes()
 
 
+def test_a_tap_of_nan_at_the_padding_gives_the_same_bits_with_all_threads(isa_worker: ProcessPoolExecutor) -> None:
+    """It may or may not count there, so the threads must not choose the way in which images of NCHW are computed."""
+    draw = np.random.default_rng(0).standard_normal
+    x, w = draw((1, 5, 14, 28), np.float32), draw((3, 3, 5, 27), np.float32)
+    w[0, 0, 0, 0] = np.nan
+    call = ("conv2d", {"input": x, "filters": w, "padding": ((2, 1), (3, 1)), "strides": 2, "data_format": "NCHW"})
+    first, *others = (isa_worker.submit(compute, [call], threads=n).result()[0] for n in (1, 2, 3, 7))
+    assert all(other.tobytes() == first.tobytes() for other in others)
+
+
 def test_a_second_run_gives_the_same_bits(seed: int, count: int) -> None:
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
     assert_same(compute(plain(calls)), compute(plain(calls)), calls, "a second run")

@@ -363,10 +363,15 @@ void plan_planes(const Request& request, PlaneSums (*sums)(const Request&), Conv
     if (!pays<T>(d)) return;
     // The direct algorithm adds the sums of blocks of channels. They are here one sum.
     if (!d.depthwise && choose_filter_blocks<T>(g).c_blocks > 1) return;
-    choose_tiling<T>(d, request.threads);
     d.summary.multiplications = g.multiplications();
+    choose_tiling<T>(d, 1);
     summarize<T>(d);
-    if (d.summary.thread_bytes > kMostBytes || (!d.spread && d.summary.tasks < request.threads)) return;
+    if (d.summary.thread_bytes > kMostBytes) return;
+    choose_tiling<T>(d, request.threads);
+    summarize<T>(d);
+    // A tap that is not finite may or may not count where it meets padding. There, the threads must not decide.
+    const bool pads = o.pad_top != 0 || o.pad_bottom != 0 || o.pad_left != 0 || o.pad_right != 0;
+    if (!d.spread && !pads && d.summary.tasks < request.threads) return;
     plan.add(planes<T>(), std::move(decisions));
 }
 

@@ -192,16 +192,16 @@ class DenseTask {
         }
         for (std::int64_t c = 0; c < g.c; ++c)
             for (PackedRun<T>* run = runs_.get(); run != end; ++run) {
-                if (c + kAhead < g.c) prefetch(run->from + kAhead * in.plane, run->count * in.step);
+                if (c + kAhead < g.c) prefetch(run->from + kAhead * in.plane, run->count * in.step, in.step);
                 copy(*run);
                 run->from += in.plane;
                 run->to += run->lanes;
             }
     }
     /// CPUs do not see a pattern in short reads from plane to plane.
-    static void prefetch(const T* from, std::int64_t count) {
+    static void prefetch(const T* from, std::int64_t count, std::int64_t step) {
         constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
-        for (std::int64_t i = 0; i < count; i += line) __builtin_prefetch(from + i);
+        for (std::int64_t i = 0; i < count; i += std::max(line, step)) __builtin_prefetch(from + i);
     }
     void copy(const PackedRun<T>& run) const {
         const std::int64_t step = plan_.in.step;

@@ -20,7 +20,8 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kLongest = 64;            // the most rows that one sum adds; this bounds its error
+constexpr std::int64_t kMostRows = 64;           // that one sum adds
+constexpr std::int64_t kMostPixels = 8192;       // that one sum adds; this bounds its error
 constexpr std::int64_t kMostWindow = 4096;       // the most taps, whose sums take a vector each
 constexpr std::int64_t kParts = 32;              // tasks for 16 threads; fixed, because it decides the order of the sum
 constexpr std::int64_t kPartialBytes = 16 << 20; // all partial sums
@@ -133,8 +134,10 @@ void plan_depthwise_gradient_on_planes(const Request& request, ConvPlan<T>& into
     const ConvProblem& o = plan.o = request.layer;
     const Windows& a = plan.a = windows_of(o);
     const std::int64_t width = kernels<T>().width;
-    if (a.r == 0 || a.s == 0 || a.w == 0 || a.stride_w > 2 || plan.window() > kMostWindow || 2 * a.q < width) return;
-    plan.rows = {o.n, o.p, std::min(o.p, kLongest)};
+    if (a.r == 0 || a.s == 0 || a.w == 0 || a.stride_w > 2 || plan.window() > kMostWindow || 2 * a.q < width ||
+        a.q > kMostPixels)
+        return;
+    plan.rows = {o.n, o.p, std::min({o.p, kMostRows, kMostPixels / std::max<std::int64_t>(1, a.q)})};
     const std::int64_t fit = std::max<std::int64_t>(1, kPartialBytes / (plan.total() * size));
     plan.splits = std::min({ceil_div(kParts, o.c), plan.rows.count(), fit});
     PlanSummary& summary = plan.summary;

@@ -71,10 +71,17 @@ FASTCONV_INLINE void outer_tiles(const OuterProducts<T>& a) {
         outer_tile<T, KV, M, true, Run>(a);
 }
 
+/// The first and the last one do not tell, because the elements of planes may be in any order.
+FASTCONV_INLINE bool neighbours(const ptrdiff_t* offsets, int count) {
+    bool all = true;
+    for (int m = 1; m < count; ++m) all &= offsets[m] - offsets[0] == m;
+    return all;
+}
+
 template <class T, int KV, int M>
 FASTCONV_INLINE void outer_tiles(const OuterProducts<T>& a) {
     if constexpr (max_broadcasts<KV> > 8)
-        if (a.offsets[M - 1] - a.offsets[0] == M - 1) return outer_tiles<T, KV, M, true>(a);
+        if (neighbours(a.offsets, M)) return outer_tiles<T, KV, M, true>(a);
     outer_tiles<T, KV, M, false>(a);
 }
 
