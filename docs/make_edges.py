@@ -56,7 +56,7 @@ def draw(image: Image, folder: Path) -> None:
             rim = (height - result.shape[0]) // 2
             extent = (rim - 0.5, width - rim - 0.5, height - rim - 0.5, rim - 0.5)
             title = f"{name} edges, {padding}: {result.shape[0]} x {result.shape[1]}"
-            show(axes, result, title, cmap="RdBu", vmin=-765, vmax=765, extent=extent)
+            show(axes, result, title, cmap="RdBu_r", vmin=-765, vmax=765, extent=extent)
             axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), facecolor="#b8b8b8")
     figure.savefig(folder / "edges.png", dpi=100)
 

@@ -21,7 +21,7 @@ from PIL import Image as Picture
 
 WINDOW = "#e66100"  # orange: the window, and what belongs to it
 INK = "#222222"
-MAPS: dict[str, Any] = {"cmap": "RdBu", "vmin": -765, "vmax": 765}
+MAPS: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -765, "vmax": 765}
 GRAY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255}
 
 
@@ -124,9 +124,9 @@ def learning(image: Image, folder: Path) -> None:
     figure, rows = plt.subplots(2, len(kept), figsize=(8.4, 3.6), layout="constrained")
     for column, (step, (weights, output)) in zip(rows.T, kept.items(), strict=True):
         title = step if step == "target" else f"step {step}"
-        show(column[0], weights, title, cmap="RdBu", vmin=-2, vmax=2)
+        show(column[0], weights, title, cmap="RdBu_r", vmin=-2, vmax=2)
         write_numbers(column[0], weights, "{:.1f}", lambda value: abs(value) > 1.3, 9)
-        show(column[1], output, "", cmap="RdBu", vmin=-3, vmax=3)
+        show(column[1], output, "", cmap="RdBu_r", vmin=-3, vmax=3)
     figure.savefig(folder / "learning.png", dpi=100)
     plt.close(figure)
 
@@ -173,7 +173,7 @@ def lenet(model: Any, image: Image, folder: Path) -> Image:
         height = cell * 8.6 / 5.2
         for i in range(maps.shape[3]):
             place = (left + i % columns * cell, bottom + (rows - 1 - i // columns) * height, cell * 0.95, height * 0.95)
-            show(figure.add_axes(place), maps[0, :, :, i], "", cmap="RdBu", vmin=-limit, vmax=limit)
+            show(figure.add_axes(place), maps[0, :, :, i], "", cmap="RdBu_r", vmin=-limit, vmax=limit)
         figure.text(left, bottom + rows * height + 0.015, title, fontsize=10)
     for values, left, title in ((hidden1, 0.64, "120"), (hidden2, 0.70, "84")):
         axes = figure.add_axes((left, 0.05, 0.03, 0.44))

@@ -46,8 +46,12 @@ def draw_features(path: Path, model: Any, image: npt.NDArray[np.float32]) -> Non
     second = keras.ops.convert_to_numpy(model.get_layer("conv2").kernel)
 
     rows: list[tuple[str, list[npt.NDArray[Any]], str]] = [
-        ("conv1: 6 filters 3x3", [first[:, :, 0, i] for i in range(first.shape[3])], "coolwarm"),
-        ("conv1: 6 maps 26x26", list(np.moveaxis(maps["conv1"], 2, 0)), "gray"),
+        (
+            "conv1: 6 filters 3x3 (red is positive, blue negative)",
+            [first[:, :, 0, i] for i in range(first.shape[3])],
+            "coolwarm",
+        ),
+        ("conv1: 6 maps 26x26 (bright is large)", list(np.moveaxis(maps["conv1"], 2, 0)), "gray"),
         ("pool1: 6 maps 13x13", list(np.moveaxis(maps["pool1"], 2, 0)), "gray"),
         # Each filter of the second layer has a 3x3 window for each of its six input maps. They are drawn as a column.
         ("conv2: 16 filters 3x3x6", [_column(second[..., i]) for i in range(second.shape[3])], "coolwarm"),

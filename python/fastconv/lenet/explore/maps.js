@@ -93,7 +93,7 @@ class MapView {
 
 function formula(before, layer, side) {
   const stride = layer.kind === "pool" ? layer.size : 1;
-  return `⌊(${before[side]} − ${layer.size}) / ${stride}⌋ + 1 = ${layer[side]}`;
+  return `⌊(${before[side]} − ${layer.size}) / ${stride}⌋ + 1 = ${layer[side]}`.replaceAll(" ", "\u00a0"); // on one line
 }
 
 function about(before, layer) {
@@ -107,7 +107,7 @@ function about(before, layer) {
     return `The largest value of each ${by(layer.size, layer.size)} window: ${formula(before, layer, "rows")}.${odd}`;
   }
   const inputs = layer.shape[0];
-  return `${layer.units} units. Each multiplies all ${inputs} values with its own weights, and adds a bias` +
+  return `${layer.units} units. Each multiplies all ${inputs} values by its own weights, and adds a bias` +
     `${layer.relu ? "; ReLU then makes negative sums 0" : "; there is one unit for each digit"}.`;
 }
 
