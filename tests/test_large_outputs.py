@@ -56,7 +56,10 @@ def test_no_memory_for_a_large_result_is_a_memory_error() -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_large_results_in_nchw(isa: str) -> None:
-    """At 16 MB, they are written past the caches if planes are whole cache lines. The bits are those of NHWC."""
+    """At 16 MB, they are written past the caches if planes are whole cache lines. The bits are those of NHWC.
+
+    The stride is so large that the layer is converted to NHWC.
+    """
     code = """
         import fastconv
         import numpy as np
@@ -64,15 +67,15 @@ def test_large_results_in_nchw(isa: str) -> None:
         draw = np.random.default_rng(0).standard_normal
         cases = [(60, 601), (61, 607)]  # planes of 3600 and 3721 values
         for size, channels, dtype, shift in [(*c, t, s) for c in cases for t in ("f4", "f8") for s in (0, 1)]:
-            images, filters = draw((2, size, size, 5)).astype(dtype), draw((1, 1, 5, channels)).astype(dtype)
-            result = fastconv.conv2d(images, filters)
+            images, filters = draw((2, 5 * size, 5 * size, 5)).astype(dtype), draw((2, 2, 5, channels)).astype(dtype)
+            result = fastconv.conv2d(images, filters, strides=5)
             expected = np.ascontiguousarray(result.transpose(0, 3, 1, 2))
             assert expected.nbytes >= 16 << 20
             room = np.empty(expected.size + 64, dtype)
             start = -room.ctypes.data % 64 // room.itemsize + shift
             out = room[start : start + expected.size].reshape(expected.shape)
             planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-            fastconv.conv2d(planes, filters, data_format="NCHW", out=out)
+            fastconv.conv2d(planes, filters, strides=5, data_format="NCHW", out=out)
             np.testing.assert_array_equal(out, expected)
     """
     run_python(code, FASTCONV_ISA=isa)

@@ -6,6 +6,7 @@
 #include "algorithms/direct.h"
 #include "algorithms/joined_windows.h"
 #include "algorithms/planes.h"
+#include "algorithms/planes_dense.h"
 #include "algorithms/planes_filter_gradient.h"
 #include "algorithms/winograd.h"
 #include "core/errors.h"
@@ -87,6 +88,42 @@ const Algorithm<T>& cheapest(const Request& request) {
     return *best;
 }
 
+/// The same request for an algorithm that computes NHWC and NCHW.
+Request on_planes(Request request) {
+    request.planes = true;
+    return request;
+}
+
+/// The algorithm of the NHWC layer decides how its planes are computed, so that the sums add in the same order.
+template <class T>
+void plan_gradient_on_planes(const Request& request, ConvPlan<T>& plan) {
+    const Algorithm<T>& nhwc = cheapest<T>(request);
+    if (&nhwc == &winograd_filter_gradient<T>()) nhwc.plan(on_planes(request), plan);
+    if (&nhwc == &direct_filter_gradient<T>()) plan_direct_gradient_on_planes(request, plan);
+    if (&nhwc == &depthwise_filter_gradient<T>()) plan_depthwise_gradient_on_planes(request, plan);
+}
+
+/// Likewise, for forward passes and input gradients.
+template <class T>
+void plan_correlation_on_planes(const Request& request, ConvPlan<T>& plan) {
+    const ConvProblem& o = request.layer;
+    const std::vector<Correlation> parts = request.direction == Direction::forward
+                                               ? std::vector<Correlation>{forward_correlation(o)}
+                                               : input_gradient_correlations(o);
+    if (parts.empty() || parts.front().empty()) return;
+    // The input gradient of a depthwise layer takes the algorithm of its forward pass.
+    const Request forward{o, Direction::forward, forward_correlation(o), 1, false};
+    if (&cheapest<T>(forward) == &depthwise<T>()) plan_depthwise_planes(request, plan);
+    if (!plan.empty()) return;
+    const Request first = request.with(parts.front());
+    const Algorithm<T>& nhwc = cheapest<T>(first);
+    const bool is_direct = &nhwc == &direct<T>() || &nhwc == &direct_streamed<T>();
+    if (is_direct && plan_dense_planes(first, plan)) return; // it serves strides
+    if (parts.size() > 1) return;
+    if (&nhwc == &winograd<T>()) nhwc.plan(on_planes(first), plan);
+    if (is_direct || &nhwc == &depthwise<T>()) plan_planes(first, !is_direct, plan);
+}
+
 } // namespace
 
 const std::vector<std::string>& algorithm_names() {
@@ -156,36 +193,7 @@ void plan_input_gradient(const Request& request, ConvPlan<T>& plan) {
 
 template <class T>
 void plan_on_planes(const Request& request, ConvPlan<T>& plan) {
-    Request on_planes = request;
-    on_planes.planes = true;
-    if (!request.is_correlation()) {
-        const Algorithm<T>& algorithm = cheapest<T>(on_planes);
-        if (&algorithm == &winograd_filter_gradient<T>()) algorithm.plan(on_planes, plan);
-        if (&algorithm == &direct_filter_gradient<T>()) plan_direct_gradient_on_planes(request, plan);
-        if (&algorithm == &depthwise_filter_gradient<T>()) plan_depthwise_gradient_on_planes(request, plan);
-        return;
-    }
-    const ConvProblem& o = request.layer;
-    const std::vector<Correlation> all = request.direction == Direction::forward
-                                             ? std::vector<Correlation>{forward_correlation(o)}
-                                             : input_gradient_correlations(o);
-    if (all.size() == 1 && !all[0].empty()) {
-        on_planes.part = all[0];
-        const Algorithm<T>& algorithm = cheapest<T>(on_planes);
-        if (&algorithm == &winograd<T>()) return algorithm.plan(on_planes, plan);
-    }
-    const Request forward{request.layer, Direction::forward, forward_correlation(request.layer), 1, false};
-    if (&cheapest<T>(forward) == &depthwise<T>()) plan_depthwise_planes(request, plan); // as in all directions
-    if (!plan.empty()) return;
-    plan_planes<T>(
-        request,
-        [](const Request& correlation) {
-            const Algorithm<T>* const algorithm = &cheapest<T>(correlation);
-            if (algorithm == &depthwise<T>()) return PlaneSums::depthwise;
-            return algorithm == &direct<T>() || algorithm == &direct_streamed<T>() ? PlaneSums::direct
-                                                                                   : PlaneSums::other;
-        },
-        plan);
+    request.is_correlation() ? plan_correlation_on_planes(request, plan) : plan_gradient_on_planes(request, plan);
 }
 
 template void plan_on_planes(const Request&, ConvPlan<float>&);

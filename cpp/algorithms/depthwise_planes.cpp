@@ -6,6 +6,7 @@
 #include "algorithms/stride_residue.h"
 #include "core/isa.h"
 #include "core/workspace.h"
+#include "kernels/depthwise_planes.h"
 
 #include <algorithm>
 #include <array>
@@ -81,12 +82,7 @@ void compute_rows(const DepthwisePlaneDecisions& d, const Operands<T>& operands,
     plane.y_plane = d.p * d.q;
     plane.relu = operands.relu;
     d.gradient ? kernels<T>().depthwise_plane_gradient(plane) : kernels<T>().depthwise_plane(plane);
-    Correlation output{}; // for the epilogue, the rows are one row of pixels of one channel
-    output.finish = true;
-    output.out_image = d.p * d.q;
-    output.out_row = output.out_pixel = 1;
-    const std::int64_t values = ((planes - 1) * d.p + rows.count) * d.q; // there is one plane, or all rows
-    finish_tile(output, operands, rows.image, 0, {rows.first * d.q, 1, 0, 1}, 0, values);
+    finish_planes(operands, (rows.image * d.p + rows.first) * d.q, planes, d.p * d.q, rows.count, d.q, d.q);
 }
 
 template <class T>

@@ -3,8 +3,7 @@
 // Vectors run along the filters, or along the channels if filters are few and would leave lanes empty. Each sum adds
 // the same products in the same order in both forms.
 //
-// The tiles are divided into splits, each with its own partial sums. Filters and channels are cut into blocks. All of
-// this decides the order of the sums, so none of it depends on the number of threads.
+// direct_gradient_cut.h has the tiles, splits and blocks, which decide the order of the sums.
 #include "algorithms/direct.h"
 
 #include "algorithms/direct_gradient_cut.h"

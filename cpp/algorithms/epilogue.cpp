@@ -44,6 +44,18 @@ void finish_stored_tile(const Correlation& g, const Operands<T>& operands, std::
 }
 
 template <class T>
+void finish_stored_planes(const Operands<T>& operands, std::int64_t start, std::int64_t planes, std::int64_t plane,
+                          std::int64_t rows, std::int64_t row, std::int64_t columns) {
+    FinishRows<T> values = rows_at(operands, start);
+    values.y_row = plane; // to the kernel, a plane is a row, and a row of a plane is a pixel of many channels
+    values.y_step = row;
+    values.rows = planes;
+    values.pixels = rows;
+    values.channels = columns;
+    finish(operands, values);
+}
+
+template <class T>
 void finish_values(const Operands<T>& operands, std::int64_t start, std::int64_t count) {
     if (!operands.finishes()) return;
     parallel_for(ceil_div(count, kTaskValues), static_cast<double>(8 * count), [&](std::int64_t task) {
@@ -86,6 +98,8 @@ void write_empty_sums(const Correlation& g, const Operands<T>& operands) {
 #define FASTCONV_EPILOGUE(T)                                                                                           \
     template void finish_stored_tile(const Correlation&, const Operands<T>&, std::int64_t, std::int64_t, const Tile&,  \
                                      std::int64_t, std::int64_t);                                                      \
+    template void finish_stored_planes(const Operands<T>&, std::int64_t, std::int64_t, std::int64_t, std::int64_t,     \
+                                       std::int64_t, std::int64_t);                                                    \
     template void finish_values(const Operands<T>&, std::int64_t, std::int64_t);                                       \
     template void write_empty_sums(const Correlation&, const Operands<T>&);
 FASTCONV_EPILOGUE(float)

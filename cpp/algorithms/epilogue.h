@@ -20,6 +20,18 @@ void finish_tile(const Correlation& g, const Operands<T>& operands, std::int64_t
     if (g.finish && operands.finishes()) finish_stored_tile(g, operands, image, group, tile, k0, channels);
 }
 
+template <class T>
+void finish_stored_planes(const Operands<T>& operands, std::int64_t start, std::int64_t planes, std::int64_t plane,
+                          std::int64_t rows, std::int64_t row, std::int64_t columns);
+
+/// Finishes rows x columns pixels of some planes of an NCHW output, from value `start` on. Planes are `plane` values
+/// apart, and their rows are `row` values apart.
+template <class T>
+void finish_planes(const Operands<T>& operands, std::int64_t start, std::int64_t planes, std::int64_t plane,
+                   std::int64_t rows, std::int64_t row, std::int64_t columns) {
+    if (operands.finishes()) finish_stored_planes(operands, start, planes, plane, rows, row, columns);
+}
+
 /// Finishes `count` contiguous values of the output from `start` on, with all threads.
 template <class T>
 void finish_values(const Operands<T>& operands, std::int64_t start, std::int64_t count);

@@ -1,8 +1,9 @@
 // The forward passes and input gradients of NCHW layers on their planes, with the kernels of NHWC in other roles.
 //
-// Dense layers: conv_row multiplies lanes of packed values by broadcast values. Here the lanes are pixels of an output
-// row, which a task packs for all elements of the window, and the broadcast values are the filters, read in place. The
-// "pixels" of the kernel are filters, and its rows end up in the planes of the output.
+// Dense layers with few channels: conv_row multiplies lanes of packed values by broadcast values. Here the lanes are
+// pixels of an output row, which a task packs for all elements of the window, and the broadcast values are the filters,
+// read in place. The "pixels" of the kernel are filters, and its rows end up in the planes of the output.
+// (planes_dense.cpp serves windows of 1x1.)
 //
 // Depthwise: a plane is an image with one channel and one filter. For windows of 3 or 5 rows at stride 1, that is what
 // small_k_spread_rows computes. For other windows, depthwise_row goes along contiguous lanes. Here they are the columns
@@ -20,7 +21,6 @@
 #include "algorithms/epilogue.h"
 #include "algorithms/filter_blocks.h"
 #include "algorithms/plane_copy.h"
-#include "algorithms/planes_dense.h"
 #include "algorithms/tiled_correlation.h"
 #include "core/isa.h"
 #include "core/workspace.h"
@@ -28,7 +28,6 @@
 #include <algorithm>
 #include <memory>
 #include <utility>
-#include <vector>
 
 namespace fastconv {
 namespace {
@@ -46,7 +45,7 @@ constexpr std::int64_t kMemoryBytes = 4 << 20; // the least bytes of its input
 struct PlaneDecisions : Decisions {
     Correlation g;                     // its channels are planes
     std::int64_t channel, out_channel; // the distance of planes, in the input and in the output
-    bool depthwise, spread, in_place;  // spread: small_k_spread_rows; in_place: the input is not copied
+    bool depthwise, spread;            // spread: small_k_spread_rows
     Tiling tiling;
     std::int64_t tiles_of_task;
 
@@ -54,7 +53,7 @@ struct PlaneDecisions : Decisions {
     Tasks tasks() const { return {ceil_div(tiles(), tiles_of_task), 2.0 * summary.multiplications}; }
     std::int64_t elements() const { return g.window() * g.c; } // of a window
     /// The values that a tile copies.
-    std::int64_t copied() const { return in_place ? 0 : PlaneCopy(g.windows, tiling.rows, tiling.columns).plane * g.c; }
+    std::int64_t copied() const { return PlaneCopy(g.windows, tiling.rows, tiling.columns).plane * g.c; }
     double multiplications_of(const Tile& tile) const {
         return static_cast<double>(tile.rows * tile.columns) * static_cast<double>(elements() * g.k);
     }
@@ -85,7 +84,7 @@ struct PlaneTile {
     const Correlation& g;
     std::int64_t group;
     Tile tile;
-    const T* x; // copied or in place
+    const T* x; // the copy
     std::ptrdiff_t x_row, x_channel;
     T* y;
     std::ptrdiff_t y_channel;
@@ -120,13 +119,9 @@ void compute_run(const Operands<T>& operands, const PlaneTile<T>& part, std::int
     products.y_step = part.y_channel;
     products.pixels = g.k;
     products.channels = columns;
+    products.pixel_bias = operands.bias ? operands.bias + part.group * g.k : nullptr;
     products.relu = operands.relu;
-    products.prefetch_y = window > 1; // the tile writes a piece of each of its planes, which come from memory
-    if (operands.bias != nullptr) {   // the kernel adds a bias to lanes, so here the sums are added to the bias
-        products.accumulate = true;
-        const T* const bias = operands.bias + part.group * g.k;
-        for (std::int64_t k = 0; k < g.k; ++k) std::fill_n(products.y + k * products.y_step, columns, bias[k]);
-    }
+    products.prefetch_y = true; // the tile writes a piece of each of its planes, which come from memory
     kernels<T>().conv_row[vectors - 1](products);
 }
 
@@ -211,27 +206,17 @@ void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::
     const T* const input = operands.input + image * g.image + group * g.group_in;
     for (std::int64_t i = 0; i < a.r && !plan.spread; ++i) // small_k_spread_rows needs none
         for (std::int64_t j = 0; j < a.s; ++j) memory.offsets[i * a.s + j] = copy.offset(a, i, j);
-    if (!plan.in_place)
-        for (std::int64_t c = 0; c < g.c; ++c)
-            copy_plane(a, tile, copy, input + c * plan.channel, memory.copy + c * copy.plane);
+    for (std::int64_t c = 0; c < g.c; ++c)
+        copy_plane(a, tile, copy, input + c * plan.channel, memory.copy + c * copy.plane);
     T* const y = operands.output + image * g.out_image + group * g.out_group + tile.y0 * g.out_row + tile.x0;
-    PlaneTile<T> part{g, group, tile, memory.copy, a.stride_h * copy.line, copy.plane, y, plan.out_channel};
-    if (plan.in_place) {
-        part.x = input + tile.x0;
-        part.x_channel = plan.channel;
-    }
+    const PlaneTile<T> part{g, group, tile, memory.copy, a.stride_h * copy.line, copy.plane, y, plan.out_channel};
     if (plan.spread)
         compute_spread(operands, part, memory);
     else if (plan.depthwise)
         compute_depthwise(operands, part, memory);
     else
         compute_dense(operands, part, memory);
-    if (!operands.finishes()) return;
-    Correlation row = g; // a row of a plane is one pixel of many channels
-    for (std::int64_t k = 0; k < g.k; ++k) {
-        finish_tile(row, operands, image, group, {tile.y0, tile.rows, 0, 1}, tile.x0, tile.columns);
-        row.output_start += plan.out_channel;
-    }
+    finish_planes(operands, y - operands.output, g.k, plan.out_channel, tile.rows, g.out_row, tile.columns);
 }
 
 /// The values of PlaneMemory::lanes.
@@ -266,11 +251,6 @@ Correlation of_planes(const Correlation& nhwc, const ConvProblem& o, bool forwar
     g.out_pixel = nhwc.out_pixel / channels;
     g.out_row = nhwc.out_row / channels;
     g.out_group = g.k * out;
-    if (o.r == 1 && o.s == 1 && o.stride_h == 1 && o.stride_w == 1 && o.p == o.h && o.q == o.w && o.pad_top == 0 &&
-        o.pad_left == 0) { // one long row
-        g.windows.w = g.windows.q = g.out_row = in;
-        g.windows.h = g.windows.p = 1;
-    }
     return g;
 }
 
@@ -289,29 +269,16 @@ bool pays(const PlaneDecisions& d) {
     return d.elements() <= d.g.c || d.elements() <= 2 * (d.g.c + d.g.k);
 }
 
-/// Cuts the rows, or the columns of a single row.
+/// Cuts the rows into tiles.
 template <class T>
 void choose_tiling(PlaneDecisions& d, std::int64_t threads) {
     const Windows& a = d.g.windows;
-    const std::int64_t unit = kernels<T>().max_vectors * kernels<T>().width;
-    const std::int64_t most = d.depthwise ? kPlaneBytes : kCopyBytes;
-    std::int64_t rows = a.p, columns = a.q;
-    const auto set = [&] {
-        d.tiling = {rows, columns, ceil_div(a.p, rows), ceil_div(a.q, columns), 1};
-        return std::max(d.copied(), d.in_place ? d.g.c * columns : 0) * std::int64_t{sizeof(T)};
-    };
-    const auto finer = [&](std::int64_t least_rows) {
-        if (d.in_place && columns > unit)
-            columns = ceil_div(ceil_div(columns, 2), unit) * unit;
-        else if (!d.in_place && rows > least_rows)
-            rows = ceil_div(rows, 2);
-        else
-            return false;
-        return true;
-    };
-    while (set() > most && finer(1)) {
-    }
-    while (threads > 1 && d.tiles() < kTasksOfThread * threads && finer(kLeastRows)) set();
+    const std::int64_t most = (d.depthwise ? kPlaneBytes : kCopyBytes) / std::int64_t{sizeof(T)};
+    const auto set_rows = [&](std::int64_t rows) { d.tiling = {rows, a.q, ceil_div(a.p, rows), 1, 1}; };
+    set_rows(a.p);
+    while (d.tiling.rows > 1 && d.copied() > most) set_rows(ceil_div(d.tiling.rows, 2));
+    while (threads > 1 && d.tiling.rows > kLeastRows && d.tiles() < kTasksOfThread * threads)
+        set_rows(ceil_div(d.tiling.rows, 2));
     const double of_tile = d.multiplications_of(d.tiling.tile(0, a));
     const auto enough = static_cast<std::int64_t>(kTaskWork / std::max(1.0, of_tile));
     const std::int64_t most_tiles = d.tiles() / (2 * kTasksOfThread * threads);
@@ -339,30 +306,22 @@ void summarize(PlaneDecisions& d) {
 } // namespace
 
 template <class T>
-void plan_planes(const Request& request, PlaneSums (*sums)(const Request&), ConvPlan<T>& plan) {
+void plan_planes(const Request& request, bool depthwise, ConvPlan<T>& plan) {
     const ConvProblem& o = request.layer;
     const bool forward = request.direction == Direction::forward;
-    const std::int64_t stride = std::max(o.stride_h, o.stride_w);
-    const std::vector<Correlation> all =
-        forward ? std::vector<Correlation>{forward_correlation(o)} : input_gradient_correlations(o);
-    if (all.empty()) return; // the input has no pixels
-    const PlaneSums kind = sums(request.with(all[0]));
-    if (kind == PlaneSums::direct && plan_dense_planes<T>(request.with(all[0]), plan)) return;
-    if (all.size() != 1 || stride > (forward ? kMostStride : 1)) return;
-    if (kind == PlaneSums::other) return;
+    if (!forward && (o.stride_h > 1 || o.stride_w > 1)) return;
     auto decisions = std::make_unique<PlaneDecisions>();
     PlaneDecisions& d = *decisions;
-    const Correlation& g = d.g = of_planes(all[0], o, forward);
+    const Correlation& g = d.g = of_planes(request.part, o, forward);
     const Windows& a = g.windows;
     d.channel = forward ? o.h * o.w : o.p * o.q;
     d.out_channel = forward ? o.p * o.q : o.h * o.w;
-    d.depthwise = kind == PlaneSums::depthwise;
-    d.spread = d.depthwise && stride == 1 && a.dilation_h == 1 && a.dilation_w == 1 && (a.r == 3 || a.r == 5);
-    d.in_place = !d.depthwise && a.p == 1 && a.h == 1 && a.r == 1 && a.s == 1 && a.q == a.w && a.base_w == 0 &&
-                 a.base_h == 0 && stride == 1;
+    d.depthwise = depthwise;
+    d.spread = depthwise && a.stride_h == 1 && a.stride_w == 1 && a.dilation_h == 1 && a.dilation_w == 1 &&
+               (a.r == 3 || a.r == 5);
     if (!pays<T>(d)) return;
     // The direct algorithm adds the sums of blocks of channels. They are here one sum.
-    if (!d.depthwise && choose_filter_blocks<T>(g).c_blocks > 1) return;
+    if (!depthwise && choose_filter_blocks<T>(g).c_blocks > 1) return;
     d.summary.multiplications = g.multiplications();
     choose_tiling<T>(d, 1);
     summarize<T>(d);
@@ -375,7 +334,7 @@ void plan_planes(const Request& request, PlaneSums (*sums)(const Request&), Conv
     plan.add(planes<T>(), std::move(decisions));
 }
 
-template void plan_planes(const Request&, PlaneSums (*)(const Request&), ConvPlan<float>&);
-template void plan_planes(const Request&, PlaneSums (*)(const Request&), ConvPlan<double>&);
+template void plan_planes(const Request&, bool, ConvPlan<float>&);
+template void plan_planes(const Request&, bool, ConvPlan<double>&);
 
 } // namespace fastconv

@@ -19,6 +19,7 @@
 
 #include "algorithms/epilogue.h"
 #include "algorithms/filter_blocks.h"
+#include "algorithms/plane_copy.h"
 #include "core/isa.h"
 #include "core/packed.h"
 #include "core/threads/parallel_for.h"
@@ -36,6 +37,7 @@ constexpr std::int64_t kGroupPixels = 1024;     // the most pixels of a group
 constexpr std::int64_t kBlockBytes = 24 << 10;  // the filters of a block, which stay in L1
 constexpr std::int64_t kBlockTiles = 4;         // the most register tiles of filters in a block
 constexpr std::int64_t kMostBytes = 1 << 20;    // the most bytes of a task's memory
+constexpr std::int64_t kMostGroups = 4;         // of panels, that a task takes
 constexpr std::int64_t kTasksOfThread = 4;      // if there are enough panels
 constexpr std::int64_t kLeastFilters = 64;      // of a task
 constexpr std::int64_t kAhead = 8;              // planes that are prefetched
@@ -192,21 +194,16 @@ class DenseTask {
         }
         for (std::int64_t c = 0; c < g.c; ++c)
             for (PackedRun<T>* run = runs_.get(); run != end; ++run) {
-                if (c + kAhead < g.c) prefetch(run->from + kAhead * in.plane, run->count * in.step, in.step);
+                if (c + kAhead < g.c) prefetch_run(run->from + kAhead * in.plane, run->count * in.step, in.step);
                 copy(*run);
                 run->from += in.plane;
                 run->to += run->lanes;
             }
     }
-    /// CPUs do not see a pattern in short reads from plane to plane.
-    static void prefetch(const T* from, std::int64_t count, std::int64_t step) {
-        constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
-        for (std::int64_t i = 0; i < count; i += std::max(line, step)) __builtin_prefetch(from + i);
-    }
     void copy(const PackedRun<T>& run) const {
         const std::int64_t step = plan_.in.step;
         if (step == 1)
-            std::copy_n(run.from, run.count, run.to);
+            copy_run(run.from, run.count, run.to);
         else if (step == 2)
             copy_even(run.from, run.count, run.to);
         else
@@ -272,12 +269,8 @@ class DenseTask {
     }
 
     void finish(const Run& run, std::int64_t k0, std::int64_t count) const {
-        Correlation planes = plan_.g; // its rows are planes, and a row of a plane is one pixel of many channels
-        planes.output_start = 0;
-        planes.out_row = plan_.out.plane;
-        for (std::int64_t y = 0; y < rows_of(run); ++y)
-            finish_tile(planes, operands_, 0, 0, {0, count, 0, 1}, output_of(run, k0) + y * plan_.width,
-                        columns_of(run));
+        finish_planes(operands_, output_of(run, k0), count, plan_.out.plane, rows_of(run), plan_.width,
+                      columns_of(run));
     }
 
     const DenseDecisions& plan_;
@@ -352,7 +345,7 @@ void choose_cut(DenseDecisions& d, std::int64_t threads) {
     d.filters = std::clamp<std::int64_t>(kBlockBytes / (tile * g.c * size), 1, kBlockTiles) * tile;
     d.group = std::clamp<std::int64_t>(kGroupBytes / (d.lanes * g.c * size), 1, kGroupPixels / d.lanes);
     const std::int64_t wanted = threads > 1 ? kTasksOfThread * threads : 1;
-    d.parts = std::min(d.panels, std::max(ceil_div(d.panels, 4 * d.group), wanted));
+    d.parts = std::min(d.panels, std::max(ceil_div(d.panels, kMostGroups * d.group), wanted));
     d.k_parts =
         std::clamp<std::int64_t>(wanted / (2 * d.parts * g.groups), 1, std::max<std::int64_t>(1, g.k / kLeastFilters));
 }

@@ -181,13 +181,11 @@ void set_broadcast(const PlanesGradientDecisions& d, const Operands<T>& operands
     }
 }
 
-/// Prefetches the broadcast values of the next call, from planes [first, last). Memory is slow to start each plane.
+/// Prefetches the broadcast values of the next call, from planes [first, last).
 template <class T>
 void prefetch_planes(const OuterProducts<T>& products, const std::ptrdiff_t* offsets, std::int64_t first,
                      std::int64_t last) {
-    constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
-    for (std::int64_t b = first; b < last; ++b)
-        for (std::int64_t i = 0; i < products.pixels; i += line) __builtin_prefetch(products.x + offsets[b] + i);
+    for (std::int64_t b = first; b < last; ++b) prefetch_run(products.x + offsets[b], products.pixels);
 }
 
 /// Adds the products of one tile.

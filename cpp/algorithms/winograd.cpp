@@ -86,14 +86,9 @@ void write_planes(const WinogradDecisions& d, const Operands<T>& operands, std::
                   std::int64_t k0, std::int64_t channels, const T* from, std::int64_t from_row,
                   std::int64_t from_pixel) {
     const TileImages<T> to = output_images(d, operands.output).from_channel(k0);
-    copy_to_planes(from, from_row, from_pixel, pixels.rows, pixels.columns, channels,
-                   to.data + image * to.image + pixels.y0 * to.row + pixels.x0, to.row, to.channel);
-    // For the epilogue, a plane is a row, and a row of a plane is a pixel with many channels.
-    Correlation plane_rows = d.g;
-    plane_rows.output_start = 0;
-    plane_rows.out_row = to.channel;
-    plane_rows.out_pixel = to.row;
-    finish_tile(plane_rows, operands, image, 0, {k0, channels, pixels.y0, pixels.rows}, pixels.x0, pixels.columns);
+    T* const first = to.data + image * to.image + pixels.y0 * to.row + pixels.x0;
+    copy_to_planes(from, from_row, from_pixel, pixels.rows, pixels.columns, channels, first, to.row, to.channel);
+    finish_planes(operands, first - operands.output, channels, to.channel, pixels.rows, to.row, pixels.columns);
 }
 
 /// Prefetches filters [k0, k0 + channels) of some pixels of the output. Their planes are so far apart that CPUs do not

@@ -197,7 +197,7 @@ std::vector<Phase> WinogradDecisions::phases() const {
 template <class T>
 void choose_winograd_cut(WinogradDecisions& d) {
     choose_nhwc_cut<T>(d);
-    // A few blocks keep their equal shares.
+    // If blocks are few, equal shares for all threads matter more than whole rows.
     if (d.planes && d.chunk == 0 && d.tile_tasks().count >= kManyBlocks * d.threads)
         set_cut<T>(d, {d.filters.stored, false, d.filters.k_blocks, block_of_rows(d.block, d.grid.columns)});
 }

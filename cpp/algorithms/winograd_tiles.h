@@ -9,7 +9,8 @@
 
 namespace fastconv {
 
-constexpr std::int64_t kPoints = 36; // every form reads 6x6 pixels
+constexpr std::int64_t kSide = 6; // every form reads squares of 6x6 pixels
+constexpr std::int64_t kPoints = kSide * kSide;
 
 /// F(4x4, 3x3) or F(2x2, 5x5), chosen by the window. `index` is the index in the kernel table.
 struct WinogradForm {
@@ -66,7 +67,7 @@ TileImages<T> strip_images(T* data, const Tile& pixels, std::int64_t channels) {
 /// fit into a strip.
 template <class Body>
 void each_rectangle(const TileGrid& grid, std::int64_t first, std::int64_t last, Body&& body) {
-    const std::int64_t border = 6 - grid.tile, most_columns = (kStripPixels / 6 - border) / grid.tile;
+    const std::int64_t border = kSide - grid.tile, most_columns = (kStripPixels / kSide - border) / grid.tile;
     for (std::int64_t t = first; t < last;) {
         const std::int64_t row = t % grid.tiles_per_image() / grid.columns, column = t % grid.columns;
         std::int64_t rows = 1, columns = std::min(grid.columns - column, last - t);
@@ -101,7 +102,7 @@ struct TileSquares {
 /// The squares of the input.
 template <class T>
 TileSquares<T> input_squares(const Windows& a) {
-    return {6, a.base_h, a.base_w, a.h, a.w, kernels<T>().winograd_input};
+    return {kSide, a.base_h, a.base_w, a.h, a.w, kernels<T>().winograd_input};
 }
 
 /// Transforms the squares of tiles [first, last). The points of tile t go to points + (t - first)*channels.

@@ -15,9 +15,10 @@
 // Ceiling: memory for large planes. In the caches, loads that cross cache lines. Planes follow each other in memory, so
 // that each tile can prefetch what comes some distance after it. Hardware prefetchers do not follow tiles of some rows.
 //
-// Arguments: see table.h. Nothing needs to be aligned.
+// Arguments: see depthwise_planes.h. Nothing needs to be aligned.
 //
 // Each sum adds its taps in the order of depthwise_row: row after row, and the columns of a row from left to right.
+#include "kernels/depthwise_planes.h"
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
@@ -54,8 +55,8 @@ FASTCONV_INLINE Vec<T> load_inside(const T* from, Index<T> lanes) {
     return Border ? load_lanes(from, lanes) : load(from);
 }
 
-/// The distance between the loads of neighbouring columns of a window: the loads of load_columns start at columns
-/// load_offset(0) to load_offset(S - 1), and, at a stride of 2, load_offset(S).
+/// Where load `load` of load_columns starts, in columns from the first one. At a stride of 2, two neighbouring vectors
+/// have the values of two window columns.
 template <class T, int Stride>
 constexpr int load_offset(int load) {
     return Stride == 1 ? load : load / 2 * 2 + load % 2 * width<T>;

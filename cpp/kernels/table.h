@@ -4,8 +4,6 @@
 // function, the linker keeps one copy for all, and that copy may need an ISA that the CPU lacks.
 #pragma once
 
-#include "kernels/depthwise_planes.h"
-
 #include <stddef.h>
 #include <stdint.h>
 
@@ -130,6 +128,8 @@ struct DepthwiseFilterRows {
     bool sliding; // the taps form rows of three; in a row, tap j of pixel i + 1 reads what tap j + 1 of pixel i reads
 };
 
+template <class T>
+struct DepthwisePlane; // in depthwise_planes.h
 template <class T>
 struct PlaneFilterRows; // in plane_filter_rows.h
 
