@@ -318,21 +318,21 @@ def test_the_message_of_an_unknown_operation_fits_the_buffer() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 def test_out_of_memory_is_reported() -> None:
-    """A filter gradient in NCHW needs scratch memory as large as its input, more than this process may use."""
+    """This gradient in NCHW needs scratch memory as large as its input, more than this process may use."""
     code = f"""
     import resource, sys
     sys.path.insert(0, {str(Path(__file__).parent)!r})
     import numpy as np
     from test_c_entry import LIBRARY, call
 
-    x, dy = np.zeros((1, 2, 8192, 8192), np.float32), np.zeros((1, 1, 8192, 8192), np.float32)
+    x, dy = np.zeros((1, 2, 8192, 8192), np.float32), np.zeros((1, 2, 2731, 2731), np.float32)
     arguments = "conv2d_backprop_filter", [x, (1, 1, 2, 1), dy], [np.zeros((1, 1, 2, 1), np.float32)]
     call(LIBRARY.fastconv_run, "conv2d", [x[:, :, :4, :4].copy(), np.ones((1, 1, 1, 1), np.float32), None],
          [np.zeros((1, 1, 4, 4), np.float32)], {{"data_format": "NCHW"}})
     with open("/proc/self/statm") as statm:
         size = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + (200 << 20), resource.RLIM_INFINITY))
-    code, text, _ = call(LIBRARY.fastconv_run, *arguments, {{"data_format": "NCHW"}})
+    code, text, _ = call(LIBRARY.fastconv_run, *arguments, {{"data_format": "NCHW", "strides": 3, "depthwise": 1}})
     print(code, text)
     """
     done = subprocess.run(
