@@ -7,9 +7,9 @@
 // filters at all points, and its sums stay in L2. In both cases, the order of a sum follows from the problem, not from
 // the threads.
 #include "algorithms/algorithms.h"
+#include "algorithms/nhwc_gradient.h"
 #include "algorithms/winograd.h"
 #include "algorithms/winograd_tiles.h"
-#include "core/layout.h"
 #include "core/partial_sums.h"
 #include "core/threads/parallel_for.h"
 #include "core/workspace.h"
@@ -348,14 +348,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto sum = plan.resident ? sum_resident<T> : sum_blocks<T>;
     if (sum(plan, operands.input, operands.out_backprop, operands.output)) return;
     if (!plan.planes) return compute_again(plan, operands);
-    const ConvProblem& o = plan.o;
-    const Scratch<T> x(o.n * o.h * o.w * o.c), dy(o.n * o.p * o.q * o.k);
-    transpose_images(o.n, o.c, o.h * o.w, operands.input, x.get());
-    transpose_images(o.n, o.k, o.p * o.q, operands.out_backprop, dy.get());
-    Operands<T> nhwc = operands;
-    nhwc.input = x.get();
-    nhwc.out_backprop = dy.get();
-    compute_again(plan, nhwc);
+    compute_again(plan, NhwcGradientOperands<T>(plan.o, operands).get());
 }
 
 /// If threads are many: cuts the blocks of channels and filters further. This changes no sum.

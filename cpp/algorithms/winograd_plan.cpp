@@ -198,8 +198,12 @@ template <class T>
 void choose_winograd_cut(WinogradDecisions& d) {
     choose_nhwc_cut<T>(d);
     // If blocks are few, equal shares for all threads matter more than whole rows.
-    if (d.planes && d.chunk == 0 && d.tile_tasks().count >= kManyBlocks * d.threads)
-        set_cut<T>(d, {d.filters.stored, false, d.filters.k_blocks, block_of_rows(d.block, d.grid.columns)});
+    if (!d.planes || d.chunk > 0 || d.tile_tasks().count < kManyBlocks * d.threads) return;
+    const WinogradCut shares{d.filters.stored, false, d.filters.k_blocks, d.block};
+    WinogradCut rows = shares;
+    rows.block = block_of_rows(d.block, d.grid.columns);
+    set_cut<T>(d, rows);
+    if (!memory_fits(d)) set_cut<T>(d, shares);
 }
 
 template <class T>

@@ -4,6 +4,7 @@
 #include "algorithms/algorithms.h"
 #include "algorithms/epilogue.h"
 #include "algorithms/joined_windows.h"
+#include "algorithms/nhwc_gradient.h"
 #include "core/environment.h"
 #include "core/for_type.h"
 #include "core/geometry.h"
@@ -160,13 +161,7 @@ void run_filter_gradient(const ConvProblem& given, const Operands<T>& operands, 
     if (o.format == DataFormat::nhwc) return run(o, Direction::filter_gradient, operands, kept);
     const auto on_planes = conv_plan<T>(o, Direction::filter_gradient, false);
     if (!on_planes->empty()) return on_planes->run(operands);
-    const Scratch<T> x(o.n * o.h * o.w * o.c), y(o.n * o.p * o.q * o.k);
-    transpose_images(o.n, o.c, o.h * o.w, operands.input, x.get());
-    transpose_images(o.n, o.k, o.p * o.q, operands.out_backprop, y.get());
-    Operands<T> nhwc = operands;
-    nhwc.input = x.get();
-    nhwc.out_backprop = y.get();
-    run(in_nhwc(o), Direction::filter_gradient, nhwc, kept);
+    run(in_nhwc(o), Direction::filter_gradient, NhwcGradientOperands<T>(o, operands).get(), kept);
 }
 
 void forward(const ConvProblem& problem, const void* input, const void* filters, PackCache* cache,
