@@ -123,6 +123,7 @@ LAYERS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] 
     "direct": ("direct", (2, 13, 11, 17), (3, 3, 17, 37), {"padding": "SAME"}),
     "direct, many channels": ("direct", (1, 6, 7, 1100), (1, 1, 1100, 40), {}),
     "direct_grouped": ("direct", (2, 9, 8, 28), (3, 3, 4, 28), {"padding": "SAME"}),
+    "direct, tap by tap": ("direct", (2, 4, 5, 130), (3, 3, 130, 70), {"padding": "SAME"}),
     "direct, groups": ("direct", (2, 9, 8, 12), (3, 2, 4, 30), {"strides": 2, "padding": 1}),
     "direct, two passes": ("direct", (1, 80, 71, 1), (70, 61, 1, 7), {}),
     "direct, streamed": ("direct", (1, 3, 3, 40), (1, 1, 40, 700), {}),
@@ -133,7 +134,15 @@ LAYERS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] 
     "small_k_spread": ("direct", (3, 20, 21, 1), (5, 5, 1, 6), {}),
     "small_k_reduce": ("direct", (2, 8, 9, 64), (3, 3, 64, 2), {"padding": "SAME"}),
 }
-EPILOGUES: list[tuple[Activation, bool]] = [("relu", True), (None, True), ("gelu", False), (("leaky_relu", 0.3), True)]
+EPILOGUES: list[tuple[Activation, bool]] = [
+    ("relu", False),
+    ("relu", True),
+    (None, True),
+    (("clip", 0.25, 1.5), False),
+    (("clip", 0.25, 1.5), True),
+    ("gelu", False),
+    (("leaky_relu", 0.3), True),
+]
 
 
 def random(*shape: int, dtype: Any = np.float32) -> np.ndarray:
@@ -177,16 +186,43 @@ def test_the_epilogue_with_packed_filters(name: str) -> None:
     np.testing.assert_array_equal(fastconv.conv2d(**packed), apply(sums, "silu", optional["residual"]))
 
 
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("activation", ["hard_swish", ("clip", 0.25, 1.5)])
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
-def test_the_epilogue_of_a_depthwise_convolution(data_format: str) -> None:
+def test_the_epilogue_of_a_depthwise_convolution(
+    data_format: str, activation: Activation, multiplier: int, isa_worker: ProcessPoolExecutor
+) -> None:
     shape = (2, 7, 9, 10) if data_format == "NHWC" else (2, 10, 7, 9)
-    options: dict[str, Any] = {"padding": "SAME", "data_format": data_format, "bias": random(20)}
-    sums = fastconv.depthwise_conv2d(random(*shape), random(3, 3, 10, 2), **options)
+    options: dict[str, Any] = {"padding": "SAME", "data_format": data_format, "bias": random(10 * multiplier)}
+    arguments = {"input": random(*shape), "filters": random(3, 3, 10, multiplier)} | options
+    (sums,) = isa_worker.submit(compute, [("depthwise_conv2d", arguments)]).result()
     residual = random(*sums.shape)
-    got = fastconv.depthwise_conv2d(
-        random(*shape), random(3, 3, 10, 2), activation="hard_swish", residual=residual, **options
-    )
-    np.testing.assert_array_equal(got, apply(sums, "hard_swish", residual))
+    for added in ({}, {"residual": residual}):
+        call = ("depthwise_conv2d", arguments | {"activation": activation} | added)
+        (got,) = isa_worker.submit(compute, [call]).result()
+        (expected,) = isa_worker.submit(compute, [call_of(sums, activation, added.get("residual"))]).result()
+        np.testing.assert_array_equal(got, expected.reshape(got.shape))
+
+
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("strides", [2, 3])
+@pytest.mark.parametrize("channels", [4, 40])
+def test_bounds_hold_where_no_tap_of_a_transposed_convolution_reaches(
+    channels: int, strides: int, data_format: str
+) -> None:
+    """The sums there are 0, which the bounds below raise to 0.25."""
+    filters = random(1, 1, channels, channels)
+    arguments = {"input": random(1, channels, 5, 6), "strides": strides, "data_format": "NCHW"}
+    arguments |= {"output_shape": None, "output_padding": 1}
+    if data_format == "NHWC":
+        arguments |= {"input": random(1, 5, 6, channels), "data_format": "NHWC"}
+    sums = fastconv.conv2d_transpose(filters=filters, **arguments)
+    assert (sums == 0).mean() > 0.5
+    residual = random(*sums.shape)
+    got = fastconv.conv2d_transpose(filters=filters, activation=("clip", 0.25, 1.5), **arguments)
+    np.testing.assert_array_equal(got, np.clip(sums, np.float32(0.25), np.float32(1.5)))
+    got = fastconv.conv2d_transpose(filters=filters, activation=("clip", 0.25, 1.5), residual=residual, **arguments)
+    np.testing.assert_array_equal(got, np.clip(sums + residual, np.float32(0.25), np.float32(1.5)))
 
 
 def test_winograd_finds_infinity_before_the_activation() -> None:

@@ -45,9 +45,9 @@ bool is_bound(const ActivationFunction& activation) {
 template <class T>
 Bounds<T> bounds_of(const ActivationFunction& activation) {
     constexpr T infinity = std::numeric_limits<T>::infinity();
-    if (activation.kind == Activation::linear) return {-infinity, infinity};
-    if (activation.kind == Activation::relu) return {0, infinity};
-    return {static_cast<T>(activation.alpha), static_cast<T>(activation.beta)};
+    if (activation.kind == Activation::linear) return {-infinity, infinity, false};
+    if (activation.kind == Activation::relu) return {0, infinity, true};
+    return {static_cast<T>(activation.alpha), static_cast<T>(activation.beta), true};
 }
 
 template void multiply_by_derivative(const ActivationFunction&, const float*, const float*, float*, std::int64_t);

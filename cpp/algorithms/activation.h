@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastconv/types.h"
+#include "kernels/table.h"
 
 #include <cmath>
 #include <cstdint>
@@ -25,13 +26,16 @@ void multiply_by_derivative(const ActivationFunction& activation, const T* x, co
 /// Whether the activation bounds values and does nothing else: linear, relu, relu6 and clip.
 bool is_bound(const ActivationFunction& activation);
 
-/// The bounds of such an activation.
-template <class T>
-struct Bounds {
-    T low, high;
-};
+/// The bounds of such an activation. Those of `linear` are infinite and not set.
 template <class T>
 Bounds<T> bounds_of(const ActivationFunction& activation);
+
+template <class T>
+T within(const Bounds<T>& bounds, T value) {
+    if (!bounds.set) return value;
+    const T limited = value < bounds.low ? bounds.low : value; // NaN stays NaN
+    return limited > bounds.high ? bounds.high : limited;
+}
 
 /// The largest value below the upper bound, where the activation still has a gradient. Infinity if there is no bound.
 template <class T>

@@ -1,6 +1,7 @@
 // A correlation: the common form of forward passes and input gradients. Every output pixel reads a window of the input.
 #pragma once
 
+#include "algorithms/activation.h"
 #include "algorithms/padded_tile.h"
 #include "core/numbers.h"
 #include "core/packed.h"
@@ -59,19 +60,30 @@ struct Operands {
     const T* filters;      // not in filter gradients
     const T* out_backprop; // in filter gradients only
     const T* bias;
-    bool relu; // applied by the kernel, in registers
-    // The rest of the epilogue, for values that a task has stored: activation(value + residual). The residual has the
-    // output's layout, or is null. With a residual, a ReLU is set here and not in `relu`, because the ReLU comes last.
-    Activation activation;
-    T alpha, beta; // the activation's parameters
+    // The epilogue: activation(sum + bias + residual). The residual has the output's layout, or is null.
     const T* residual;
+    Activation activation;
+    T alpha, beta;    // the activation's parameters
+    Bounds<T> bounds; // set if the activation bounds values and does nothing else
     T* output;
     PackCache* cache;                   // the packed forms of filters that stay, or null
     const std::vector<ImageTile>* only; // the tiles to compute; null for the whole output
     const GradientBlock* block;         // the block of a filter gradient to compute; `output` then holds only the block
 
-    /// Whether a part of the epilogue remains for stored values.
-    bool finishes() const { return residual != nullptr || activation != Activation::linear; }
+    /// Whether the activation is one that kernels apply in registers.
+    bool in_registers() const { return bounds.set || activation == Activation::linear; }
+    /// What a kernel applies that does not add the residual. The activation comes after the residual.
+    Bounds<T> kernel_bounds() const { return residual == nullptr ? bounds : Bounds<T>{}; }
+    /// The operands for kernels if the caller applies the rest of the epilogue.
+    Operands for_kernels() const {
+        Operands operands = *this;
+        operands.bounds = kernel_bounds();
+        operands.residual = nullptr;
+        operands.activation = Activation::linear;
+        return operands;
+    }
+    /// Whether a part of the epilogue remains for values that such a kernel has stored.
+    bool finishes() const { return residual != nullptr || !in_registers(); }
 };
 
 /// The forms in which algorithms pack filters. The form is part of the key, so one form is never taken for another.

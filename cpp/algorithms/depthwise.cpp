@@ -102,7 +102,7 @@ void compute_repeated(const DepthwiseDecisions& plan, const Operands<T>& operand
     row.filter_offsets = offsets.data() + g.window();
     row.filters = from.filters();
     row.bias = from.bias();
-    row.relu = operands.relu;
+    row.bounds = operands.kernel_bounds();
     for (const Run& run : plan.runs) {
         std::ptrdiff_t *offset = offsets.data(), *filter = offset + g.window();
         for (std::int64_t j = run.j0; j < run.j1; ++j) {
@@ -152,7 +152,7 @@ void compute_rows(const DepthwiseDecisions& plan, const Operands<T>& operands, s
         row.taps = taps;
         row.filters = operands.filters + g.filters_start + c0;
         row.bias = operands.bias ? operands.bias + c0 : nullptr;
-        row.relu = operands.relu;
+        row.bounds = operands.kernel_bounds();
         row.y = output + run.x0 * g.out_pixel + c0;
         row.y_row = g.out_row;
         row.y_step = g.out_pixel;

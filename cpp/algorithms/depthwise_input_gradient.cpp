@@ -63,7 +63,7 @@ void compute_row(const StridedGradientDecisions& plan, const Operands<T>& operan
     row.taps = (i1 - i0) * o.s;
     row.filters = operands.filters + c0;
     row.bias = operands.bias ? operands.bias + c0 : nullptr;
-    row.relu = operands.relu;
+    row.bounds = operands.kernel_bounds();
     row.y = operands.output + (n * o.h + h) * o.w * o.c + c0;
     row.y_step = o.c;
     row.rows = 1;

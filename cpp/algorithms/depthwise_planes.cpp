@@ -80,7 +80,7 @@ void compute_rows(const DepthwisePlaneDecisions& d, const Operands<T>& operands,
     plane.pixels = d.q;
     plane.planes = planes;
     plane.y_plane = d.p * d.q;
-    plane.relu = operands.relu;
+    plane.bounds = operands.kernel_bounds();
     d.gradient ? kernels<T>().depthwise_plane_gradient(plane) : kernels<T>().depthwise_plane(plane);
     finish_planes(operands, (rows.image * d.p + rows.first) * d.q, planes, d.p * d.q, rows.count, d.q, d.q);
 }

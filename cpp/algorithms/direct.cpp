@@ -111,8 +111,13 @@ class TileSum {
         row.y_step = g.out_pixel;
         row.channels = std::min(lanes, g.k - k0);
         row.accumulate = g.accumulate || cb > 0;
-        row.relu = g.finish && operands_.relu && last_block;
-        if (g.finish && operands_.bias && last_block) row.bias = operands_.bias + g.bias_start + task_.group * g.k + k0;
+        if (g.finish && last_block) {
+            if (operands_.bias) row.bias = operands_.bias + g.bias_start + task_.group * g.k + k0;
+            if (operands_.in_registers()) {
+                row.residual = operands_.residual;
+                row.bounds = operands_.bounds;
+            }
+        }
         if (plan_.tiles.tap_by_tap) {
             sum_taps(source, cb, kb, next);
             add_sums(row, kb);
@@ -123,7 +128,13 @@ class TileSum {
             row.prefetch_y = g.window() == 1 && cb == 0;
             add_windows(row, source, cb, kb);
         }
-        if (last_block) finish_tile(g, operands_, task_.image, task_.group, task_.tile, k0, row.channels);
+        if (last_block && !operands_.in_registers())
+            finish_tile(g, operands_, task_.image, task_.group, task_.tile, k0, row.channels);
+    }
+
+    void set_output(ConvRow<T>& row, std::int64_t offset) const {
+        row.y = output_ + offset;
+        if (row.residual != nullptr) row.residual = operands_.residual + (row.y - operands_.output);
     }
 
     /// Adds the products of whole windows.
@@ -145,7 +156,7 @@ class TileSum {
             row.segments = segments_ + first * per_row;
             row.segment_count = (last - first) * per_row;
             row.filters = panel(cb, kb) + first * window_row;
-            row.y = output_ + y * g.out_row + k0;
+            set_output(row, y * g.out_row + k0);
             row.pixels = rows * task_.tile.columns;
             row.row_pixels = rows > 1 ? task_.tile.columns : 0;
             kernels<T>().conv_row[blocks.vectors_of(kb) - 1](row);
@@ -195,7 +206,7 @@ class TileSum {
         row.x_step = lanes;
         row.row_step = tile.columns * lanes;
         row.resume = row.sums_in_x = true;
-        row.y = output_ + plan_.blocks.first_vector(kb) * plan_.blocks.width;
+        set_output(row, plan_.blocks.first_vector(kb) * plan_.blocks.width);
         row.y_row_step = plan_.g.out_row;
         row.pixels = tile.rows * tile.columns;
         row.row_pixels = tile.columns;

@@ -89,7 +89,7 @@ void compute_rows(const GroupedDecisions& plan, const Operands<T>& operands, con
     row.filters = filters + group / plan.vectors.of_vector * plan.filter_vector();
     row.filter_vector = plan.filter_vector();
     row.bias = operands.bias ? operands.bias + g.bias_start + group * g.k : nullptr;
-    row.relu = operands.relu;
+    row.bounds = operands.kernel_bounds();
     row.y_row = g.out_row;
     row.y_step = g.out_pixel;
     row.rows = rows.count;

@@ -58,7 +58,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
             row.channels = std::min(lanes, g.k - k0);
             row.bias = g.finish && operands.bias && last ? operands.bias + g.bias_start + k0 : nullptr;
             row.accumulate = g.accumulate || cb > 0;
-            row.relu = g.finish && operands.relu && last;
+            if (g.finish && last) row.bounds = operands.kernel_bounds();
             row.prefetch_x = has_short_runs<T>(g, row.segment_length);
             const T* const input = operands.input + g.input_start + c0 + (a.base_h * a.w + a.base_w) * g.pixel;
             T* const output = operands.output + g.output_start + k0;

@@ -79,17 +79,16 @@ void write_empty_sums(const Correlation& g, const Operands<T>& operands) {
     const Windows& a = g.windows;
     const std::int64_t channels = g.groups * g.k;
     const T* const bias = g.finish && operands.bias ? operands.bias + g.bias_start : nullptr;
-    const bool relu = g.finish && operands.relu;
+    const Bounds<T> bounds = g.finish ? operands.kernel_bounds() : Bounds<T>{};
     parallel_for(empty_sum_tasks(g), [&](std::int64_t task) {
         const std::int64_t n = task / a.p, y = task % a.p;
         T* const row = operands.output + g.output_start + n * g.out_image + y * g.out_row;
         for (std::int64_t x = 0; x < a.q; ++x) {
             T* const pixel = row + x * g.out_pixel;
             if (bias == nullptr)
-                std::fill_n(pixel, channels, T{});
+                std::fill_n(pixel, channels, within(bounds, T{}));
             else
-                std::transform(bias, bias + channels, pixel,
-                               [&](T value) { return relu && value < T{} ? T{} : value; });
+                std::transform(bias, bias + channels, pixel, [&](T value) { return within(bounds, value); });
         }
         finish_tile(g, operands, n, 0, {y, 1, 0, a.q}, 0, channels);
     });

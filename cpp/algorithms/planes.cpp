@@ -120,7 +120,7 @@ void compute_run(const Operands<T>& operands, const PlaneTile<T>& part, std::int
     products.pixels = g.k;
     products.channels = columns;
     products.pixel_bias = operands.bias ? operands.bias + part.group * g.k : nullptr;
-    products.relu = operands.relu;
+    products.bounds = operands.kernel_bounds();
     products.prefetch_y = true; // the tile writes a piece of each of its planes, which come from memory
     kernels<T>().conv_row[vectors - 1](products);
 }
@@ -161,7 +161,7 @@ void compute_spread(const Operands<T>& operands, const PlaneTile<T>& part, const
     rows.y_row = g.out_row;
     rows.rows = part.tile.rows;
     rows.pixels = part.tile.columns;
-    rows.relu = operands.relu;
+    rows.bounds = operands.kernel_bounds();
     kernels<T>().small_k_spread_rows(rows);
 }
 
@@ -186,7 +186,7 @@ void compute_depthwise(const Operands<T>& operands, const PlaneTile<T>& part, co
         std::fill_n(memory.lanes + window * columns, columns, operands.bias[part.group]);
         products.bias = memory.lanes + window * columns;
     }
-    products.relu = operands.relu;
+    products.bounds = operands.kernel_bounds();
     products.y = part.y;
     products.y_step = g.out_row;
     products.rows = 1;

@@ -235,7 +235,7 @@ class DenseTask {
             row.filters = packed + c0 * lanes;
             row.accumulate = cb > 0;
             row.pixel_bias = last && operands_.bias ? operands_.bias + channels_ * g.k + k0 : nullptr;
-            row.relu = last && operands_.relu;
+            if (last) row.bounds = operands_.kernel_bounds();
             kernels<T>().conv_row[lanes / plan_.blocks.width - 1](row);
         }
         if (!in_place) plan_.each_run(panel, [&](const Run& run) { write(run, lanes, k0, count); });
@@ -262,7 +262,7 @@ class DenseTask {
                 continue;
             }
             T zero = operands_.bias ? operands_.bias[channels_ * plan_.g.k + k0 + k] : T{};
-            if (operands_.relu && zero < T{}) zero = T{};
+            zero = within(operands_.kernel_bounds(), zero);
             spread(from, run.count, plan_.out.step, zero, to, columns);
             for (std::int64_t y = 1; y < rows; ++y) std::fill_n(to + y * plan_.width, columns, zero);
         }

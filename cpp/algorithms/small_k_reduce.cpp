@@ -89,7 +89,7 @@ void compute_tile(const ReduceDecisions& plan, const Operands<T>& operands, cons
     row.y_step = g.out_pixel;
     row.pixels = tile.columns;
     row.accumulate = g.accumulate;
-    row.relu = g.finish && operands.relu;
+    if (g.finish) row.bounds = operands.kernel_bounds();
     const bool rows_cross = a.crosses_rows(); // if not, skip valid_taps, whose division is slow for short rows
     for (std::int64_t y = 0; y < tile.rows; ++y) {
         // Window rows that meet only padding at the top or bottom are skipped.

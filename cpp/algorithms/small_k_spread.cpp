@@ -76,7 +76,7 @@ void run(const Decisions& decisions, const Operands<T>& operands) {
         rows.rows = count;
         rows.pixels = a.q;
         rows.filter_count = g.k;
-        rows.relu = g.finish && operands.relu;
+        if (g.finish) rows.bounds = operands.kernel_bounds();
         kernels<T>().small_k_spread_rows(rows);
         finish_tile(g, operands, n, 0, {y0, count, 0, a.q}, 0, g.k);
     });

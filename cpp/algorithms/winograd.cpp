@@ -114,7 +114,7 @@ void transform_back(const WinogradDecisions& d, const Operands<T>& operands, con
     WinogradOutput<T> tile{};
     tile.plane = plane;
     tile.bias = operands.bias ? operands.bias + g.bias_start + k0 : nullptr;
-    tile.relu = operands.relu;
+    tile.bounds = operands.kernel_bounds();
     tile.row = to.row;
     tile.pixel = to.pixel;
     tile.channels = channels;
@@ -284,11 +284,9 @@ void compute_on_copies(const WinogradDecisions& d, const ConvPlan<T>& plan, cons
     const Scratch<T> x(a.h * a.w * g.c), y(a.p * a.q * g.k);
     transpose_images(1, g.c, a.h * a.w, operands.input + image * g.image, x.get());
     for (ImageTile& tile : tiles) tile.image = 0;
-    Operands<T> copies = operands;
+    Operands<T> copies = operands.for_kernels(); // the residual is NCHW, so write_planes finishes the tiles
     copies.input = x.get();
     copies.output = y.get();
-    copies.residual = nullptr; // it is NCHW, so write_planes finishes the tiles
-    copies.activation = Activation::linear;
     copies.only = &tiles;
     plan.run(copies);
     for (const ImageTile& tile : tiles)
@@ -393,13 +391,12 @@ double winograd_cost(const ConvProblem& o) {
 
 /// The cost of transforming streamed filters, in the unit of winograd_cost. All images of the batch share this cost, so
 /// it counts only if the batch may decide. The 36 points of a vector of filters are written to L2 and read again. This
-/// takes as long as 200 products if vectors have 64 bytes, and as long as 100 if they have 32.
+/// takes as long as about 200 products, with wide and narrow vectors.
 template <class T>
 double streaming_cost(const Request& request) {
     const ConvProblem& o = request.layer; // not the part, so that both directions and explain() agree
     if (o.deciding_batch == 0 || !streams_filters<T>(o)) return 0;
-    const auto vector_bytes = static_cast<double>(kernels<T>().width * value_bytes<T>);
-    return 200 * vector_bytes / 64 / static_cast<double>(o.deciding_batch * o.p * o.q);
+    return 200 / static_cast<double>(o.deciding_batch * o.p * o.q);
 }
 
 template <class T>

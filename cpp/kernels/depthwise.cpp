@@ -46,7 +46,7 @@ FASTCONV_INLINE void finish_tile(const DepthwiseRow<T>& a, const Vec<T> (&sum)[P
         for (int j = 0; j < KV; ++j) {
             Vec<T> value = sum[p][j];
             if (a.bias) value += fetch<T, Part>(a.bias + c + j * width<T>, count);
-            if (a.relu) value = relu(value);
+            value = within<T>(a.bounds, value);
             put<T, Part>(y + p * a.y_step + c + j * width<T>, value, count);
         }
     }

@@ -68,7 +68,7 @@ void gradient_tile(const DepthwiseRow<T>& a, const T* dy, T* dx, int64_t c, int6
         for (int j = 0; j < KV; ++j) {
             Vec<T> value = sum[u][j];
             if (a.bias) value += fetch<T, Part>(a.bias + c + j * width<T>, count);
-            if (a.relu) value = relu(value);
+            value = within<T>(a.bounds, value);
             put<T, Part>(dx + u * a.y_step + c + j * width<T>, value, count);
         }
     }

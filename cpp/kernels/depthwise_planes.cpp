@@ -83,7 +83,7 @@ FASTCONV_INLINE void load_columns(const T* from, const Index<T> (&inside)[S + 1]
 template <class T>
 FASTCONV_INLINE Vec<T> finished(const DepthwisePlane<T>& a, Vec<T> sum) {
     if (a.bias) sum += *a.bias;
-    return a.relu ? relu(sum) : sum;
+    return within<T>(a.bounds, sum);
 }
 
 /// The input rows of a tile of output rows, and the taps.

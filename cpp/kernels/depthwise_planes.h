@@ -16,7 +16,7 @@ namespace fastconv {
 /// x[row][i] * filters[r*window + s] to y[row*2 + r + first_row][i*2 + s + first_column]. first_row and first_column
 /// are at most 0.
 ///
-/// Values outside x count as zero. Then comes the bias, then ReLU if `relu`.
+/// Values outside x count as zero. Then comes the bias, then the bounds.
 template <class T>
 struct DepthwisePlane {
     const T* x;
@@ -30,7 +30,7 @@ struct DepthwisePlane {
     int64_t row, rows, pixels; // rows [row, row + rows) are computed
     int64_t planes;            // planes follow each other: x is `height * width` values further, and filters a window
     ptrdiff_t y_plane;
-    bool relu;
+    Bounds<T> bounds;
 };
 
 } // namespace fastconv

@@ -68,11 +68,22 @@ FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, TilePixels<Across, T> y, c
             for (int j = 0; j < KV; ++j) sum[p][j] += broadcast(pixel_bias[p]);
         }
     }
-    if (a.relu) {
+    if (a.residual) {
+        FASTCONV_UNROLL
+        for (int p = 0; p < P; ++p) {
+            const T* const residual = a.residual + (y[p] - a.y);
+            FASTCONV_UNROLL
+            for (int j = 0; j < KV; ++j) {
+                const T* from = residual + j * width<T>;
+                sum[p][j] += Part && j == KV - 1 ? load_part(from, last) : load(from);
+            }
+        }
+    }
+    if (a.bounds.set) {
         FASTCONV_UNROLL
         for (int p = 0; p < P; ++p) {
             FASTCONV_UNROLL
-            for (int j = 0; j < KV; ++j) sum[p][j] = relu(sum[p][j]);
+            for (int j = 0; j < KV; ++j) sum[p][j] = within<T>(a.bounds, sum[p][j]);
         }
     }
     FASTCONV_UNROLL
@@ -88,32 +99,39 @@ FASTCONV_INLINE void finish_tile(const ConvRow<T>& a, TilePixels<Across, T> y, c
     }
 }
 
+constexpr ptrdiff_t line_bytes = 64;
+
 /// Prefetches `bytes` bytes into L2.
 FASTCONV_INLINE void prefetch(const void* from, ptrdiff_t bytes) {
-    for (ptrdiff_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at, 0, 2);
+    for (ptrdiff_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(static_cast<const char*>(from) + at, 0, 2);
 }
 
-/// Prefetches what a tile writes, because stores that miss the caches wait for each other.
+/// Prefetches what a tile writes, because stores that miss the caches wait for each other, and its residual.
 template <int KV, int P, bool Across, class T>
-FASTCONV_INLINE void prefetch_output(TilePixels<Across, T> y, int64_t channels) {
-    constexpr int line = 64 / static_cast<int>(sizeof(T));
+FASTCONV_INLINE void prefetch_output(const ConvRow<T>& a, TilePixels<Across, T> y) {
+    constexpr int line = line_bytes / static_cast<int>(sizeof(T));
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
         FASTCONV_UNROLL
         for (int k = 0; k < KV * width<T>; k += line) __builtin_prefetch(y[p] + k, 1, 3);
-        __builtin_prefetch(y[p] + channels - 1, 1, 3); // y may be in the middle of a line
+        __builtin_prefetch(y[p] + a.channels - 1, 1, 3); // y may be in the middle of a line
+        if (a.residual == nullptr) continue;
+        const T* const residual = a.residual + (y[p] - a.y);
+        FASTCONV_UNROLL
+        for (int k = 0; k < KV * width<T>; k += line) __builtin_prefetch(residual + k, 0, 3);
+        __builtin_prefetch(residual + a.channels - 1, 0, 3);
     }
 }
 
-/// What a tile prefetches of the next filters into L2: `step` bytes further for each element of the window. One burst
-/// would stall the multiplications until memory has delivered most of it.
+/// What a tile prefetches of the next filters into L2: `step` bytes further for each element of the window, at most two
+/// cache lines. One burst would stall the multiplications until memory has delivered most of it.
 struct Ahead {
     const char* at; // or null
     ptrdiff_t step;
 };
 
 /// Adds the products of a tile.
-template <bool Across, bool Prefetch, class T, int KV, int P>
+template <bool Across, int Prefetch, class T, int KV, int P>
 FASTCONV_INLINE void multiply(const ConvRow<T>& a, TilePixels<Across, const T> windows, Ahead ahead,
                               Vec<T> (&sum)[P][KV]) {
     const T* x[Across ? P : 1];
@@ -125,8 +143,9 @@ FASTCONV_INLINE void multiply(const ConvRow<T>& a, TilePixels<Across, const T> w
         ptrdiff_t at = a.segments[i];
         const ptrdiff_t end = at + a.segment_length;
         for (; at != end; ++at) {
-            if constexpr (Prefetch) {
+            if constexpr (Prefetch > 0) {
                 __builtin_prefetch(ahead.at, 0, 2);
+                if constexpr (Prefetch > 1) __builtin_prefetch(ahead.at + line_bytes, 0, 2);
                 ahead.at += ahead.step;
             }
             Vec<T> filter[KV];
@@ -153,7 +172,7 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* cons
     const bool part = has_masks || last < width<T>;
     const TilePixels<Across, const T> windows{x, a.x_step};
     const TilePixels<Across, T> y{to, a.y_step};
-    if (a.prefetch_y) prefetch_output<KV, P>(y, a.channels);
+    if (a.prefetch_y) prefetch_output<KV, P>(a, y);
     Vec<T> sum[P][KV];
     FASTCONV_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -167,10 +186,12 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* cons
         else
             part ? with_pixels<true, T>(y, last, sum, take) : with_pixels<false, T>(y, last, sum, take);
     }
-    if (may_prefetch && ahead.at != nullptr)
-        multiply<Across, may_prefetch>(a, windows, ahead, sum);
+    if (!may_prefetch || ahead.at == nullptr)
+        multiply<Across, 0>(a, windows, ahead, sum);
+    else if (ahead.step <= line_bytes)
+        multiply<Across, may_prefetch ? 1 : 0>(a, windows, ahead, sum);
     else
-        multiply<Across, false>(a, windows, ahead, sum);
+        multiply<Across, may_prefetch ? 2 : 0>(a, windows, ahead, sum);
     part ? finish_tile<true>(a, y, pixel_bias, last, sum) : finish_tile<false>(a, y, pixel_bias, last, sum);
 }
 
@@ -192,7 +213,7 @@ class FilterPrefetch {
     FilterPrefetch(const ConvRow<T>& a, int64_t most) {
         constexpr ptrdiff_t element = KV * width<T> * static_cast<ptrdiff_t>(sizeof(T)); // bytes of its filters
         const int64_t tiles = (a.pixels + most - 1) / most;
-        if (a.next_filters == nullptr || tiles * 64 < element) return;
+        if (a.next_filters == nullptr || 2 * tiles * line_bytes < element) return;
         at_ = reinterpret_cast<const char*>(a.next_filters);
         step_ = (element + tiles - 1) / tiles;
         share_ = step_ * a.segment_count * a.segment_length;

@@ -76,7 +76,7 @@ void grouped_tile(const GroupedRows<T>& a, Index<T> first, int64_t groups, const
     for (int p = 0; p < P; ++p) {
         Vec<T> value = sum[p];
         if (bias) value += load_some(bias, outputs);
-        if (a.relu) value = relu(value);
+        value = within<T>(a.bounds, value);
         store_some(y + p * a.y_step, value, outputs);
     }
 }

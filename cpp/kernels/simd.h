@@ -4,6 +4,7 @@
 // Only kernel sources include this. Everything has internal linkage (table.h gives the reason).
 #pragma once
 
+#include "kernels/table.h"
 #include FASTCONV_ISA_HEADER // kernels/simd/<ISA>.h
 
 namespace fastconv {
@@ -70,6 +71,11 @@ FASTCONV_INLINE uint32_t columns_inside(int64_t first, int64_t width) {
 template <class V>
 FASTCONV_INLINE V relu(V value) {
     return value < V{} ? V{} : value;
+}
+
+template <class T>
+FASTCONV_INLINE Vec<T> within(const Bounds<T>& bounds, Vec<T> value) {
+    return bounds.set ? at_most<T>(at_least<T>(value, bounds.low), bounds.high) : value;
 }
 
 // ---- Register tiles

@@ -43,10 +43,10 @@ FASTCONV_INLINE void finish_each(const SmallKReduceRow<T>& a, const Vec<T> (&sum
         FASTCONV_UNROLL
         for (int i = 0; i < P * M; ++i) values[i] += a.bias[i % M];
     }
-    if (a.relu) {
+    if (a.bounds.set) {
         FASTCONV_UNROLL
         for (int i = 0; i < P * M; ++i)
-            values[i] = relu(broadcast(values[i]))[0]; // for a scalar relu, GCC emits a slow integer move
+            values[i] = within<T>(a.bounds, broadcast(values[i]))[0]; // GCC compiles scalar bounds to slow code
     }
     FASTCONV_UNROLL
     for (int i = 0; i < P * M; ++i) y[i / M * a.y_step + i % M] = values[i];
@@ -73,7 +73,7 @@ FASTCONV_INLINE void finish_together(const SmallKReduceRow<T>& a, const Vec<T> (
         Vec<T> value = all;
         if (a.accumulate) value = load_part(y, P * M) + value;
         if (a.bias) value += permute<T>(bias, filters);
-        if (a.relu) value = relu(value);
+        value = within<T>(a.bounds, value);
         store_part(y, value, P * M);
         return;
     }
@@ -83,7 +83,7 @@ FASTCONV_INLINE void finish_together(const SmallKReduceRow<T>& a, const Vec<T> (
         T* to = y + p * a.y_step;
         if (a.accumulate) value = load_part(to, M) + value;
         if (a.bias) value += bias;
-        if (a.relu) value = relu(value);
+        value = within<T>(a.bounds, value);
         store_part(to, value, M);
     }
 }

@@ -138,7 +138,7 @@ FASTCONV_INLINE void spread_tile(const SmallKSpreadRows<T>& a, const T* x, const
     for (int row = 0; row < Rows; ++row) {
         Vec<T> value = sum[row];
         if (bias) value += load(bias);
-        if (a.relu) value = relu(value);
+        value = within<T>(a.bounds, value);
         T* to = y + row * a.y_row;
         if (count < width<T>)
             store_part(to, value, count);

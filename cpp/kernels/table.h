@@ -9,6 +9,13 @@
 
 namespace fastconv {
 
+/// The bounds of finished values, if they are set. NaN stays NaN. ReLU is a bound.
+template <class T>
+struct Bounds {
+    T low, high;
+    bool set;
+};
+
 /// A run of output pixels. For each pixel i,
 /// y[i][k] (+)= sum over segments and their elements e of x[window(i) + segment + e] * filters[..][k].
 /// window(i) = i*x_step. If row_pixels is not 0, the run covers several rows: window(i) = i/row_pixels*row_step +
@@ -22,12 +29,14 @@ struct ConvRow {
     int64_t segment_count, segment_length;
     const T* filters;      // [segment][element][vectors * width], zero-padded
     const T* next_filters; // the filters of the next call, to be prefetched in the meantime, or null
-    const T* bias;         // `channels` values or null; added to the finished sum, before ReLU
+    const T* bias;         // `channels` values or null; added to the finished sum
     const T* pixel_bias;   // likewise, a value for each pixel; null if row_pixels is not 0
+    const T* residual;     // laid out as y, or null; added after the bias
     T* y;
     ptrdiff_t y_step, y_row_step;
     int64_t pixels, channels;    // (vectors - 1) * width < channels <= vectors * width
-    bool accumulate, relu;       // accumulate: the finished sum is added to y
+    Bounds<T> bounds;            // applied last
+    bool accumulate;             // the finished sum is added to y
     bool resume;                 // the sum starts from y, to continue that of an earlier call
     bool sums_in_x;              // with resume: the sum starts from x, which has whole vectors. There are no segments.
     bool prefetch_x, prefetch_y; // x or y is not in L2 yet; prefetch_x is for 1x1 windows
@@ -46,7 +55,8 @@ struct SmallKReduceRow {
     T* y;
     ptrdiff_t y_step;
     int64_t pixels, filter_count; // filter_count: at most max_reduced_filters
-    bool accumulate, relu;
+    Bounds<T> bounds;
+    bool accumulate;
 };
 
 /// Rows of outputs for few filters. The lanes of vectors run along the flattened (pixel, filter) axis of an output row.
@@ -62,7 +72,7 @@ struct SmallKSpreadRows {
     T* y;
     ptrdiff_t y_row;
     int64_t rows, pixels, filter_count; // filter_count: at most width
-    bool relu;
+    Bounds<T> bounds;
 };
 
 /// The filter gradient of such rows. sums[pattern][c][column][row][lane] += sum of x * dy over the lane's pixels, for
@@ -91,7 +101,7 @@ struct OuterProducts {
 };
 
 /// y[row, i][c] = sum over taps of x[row, i*x_step + offsets[t] + c] * filters[filter_offsets[t] + c], plus the bias
-/// (which may be null), then ReLU if `relu`.
+/// (which may be null), within the bounds.
 template <class T>
 struct DepthwiseRow {
     const T* x;
@@ -103,7 +113,7 @@ struct DepthwiseRow {
     T* y;
     ptrdiff_t y_row, y_step;
     int64_t rows, pixels, channels;
-    bool relu;
+    Bounds<T> bounds;
     // sliding: if not 0, the taps form rows of this length, 3, 5 or 7, in neighbouring columns of the image. The stride
     // is 1 or 2 columns, and x_column is the distance of two columns. Tap j of pixel i is in column
     // first_column + i*stride + j. Only columns 0 to width - 1 are in the image. Taps in other columns are skipped.
@@ -152,7 +162,7 @@ struct GroupedRows {
     T* y;
     ptrdiff_t y_row, y_step;
     int64_t rows, pixels, groups, vector_groups, inputs, outputs; // inputs, outputs: channels of a group
-    bool relu;
+    Bounds<T> bounds;
 };
 
 /// The filter gradient of the groups of one vector. For output channel k and input channel c of group g,
@@ -372,7 +382,8 @@ struct WinogradTile {
 };
 
 /// Transforms the 36 points of one tile back into a square of values. winograd_output writes the first `rows` x
-/// `columns` of them, with bias and ReLU. winograd_taps writes all taps of a filter, or adds them to y if `accumulate`.
+/// `columns` of them, with bias and bounds. winograd_taps writes all taps of a filter, or adds them to y if
+/// `accumulate`.
 template <class T>
 struct WinogradOutput {
     const T* points;
@@ -381,7 +392,8 @@ struct WinogradOutput {
     T* y;
     ptrdiff_t row, pixel;
     int64_t rows, columns, channels;
-    bool relu, accumulate;
+    Bounds<T> bounds;
+    bool accumulate;
 };
 
 enum class Arithmetic : uint8_t { add, subtract, multiply, divide, maximum, minimum };

@@ -152,7 +152,7 @@ FASTCONV_INLINE Vec<T> output_channels(const WinogradOutput<T>& a, int64_t c, in
             Vec<T> value = out[i][j];
             zero_or_nan += value - value; // NaN once any value is infinite or NaN
             if (a.bias) value += bias;
-            if (a.relu) value = relu(value);
+            value = within<T>(a.bounds, value);
             if (i < a.rows && j < a.columns) put<T, Part>(a.y + i * a.row + j * a.pixel + c, value, count);
         }
     }

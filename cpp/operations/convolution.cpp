@@ -98,8 +98,7 @@ void set_epilogue(const Epilogue& epilogue, Operands<T>& operands) {
     const ActivationFunction& activation = epilogue.activation;
     operands.bias = static_cast<const T*>(epilogue.bias);
     operands.residual = static_cast<const T*>(epilogue.residual);
-    operands.relu = activation.kind == Activation::relu && operands.residual == nullptr;
-    if (operands.relu) return;
+    if (is_bound(activation)) operands.bounds = bounds_of<T>(activation);
     operands.activation = activation.kind;
     operands.alpha = static_cast<T>(activation.alpha);
     operands.beta = static_cast<T>(activation.beta);
@@ -111,7 +110,7 @@ void run_without_filters(const ConvProblem& o, Operands<T> operands) {
     const std::int64_t image = o.h * o.w * o.c, channel = o.format == DataFormat::nhwc ? 1 : o.h * o.w;
     for (std::int64_t i = 0; i < o.n * image; ++i)
         operands.output[i] = operands.bias ? operands.bias[i / channel % o.c] : T{};
-    if (operands.relu) operands.activation = Activation::relu;
+    operands.bounds = {}; // none is applied yet
     finish_values(operands, 0, o.n * image);
 }
 
@@ -138,13 +137,10 @@ void run_any_layout(const ConvProblem& problem, Direction direction, const Opera
     each_nhwc_part(o, image_bytes, most_bytes, [&](const ConvProblem& part, std::int64_t n) {
         const Scratch<T> x(part.n * from.values()), y(part.n * to.values());
         transpose_images(part.n, from.channels, from.pixels, operands.input + n * from.values(), x.get());
-        Operands<T> nhwc = operands;
+        // A residual is NCHW, so it is added after the output is converted.
+        Operands<T> nhwc = operands.residual != nullptr ? operands.for_kernels() : operands;
         nhwc.input = x.get();
         nhwc.output = y.get();
-        if (operands.residual != nullptr) { // the residual is NCHW, so it is added after the output is converted
-            nhwc.residual = nullptr;
-            nhwc.activation = Activation::linear;
-        }
         run(part, direction, nhwc, kept);
         transpose_images(part.n, to.pixels, to.channels, y.get(), operands.output + n * to.values(), o.n);
         if (operands.residual != nullptr) finish_values(operands, n * to.values(), part.n * to.values());
