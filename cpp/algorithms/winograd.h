@@ -23,9 +23,8 @@ constexpr const char* kWinogradLimits =
 /// bounds.
 template <class T>
 bool winograd_serves(const ConvProblem& layer);
-/// The cost per output pixel, channel and vector of filters, in products. Infinity if the algorithm does not pay, or if
-/// FASTCONV_WINOGRAD=0 switches it off.
-template <class T>
-double winograd_cost(const ConvProblem& layer);
+/// The products per output pixel, channel and filter, without the transforms. Infinity if images are too small, or if
+/// FASTCONV_WINOGRAD=0 switches the algorithm off.
+double winograd_points(const ConvProblem& layer);
 
 } // namespace fastconv

@@ -19,6 +19,7 @@
 #include <cmath>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <vector>
 
 namespace fastconv {
@@ -424,7 +425,13 @@ const Algorithm<T>& winograd_filter_gradient() {
         [](const Request& request) { return !request.is_correlation() && winograd_serves<T>(request.layer); },
         [](const Request& request) {
             const ConvProblem& o = request.layer;
-            return winograd_cost<T>(o) * static_cast<double>(o.c * ceil_div(o.k, kernels<T>().width));
+            constexpr std::int64_t wide = 32, fewest = 16;
+            const std::int64_t width = kernels<T>().width;
+            // With few channels, the algorithm gains about a third, but only if no lane is empty.
+            const bool pays = (o.c >= wide && o.k >= wide) || (o.c >= fewest && o.k >= fewest && o.k % width == 0);
+            if (!pays) return std::numeric_limits<double>::infinity();
+            // As in the forward pass, each product counts twice.
+            return 2 * winograd_points(o) * static_cast<double>(o.c * ceil_div(o.k, width));
         },
         plan<T>,
         run<T>};
