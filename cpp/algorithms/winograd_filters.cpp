@@ -2,6 +2,7 @@
 
 #include "core/isa.h"
 #include "core/workspace.h"
+#include "kernels/winograd_points.h"
 
 namespace fastconv {
 namespace {

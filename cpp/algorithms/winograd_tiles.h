@@ -3,6 +3,7 @@
 
 #include "algorithms/correlation.h"
 #include "core/isa.h"
+#include "kernels/winograd_points.h"
 
 #include <algorithm>
 #include <cstdint>

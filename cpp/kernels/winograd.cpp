@@ -13,6 +13,7 @@
 // of all three matrices stay near 1. Rounding errors grow less than with a = 1 and b = 2.
 #include "kernels/simd.h"
 #include "kernels/table.h"
+#include "kernels/winograd_points.h"
 
 namespace fastconv {
 namespace FASTCONV_ISA {
