@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import fastconv
-from fastconv._commands import arguments, explain, predict
+from fastconv._commands import arguments, bench, explain, predict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             fastconv.show_config()
         elif options.command == "explain":
             explain.run(options)
+        elif options.command == "bench":
+            bench.run(options)
         elif options.command == "predict":
             predict.run(options)
         else:
@@ -67,16 +69,18 @@ def _parser() -> argparse.ArgumentParser:
             "fastconv lenet --out lenet-out",
             "fastconv predict lenet-out/model.fastconv seven.png",
             "fastconv explain 8x56x56x64 3x3x64x128 --padding SAME",
+            "fastconv bench",
             "fastconv COMMAND --help",
         ),
         formatter_class=arguments.Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fastconv {fastconv.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{lenet,predict,explain,config}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{lenet,predict,explain,bench,config}")
     _add_lenet(commands)
     predict.add_parser(commands)
     explain.add_parser(commands)
+    bench.add_parser(commands)
     commands.add_parser(
         "config",
         help="show version, compiler, instruction sets and threads",
