@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from fastconv._commands import bench
 from fastconv._commands.bench_process import Contestant
 from fastconv._commands.contestants import NotComputed
 from fastconv._commands.layer import DIRECTIONS, Layer
+from processes import TIMEOUT
 
 TINY = ("--input", "1x16x16x1", "--filters", "3x3x1x1", "--padding", "SAME")
 DIRECTION_NAMES = tuple(DIRECTIONS.values())
@@ -206,3 +209,16 @@ def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> N
     assert len(printed) == len(shown)
     if fastconv.show_config("dicts")["isa"] == "avx512":
         assert printed == shown
+
+
+def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete")
+    for line, expected in [("fastconv b", {"bench"}), ("fastconv bench --peer sc", {"scipy"})]:
+        answer = tmp_path / "answer"
+        environment = {
+            "_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "fastconv"]
+        subprocess.run(command, env={**os.environ, **environment}, check=False, timeout=TIMEOUT)
+        assert {word.strip() for word in answer.read_text(encoding="utf-8").split("\n")} == expected

@@ -28,7 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well, 1 after an error, or 130 after Ctrl-C. An error prints one line to standard error. Wrong
         arguments raise ``SystemExit(2)``, as argparse does.
     """
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(argv)
     try:
         if options.command == "config":
             fastconv.show_config()
