@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import fastconv
-from fastconv._commands import arguments, explain, predict
+from fastconv._commands import arguments, bench, explain, predict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,12 +28,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well, 1 after an error, or 130 after Ctrl-C. An error prints one line to standard error. Wrong
         arguments raise ``SystemExit(2)``, as argparse does.
     """
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(argv)
     try:
         if options.command == "config":
             fastconv.show_config()
         elif options.command == "explain":
             explain.run(options)
+        elif options.command == "bench":
+            bench.run(options)
         elif options.command == "predict":
             predict.run(options)
         else:
@@ -67,16 +74,18 @@ def _parser() -> argparse.ArgumentParser:
             "fastconv lenet --out lenet-out",
             "fastconv predict lenet-out/model.fastconv seven.png",
             "fastconv explain 8x56x56x64 3x3x64x128 --padding SAME",
+            "fastconv bench",
             "fastconv COMMAND --help",
         ),
         formatter_class=arguments.Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fastconv {fastconv.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{lenet,predict,explain,config}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{lenet,predict,explain,bench,config}")
     _add_lenet(commands)
     predict.add_parser(commands)
     explain.add_parser(commands)
+    bench.add_parser(commands)
     commands.add_parser(
         "config",
         help="show version, compiler, instruction sets and threads",

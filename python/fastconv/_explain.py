@@ -55,7 +55,7 @@ class Explanation(NamedTuple):
         return (
             f"{self.direction}: {self.algorithm} ({self.kernel}, {self.isa}), register tile {self.tile[0]} {pixels} x "
             f"{self.tile[1]} filters, {self.multiplications / 1e6:.3g} million multiplications in {self.tasks} tasks "
-            f"for {self.threads} threads, scratch memory up to {self.scratch_bytes / 1024:.0f} KB"
+            f"for {self.threads} threads, scratch memory up to {readable_bytes(self.scratch_bytes)}"
         )
 
 
@@ -122,3 +122,12 @@ def explain(
         depthwise,
     )
     return Explanation(direction=direction, **found)
+
+
+def readable_bytes(size: float) -> str:
+    """A number of bytes with four digits and a binary prefix, such as 6.125 MiB."""
+    step = 0
+    while size >= 1023.5 and step < 4:
+        size /= 1024
+        step += 1
+    return f"{size:.4g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[step]}"

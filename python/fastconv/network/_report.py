@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import PackedFilters, conv2d
+from fastconv._console import columns
 from fastconv.network._graph import Graph, Node
 
 
@@ -57,7 +58,7 @@ class Profile:
     def __init__(self, steps: list[StepProfile], dtype: np.dtype[Any]) -> None:
         self.steps = steps
         self.seconds = sum(step.seconds for step in steps)
-        self.peak = _measured_peak(dtype)
+        self.peak = measured_peak(dtype)
 
     def __str__(self) -> str:
         rows = [("operation", "name", "output", "algorithm", "us", "time", "GFLOP/s", "of peak")]
@@ -76,10 +77,10 @@ class Profile:
                     f"{speed / self.peak:.0%}",
                 )
             )
-        return f"{_columns(rows)}\n{self.seconds * 1e6:.1f} us in all"
+        return f"{columns(rows, text=4)}\n{self.seconds * 1e6:.1f} us in all"
 
 
-def _measured_peak(dtype: np.dtype[Any]) -> float:
+def measured_peak(dtype: np.dtype[Any]) -> float:
     """Operations per second of a convolution whose data stay in the caches. Measuring takes a few milliseconds."""
     images, filters = np.ones((4, 28, 28, 64), dtype), PackedFilters(np.ones((3, 3, 64, 64), dtype))
     output = conv2d(images, filters, padding="SAME", algorithm="direct")
@@ -108,7 +109,7 @@ def table(graph: Graph, shapes: Sequence[Sequence[int | None]], found: Sequence[
             )
         )
     total = sum(value.array.size for value in graph.values if value.array is not None)
-    return f"{_columns(rows)}\n{total:,} parameters of {np.dtype(graph.dtype)}"
+    return f"{columns(rows, text=5)}\n{total:,} parameters of {np.dtype(graph.dtype)}"
 
 
 def _parameters(graph: Graph, node: Node) -> int:
@@ -125,16 +126,3 @@ def _activation(node: Node) -> list[str]:
 
 def _shape(shape: Sequence[int | None]) -> str:
     return " x ".join("N" if size is None else str(size) for size in shape)
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    numbers = {"us", "time", "GFLOP/s", "of peak", "MFLOPs", "parameters"}
-    lines = [
-        "  ".join(
-            cell.rjust(width) if title in numbers else cell.ljust(width)
-            for cell, width, title in zip(row, widths, rows[0], strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
