@@ -13,16 +13,17 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from bench.names import SHOWN
 from bench.training import KINDS
 
-LIBRARIES = {  # name -> its name in a picture, and its colour
-    "fastconv": ("fastconv", "tab:blue"),
-    "fused": ("fastconv, accelerate(fuse=True)", "tab:green"),
-    "stock": ("stock Keras", "tab:orange"),
-    "torch": ("PyTorch", "tab:red"),
-    "jax": ("JAX", "tab:purple"),
-    "floor": ("floor: no convolution, no pooling", "0.6"),
-    "numpy": ("NumPy example", "tab:cyan"),
+COLOURS = {
+    "fastconv": "tab:blue",
+    "fused": "tab:green",
+    "stock": "tab:orange",
+    "torch": "tab:red",
+    "jax": "tab:purple",
+    "floor": "0.6",
+    "numpy": "tab:cyan",
 }
 GREY, BLUE = "#9aa4b2", "#0b63ce"
 
@@ -85,7 +86,7 @@ def training(report: dict[str, Any], path: Path) -> None:
             ours = result["contestants"]["fastconv"]["median_us"]
             ticks.append((row + (len(result["contestants"]) - 1) / 2, f"{result['network']} {result['batch']}"))
             for name, entry in result["contestants"].items():
-                bars = axis.barh(row, entry["median_us"] / ours, 0.9, color=LIBRARIES[name][1])
+                bars = axis.barh(row, entry["median_us"] / ours, 0.9, color=COLOURS[name])
                 axis.bar_label(bars, [f"{entry['median_us'] / 1000:.3g} ms"], fontsize=7, padding=2)
                 shown.setdefault(name, bars[0])
                 row += 1
@@ -96,7 +97,7 @@ def training(report: dict[str, Any], path: Path) -> None:
         axis.set_xlim(left=0)
         axis.set_xticks(np.arange(0, np.ceil(axis.get_xlim()[1]) + 0.1))
         axis.set_title(KINDS[kind], loc="left")
-    figure.legend(shown.values(), [LIBRARIES[name][0] for name in shown], loc="outside upper right", ncols=3)
+    figure.legend(shown.values(), [SHOWN[name] for name in shown], loc="outside upper right", ncols=3)
     _save(figure, report, path, "time, relative to fastconv's")
 
 
@@ -114,7 +115,7 @@ def headline(report: dict[str, Any], path: Path) -> None:
                 (bar,) = axis.barh(row, entry["ratio"], 0.72, color=BLUE if ours else GREY)
                 time = f", {entry['median_us'] / 1000:.3g} ms" if "median_us" in entry else ""
                 axis.text(bar.get_width(), row, f" {entry['ratio']:.3g}x{time}", va="center", weight=weight, size=9)
-            axis.set_yticks(range(len(names)), [LIBRARIES[name][0] for name in names])
+            axis.set_yticks(range(len(names)), [SHOWN[name] for name in names])
             axis.get_yticklabels()[0].set_weight("bold")
             axis.invert_yaxis()
             axis.set_xlim(0, 1.6 * max(entry["ratio"] for entry in entries.values()))

