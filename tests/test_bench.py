@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -24,7 +25,7 @@ from bench.__main__ import COMMANDS  # noqa: E402
 from bench.accuracy import same  # noqa: E402
 from bench.builds.speed import Timing  # noqa: E402
 from bench.cases import DIRECTIONS, RESULTS, cases, make_arrays  # noqa: E402
-from bench.contestants import channels_first, channels_last  # noqa: E402
+from bench.contestants import NotServed, channels_first, channels_last  # noqa: E402
 from bench.contestants import fastconv as ours  # noqa: E402
 from bench.layers import EXTRA, NETWORKS, Layer, parse_line, read_suite, suites  # noqa: E402
 from bench.oracle import error_in_eps, reference_and_bound  # noqa: E402
@@ -107,6 +108,29 @@ def test_layouts_of_other_libraries(line: str) -> None:
             np.testing.assert_array_equal(channels_last(case, theirs[name]), arrays[name])
 
 
+IMAGE_FILTERS = [
+    "grey 2x12x11x1 -> 3 3x3 p=1",
+    "valid 2x12x11x1 -> 1 5x3",
+    "colour 2x12x11x3 -> 6 5x5 p=2 depthwise",
+]
+
+
+@pytest.mark.parametrize(("name", "package"), [("scipy", "scipy"), ("opencv", "cv2")])
+def test_image_libraries_filter_single_channels_only(name: str, package: str) -> None:
+    pytest.importorskip(package)
+    library = importlib.import_module(f"bench.contestants.{name}")
+    for case in cases([parse_line(line, "some") for line in IMAGE_FILTERS], ["forward"], "float32", "auto"):
+        arrays = make_arrays(case)
+        reference, bound = reference_and_bound(case.layer, case.direction, arrays)
+        for candidate in library.candidates(case, arrays):
+            assert error_in_eps(candidate.check(), reference, bound) <= oracle.TOLERANCE, (case, candidate.label)
+    others = [*SMALL, "padded 1x9x9x1 -> 1 5x5 p=1", "strided 1x9x9x1 -> 1 3x3 s=2"]
+    others.remove("depthwise 2x7x9x5 -> 5 3x3 p=1 depthwise")
+    for case in cases([parse_line(line, "some") for line in others], list(DIRECTIONS), "float32", "auto"):
+        with pytest.raises(NotServed, match="single channels"):
+            list(library.candidates(case, make_arrays(case)))
+
+
 def test_ratios_and_means() -> None:
     times = {"fastconv": 2.0, "jax": 6.0, "tensorflow": 8.0, "ncnn": 1.0}
     found = ratios(
@@ -122,6 +146,9 @@ def test_ratios_and_means() -> None:
     assert means["forward"]["framework"] == pytest.approx(2.0)
     assert means["forward (anchors)"]["framework"] == pytest.approx(4.0)
     assert means["forward"]["layers_all"] == 1
+    image = {"direction": "forward", "suite": "images", "anchor": False, "ratio_framework": 9.0, "ratio_all": 9.0}
+    assert geometric_means([*results, image])["forward"] == means["forward"]
+    assert geometric_means([*results, image])["forward (images)"]["all"] == pytest.approx(9.0)
 
 
 @pytest.mark.parametrize(
