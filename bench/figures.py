@@ -64,7 +64,8 @@ def layers(report: dict[str, Any], path: Path) -> None:
         rows = np.arange(len(chosen))
         for offset, key, label in ((-0.2, "framework", "best framework"), (0.2, "all", "best of all peers")):
             values = [result[f"ratio_{key}"] or np.nan for result in chosen]
-            axis.barh(rows + offset, values, 0.4, label=f"against the {label}")
+            lengths = np.array(values) - 1  # on a logarithmic axis, bars have to start somewhere: at 1x
+            axis.barh(rows + offset, lengths, 0.4, left=1, label=f"against the {label}")
         axis.set_yticks(rows, [f"{result['suite']} {result['layer']}" for result in chosen])
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}x")
