@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ COLOURS = {
     "fastconv": "tab:blue",
     "fused": "tab:green",
     "stock": "tab:orange",
+    "xla": "tab:brown",
     "torch": "tab:red",
     "jax": "tab:purple",
     "floor": "0.6",
@@ -102,19 +104,33 @@ def training(report: dict[str, Any], path: Path) -> None:
     _save(figure, report, path, "time, relative to fastconv's")
 
 
+def _duration(microseconds: float) -> str:
+    return f"{microseconds * 1e-6:.3g} s" if microseconds >= 1e6 else f"{microseconds * 1e-3:.3g} ms"
+
+
+def order(contestants: Iterable[str]) -> list[str]:
+    """The contestants of the headline in the order of `SHOWN`, ours first."""
+    return [name for name in SHOWN if name in contestants]
+
+
 def headline(report: dict[str, Any], path: Path) -> None:
     """The README's picture: one panel for each task, a bar for each library, ours emphasised."""
     results = report["results"]
+    across = min(3, len(results))
+    down = -(-len(results) // across)
+    note = "time, relative to fastconv; shorter is faster"
     with pyplot.rc_context({"svg.fonttype": "path", "svg.hashsalt": "fastconv", "font.size": 11}):
-        figure, axes = pyplot.subplots(1, len(results), figsize=(3.6 * len(results), 2.4), squeeze=False)
-        for axis, result in zip(axes[0], results, strict=True):
+        figure, axes = pyplot.subplots(down, across, figsize=(3.6 * across, 2.2 * down + 0.2), squeeze=False)
+        for axis in axes.flat[len(results) :]:
+            axis.set_visible(False)
+        for axis, result in zip(axes.flat, results, strict=False):
             entries = result["contestants"]
-            names = [name for name in ("fastconv", "stock", "torch", "jax") if name in entries]
+            names = order(entries)
             for row, name in enumerate(names):
                 ours, entry = name == "fastconv", entries[name]
                 weight = "bold" if ours else "normal"
                 (bar,) = axis.barh(row, entry["ratio"], 0.72, color=BLUE if ours else GREY)
-                time = f", {entry['median_us'] / 1000:.3g} ms" if "median_us" in entry else ""
+                time = f", {_duration(entry['median_us'])}" if "median_us" in entry else ""
                 axis.text(bar.get_width(), row, f" {entry['ratio']:.3g}x{time}", va="center", weight=weight, size=9)
             axis.set_yticks(range(len(names)), [SHOWN[name] for name in names])
             axis.get_yticklabels()[0].set_weight("bold")
@@ -124,7 +140,7 @@ def headline(report: dict[str, Any], path: Path) -> None:
             axis.tick_params(left=False)
             axis.spines[["top", "right", "bottom"]].set_visible(False)
             axis.set_title(result["title"], loc="left", size=11)
-        figure.text(0.995, 0.02, "time, relative to fastconv; shorter is faster", ha="right", size=9, color="#57606a")
-        figure.tight_layout(rect=(0, 0.06, 1, 1))
+        figure.text(0.995, 0.02 / down, note, ha="right", size=9, color="#57606a")
+        figure.tight_layout(rect=(0, 0.06 / down, 1, 1))
         figure.set_facecolor("white")  # text on white stays readable on dark pages
         _save(figure, report, path)

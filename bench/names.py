@@ -10,7 +10,7 @@ SHOWN = {  # contestant -> its name
     "fused": "fastconv, accelerate(fuse=True)",
     "accelerated": "accelerated Keras",
     "stock": "stock Keras",
-    "xla": "stock Keras, jit_compile",
+    "xla": "Keras + XLA",
     "tensorflow": "TensorFlow",
     "torch": "PyTorch",
     "jax": "JAX",

@@ -54,11 +54,10 @@ def provenance(report: dict[str, Any]) -> str:
 
 def headline_text(report: dict[str, Any]) -> str:
     """The picture, with its figures as alternative text, and notes on the run."""
-    names = {name: shown for name, shown in SHOWN.items() if name in headline.CONTESTANTS[1:]}
     parts = []
     for result in report["results"]:
         entries = result["contestants"]
-        shown = [f"{text} {entries[name]['ratio']:.3g}x" for name, text in names.items() if name in entries]
+        shown = [f"{SHOWN[name]} {entries[name]['ratio']:.3g}x" for name in figures.order(entries)[1:]]
         parts.append(f"{result['title']}: {', '.join(shown)}")
     quality = report.get("remark", "")
     if "peak" in report:
@@ -66,13 +65,15 @@ def headline_text(report: dict[str, Any]) -> str:
         quality = f"The peak of the CPU changed by {moved} during the run."
         if not report["quiet"]:
             spreads = [
-                f"{result['title']}, {names[name]} {least:.3g}x to {most:.3g}x"
+                f"{result['title']}, {SHOWN[name]} {least:.3g}x to {most:.3g}x"
                 for result, spread in zip(report["results"], report["spread"], strict=True)
                 for name, (least, most) in spread.items()
             ]
             quality = f"The quietest run of {report['runs']}. {quality} All runs: {'; '.join(spreads)}."
     where = f"{report['options']['threads']} threads, CPU: {cpu_text(report)}"
     rounds = f"float32, medians of {report['options']['rounds']} rounds. {quality}".rstrip()
+    if any("xla" in result["contestants"] for result in report["results"]):
+        rounds += f" {SHOWN['xla']} is stock Keras with `jit_compile=True`."
     picture = f"![Time relative to fastconv. {'. '.join(parts)}.](docs/headline.svg)"
     return f"{picture}\n\n{where}, {rounds} To repeat it: `python -m bench headline`."
 

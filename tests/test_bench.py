@@ -342,7 +342,7 @@ def test_training_run(tmp_path: Path) -> None:
     figures.training(report, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
     measured = {result["task"]: set(result["contestants"]) for result in report["results"]}
-    keras = {"stock", "fastconv", "fused", "floor"}
+    keras = {"stock", "xla", "fastconv", "fused", "floor"}
     assert measured == {
         "step lenet 32": {*keras, "numpy"},
         "epoch lenet 32": keras,

@@ -108,3 +108,20 @@ def test_headline_means_are_over_layers_that_all_computed() -> None:
     found = headline.layers_result([entries(fastconv=1, jax=2), entries(fastconv=1, jax=8), entries(fastconv=1)])
     assert found["layers"] == 2
     assert found["contestants"]["jax"]["ratio"] == pytest.approx(4.0)
+
+
+def test_the_headline_shows_the_libraries_of_each_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def result(title: str, *names: str) -> dict[str, Any]:
+        return {"title": title, "contestants": {name: {"ratio": float(i + 1)} for i, name in enumerate(names)}}
+
+    training = [result(f"step {i}", *headline.TRAINING) for i in range(3)]
+    report = {**headline_run(100.0, 2.0), "results": [*training, result("ResNet50", *headline.INFERENCE)]}
+    headline.table(report).print(Console(width=200))
+    printed = capsys.readouterr().out
+    assert [line.count(" -") for line in printed.splitlines() if "step" in line or "ResNet50" in line] == [2, 2, 2, 3]
+    figures.headline(report, tmp_path / "headline.png")
+    assert (tmp_path / "headline.png").read_bytes().startswith(b"\x89PNG")
+    more = {"quiet": True, "options": {"threads": 2, "rounds": 15}, "machine": {"cpu": "CPU"}, "versions": {}}
+    text = pages.headline_text({**report, **more})
+    assert "ResNet50: stock Keras 2x, ONNX Runtime 3x, OpenVINO 4x." in text
+    assert text.count("Keras + XLA 3x") == 3 and "Keras + XLA is stock Keras with `jit_compile=True`." in text

@@ -22,7 +22,7 @@ from bench.table import Column, Table, ratio_cell, time_cell
 
 NETWORKS = ("LeNet", "ResNet50", "MobileNetV2", "EfficientNetB0", "VGG16", "DenseNet121", "Xception")
 RIVALS = ("onnxruntime", "openvino")  # fastconv is compared with the faster of these
-CONTESTANTS = (OURS, *RIVALS, "litert", "stock", "accelerated")
+CONTESTANTS = (OURS, *RIVALS, "litert", "stock", "xla", "accelerated")
 
 
 def error_of(result: Array, expected: Array) -> float:
