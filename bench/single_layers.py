@@ -221,11 +221,9 @@ def main(arguments: list[str] | None = None) -> int:
         before = peak()
         results = [measure_case(case, libraries, options.rounds) for case in run.track(chosen)]
         after = peak()
-    if abs(after / before - 1) > 0.05:
-        run.warn(f"the FMA peak changed by {after / before - 1:+.0%} during the run")
     void = add_percent_of_peak(results, max(before, after))
     report = run.report(
-        peak={"isa": isa, "before": before, "after": after},
+        peak=run.peaks(isa, before, after),
         void=void,
         geometric_means=geometric_means(results),
         results=results,

@@ -20,7 +20,7 @@ from processes import TIMEOUT
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is not installed, but run from the repository
 
-from bench import figures, limits, measure, oracle  # noqa: E402
+from bench import figures, limits, machine, measure, oracle  # noqa: E402
 from bench.__main__ import COMMANDS  # noqa: E402
 from bench.accuracy import same  # noqa: E402
 from bench.builds.speed import Timing  # noqa: E402
@@ -166,6 +166,12 @@ def test_rates_above_the_peak_make_a_run_void(direct: bool, gflops: float, least
     }
     assert bool(add_percent_of_peak([result], 100e9)) == void
     assert result["contestants"]["torch"]["percent_of_peak"] == pytest.approx(gflops)  # type: ignore[index]
+
+
+def test_time_that_the_host_gave_to_others_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(([10, 0, 0, 80, 0, 0, 0, 10], [20, 0, 0, 150, 0, 0, 0, 30]))
+    monkeypatch.setattr(machine, "_fields", lambda: next(ticks))
+    assert machine.steal_since(machine.steal()) == pytest.approx(0.2)
 
 
 CONTESTANT = """

@@ -108,13 +108,16 @@ def main(arguments: list[str] | None = None) -> int:
         run.warn(NOT_RESTRICTED)
     with contextlib.ExitStack() as stack:
         libraries = run.libraries(stack, list(options.contestant or CONTESTANTS))
+        isa, peak = run.peak(stack)
+        before = peak()
         tasks = run.track([(network, batch) for network in options.network or NETWORKS for batch in batches])
         results = [measure_network(network, batch, libraries, options.rounds) for network, batch in tasks]
+        after = peak()
     means = {}
     for batch in batches:
         chosen = [result for result in results if result["batch"] == batch]
         means[f"the better of ONNX Runtime and OpenVINO / fastconv, batch {batch}"] = means_of(chosen, "ratio")
         means[f"stock Keras / fastconv, batch {batch}"] = means_of(chosen, "stock_ratio")
-    report = run.report(geometric_means=means, results=results)
+    report = run.report(peak=run.peaks(isa, before, after), geometric_means=means, results=results)
     run.finish(report, [times_table(report), means_table(means)], *not_measured(results, OTHER_FORM))
     return 1 if "fastconv" in run.missing or any(result["wrong"] for result in results) else 0
