@@ -6,7 +6,7 @@ import importlib
 import sys
 
 COMMANDS = {  # name -> module with `main(arguments)`, and what it does
-    "layers": ("bench.single_layers", "single layers, against TensorFlow, PyTorch, JAX, ONNX Runtime and ncnn"),
+    "layers": ("bench.single_layers", "single layers, against frameworks, inference libraries, SciPy and OpenCV"),
     "serving": ("bench.serving.run", "single layers with packed filters, against ONNX Runtime, OpenVINO and ncnn"),
     "networks": ("bench.serving.networks", "whole networks at inference, against inference libraries and Keras"),
     "limits": ("bench.limits", "what keeps a layer from the peak of the CPU"),

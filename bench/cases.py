@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.layers import Layer
+from bench.layers import FORWARD_ONLY, Layer
 from bench.oracle import TOLERANCE, Array, max_pool
 
 OPERANDS = {  # direction -> the arrays that it needs
@@ -47,12 +47,12 @@ class Case:
 
 
 def cases(layers: list[Layer], directions: list[str], dtype: str, algorithm: str) -> list[Case]:
-    """Each layer in those of `directions` that it has. Layers of the suite `extra` have only the forward direction."""
+    """Each layer in those of `directions` that it has."""
     return [
         Case(layer, direction, dtype, algorithm)
         for layer in layers
         for direction in (POOLING if layer.pool else CONVOLUTION)
-        if direction in directions and (layer.suite != "extra" or direction == "forward")
+        if direction in directions and (layer.suite not in FORWARD_ONLY or direction == "forward")
     ]
 
 

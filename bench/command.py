@@ -84,6 +84,7 @@ class Command:
         if getattr(options, "no_compile", False):
             os.environ["BENCH_NO_COMPILE"] = "1"  # inherited by PyTorch's process
         self.warnings: list[str] = []
+        self._steal = machine.steal()
         if self.timed:
             for warning in machine.idle_warnings():
                 self.warn(warning)
@@ -103,8 +104,14 @@ class Command:
 
     def peak(self, stack: contextlib.ExitStack, dtype: str = "float32") -> tuple[str, Callable[[], float]]:
         """The ISA of fastconv's process, and a function that measures the FMA peak with it."""
-        isa = self.versions["fastconv"].partition("(")[2].rstrip(")")
+        isa = self.versions.get("fastconv", "").partition("(")[2].rstrip(")")
         return isa, stack.enter_context(fma_peak(isa, dtype, self.cpus))
+
+    def peaks(self, isa: str, before: float, after: float) -> dict[str, Any]:
+        """The FMA peaks for the report. Warns if the peak changed during the run."""
+        if abs(after / before - 1) > 0.05:
+            self.warn(f"the FMA peak changed by {after / before - 1:+.0%} during the run")
+        return {"isa": isa, "before": before, "after": after}
 
     def track(self, tasks: Sequence[Any]) -> Iterable[Any]:
         """The tasks, with a progress bar."""
@@ -116,10 +123,13 @@ class Command:
 
     def report(self, **parts: Any) -> dict[str, Any]:
         """`parts`, and how they were measured."""
+        steal = machine.steal_since(self._steal)
+        if self.timed and steal > machine.STEAL_LIMIT:
+            self.warn(f"the host gave {steal:.1%} of the CPUs' time to others during the run")
         return {
             "command": shlex.join(["python", "-m", "bench", self.name, *self.arguments]),
             "options": vars(self.options),
-            "machine": machine.facts(),
+            "machine": {**machine.facts(), "steal": steal},
             "warnings": self.warnings,
             "versions": self.versions,
             "missing": self.missing,

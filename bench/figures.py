@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from bench.names import SHOWN
 from bench.training import KINDS
 
-LIBRARIES = {  # name -> its name in a picture, and its colour
-    "fastconv": ("fastconv", "tab:blue"),
-    "fused": ("fastconv, accelerate(fuse=True)", "tab:green"),
-    "stock": ("stock Keras", "tab:orange"),
-    "torch": ("PyTorch", "tab:red"),
-    "jax": ("JAX", "tab:purple"),
-    "floor": ("floor: no convolution, no pooling", "0.6"),
-    "numpy": ("NumPy example", "tab:cyan"),
+COLOURS = {
+    "fastconv": "tab:blue",
+    "fused": "tab:green",
+    "stock": "tab:orange",
+    "xla": "tab:brown",
+    "torch": "tab:red",
+    "jax": "tab:purple",
+    "floor": "0.6",
+    "numpy": "tab:cyan",
 }
 GREY, BLUE = "#9aa4b2", "#0b63ce"
 
@@ -63,7 +66,8 @@ def layers(report: dict[str, Any], path: Path) -> None:
         rows = np.arange(len(chosen))
         for offset, key, label in ((-0.2, "framework", "best framework"), (0.2, "all", "best of all peers")):
             values = [result[f"ratio_{key}"] or np.nan for result in chosen]
-            axis.barh(rows + offset, values, 0.4, label=f"against the {label}")
+            lengths = np.array(values) - 1  # on a logarithmic axis, bars have to start somewhere: at 1x
+            axis.barh(rows + offset, lengths, 0.4, left=1, label=f"against the {label}")
         axis.set_yticks(rows, [f"{result['suite']} {result['layer']}" for result in chosen])
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}x")
@@ -85,7 +89,7 @@ def training(report: dict[str, Any], path: Path) -> None:
             ours = result["contestants"]["fastconv"]["median_us"]
             ticks.append((row + (len(result["contestants"]) - 1) / 2, f"{result['network']} {result['batch']}"))
             for name, entry in result["contestants"].items():
-                bars = axis.barh(row, entry["median_us"] / ours, 0.9, color=LIBRARIES[name][1])
+                bars = axis.barh(row, entry["median_us"] / ours, 0.9, color=COLOURS[name])
                 axis.bar_label(bars, [f"{entry['median_us'] / 1000:.3g} ms"], fontsize=7, padding=2)
                 shown.setdefault(name, bars[0])
                 row += 1
@@ -96,25 +100,39 @@ def training(report: dict[str, Any], path: Path) -> None:
         axis.set_xlim(left=0)
         axis.set_xticks(np.arange(0, np.ceil(axis.get_xlim()[1]) + 0.1))
         axis.set_title(KINDS[kind], loc="left")
-    figure.legend(shown.values(), [LIBRARIES[name][0] for name in shown], loc="outside upper right", ncols=3)
+    figure.legend(shown.values(), [SHOWN[name] for name in shown], loc="outside upper right", ncols=3)
     _save(figure, report, path, "time, relative to fastconv's")
+
+
+def _duration(microseconds: float) -> str:
+    return f"{microseconds * 1e-6:.3g} s" if microseconds >= 1e6 else f"{microseconds * 1e-3:.3g} ms"
+
+
+def order(contestants: Iterable[str]) -> list[str]:
+    """The contestants of the headline in the order of `SHOWN`, ours first."""
+    return [name for name in SHOWN if name in contestants]
 
 
 def headline(report: dict[str, Any], path: Path) -> None:
     """The README's picture: one panel for each task, a bar for each library, ours emphasised."""
     results = report["results"]
+    across = min(3, len(results))
+    down = -(-len(results) // across)
+    note = "time, relative to fastconv; shorter is faster"
     with pyplot.rc_context({"svg.fonttype": "path", "svg.hashsalt": "fastconv", "font.size": 11}):
-        figure, axes = pyplot.subplots(1, len(results), figsize=(3.6 * len(results), 2.4), squeeze=False)
-        for axis, result in zip(axes[0], results, strict=True):
+        figure, axes = pyplot.subplots(down, across, figsize=(3.6 * across, 2.2 * down + 0.2), squeeze=False)
+        for axis in axes.flat[len(results) :]:
+            axis.set_visible(False)
+        for axis, result in zip(axes.flat, results, strict=False):
             entries = result["contestants"]
-            names = [name for name in ("fastconv", "stock", "torch", "jax") if name in entries]
+            names = order(entries)
             for row, name in enumerate(names):
                 ours, entry = name == "fastconv", entries[name]
                 weight = "bold" if ours else "normal"
                 (bar,) = axis.barh(row, entry["ratio"], 0.72, color=BLUE if ours else GREY)
-                time = f", {entry['median_us'] / 1000:.3g} ms" if "median_us" in entry else ""
+                time = f", {_duration(entry['median_us'])}" if "median_us" in entry else ""
                 axis.text(bar.get_width(), row, f" {entry['ratio']:.3g}x{time}", va="center", weight=weight, size=9)
-            axis.set_yticks(range(len(names)), [LIBRARIES[name][0] for name in names])
+            axis.set_yticks(range(len(names)), [SHOWN[name] for name in names])
             axis.get_yticklabels()[0].set_weight("bold")
             axis.invert_yaxis()
             axis.set_xlim(0, 1.6 * max(entry["ratio"] for entry in entries.values()))
@@ -122,7 +140,7 @@ def headline(report: dict[str, Any], path: Path) -> None:
             axis.tick_params(left=False)
             axis.spines[["top", "right", "bottom"]].set_visible(False)
             axis.set_title(result["title"], loc="left", size=11)
-        figure.text(0.995, 0.02, "time, relative to fastconv; shorter is faster", ha="right", size=9, color="#57606a")
-        figure.tight_layout(rect=(0, 0.06, 1, 1))
+        figure.text(0.995, 0.02 / down, note, ha="right", size=9, color="#57606a")
+        figure.tight_layout(rect=(0, 0.06 / down, 1, 1))
         figure.set_facecolor("white")  # text on white stays readable on dark pages
         _save(figure, report, path)

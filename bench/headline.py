@@ -1,8 +1,8 @@
-"""The README's headline: a training step of LeNet-5 and of a bigger CNN, and single layers, on four libraries.
+"""The README's headline: a training step of LeNet-5 and of a bigger CNN, single layers, and inference of networks.
 
-Stock Keras, PyTorch, JAX and fastconv run in processes of their own, in turn. The FMA peak of the CPU is measured
-before and after. If it changed by more than 3 %, the machine was not quiet and everything is measured again, up to
-five times. If no run is quiet, the run with the smallest change is kept, with the spread over all runs.
+All libraries run in processes of their own, in turn. The FMA peak of the CPU is measured before and after. If it
+changed by more than 3 %, the machine was not quiet and everything is measured again, up to five times. If no run is
+quiet, the run with the smallest change is kept, with the spread over all runs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from bench.command import Command, load_digits
 from bench.layers import NETWORKS, find_layers
 from bench.measure import geometric_mean, ratio
 from bench.processes import Library
+from bench.serving.networks import measure_network
 from bench.single_layers import measure_case
-from bench.table import Table, ratio_cell
+from bench.table import Column, Table, ratio_cell
 from bench.tasks import Task, task_arrays
 from bench.training import measure_task
 
-CONTESTANTS = ("fastconv", "stock", "torch", "jax")
+TRAINING = ("fastconv", "stock", "xla", "torch", "jax")
+LAYERS = ("fastconv", "stock", "torch", "jax")
+INFERENCE = ("fastconv", "stock", "onnxruntime", "openvino")
+CONTESTANTS = tuple(dict.fromkeys((*TRAINING, *LAYERS, *INFERENCE)))
+SERVED, BATCH = ("ResNet50", "MobileNetV2"), 8
 TITLES = {
     Task("step", "lenet", 128): "LeNet-5, training step",
     Task("step", "cnn", 64): "Bigger CNN, training step",
@@ -45,22 +50,28 @@ def layers_result(measured: list[dict[str, Any]]) -> dict[str, Any]:
     return {"title": f"{len(complete)} single layers, mean", "layers": len(complete), "contestants": found}
 
 
-def task_result(task: Task, measured: dict[str, Any]) -> dict[str, Any]:
+def task_result(title: str, measured: dict[str, Any]) -> dict[str, Any]:
     entries = measured["contestants"]
     found = {name: {"ratio": ratio(entries, name, "fastconv"), **entry} for name, entry in entries.items()}
-    return {"title": TITLES[task], "task": str(task), "contestants": found}
+    return {"title": title, "task": measured["task"], "contestants": found}
 
 
 def measure_once(
     run: Command, libraries: list[Library], layers: list[Case], digits: tuple[Any, Any], peak: Callable[[], float]
 ) -> dict[str, Any]:
     """One run: the results, the peak before and after, and which contestants were wrong."""
+    trainers, layered, servers = (
+        [one for one in libraries if one.name in names] for names in (TRAINING, LAYERS, INFERENCE)
+    )
     rounds, before = run.options.rounds, peak()
-    tasks = {task: measure_task(task, task_arrays(task, digits, 0), libraries, rounds) for task in TITLES}
-    measured = [measure_case(case, libraries, rounds) for case in run.track(layers)]
-    results = [task_result(task, found) for task, found in tasks.items()]
+    steps = [measure_task(task, task_arrays(task, digits, 0), trainers, rounds) for task in TITLES]
+    measured = [measure_case(case, layered, rounds) for case in run.track(layers)]
+    networks = [] if run.options.no_networks else SERVED
+    served = [measure_network(network, BATCH, servers, rounds) for network in networks]
+    results = [task_result(title, found) for title, found in zip(TITLES.values(), steps, strict=True)]
     results += [layers_result(measured)] if measured else []
-    wrong = [f"{name}, {found['task']}" for found in [*tasks.values(), *measured] for name in found["wrong"]]
+    results += [task_result(f"{found['network']}, inference", found) for found in served]
+    wrong = [f"{name}, {found['task']}" for found in [*steps, *measured, *served] for name in found["wrong"]]
     return {"peak": {"before": before, "after": peak()}, "results": results, "wrong": wrong}
 
 
@@ -79,18 +90,20 @@ def spread(runs: list[dict[str, Any]]) -> list[dict[str, list[float]]]:
 
 
 def table(report: dict[str, Any]) -> Table:
-    names = [name for name in CONTESTANTS if name in report["results"][0]["contestants"]]
-    found = Table("time, relative to fastconv's", ["", *names])
-    for result in report["results"]:
-        found.add(result["title"], *(ratio_cell(result["contestants"][name]["ratio"], False) for name in names))
-    return found
+    def relative(name: str) -> Column:
+        return name, lambda result: ratio_cell(result["contestants"].get(name, {}).get("ratio"), False)
+
+    names = [name for name in CONTESTANTS if any(name in result["contestants"] for result in report["results"])]
+    columns: list[Column] = [("", lambda result: result["title"]), *map(relative, names)]
+    return Table.of("time, relative to fastconv's", report["results"], columns)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns 0 if all results were right and a run was quiet, else 1."""
     run = Command("headline", __doc__, "--rounds", "--layer", "--threads", "--no-compile", "--data")
     run.add("--runs", 5, "the most runs; the first quiet run is the last")
-    run.add("--no-layers", action="store_true", help="only the training steps")
+    run.add("--no-layers", action="store_true", help="leave out the single layers")
+    run.add("--no-networks", action="store_true", help="leave out the inference of whole networks")
     options = run.start(arguments)
     layers = [one for one in find_layers(NETWORKS, options.layer) if one.anchor and not options.no_layers]
     chosen = cases(layers, list(CONVOLUTION), "float32", "auto")

@@ -12,6 +12,8 @@ import numpy as np
 FOLDER = Path(__file__).parent / "suites"
 NETWORKS = ("lenet", "resnet50", "vgg16", "alexnet", "mobilenet")
 EXTRA = "extra"  # the suite that every run measures: a tiny call, and a layer whose output array is new in each call
+IMAGES = "images"  # filters of images, which are no layers of a network
+FORWARD_ONLY = (EXTRA, IMAGES)  # suites without gradients
 
 _LINE = re.compile(r"(\S+)\s+(\d+)x(\d+)x(\d+)x(\d+)\s*(?:->\s*(\d+)|\s+max)\s+(\d+)x(\d+)((?:\s+\S+)*)")
 
@@ -140,6 +142,6 @@ def find_layers(names: Iterable[str], text: str) -> list[Layer]:
 
 
 def suites() -> list[str]:
-    """Names of all suites, the five networks first."""
+    """Names of all suites but `EXTRA`, the five networks first."""
     found = sorted(path.stem for path in FOLDER.glob("*.txt") if path.stem != EXTRA)
     return sorted(found, key=lambda name: NETWORKS.index(name) if name in NETWORKS else len(NETWORKS))

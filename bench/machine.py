@@ -12,6 +12,7 @@ from typing import Any
 # Above these limits, the medians of two threads on two CPUs begin to change.
 BUSY_LIMIT = 0.05
 LOAD_LIMIT = 0.5
+STEAL_LIMIT = 0.01  # of a whole run
 
 
 def facts() -> dict[str, Any]:
@@ -26,11 +27,28 @@ def facts() -> dict[str, Any]:
     }
 
 
+def _fields() -> list[int]:
+    """The clock ticks of all CPUs so far. The fourth and fifth are idle; the eighth the host gave to others."""
+    return [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+
+
 def _ticks() -> tuple[int, int]:
     """All clock ticks of all CPUs so far, and the busy ticks. Ticks that the host gave to others count as busy."""
-    fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    fields = _fields()
     idle = fields[3] + fields[4]
     return sum(fields), sum(fields) - idle
+
+
+def steal() -> tuple[int, int]:
+    """All clock ticks of all CPUs so far, and those that the host gave to others."""
+    fields = _fields()
+    return sum(fields), fields[7]
+
+
+def steal_since(start: tuple[int, int]) -> float:
+    """The share of the CPUs' time that the host gave to others since `start = steal()`."""
+    total, stolen = (now - then for now, then in zip(steal(), start, strict=True))
+    return stolen / max(1, total)
 
 
 def idle_warnings(seconds: float = 1.0) -> list[str]:

@@ -93,11 +93,11 @@ def measure(
     return {"contestants": chosen, "refused": refused, "wrong": wrong}
 
 
-def not_measured(results: list[dict[str, Any]], expected: str) -> Iterator[str]:
-    """A sentence for each contestant that has a failed variant, or was refused for another reason than `expected`."""
+def not_measured(results: list[dict[str, Any]], *expected: str) -> Iterator[str]:
+    """A sentence for each contestant that has a failed variant, or was refused for a reason that is not `expected`."""
     for result in results:
         for name, reason in result["refused"].items():
-            if name in result["wrong"] or reason != expected:
+            if name in result["wrong"] or reason not in expected:
                 yield f"not measured: {name}, {result['task']}: {reason}"
         for name, entry in result["contestants"].items():
             for label, reason in entry["failed"].items():

@@ -15,10 +15,12 @@ from typing import Any
 
 from bench import accuracy, figures, headline, limits, profile, single_layers, training
 from bench.applications import tables as applications
+from bench.names import SHOWN, cpu_text, versions_text
+from bench.serving import networks as served
 from bench.table import Column, Table, ratio_cell
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/accelerate.md")
+PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/accelerate.md", "docs/serving.md")
 PICTURES: dict[str, tuple[str, Callable[[dict[str, Any], Path], None]]] = {  # path -> results, and what draws them
     "docs/benchmarks.png": ("layers", figures.layers),
     "docs/training.png": ("training", figures.training),
@@ -33,27 +35,29 @@ def load(name: str) -> dict[str, Any]:
     return found
 
 
+def shown_command(command: str) -> str:
+    """A command without the file that it wrote."""
+    return re.sub(r" --json[ =](?:'[^']*'|\S+)", "", command)
+
+
 def provenance(report: dict[str, Any]) -> str:
-    """The command, machine and versions of a measurement, and all reasons to doubt it."""
-    machine, threads, peak = report["machine"], report["options"].get("threads"), report.get("peak", {})
-    where = [machine["cpu"], f"{threads} threads" if threads else "", machine.get("system", "")]
-    parts = [f"`{report['command']}` on {', '.join(filter(None, where))}"]
-    parts += [", ".join(f"{name} {version}" for name, version in report.get("versions", {}).items())]
-    text = f"Measured by {'; '.join(filter(None, parts))}."
+    """Machine, command and versions of a measurement, and all reasons to doubt it."""
+    peak = report.get("peak", {})
+    sentences = [f"Measured with {report['options']['threads']} threads on {cpu_text(report)}."]
+    sentences += [f"Command: `{shown_command(report['command'])}`.", f"Versions: {versions_text(report['versions'])}."]
     if "after" in peak:
         before, after = (peak[when] * 1e-9 for when in ("before", "after"))
-        text += f" FMA peak {before:.0f} GFLOP/s before the run, {after:.0f} after."
+        sentences.append(f"The FMA peak was {before:.0f} GFLOP/s before the run and {after:.0f} after it.")
     remarks = [*report["warnings"], *(f"void: {what} of the peak" for what in report.get("void", ()))]
-    return "\n\n".join([text, *(f"*{remark[0].upper()}{remark[1:]}.*" for remark in remarks)])
+    return "\n\n".join([" ".join(sentences), *(f"*{remark[0].upper()}{remark[1:]}.*" for remark in remarks)])
 
 
 def headline_text(report: dict[str, Any]) -> str:
     """The picture, with its figures as alternative text, and notes on the run."""
-    names = {name: shown for name, (shown, _) in figures.LIBRARIES.items() if name in headline.CONTESTANTS[1:]}
     parts = []
     for result in report["results"]:
         entries = result["contestants"]
-        shown = [f"{text} {entries[name]['ratio']:.3g}x" for name, text in names.items() if name in entries]
+        shown = [f"{SHOWN[name]} {entries[name]['ratio']:.3g}x" for name in figures.order(entries)[1:]]
         parts.append(f"{result['title']}: {', '.join(shown)}")
     quality = report.get("remark", "")
     if "peak" in report:
@@ -61,15 +65,15 @@ def headline_text(report: dict[str, Any]) -> str:
         quality = f"The peak of the CPU changed by {moved} during the run."
         if not report["quiet"]:
             spreads = [
-                f"{result['title']}, {names[name]} {least:.3g}x to {most:.3g}x"
+                f"{result['title']}, {SHOWN[name]} {least:.3g}x to {most:.3g}x"
                 for result, spread in zip(report["results"], report["spread"], strict=True)
                 for name, (least, most) in spread.items()
             ]
             quality = f"The quietest run of {report['runs']}. {quality} All runs: {'; '.join(spreads)}."
-    isa = report["versions"]["fastconv"].partition("(")[2].rstrip(")")
-    vectors = {"avx2": " with AVX2", "avx512": " with AVX-512"}.get(isa, "")
-    where = f"{report['options']['threads']} threads, CPU: {report['machine']['cpu']}{vectors}"
+    where = f"{report['options']['threads']} threads, CPU: {cpu_text(report)}"
     rounds = f"float32, medians of {report['options']['rounds']} rounds. {quality}".rstrip()
+    if any("xla" in result["contestants"] for result in report["results"]):
+        rounds += f" {SHOWN['xla']} is stock Keras with `jit_compile=True`."
     picture = f"![Time relative to fastconv. {'. '.join(parts)}.](docs/headline.svg)"
     return f"{picture}\n\n{where}, {rounds} To repeat it: `python -m bench headline`."
 
@@ -97,6 +101,8 @@ def blocks() -> Iterator[tuple[str, str]]:
     for kind in applications.KINDS:
         yield f"applications {kind}", applications.times_table(networks, kind).markdown()
     yield "applications check", applications.check_table(load("applications_check")).markdown()
+    yield "networks run", provenance(load("networks"))
+    yield "networks times", served.times_table(load("networks")).markdown()
 
 
 def render(text: str, found: dict[str, str]) -> str:

@@ -9,15 +9,15 @@ from typing import Any
 
 from bench.cases import DIRECTIONS, Case, cases, make_arrays
 from bench.command import Command
-from bench.contestants import INFERENCE_ONLY
-from bench.layers import EXTRA, find_layers, suites
+from bench.contestants import INFERENCE_ONLY, SINGLE_CHANNELS
+from bench.layers import EXTRA, FORWARD_ONLY, IMAGES, find_layers, suites
 from bench.measure import geometric_mean, measure, not_measured
 from bench.oracle import Array, error_in_eps, reference_and_bound
 from bench.processes import Library
 from bench.table import Table, ratio_cell, time_cell
 
 OURS = "fastconv"
-PEERS = ("tensorflow", "torch", "jax", "onnxruntime", "ncnn")
+PEERS = ("tensorflow", "torch", "jax", "onnxruntime", "ncnn", "scipy", "opencv")
 # fastconv's name of an ISA -> the environment variables that keep each library from newer instructions.
 RESTRICTIONS: dict[str, dict[str, str]] = {
     "avx2": {
@@ -31,7 +31,8 @@ RESTRICTIONS: dict[str, dict[str, str]] = {
     "baseline": {"FASTCONV_ISA": "baseline"},
 }
 CANNOT_RESTRICT = {
-    "avx2": "ONNX Runtime, ncnn and the precompiled parts of TensorFlow and JAX (Eigen) may use newer instructions",
+    "avx2": "ONNX Runtime, ncnn, SciPy, OpenCV and the precompiled parts of TensorFlow and JAX (Eigen) may use newer "
+    "instructions",
     "baseline": "only fastconv is restricted to the baseline: the peers use all that the CPU has",
 }
 GROUPS = ("framework", "all")  # the fastest peer is chosen from the frameworks, and from all peers
@@ -88,7 +89,12 @@ def measure_case(case: Case, libraries: list[Library], rounds: int) -> dict[str,
 
 
 def multiplies_directly(case: Case, name: str) -> bool:
-    """Whether a contestant does all multiplications of the direct algorithm. Only fastconv and ncnn know Winograd's."""
+    """Whether a contestant does all multiplications of the direct algorithm.
+
+    fastconv and ncnn know Winograd's algorithm. SciPy and OpenCV multiply Fourier transforms if that is faster.
+    """
+    if name in ("scipy", "opencv"):
+        return False
     if case.layer.multiplies_directly or name not in (OURS, "ncnn"):
         return True
     return name == OURS and case.algorithm == "direct"
@@ -107,11 +113,17 @@ def ratios(contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def geometric_means(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The means of each direction's ratios: over all layers of the run, and over those marked `anchor`."""
+    """The means of each direction's ratios: over the layers of networks, those marked `anchor`, and image filters."""
     found: dict[str, dict[str, Any]] = {}
     for direction in dict.fromkeys(result["direction"] for result in results):
-        chosen = [result for result in results if result["direction"] == direction and result["suite"] != EXTRA]
-        for label, group in (("", chosen), (" (anchors)", [result for result in chosen if result["anchor"]])):
+        every = [result for result in results if result["direction"] == direction]
+        layers = [result for result in every if result["suite"] not in FORWARD_ONLY]
+        groups = {
+            "": layers,
+            " (anchors)": [result for result in layers if result["anchor"]],
+            " (images)": [result for result in every if result["suite"] == IMAGES],
+        }
+        for label, group in groups.items():
             entry: dict[str, Any] = {}
             for key in GROUPS:
                 values = [result[f"ratio_{key}"] for result in group if result[f"ratio_{key}"] is not None]
@@ -209,17 +221,15 @@ def main(arguments: list[str] | None = None) -> int:
         before = peak()
         results = [measure_case(case, libraries, options.rounds) for case in run.track(chosen)]
         after = peak()
-    if abs(after / before - 1) > 0.05:
-        run.warn(f"the FMA peak changed by {after / before - 1:+.0%} during the run")
     void = add_percent_of_peak(results, max(before, after))
     report = run.report(
-        peak={"isa": isa, "before": before, "after": after},
+        peak=run.peaks(isa, before, after),
         void=void,
         geometric_means=geometric_means(results),
         results=results,
     )
     remarks = [
-        *not_measured(results, INFERENCE_ONLY),
+        *not_measured(results, INFERENCE_ONLY, SINGLE_CHANNELS),
         f"FMA peak: {before * 1e-9:.0f} GFLOP/s before, {after * 1e-9:.0f} after",
         *(f"VOID, above 105 % of the peak: {line}" for line in void),
     ]

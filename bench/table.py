@@ -72,6 +72,7 @@ def time_cell(entry: dict[str, Any] | None, unit: str = "ms") -> Cell:
         return Cell("-")
     value = entry["median_us"]
     text = f"{value / 1000:.4g}" if unit == "ms" else f"{value:.{1 if value < 100 else 0}f}"
+    text = f"{value * 1e-6:.4g} s" if "e+" in text else text
     spread = f"±{(entry['q3_us'] - entry['q1_us']) / value:.0%}" if "q1_us" in entry else ""
     return Cell(text, spread)
 

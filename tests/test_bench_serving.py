@@ -19,7 +19,7 @@ from bench.measure import measure
 from bench.oracle import error_in_eps
 from bench.processes import Library
 from bench.serving import layers as served
-from bench.serving.networks import error_of
+from bench.serving.networks import error_of, times_table
 from bench.serving.run import geometric_means as serving_means
 from bench.serving.task import Served, write_network
 
@@ -52,6 +52,22 @@ def test_serving_means_are_geometric() -> None:
     means = serving_means([*results, {"network": "b", "batch": 1, "ratio": 0.25}], [1, 8])
     assert means["all"] == {"mean": pytest.approx(1.0), "least": 0.25, "count": 3, "below": 1}
     assert means["a, batch 8"] == {"mean": pytest.approx(1.0), "least": 1.0, "count": 1, "below": 0}
+
+
+def test_networks_are_listed_by_batch_with_their_means() -> None:
+    def result(network: str, batch: int, ratio: float) -> dict[str, Any]:
+        times = {"fastconv": {"median_us": 2000.0}, "openvino": {"median_us": 2000.0 * ratio}}
+        return {"network": network, "batch": batch, "contestants": times, "ratio": ratio, "stock_ratio": None}
+
+    found = times_table({"results": [result("A", 1, 4.0), result("A", 8, 3.0), result("B", 1, 1.0)]})
+    assert list(found.head[:3]) == ["ms", "fastconv", "OpenVINO"]
+    assert [[cell.text for cell in row] for row in found.rows] == [
+        ["A, batch 1", "2", "8", "4.00x", "-"],
+        ["B, batch 1", "2", "2", "1.00x", "-"],
+        ["geometric mean, batch 1", "", "", "2.00x", "-"],
+        ["A, batch 8", "2", "6", "3.00x", "-"],
+        ["geometric mean, batch 8", "", "", "3.00x", "-"],
+    ]
 
 
 def test_outputs_are_compared_by_their_spread() -> None:

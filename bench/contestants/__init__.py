@@ -21,7 +21,9 @@ from bench.cases import RESULTS, Case
 from bench.oracle import Array
 
 CHECKED_STEPS = 3  # their losses are compared before anything is timed: the later ones depend on gradients and Adam
-INFERENCE_ONLY = "inference only"  # why a gradient is not measured
+# Why a layer is not measured.
+INFERENCE_ONLY = "inference only"
+SINGLE_CHANNELS = "only forward, with filters of single channels, stride 1, and no padding or SAME"
 
 
 class NotServed(Exception):
@@ -113,3 +115,35 @@ def channels_last(case: Case, result: Array) -> Array:
     """The result of a computation on `channels_first` arrays, in our layout."""
     order = (2, 3, 1, 0) if RESULTS[case.direction] == "w" else (0, 2, 3, 1)
     return np.ascontiguousarray(result.transpose(order)).reshape(case.result_shape)
+
+
+def require_single_channels(case: Case) -> None:
+    """NotServed, unless each channel of the result is a channel of the input under one filter."""
+    layer = case.layer
+    padded = layer.pad and not layer.r == layer.s == 2 * layer.pad + 1
+    if case.direction != "forward" or layer.c != layer.groups or layer.stride > 1 or padded:
+        raise NotServed(SINGLE_CHANNELS)
+
+
+def each_channel(
+    label: str, case: Case, arrays: dict[str, Array], correlate: Callable[[Array, Array, Array], Array]
+) -> Candidate:
+    """A candidate that calls `correlate` for each image and filter.
+
+    It gets a channel of an image, a filter and memory of the size of the image. Its result has the size of the case's
+    result, or the size of the image, of which the border is then dropped.
+    """
+    layer, operands = case.layer, channels_first(case, arrays)
+    memory = np.empty((layer.n, layer.k, layer.h, layer.w), case.dtype)
+    calls = [
+        (image[k * layer.c // layer.k], operands["w"][k, 0], out[k])
+        for image, out in zip(operands["x"], memory, strict=True)
+        for k in range(layer.k)
+    ]
+
+    def fetch(found: list[Array]) -> Array:
+        y = np.stack(found).reshape(layer.n, layer.k, *found[0].shape)
+        top, left = (y.shape[2] - layer.p) // 2, (y.shape[3] - layer.q) // 2
+        return channels_last(case, y[:, :, top : top + layer.p, left : left + layer.q])
+
+    return fetched(label, lambda: [correlate(*call) for call in calls], fetch)

@@ -52,13 +52,13 @@ def _adam() -> Any:
     return keras.optimizers.Adam(RATE, beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON)
 
 
-def _step(model: Any) -> Any:
+def _step(model: Any, **compiling: Any) -> Any:
     """The training step as a user of TensorFlow writes it."""
     optimizer = _adam()
     optimizer.build(model.trainable_variables)
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, **compiling)
     def step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = tf.add_n([cross_entropy(y, model(x, training=True)), *model.losses])
@@ -68,11 +68,10 @@ def _step(model: Any) -> Any:
     return step
 
 
-def _epoch(model: Any, x: Array, y: Array, batch: int) -> Candidate:
+def _epoch(model: Any, x: Array, y: Array, batch: int, **compiling: Any) -> Candidate:
     """An epoch of `fit`, timed from `on_epoch_begin` to `on_epoch_end`."""
-    model.compile(
-        _adam(), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"], steps_per_execution=1
-    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(_adam(), loss, metrics=["accuracy"], steps_per_execution=1, **compiling)
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache().prefetch(2)
     times: list[float] = []
 
@@ -113,6 +112,8 @@ def whole_network(
     from bench.serving import models
 
     model = convert(models.build(task.network))
+    if compiling:
+        model.compile(**compiling)
     return fetched("predict_on_batch", lambda: model.predict_on_batch(arrays["x"]))
 
 
@@ -155,17 +156,20 @@ def network_candidates(
     source: Any,
     network: Network | None = None,
     convert: Callable[[Any], Any] = lambda model: model,
+    **compiling: Any,
 ) -> list[Candidate]:
     """The task, with convolutions and pools of `source`. If given, `network` replaces the task's network.
 
-    The model is measured after `convert`.
+    The model is measured after `convert`, compiled with the given options.
     """
     keras.backend.clear_session()
     model = convert(build(network or NETWORKS[task.network], source))
     model.set_weights(weights_of(arrays))
     if task.kind == "epoch":
-        return [_epoch(model, arrays["x"], arrays["y"], task.batch)]
+        return [_epoch(model, arrays["x"], arrays["y"], task.batch, **compiling)]
     if task.kind == "predict":
+        if compiling:
+            model.compile(**compiling)
         return [fetched("predict_on_batch", lambda: model.predict_on_batch(arrays["x"]))]
     batches = [(tf.constant(x), tf.constant(y)) for x, y in batches_of(task, arrays)]
-    return [steps_candidate("tf.function", _step(model), batches)]
+    return [steps_candidate("tf.function", _step(model, **compiling), batches)]

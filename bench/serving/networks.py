@@ -12,6 +12,7 @@ import numpy as np
 from bench.command import Command
 from bench.contestants import write_reason
 from bench.measure import measure, not_measured
+from bench.names import SHOWN
 from bench.oracle import Array
 from bench.processes import Library
 from bench.serving.run import BATCHES, NOT_RESTRICTED, means_table
@@ -21,7 +22,7 @@ from bench.table import Column, Table, ratio_cell, time_cell
 
 NETWORKS = ("LeNet", "ResNet50", "MobileNetV2", "EfficientNetB0", "VGG16", "DenseNet121", "Xception")
 RIVALS = ("onnxruntime", "openvino")  # fastconv is compared with the faster of these
-CONTESTANTS = (OURS, *RIVALS, "litert", "stock", "accelerated")
+CONTESTANTS = (OURS, *RIVALS, "litert", "stock", "xla", "accelerated")
 
 
 def error_of(result: Array, expected: Array) -> float:
@@ -68,20 +69,27 @@ def measure_network(network: str, batch: int, libraries: list[Library], rounds: 
     return {"task": str(task), "network": network, "batch": batch, **found, **rivals, "stock_ratio": stock}
 
 
-def networks_table(report: dict[str, Any], batch: int) -> Table:
-    names = [name for name in CONTESTANTS if any(name in result["contestants"] for result in report["results"])]
+def times_table(report: dict[str, Any]) -> Table:
+    """The times and ratios of all networks, and below each batch size the geometric means of the ratios."""
+    results = report["results"]
+    names = [name for name in CONTESTANTS if any(name in result["contestants"] for result in results)]
 
     def time(name: str) -> Column:
-        return f"{name} ms", lambda result: time_cell(result["contestants"].get(name))
+        return SHOWN[name], lambda result: time_cell(result["contestants"].get(name))
 
     columns: list[Column] = [
-        ("network", lambda result: result["network"]),
+        ("ms", lambda result: f"{result['network']}, batch {result['batch']}"),
         *map(time, names),
-        ("best of ONNX Runtime, OpenVINO / fastconv", lambda result: ratio_cell(result["ratio"])),
-        ("stock / fastconv", lambda result: ratio_cell(result["stock_ratio"])),
+        ("the better of ONNX Runtime and OpenVINO / fastconv", lambda result: ratio_cell(result["ratio"])),
+        ("stock Keras / fastconv", lambda result: ratio_cell(result["stock_ratio"])),
     ]
-    results = [result for result in report["results"] if result["batch"] == batch]
-    return Table.of(f"inference at batch {batch}: median ms ±(IQR/median)", results, columns)
+    table = Table("inference, ms: median ±(IQR/median)", [heading for heading, _ in columns])
+    for batch in dict.fromkeys(result["batch"] for result in results):
+        chosen = [result for result in results if result["batch"] == batch]
+        table.rows += Table.of("", chosen, columns).rows
+        means = (ratio_cell(means_of(chosen, key)["mean"]) for key in ("ratio", "stock_ratio"))
+        table.add(f"geometric mean, batch {batch}", *("" for _ in names), *means)
+    return table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,14 +108,16 @@ def main(arguments: list[str] | None = None) -> int:
         run.warn(NOT_RESTRICTED)
     with contextlib.ExitStack() as stack:
         libraries = run.libraries(stack, list(options.contestant or CONTESTANTS))
+        isa, peak = run.peak(stack)
+        before = peak()
         tasks = run.track([(network, batch) for network in options.network or NETWORKS for batch in batches])
         results = [measure_network(network, batch, libraries, options.rounds) for network, batch in tasks]
+        after = peak()
     means = {}
     for batch in batches:
         chosen = [result for result in results if result["batch"] == batch]
         means[f"the better of ONNX Runtime and OpenVINO / fastconv, batch {batch}"] = means_of(chosen, "ratio")
         means[f"stock Keras / fastconv, batch {batch}"] = means_of(chosen, "stock_ratio")
-    report = run.report(geometric_means=means, results=results)
-    tables = [*(networks_table(report, batch) for batch in batches), means_table(means)]
-    run.finish(report, tables, *not_measured(results, OTHER_FORM))
+    report = run.report(peak=run.peaks(isa, before, after), geometric_means=means, results=results)
+    run.finish(report, [times_table(report), means_table(means)], *not_measured(results, OTHER_FORM))
     return 1 if "fastconv" in run.missing or any(result["wrong"] for result in results) else 0

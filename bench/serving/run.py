@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         results = [measure_layer(layer, batch, libraries, options.rounds) for layer, batch in tasks]
         after = peak()
     means = geometric_means(results, batches)
-    report = run.report(peak={"isa": isa, "before": before, "after": after}, geometric_means=means, results=results)
+    report = run.report(peak=run.peaks(isa, before, after), geometric_means=means, results=results)
     tables = [*(layers_table(report, batch) for batch in batches), means_table(means)]
     peaks = f"FMA peak: {before * 1e-9:.0f} GFLOP/s before, {after * 1e-9:.0f} after"
     run.finish(report, tables, *not_measured(results, OTHER_FORM), peaks)
