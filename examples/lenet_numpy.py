@@ -2,11 +2,11 @@
 
 A dense layer is also a convolution. Each row of its input is an image of one pixel, and its kernel is a 1x1 filter.
 
-    python examples/lenet_numpy.py [--data mnist.npz] [--epochs 3] [--batch-size 128] [--seed 1]
+    python examples/lenet_numpy.py [--data mnist.npz] [--epochs 3] [--batch-size 128] [--seed 1] [--relu]
 
-The model is that of ``fastconv lenet``. All weights are in one long vector, and the layers use views of it. Adam then
-takes only a few lines. Arrays of the size of a batch are reused from step to step (``out=``), because new memory takes
-more time than some of the layers.
+The model is that of ``fastconv lenet``. --relu adds a ReLU after each convolution. All weights are in one long vector,
+and the layers use views of it. Adam then takes only a few lines. Arrays of the size of a batch are reused from step to
+step (``out=``), because new memory takes more time than some of the layers.
 """
 
 from __future__ import annotations
@@ -49,9 +49,13 @@ def views(vector: Array) -> dict[str, Array]:
 
 
 class LeNet:
-    """Forward pass, backward pass and Adam, in float32. In float64, gradients can be checked."""
+    """Forward pass, backward pass and Adam, in float32. In float64, gradients can be checked.
 
-    def __init__(self, seed: int = 1, dtype: str = "float32") -> None:
+    `activation` is None or "relu": what follows the convolutions.
+    """
+
+    def __init__(self, seed: int = 1, dtype: str = "float32", activation: str | None = None) -> None:
+        self.activation = activation
         size = sum(int(np.prod(shape)) for shape in SHAPES.values())
         self.weights, self.gradients, self.m, self.v, self.scratch = np.zeros((5, size), dtype)
         self.w, self.g = views(self.weights), views(self.gradients)
@@ -77,8 +81,9 @@ class LeNet:
     def forward(self, images: Array) -> Array:
         """Logits (N, 10) of images (N, 28, 28, 1). The next batch of the same size overwrites them."""
         w, a = self.w, self._memory(len(images))
-        fastconv.conv2d_max_pool2d(images, w["conv1"], 2, bias=w["bias1"], out=(a["pool1"], a["taps1"]))
-        fastconv.conv2d_max_pool2d(a["pool1"], w["conv2"], 2, bias=w["bias2"], out=(a["pool2"], a["taps2"]))
+        relu, pool1, pool2 = self.activation, (a["pool1"], a["taps1"]), (a["pool2"], a["taps2"])
+        fastconv.conv2d_max_pool2d(images, w["conv1"], 2, bias=w["bias1"], activation=relu, out=pool1)
+        fastconv.conv2d_max_pool2d(a["pool1"], w["conv2"], 2, bias=w["bias2"], activation=relu, out=pool2)
         _dense(a["pool2"].reshape(-1, 400), w["dense1"], w["bias3"], "relu", a["hidden1"])
         _dense(a["hidden1"], w["dense2"], w["bias4"], "relu", a["hidden2"])
         return _dense(a["hidden2"], w["logits"], w["bias5"], None, a["logits"])
@@ -102,12 +107,15 @@ class LeNet:
             loss += DECAY * float(np.vdot(w[name], w[name]))
             g[name] += 2 * DECAY * w[name]
 
+        out: Any = (a["dpool1"], g["conv2"], g["bias2"])
         fastconv.conv2d_max_pool2d_backprop(
-            a["pool1"], w["conv2"], a["taps2"], a["dpool2"], 2, out=(a["dpool1"], g["conv2"], g["bias2"])
+            a["pool1"], w["conv2"], a["taps2"], a["dpool2"], 2, activation=self.activation, output=a["pool2"], out=out
         )
+        out = (None, g["conv1"], g["bias1"])
         fastconv.conv2d_max_pool2d_backprop(
-            images, w["conv1"], a["taps1"], a["dpool1"], 2, input_gradient=False, out=(None, g["conv1"], g["bias1"])
-        )
+            images, w["conv1"], a["taps1"], a["dpool1"], 2,
+            activation=self.activation, output=a["pool1"], input_gradient=False, out=out,
+        )  # fmt: skip
         return loss
 
     def adam(self) -> None:
@@ -172,12 +180,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--relu", action="store_true", help="apply ReLU after the convolutions, too")
     options = parser.parse_args()
     digits = load_digits(options.data)
     print(f"data: {digits.source}")
     images, labels = prepare(digits.train_images, digits.train_labels)
     test = prepare(digits.test_images, digits.test_labels)
-    model, random = LeNet(options.seed), np.random.default_rng(options.seed)
+    model = LeNet(options.seed, activation="relu" if options.relu else None)
+    random = np.random.default_rng(options.seed)
     for epoch in range(options.epochs):
         order, losses, began = random.permutation(len(images)), [], time.perf_counter()
         for start in range(0, len(images), options.batch_size):

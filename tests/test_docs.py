@@ -21,12 +21,11 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDE = ROOT / "CONTRIBUTING.md"
 PATCHES = ROOT / "docs" / "contributing"
-RUNNABLE = [page for page in PAGES[1:] if "\n```python\n" in page.read_text(encoding="utf-8")]
+COMING_FROM = ROOT / "docs" / "coming_from.md"
+RUNNABLE = [page for page in PAGES[1:] if "\n```python\n" in page.read_text(encoding="utf-8") and page != COMING_FROM]
 MOST_BYTES_OF_A_PICTURE = 150_000
-PEERS = {"cv2", "jax", "torch"}  # a block of coming_from.md is left out if its library is not installed
 # By default, another test runs the blocks of serving.md.
 SLOW_PAGES = {
-    "coming_from.md",
     "distributed.md",
     "learn.md",
     "lenet.md",
@@ -36,8 +35,12 @@ SLOW_PAGES = {
 }
 
 
+def blocks_of(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return blocks_of(page.read_text(encoding="utf-8"), language)
 
 
 def without_code(page: Path) -> str:
@@ -48,11 +51,6 @@ def anchors(page: Path) -> set[str]:
     """What links to the headings of a page end with, on a code host and on the site."""
     headings = re.findall(r"^#+ (.+)$", without_code(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def can_run(block: str) -> bool:
-    imported = set(re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE))
-    return all(find_spec(peer) for peer in PEERS & imported)
 
 
 def run(arguments: list[str], folder: Path) -> str:
@@ -83,13 +81,31 @@ def test_each_python_block_of_the_readme_runs_alone(tmp_path: Path) -> None:
     ids=lambda page: page.name,
 )
 def test_the_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
-    examples = [block for block in blocks(page, "python") if can_run(block)]
+    examples = blocks(page, "python")
     if any("lenet-out/" in example for example in examples):
         # An earlier command on the page makes this folder for the reader. Here it is made from fewer images.
         run(["-m", "fastconv", "lenet", "--limit", "600", "--epochs", "1", "--out", "lenet-out"], tmp_path)
     script = tmp_path / "examples.py"
     script.write_text("\n".join(examples), encoding="utf-8")
     run(["-W", "error::SyntaxWarning", str(script)], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        "scipy",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("cv2", "jax", "torch")),
+        pytest.param("tensorflow", marks=[pytest.mark.slow, pytest.mark.tensorflow]),
+    ],
+)
+def test_the_calls_of_another_library_agree_with_ours(library: str, tmp_path: Path) -> None:
+    """The blocks compare the results themselves."""
+    if find_spec(library) is None:  # importorskip would import it into this process
+        pytest.skip(f"{library} is not installed")
+    shared, *sections = COMING_FROM.read_text(encoding="utf-8").split("\n## ")
+    imports = re.compile(rf"^(?:import|from) {library}\b", re.MULTILINE)
+    (section,) = [section for section in sections if imports.search(section)]
+    run(["-c", "\n".join(blocks_of(shared, "python") + blocks_of(section, "python"))], tmp_path)
 
 
 @pytest.mark.tensorflow
@@ -137,9 +153,14 @@ def assert_same_size(name: str, drawn: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_other_pictures_of_the_learn_page_come_from_their_script(tmp_path: Path) -> None:
+@pytest.mark.tensorflow
+def test_the_other_pictures_of_the_learn_page_come_from_their_scripts(tmp_path: Path) -> None:
     run([str(ROOT / "docs" / "make_learn.py"), str(tmp_path)], tmp_path)
-    shown = re.findall(r"^!\[.+\]\((.+)\)$", (ROOT / "docs" / "learn.md").read_text(encoding="utf-8"), re.MULTILINE)
+    short = ["--limit", "1000", "--epochs", "3", "--seeds", "2"]
+    printed = run([str(ROOT / "docs" / "make_trained.py"), str(tmp_path), *short], tmp_path)
+    page = (ROOT / "docs" / "learn.md").read_text(encoding="utf-8")
+    assert next(line for line in printed.splitlines() if line.startswith("| after")) in page.splitlines()
+    shown = re.findall(r"^!\[.+\]\((.+)\)$", page, re.MULTILINE)
     drawn = {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".gif")}
     assert drawn == {*shown} - {"edges.png"}
     for name in drawn - {"sliding.gif"}:
@@ -147,6 +168,11 @@ def test_the_other_pictures_of_the_learn_page_come_from_their_script(tmp_path: P
     animations = [(folder / "sliding.gif").read_bytes() for folder in (ROOT / "docs", tmp_path)]
     assert [animation[:10] for animation in animations] == [animations[0][:10]] * 2  # GIF89a and the size
     assert len(animations[0]) < MOST_BYTES_OF_A_PICTURE
+
+
+def test_the_picture_of_the_explore_page_loads_fast() -> None:
+    picture = (ROOT / "docs" / "explore.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n" and len(picture) < MOST_BYTES_OF_A_PICTURE
 
 
 def test_the_notebook_is_the_learn_page(tmp_path: Path) -> None:
@@ -178,6 +204,14 @@ def test_every_link_into_the_repository_has_a_target(page: Path) -> None:
             path = page.parent / target if target else page
             assert path.exists(), target
             assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, GUIDE], ids=lambda page: page.name)
+def test_a_link_to_a_page_shows_its_title(page: Path) -> None:
+    """Not the name of its file, apart from the pages that stand in for a file elsewhere."""
+    text = without_code(page)
+    if "\nThis page is [" not in text:
+        assert re.findall(r"\[[^]]+\.md\]\(", text) == []
 
 
 @pytest.mark.parametrize(
