@@ -57,6 +57,25 @@ def test_scratch_memory_is_bounded(size: tuple[int, ...], algorithm: str, thread
     assert 0 < found.scratch_bytes <= 64 << 20
 
 
+@pytest.mark.parametrize(
+    ("sizes", "algorithms"),  # forward, input gradient, filter gradient
+    [
+        ((1, 32, 32, 11, 32), "direct direct direct"),
+        ((1, 32, 32, 12, 16), "direct winograd direct"),
+        ((1, 32, 32, 16, 12), "winograd direct direct"),
+        ((1, 32, 32, 16, 16), "winograd winograd winograd"),
+        ((1, 32, 32, 48, 20), "winograd winograd direct"),
+        ((1, 7, 7, 16, 64), "direct winograd winograd"),
+        ((1, 7, 7, 64, 16), "winograd direct winograd"),
+    ],
+)
+def test_winograd_serves_few_channels_where_it_gains(sizes: tuple[int, ...], algorithms: str) -> None:
+    n, h, w, c, k = sizes
+    for direction, algorithm in zip(DIRECTIONS, algorithms.split(), strict=True):
+        found = fastconv.explain((n, h, w, c), (3, 3, c, k), padding="SAME", direction=direction)
+        assert (found.algorithm, "36 points" in found.kernel) == (algorithm, algorithm == "winograd"), direction
+
+
 DEPTHWISE_KERNELS = {
     "forward": "depthwise_row",
     "input gradient": "depthwise_row",

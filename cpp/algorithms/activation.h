@@ -30,6 +30,7 @@ bool is_bound(const ActivationFunction& activation);
 template <class T>
 Bounds<T> bounds_of(const ActivationFunction& activation);
 
+/// The value within the bounds. NaN stays NaN.
 template <class T>
 T within(const Bounds<T>& bounds, T value) {
     if (!bounds.set) return value;

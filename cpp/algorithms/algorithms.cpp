@@ -169,9 +169,13 @@ const char* algorithm_family(const ConvProblem& problem, Direction direction) {
     const ConvProblem layer = join_windows(with_filters(problem), direction);
     return for_type(layer.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
-        // An input gradient has the same family, because the ratio of Winograd's cost to the direct cost is the same.
-        const Request request{layer, direction, forward_correlation(layer), 1, false};
-        return cheapest<T>(request).family;
+        // A strided input gradient has several correlations, perhaps without taps. All take the family of the forward
+        // pass.
+        const std::vector<Correlation> residues = direction == Direction::input_gradient
+                                                      ? input_gradient_correlations(layer)
+                                                      : std::vector<Correlation>{};
+        const Correlation part = residues.size() == 1 ? residues.front() : forward_correlation(layer);
+        return cheapest<T>({layer, direction, part, 1, false}).family;
     });
 }
 

@@ -70,19 +70,19 @@ struct Operands {
     const std::vector<ImageTile>* only; // the tiles to compute; null for the whole output
     const GradientBlock* block;         // the block of a filter gradient to compute; `output` then holds only the block
 
-    /// Whether the activation is one that kernels apply in registers.
+    /// Whether kernels apply the activation in registers.
     bool in_registers() const { return bounds.set || activation == Activation::linear; }
-    /// What a kernel applies that does not add the residual. The activation comes after the residual.
+    /// The bounds for kernels that cannot add a residual. Bounds come after the residual, so with one there are none.
     Bounds<T> kernel_bounds() const { return residual == nullptr ? bounds : Bounds<T>{}; }
-    /// The operands for kernels if the caller applies the rest of the epilogue.
-    Operands for_kernels() const {
+    /// Operands without what finish_tile and its like apply, for callers that apply it themselves.
+    Operands without_finish() const {
         Operands operands = *this;
         operands.bounds = kernel_bounds();
         operands.residual = nullptr;
         operands.activation = Activation::linear;
         return operands;
     }
-    /// Whether a part of the epilogue remains for values that such a kernel has stored.
+    /// Whether finish_tile and its like have work to do after a kernel that took kernel_bounds().
     bool finishes() const { return residual != nullptr || !in_registers(); }
 };
 

@@ -125,7 +125,7 @@ class TileSum {
             row.next_filters =
                 g.window() * channels * lanes <= kNextFilters / static_cast<std::int64_t>(sizeof(T)) ? next : nullptr;
             row.prefetch_x = kb == task_.first_block && has_short_runs<T>(g, channels);
-            row.prefetch_y = g.window() == 1 && cb == 0;
+            row.prefetch_y = g.window() == 1 && (cb == 0 || row.residual != nullptr);
             add_windows(row, source, cb, kb);
         }
         if (last_block && !operands_.in_registers())

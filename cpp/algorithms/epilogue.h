@@ -1,5 +1,6 @@
-// The part of the epilogue that kernels do not apply in registers: a residual, and activations that are no bounds. A
-// task applies this part to the values that it has just stored, while they are still in its caches.
+// The part of the epilogue that kernels do not apply in registers: activations that are no bounds, and, except in the
+// direct algorithm, a residual and the bounds after it. A task applies this part to the values that it has just stored,
+// while they are still in its caches.
 #pragma once
 
 #include "algorithms/correlation.h"

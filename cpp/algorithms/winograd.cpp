@@ -284,7 +284,7 @@ void compute_on_copies(const WinogradDecisions& d, const ConvPlan<T>& plan, cons
     const Scratch<T> x(a.h * a.w * g.c), y(a.p * a.q * g.k);
     transpose_images(1, g.c, a.h * a.w, operands.input + image * g.image, x.get());
     for (ImageTile& tile : tiles) tile.image = 0;
-    Operands<T> copies = operands.for_kernels(); // the residual is NCHW, so write_planes finishes the tiles
+    Operands<T> copies = operands.without_finish(); // the residual is NCHW, so write_planes finishes the tiles
     copies.input = x.get();
     copies.output = y.get();
     copies.only = &tiles;
@@ -376,7 +376,7 @@ void plan(const Request& request, ConvPlan<T>& plan) {
 
 } // namespace
 
-double winograd_points(const ConvProblem& o) {
+double winograd_products(const ConvProblem& o) {
     // Outputs of fewer than 36 pixels have too few tiles to pay for the filter transform.
     if (!winograd_enabled() || o.p * o.q < 36) return std::numeric_limits<double>::infinity();
     // A tile takes 36 products, even if it reaches beyond the edge.
@@ -390,13 +390,14 @@ namespace {
 template <class T>
 double winograd_cost(const ConvProblem& o, std::int64_t c, std::int64_t k) {
     constexpr std::int64_t wide = 32, fewest = 12;
-    const double points = winograd_points(o);
+    const double points = winograd_products(o);
     // Each product counts twice: the transforms take up to half as long as the products, and the products run below
     // the peak because they read both factors from L2.
     if (c >= wide && k >= wide) return 2 * points;
     if (c < fewest || k < fewest) return std::numeric_limits<double>::infinity();
     // The transforms take longer: that of a channel serves few filters, and that of a vector of filters few channels.
-    // In products, they take about 8 / lanes and 20 / c. The algorithm should gain a fifth, at least in the model.
+    // In products, they take about 8 / lanes and 20 / c, as measured with AVX2 and AVX-512. The factor 1.2 leaves
+    // layers to the direct algorithm that would hardly gain.
     const auto lanes = static_cast<double>(ceil_div(k, kernels<T>().width) * kernels<T>().width);
     return 1.2 * points * (1.3 + 8 / lanes + 20 / static_cast<double>(c));
 }
@@ -405,10 +406,11 @@ double winograd_cost(const ConvProblem& o, std::int64_t c, std::int64_t k) {
 
 /// The cost of transforming streamed filters, in the unit of winograd_cost. All images of the batch share this cost, so
 /// it counts only if the batch may decide. The 36 points of a vector of filters are written to L2 and read again. This
-/// takes as long as about 200 products, with wide and narrow vectors.
+/// takes as long as about 200 products: with AVX-512 and AVX2, one image of 7x7x512 and 3x3 filters is faster by the
+/// direct algorithm, and two images are not.
 template <class T>
 double streaming_cost(const Request& request) {
-    const ConvProblem& o = request.layer; // not the part, so that both directions and explain() agree
+    const ConvProblem& o = request.layer; // not the part: all halves of the filters decide alike
     if (o.deciding_batch == 0 || !streams_filters<T>(o)) return 0;
     return 200 / static_cast<double>(o.deciding_batch * o.p * o.q);
 }

@@ -25,6 +25,6 @@ template <class T>
 bool winograd_serves(const ConvProblem& layer);
 /// The products per output pixel, channel and filter, without the transforms. Infinity if images are too small, or if
 /// FASTCONV_WINOGRAD=0 switches the algorithm off.
-double winograd_points(const ConvProblem& layer);
+double winograd_products(const ConvProblem& layer);
 
 } // namespace fastconv

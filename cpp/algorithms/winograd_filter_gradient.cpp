@@ -431,7 +431,7 @@ const Algorithm<T>& winograd_filter_gradient() {
             const bool pays = (o.c >= wide && o.k >= wide) || (o.c >= fewest && o.k >= fewest && o.k % width == 0);
             if (!pays) return std::numeric_limits<double>::infinity();
             // As in the forward pass, each product counts twice.
-            return 2 * winograd_points(o) * static_cast<double>(o.c * ceil_div(o.k, width));
+            return 2 * winograd_products(o) * static_cast<double>(o.c * ceil_div(o.k, width));
         },
         plan<T>,
         run<T>};

@@ -41,7 +41,7 @@ void linear(const FinishRows<T>& a) {
 
 template <class T>
 void rectified(const FinishRows<T>& a) {
-    finish_each(a, [](Vec<T> x) __attribute__((always_inline)) { return relu(x); });
+    finish_each(a, [](Vec<T> x) __attribute__((always_inline)) { return at_least<T>(x, 0); });
 }
 
 template <class T>

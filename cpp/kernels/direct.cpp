@@ -168,6 +168,7 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* cons
     // A prefetch per element costs little, except with KV = 1, where loads are the limit. With more than 8 pointers, no
     // register is left for its address.
     constexpr bool may_prefetch = KV > 1 && (!Across || P <= 8);
+    constexpr bool may_prefetch_two = may_prefetch && KV * width<T> * static_cast<int>(sizeof(T)) > line_bytes;
     const int64_t last = a.channels - (KV - 1) * width<T>;
     const bool part = has_masks || last < width<T>;
     const TilePixels<Across, const T> windows{x, a.x_step};
@@ -188,10 +189,10 @@ FASTCONV_NOINLINE void conv_tile(const ConvRow<T>& a, const T* const* x, T* cons
     }
     if (!may_prefetch || ahead.at == nullptr)
         multiply<Across, 0>(a, windows, ahead, sum);
-    else if (ahead.step <= line_bytes)
-        multiply<Across, may_prefetch ? 1 : 0>(a, windows, ahead, sum);
+    else if (may_prefetch_two && ahead.step > line_bytes)
+        multiply<Across, may_prefetch_two ? 2 : 0>(a, windows, ahead, sum);
     else
-        multiply<Across, may_prefetch ? 2 : 0>(a, windows, ahead, sum);
+        multiply<Across, may_prefetch ? 1 : 0>(a, windows, ahead, sum);
     part ? finish_tile<true>(a, y, pixel_bias, last, sum) : finish_tile<false>(a, y, pixel_bias, last, sum);
 }
 

@@ -177,7 +177,7 @@ template <class T>
 FASTCONV_INLINE Vec<T> times_normal_distribution(Vec<T> x) {
     const Vec<T> t = at_most<T>(magnitude<T>(x), Numbers<T>::normal_limit);
     const UpperTail<T> tail = upper_tail<T>(t);
-    const Vec<T> value = relu(x) - (t * tail.factor) * tail.exponential;
+    const Vec<T> value = at_least<T>(x, 0) - (t * tail.factor) * tail.exponential;
     const Vec<T> minus_infinity = broadcast(static_cast<T>(-__builtin_inf()));
     return x == minus_infinity ? x - x : value; // NaN, as -inf * 0
 }

@@ -67,12 +67,7 @@ FASTCONV_INLINE uint32_t columns_inside(int64_t first, int64_t width) {
     return (to >= 32 ? ~uint32_t{0} : (uint32_t{1} << to) - 1) & ~uint32_t{0} << from;
 }
 
-/// Takes vectors and scalars. NaN stays NaN.
-template <class V>
-FASTCONV_INLINE V relu(V value) {
-    return value < V{} ? V{} : value;
-}
-
+/// NaN stays NaN.
 template <class T>
 FASTCONV_INLINE Vec<T> within(const Bounds<T>& bounds, Vec<T> value) {
     return bounds.set ? at_most<T>(at_least<T>(value, bounds.low), bounds.high) : value;

@@ -9,7 +9,7 @@
 
 namespace fastconv {
 
-/// The bounds of finished values, if they are set. NaN stays NaN. ReLU is a bound.
+/// The bounds of finished values. NaN stays NaN. ReLU is a bound. Kernels look at `low` and `high` only if they are set.
 template <class T>
 struct Bounds {
     T low, high;
@@ -438,7 +438,7 @@ struct KernelsOf {
     void (*winograd_input)(const WinogradTile<T>&);       // 6x6 pixels
     void (*winograd_filter[2])(const WinogradTile<T>&);   // the taps of a window
     void (*winograd_gradient[2])(const WinogradTile<T>&); // a tile of dy
-    // Both return whether all values were finite before bias and ReLU.
+    // Both return whether all values were finite before bias and bounds.
     bool (*winograd_output[2])(const WinogradOutput<T>&);
     bool (*winograd_taps[2])(const WinogradOutput<T>&);
     /// to[c*to_row + r] = from[r*from_row + c].

@@ -138,7 +138,7 @@ void run_any_layout(const ConvProblem& problem, Direction direction, const Opera
         const Scratch<T> x(part.n * from.values()), y(part.n * to.values());
         transpose_images(part.n, from.channels, from.pixels, operands.input + n * from.values(), x.get());
         // A residual is NCHW, so it is added after the output is converted.
-        Operands<T> nhwc = operands.residual != nullptr ? operands.for_kernels() : operands;
+        Operands<T> nhwc = operands.residual != nullptr ? operands.without_finish() : operands;
         nhwc.input = x.get();
         nhwc.output = y.get();
         run(part, direction, nhwc, kept);
