@@ -71,8 +71,11 @@ def time_cell(entry: dict[str, Any] | None, unit: str = "ms") -> Cell:
     if entry is None:
         return Cell("-")
     value = entry["median_us"]
-    text = f"{value / 1000:.4g}" if unit == "ms" else f"{value:.{1 if value < 100 else 0}f}"
-    text = f"{value * 1e-6:.4g} s" if "e+" in text else text
+    shown = value / 1000 if unit == "ms" else value
+    if unit == "ms" and shown < 9999.5:
+        text = f"{shown:.4g}"
+    else:
+        text = f"{shown:.{1 if shown < 100 else 0}f}"
     spread = f"±{(entry['q3_us'] - entry['q1_us']) / value:.0%}" if "q1_us" in entry else ""
     return Cell(text, spread)
 

@@ -3,7 +3,7 @@
 The trainings are those of ``examples/lenet_numpy.py``. The digits are those that ``fastconv lenet`` finds: the whole
 MNIST, or 5,000 of its digits. Run in an environment with ``pip install '.[lenet]'``:
 
-    python docs/make_trained.py [folder for the pictures] [--epochs 5] [--seeds 5] [--limit N] [--data mnist.npz]
+    python docs/make_trained.py FOLDER [--epochs 5] [--seeds 5] [--limit N] [--data mnist.npz]
 """
 
 from __future__ import annotations
@@ -72,12 +72,13 @@ def print_table(runs: dict[str, list[Training]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train LeNet-5 with and without ReLU after its convolutions.")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
+    parser.add_argument("folder", type=Path, help="for the pictures; it is created if it does not exist")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--limit", type=int, help="use only this many digits for training")
     parser.add_argument("--data", help="an .npz file in Keras's layout")
     options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
     digits, example = load_digits(options.data), lenet_numpy()
     print(f"data: {digits.source}")
     train = example.prepare(digits.train_images[: options.limit], digits.train_labels[: options.limit])

@@ -25,8 +25,8 @@ FUNCTIONS = CONV + DEPTHWISE + POOL + ADAPTIVE + CONV_MAX_POOL
 KINDS = ("conv", "winograd", "depthwise", "pool", "adaptive", "conv_max_pool")  # of random problems
 
 # Bounds on the error of one element, in units of eps * sum(|x||w|). Winograd's algorithm spreads rounding errors over
-# a tile, so its bound uses the largest sum near the element. "auto" chooses the algorithm only for many channels, where
-# rounding errors average out.
+# a tile, so its bound uses the largest sum near the element. "auto" chooses the algorithm only from 12 channels and
+# filters on.
 ERROR_BOUND = 16
 WINOGRAD_AUTO_ERROR_BOUND = 64
 WINOGRAD_ERROR_BOUND = 128

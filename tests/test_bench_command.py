@@ -18,7 +18,7 @@ from fastconv._commands.contestants import NotComputed
 from fastconv._commands.layer import DIRECTIONS, Layer
 from processes import TIMEOUT
 
-TINY = ("--input", "1x16x16x1", "--filters", "3x3x1x1", "--padding", "SAME")
+TINY = ("1x16x16x1", "3x3x1x1", "--padding", "SAME")
 DIRECTION_NAMES = tuple(DIRECTIONS.values())
 
 
@@ -43,12 +43,12 @@ def table(text: str) -> tuple[list[str], list[list[str]]]:
 
 def test_the_numbers_of_a_line_belong_together(capsys: pytest.CaptureFixture[str]) -> None:
     layer = Layer((4, 12, 10, 8), (3, 3, 8, 16), padding=1)
-    assert run("--input", "4x12x10x8", "--filters", "3x3x8x16", "--padding", "1", "--peer", "none") == 0
+    assert run("4x12x10x8", "3x3x8x16", "--padding", "1", "--peer", "none") == 0
     captured = capsys.readouterr()
     assert captured.err == ""  # it is no terminal
     config = fastconv.show_config("dicts")
     assert captured.out.startswith(f"fastconv {fastconv.__version__}; {config['isa']}, {config['threads']} thread")
-    assert "\n4x12x10x8 filters 3x3x8x16 padding 1\n" in captured.out
+    assert "\n4x12x10x8 3x3x8x16 --padding 1\n" in captured.out
     heading, rows = table(captured.out)
     assert heading == ["direction", "algorithm", "ms", "spread", "GFLOP/s", "of peak"]
     assert [row[0] for row in rows] == [*DIRECTION_NAMES]
@@ -97,8 +97,8 @@ def test_a_wrong_result_is_an_error_and_is_not_timed(
     captured = capsys.readouterr()
     assert "scipy ms" not in captured.out and "forward" in captured.out
     assert captured.err == (
-        "fastconv: results differ by more than rounding errors: scipy correlate by FFT, forward of 1x16x16x1 filters "
-        "3x3x1x1 padding SAME\n"
+        "fastconv: results differ by more than rounding errors: scipy correlate by FFT, forward of 1x16x16x1 "
+        "3x3x1x1 --padding SAME\n"
     )
 
 
@@ -126,26 +126,29 @@ def test_a_peer_that_is_not_installed(capsys: pytest.CaptureFixture[str], monkey
 
 def test_errors_name_the_argument(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, says in [
-        (["--input", "8x56x56"], "argument --input: must be 2 or 4 whole numbers joined by 'x'"),
-        (["--filters", "3"], "argument --filters: must be 4 whole numbers"),
+        (["8x56x56"], "argument INPUT: must be 2 or 4 whole numbers joined by 'x'"),
+        (["28x28", "3"], "argument FILTERS: must be 4 whole numbers"),
         (["--peer", "numpy"], "argument --peer: invalid choice: 'numpy'"),
         (["--rounds", "2"], "argument --rounds: must be a whole number from 3 to 10000, got '2'"),
-        (["8x56x56x64"], "unrecognized arguments: 8x56x56x64"),
+        (["28x28", "3x3x1x6", "2"], "unrecognized arguments: 2"),
     ]:
         with pytest.raises(SystemExit) as exit_code:
             run(*arguments)
         assert exit_code.value.code == 2
         assert says in capsys.readouterr().err
+    huge = ("90000x999x999x9", "3x3x9x9")
     for arguments, says in [
-        (["--input", "28x28"], "--input needs --filters; leave out both"),
-        (["--filters", "3x3x1x6"], "--filters needs --input; leave out both"),
-        (["--data-format", "NCHW"], "--data-format needs --input and --filters"),
-        (["--depthwise"], "--depthwise needs --input and --filters"),
+        (["28x28"], "INPUT needs FILTERS, such as 3x3x64x64; leave out both"),
+        (["--data-format", "NCHW"], "--data-format needs INPUT and FILTERS"),
+        (["--depthwise"], "--depthwise needs INPUT and FILTERS"),
         (["--peer", "none", "--peer", "scipy"], "--peer none excludes other peers, got none and scipy"),
-        (["--input", "1x28x28x4", "--filters", "3x3x3x6"], "filter_sizes must have 4 input channels"),
-        (["--input", "3x3", "--filters", "5x5x1x6"], "the output height is negative"),
-        (["--input", "0x28x28x1", "--filters", "3x3x1x6"], "there is nothing to compute"),
-        (["--input", "90000x999x999x9", "--filters", "3x3x9x9"], "must fit four times into the memory, which has"),
+        (["1x28x28x4", "3x3x3x6"], "FILTERS must have 4 input channels"),
+        (["3x3", "5x5x1x6"], "the output height is negative"),
+        (["0x28x28x1", "3x3x1x6"], "there is nothing to compute"),
+        ([*huge, "--peer", "none"], "INPUT and FILTERS: the arrays must fit 4 times into the memory of "),
+        ([*huge, "--peer", "none"], "; take a smaller batch\n"),
+        ([*huge, "--peer", "scipy"], "fit 8 times into the memory of "),
+        ([*huge, "--peer", "scipy"], "; take a smaller batch or --peer none\n"),
     ]:
         assert run(*arguments) == 1
         error = capsys.readouterr().err
@@ -169,6 +172,20 @@ LAYERS = [
 ]
 # The least numbers of layers and directions. SciPy computes one. PyTorch does not pad one side alone.
 COMPUTED = {"scipy": 1, "torch": 18, "tensorflow": 15}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_title_has_the_arguments_of_its_layer(layer: Layer) -> None:
+    from fastconv.__main__ import _parser
+
+    words = bench._sizes(layer).split()
+    assert bench._layers(_parser().parse_args(["bench", *words])) == {"": layer}
+
+
+def test_a_library_that_fails_later_is_named() -> None:
+    with Contestant("scipy", 1) as contestant:  # nothing is prepared
+        with pytest.raises(ValueError, match="scipy: NameError: "):
+            bench._samples({"scipy": contestant}, 3)
 
 
 @pytest.mark.slow
@@ -197,7 +214,7 @@ def test_the_peers_compute_the_same(peer: str) -> None:
 def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """Apart from the numbers. The algorithms depend on the instruction set."""
     page = (Path(__file__).parents[1] / "docs" / "command_line.md").read_text(encoding="utf-8")
-    match = re.search(r"```sh\nfastconv bench (--input [^\n]*)\n```\n\n```text\n(.*?)```", page, re.DOTALL)
+    match = re.search(r"```sh\nfastconv bench (\d[^\n]*)\n```\n\n```text\n(.*?)```", page, re.DOTALL)
     assert match is not None
     assert run(*match[1].split(), "--rounds", "3") == 0
 

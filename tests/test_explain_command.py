@@ -111,7 +111,8 @@ def test_errors_name_the_argument(capsys: pytest.CaptureFixture[str]) -> None:
         assert says in capsys.readouterr().err
     for arguments, says in [
         (["3x3", "5x5x1x6"], "the output height is negative"),
-        (["1x28x28x4", "3x3x3x6"], "filter_sizes must have 4 input channels"),
+        (["1x28x28x4", "3x3x3x6"], "FILTERS must have 4 input channels in dimension 2"),
+        (["1x28x28x4", "3x3x3x6"], "got FILTERS (3, 3, 3, 6) and INPUT (1, 28, 28, 4) in NHWC"),
         (["28x28", "3x3x1x6", "--strides", "0"], "strides"),
         (["28x28", "3x3x1x6", "--algorithm", "winograd", "--strides", "2"], "winograd"),
         (["99999999999999999999x28", "3x3x1x6"], ""),

@@ -1,6 +1,6 @@
 """OpenCV's `filter2D`, forward only, filters of single channels.
 
-`sepFilter2D` computes products of a column and a row only. The filters here are none.
+`sepFilter2D` is not used: it needs a filter that is the product of a column and a row.
 """
 
 from __future__ import annotations

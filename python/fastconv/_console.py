@@ -49,3 +49,8 @@ def columns(rows: Sequence[Sequence[str]], text: int = 1) -> str:
         for row in rows
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, in the plural unless the number is 1."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -98,8 +98,8 @@ def conv2d(
 
     Let eps be the machine epsilon of the dtype. With "direct" on random data, the error of an output is at most 16 eps
     times ``sum(|input||filters|)``. If all products are equal, all rounding errors have the same sign, and the error is
-    at most 90 eps times that sum. With "winograd", the error is at most 64 eps times the largest such sum in the
-    output's tile of 4x4.
+    at most 90 eps times that sum. With Winograd's algorithm, the error is at most 64 eps times the largest such sum in
+    the output's tile of 4x4 if "auto" chose it, and at most 128 eps if the call names it.
 
     The activations of x, with their default numbers, and the largest error of each, in units in the last place of the
     exact result:

@@ -18,13 +18,13 @@ import fastconv
 from fastconv._commands import arguments, layer
 from fastconv._commands.contestants import PEERS, Array, NotComputed
 from fastconv._commands.layer import Layer
-from fastconv._console import print_table
+from fastconv._console import counted, print_table
 from fastconv._explain import Direction, readable_bytes
 
 if TYPE_CHECKING:
     from fastconv._commands.bench_process import Contestant
 
-# Without --input, these are measured.
+# Without INPUT and FILTERS, these are measured.
 _LAYERS = {
     "LeNet-5, second convolution": Layer((128, 13, 13, 6), (3, 3, 6, 16)),
     "ResNet-50, first convolution": Layer((4, 224, 224, 3), (7, 7, 3, 64), (2, 2), 3),
@@ -43,21 +43,21 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="time convolutions, also of TensorFlow, PyTorch and SciPy where they are installed",
-        description="Time a convolution and its gradients on this machine. Without --input and --filters, layers of "
+        description="Time a convolution and its gradients on this machine. Without INPUT and FILTERS, layers of "
         "well-known networks are timed. TensorFlow, PyTorch and SciPy are timed in turn with fastconv if they are "
         "installed, each in a process of its own, after their results have been compared.",
         epilog=arguments.examples(
             "fastconv bench",
             "fastconv bench --peer none",
-            "fastconv bench --input 8x56x56x64 --filters 3x3x64x64 --padding SAME",
-            "fastconv bench --input 1x512x512x1 --filters 7x7x1x1 --direction forward --peer scipy",
+            "fastconv bench 8x56x56x64 3x3x64x64 --padding SAME",
+            "fastconv bench 1x512x512x1 7x7x1x1 --direction forward --peer scipy",
             "FASTCONV_NUM_THREADS=1 fastconv bench",
         ),
         formatter_class=arguments.Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--input", type=layer.INPUT, metavar="SHAPE", help=layer.INPUT_HELP)
-    parser.add_argument("--filters", type=layer.FILTERS, metavar="SHAPE", help=layer.FILTERS_HELP)
+    parser.add_argument("input", nargs="?", type=layer.INPUT, metavar="INPUT", help=layer.INPUT_HELP)
+    parser.add_argument("filters", nargs="?", type=layer.FILTERS, metavar="FILTERS", help=layer.FILTERS_HELP)
     layer.add_options(parser, direction="all")
     parser.add_argument(
         "--peer",
@@ -82,18 +82,18 @@ def run(options: argparse.Namespace) -> None:
         If the layer or a peer is not right. ValueError also if a result differs from fastconv's.
     """
     layers = _layers(options)
-    for described in layers.values():
-        _check(described, layer.directions(options))
     peers, missing = _peers(options)
+    for described in layers.values():
+        _check(described, layer.directions(options), len(peers))
     outcome = _Outcome()
     with contextlib.ExitStack() as stack:
         contestants = _start(stack, options, peers, missing)
         for name, described in layers.items():
-            rows = [
+            lines = [
                 _line(options, described, direction, contestants, outcome) for direction in layer.directions(options)
             ]
             print()
-            _print(name, described, rows, [contestant.name for contestant in contestants[1:]])
+            _print(name, described, lines, [contestant.name for contestant in contestants[1:]])
     if outcome.remarks:
         print("\nnot timed:", *outcome.remarks, sep="\n")
     if outcome.wrong:
@@ -101,28 +101,29 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _layers(options: argparse.Namespace) -> dict[str, Layer]:
-    if options.input and options.filters:
+    if options.filters:
         return {"": Layer.of(options)}
-    if options.input or options.filters:
-        given, missing = ("--input", "--filters") if options.input else ("--filters", "--input")
-        raise ValueError(f"{given} needs {missing}; leave out both to time layers of well-known networks")
+    if options.input:
+        raise ValueError("INPUT needs FILTERS, such as 3x3x64x64; leave out both to time layers of well-known networks")
     for name, default in layer.DEFAULTS.items():
-        if getattr(options, name) != default:
-            raise ValueError(f"--{name.replace('_', '-')} needs --input and --filters")
+        if name != "dtype" and getattr(options, name) != default:
+            raise ValueError(f"--{name.replace('_', '-')} needs INPUT and FILTERS")
     return {name: described._replace(dtype=options.dtype) for name, described in _LAYERS.items()}
 
 
-def _check(described: Layer, directions: list[Direction]) -> None:
+def _check(described: Layer, directions: list[Direction], peers: int) -> None:
     """ValueError if the layer cannot be computed, or not in this machine's memory."""
     if not all([described.explain(direction).kernel for direction in directions]):
         raise ValueError("there is nothing to compute: an array of this layer is empty")
     sizes = sum(math.prod(shape) for shape in (described.input, described.filters, described.output))
     needed = sizes * np.dtype(described.dtype).itemsize
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > memory / 4:
+    copies = 4 * (1 + peers)  # each process has its own
+    if needed > memory / copies:
+        remedy = "a smaller batch or --peer none" if peers else "a smaller batch"
         raise ValueError(
-            f"the arrays of this layer must fit four times into the memory, which has {readable_bytes(memory)}; they "
-            f"take {readable_bytes(needed)}"
+            f"INPUT and FILTERS: the arrays must fit {copies} times into the memory of {readable_bytes(memory)}, but "
+            f"take {readable_bytes(needed)}; take {remedy}"
         )
 
 
@@ -157,8 +158,10 @@ def _start(
                     raise ImportError(f"{name} cannot be imported: {problem}") from problem
                 notes.insert(0, f"{name} cannot be imported: {problem}")
     versions = ", ".join(f"{contestant.name} {contestant.version}" for contestant in contestants)
-    threads = "1 thread" if config["threads"] == 1 else f"{config['threads']} threads"
-    print("; ".join([versions, f"{config['isa']}, {threads}, {options.dtype}", *notes]), flush=True)
+    print(
+        "; ".join([versions, f"{config['isa']}, {counted(config['threads'], 'thread')}, {options.dtype}", *notes]),
+        flush=True,
+    )
     return contestants
 
 
@@ -218,7 +221,10 @@ def _samples(contestants: dict[str, Contestant], rounds: int | None) -> dict[str
         if rounds is None and done >= _LEAST_ROUNDS and time.perf_counter() > end:
             break
         for name, contestant in contestants.items():
-            taken[name].append(contestant.sample())
+            try:
+                taken[name].append(contestant.sample())
+            except NotComputed as problem:
+                raise ValueError(f"{name}: {problem}") from problem
     return taken
 
 
@@ -243,12 +249,12 @@ def _print(name: str, described: Layer, lines: list[_Line], peers: list[str]) ->
 
 
 def _sizes(described: Layer) -> str:
-    """The shapes, and the options that are not as by default."""
-    words = ["x".join(map(str, described.input)), "filters", "x".join(map(str, described.filters))]
-    for option in layer.DEFAULTS:
+    """The arguments with which the command times this layer."""
+    words = [_text(described.input), _text(described.filters)]
+    for option, default in layer.DEFAULTS.items():
         value = getattr(described, option)
-        if value != Layer._field_defaults[option]:
-            words.append(option.replace("_", "-"))
+        if value != default:
+            words.append(f"--{option.replace('_', '-')}")
             words += [] if value is True else [_text(value)]
     return " ".join(words)
 

@@ -37,11 +37,11 @@ class Arrays(NamedTuple):
 def make_arrays(layer: Layer) -> Arrays:
     """Normally distributed values, the same in each process."""
     random = np.random.default_rng(0)
-    shapes = (nhwc_shape(layer, layer.input), layer.filters, nhwc_shape(layer, layer.output))
+    shapes = (_nhwc_shape(layer, layer.input), layer.filters, _nhwc_shape(layer, layer.output))
     return Arrays(*(random.standard_normal(shape).astype(layer.dtype) for shape in shapes))
 
 
-def nhwc_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _nhwc_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape in the order of the layer, as NHWC."""
     return shape if layer.data_format == "NHWC" else (shape[0], *shape[2:], shape[1])
 
@@ -154,7 +154,7 @@ def _element(call: Callable[[], Any], index: int) -> Any:
 
 def scipy_calls(layer: Layer, direction: str, arrays: Arrays, threads: int) -> Calls:
     """One image of one channel after the other, on one thread."""
-    signal = importlib.import_module("scipy.signal")
+    signal, ndimage = (importlib.import_module(f"scipy.{name}") for name in ("signal", "ndimage"))
     word = _padding_word(layer)
     odd = all(size % 2 for size in layer.filters[:2])
     plain = layer.strides == layer.dilations == (1, 1) and (word == "VALID" or (word == "SAME" and odd))
@@ -163,10 +163,14 @@ def scipy_calls(layer: Layer, direction: str, arrays: Arrays, threads: int) -> C
     mode, kernel = str(word).lower(), arrays.w[:, :, 0, 0]
 
     def each(correlate: Callable[..., Array]) -> Array:
-        return np.stack([correlate(image[:, :, 0], kernel, mode) for image in arrays.x])[..., None]
+        return np.stack([correlate(image[:, :, 0], kernel) for image in arrays.x])[..., None]
 
-    by_fft = functools.partial(signal.correlate, method="fft")
-    ways = {"correlate2d": signal.correlate2d, "correlate by FFT": by_fft}
+    ways = {
+        "correlate2d": functools.partial(signal.correlate2d, mode=mode),
+        "correlate by FFT": functools.partial(signal.correlate, mode=mode, method="fft"),
+    }
+    if odd and _pads(layer) == _pads(layer._replace(padding="SAME")):
+        ways["ndimage.correlate"] = functools.partial(ndimage.correlate, mode="constant")
     return {name: (functools.partial(each, way), np.asarray) for name, way in ways.items()}
 
 

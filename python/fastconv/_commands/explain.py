@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._commands import arguments, layer
+from fastconv._console import counted
 from fastconv._explain import Explanation, readable_bytes
 
 
@@ -90,15 +91,11 @@ def _algorithm(found: Explanation) -> list[tuple[str, str]]:
     return [
         (heading, ""),
         ("algorithm", f"{found.algorithm}, kernel {found.kernel}, {found.isa}"),
-        ("register tile", f"{_several(first, unit)} x {_several(second, 'filter')}"),
+        ("register tile", f"{counted(first, unit)} x {counted(second, 'filter')}"),
         ("multiplications", f"{found.multiplications:,.0f} with this algorithm"),
-        ("tasks", f"{found.tasks:,} for {_several(found.threads, 'thread')}"),
+        ("tasks", f"{found.tasks:,} for {counted(found.threads, 'thread')}"),
         ("scratch memory", f"up to {readable_bytes(found.scratch_bytes)}" if found.scratch_bytes else "none"),
     ]
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _by(sizes: tuple[int, ...]) -> str:

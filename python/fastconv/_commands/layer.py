@@ -17,12 +17,13 @@ FILTERS = arguments.sizes((4,), "3x3x64x128")
 FILTERS_HELP = "the filters' shape: height, width, channels in, channels out"
 # Options of a layer, and what they are unless they are given.
 DEFAULTS: dict[str, Any] = {
-    "strides": (1,),
-    "dilations": (1,),
+    "strides": (1, 1),
+    "dilations": (1, 1),
     "padding": "VALID",
     "data_format": "NHWC",
     "depthwise": False,
     "algorithm": "auto",
+    "dtype": "float32",
 }
 
 
@@ -48,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser, direction: str) -> None:
         help="the convolution, one of its gradients, or all three (default: %(default)s)",
     )
     add("--algorithm", choices=("auto", "direct", "winograd", "depthwise"), help="(default: %(default)s)")
-    add("--dtype", choices=("float32", "float64"), default="float32", help="(default: %(default)s)")
+    add("--dtype", choices=("float32", "float64"), help="(default: %(default)s)")
     parser.set_defaults(**DEFAULTS)
 
 
@@ -111,19 +112,22 @@ class Layer(NamedTuple):
         )  # fmt: skip
 
     def explain(self, direction: Direction) -> Explanation:
-        """What fastconv would do. ValueError if the arguments do not fit each other."""
-        return fastconv.explain(
-            self.input,
-            self.filters,
-            self.strides,
-            self.padding,
-            self.data_format,
-            self.dilations,
-            direction=direction,
-            depthwise=self.depthwise,
-            algorithm=self.algorithm,
-            dtype=self.dtype,
-        )
+        """What fastconv would do. ValueError, with the command's names, if the arguments do not fit each other."""
+        try:
+            return fastconv.explain(
+                self.input,
+                self.filters,
+                self.strides,
+                self.padding,
+                self.data_format,
+                self.dilations,
+                direction=direction,
+                depthwise=self.depthwise,
+                algorithm=self.algorithm,
+                dtype=self.dtype,
+            )
+        except ValueError as error:
+            raise ValueError(str(error).replace("input_sizes", "INPUT").replace("filter_sizes", "FILTERS")) from None
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
