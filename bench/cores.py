@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.cases import CONVOLUTION
 from bench.command import Command, positive
-from bench.layers import Layer, find_layers, suites
+from bench.layers import FORWARD_ONLY, Layer, find_layers, suites
 from bench.table import Cell, Table
 
 CORES = (4, 16, 64)
@@ -129,6 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
     for batch in options.batch or BATCHES:
         for layer in (dataclasses.replace(layer, n=batch) for layer in layers):
             for direction in options.direction or CONVOLUTION:
+                if layer.suite in FORWARD_ONLY and direction != "forward":
+                    continue
                 count = functools.partial(bound, layer, direction, options.dtype)
                 results.append(
                     {

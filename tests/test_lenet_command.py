@@ -14,7 +14,7 @@ digits, npz = lenet_runs.digits, lenet_runs.npz  # fixtures
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "lenet,predict,explain,config"),
+        ([], "lenet,predict,explain,bench,config"),
         (["train"], "train"),
         (["lenet", "--epochs", "0"], "--epochs: must be a whole number from 1"),
         (["lenet", "--epochs", "2.5"], "--epochs: must be a whole number"),
