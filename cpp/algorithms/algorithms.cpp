@@ -171,9 +171,8 @@ const char* algorithm_family(const ConvProblem& problem, Direction direction) {
         using T = typename decltype(t)::type;
         // A strided input gradient has several correlations, perhaps without taps. All take the family of the forward
         // pass.
-        const std::vector<Correlation> residues = direction == Direction::input_gradient
-                                                      ? input_gradient_correlations(layer)
-                                                      : std::vector<Correlation>{};
+        const std::vector<Correlation> residues =
+            direction == Direction::input_gradient ? input_gradient_correlations(layer) : std::vector<Correlation>{};
         const Correlation part = residues.size() == 1 ? residues.front() : forward_correlation(layer);
         return cheapest<T>({layer, direction, part, 1, false}).family;
     });

@@ -9,7 +9,7 @@
 
 namespace fastconv {
 
-/// The bounds of finished values. NaN stays NaN. ReLU is a bound. Kernels look at `low` and `high` only if they are set.
+/// The bounds of finished values. NaN stays NaN. ReLU is a bound. Kernels read `low` and `high` only if they are set.
 template <class T>
 struct Bounds {
     T low, high;
