@@ -34,7 +34,7 @@ Bounds<T> bounds_of(const ActivationFunction& activation);
 template <class T>
 T within(const Bounds<T>& bounds, T value) {
     if (!bounds.set) return value;
-    const T limited = value < bounds.low ? bounds.low : value; // NaN stays NaN
+    const T limited = value < bounds.low ? bounds.low : value;
     return limited > bounds.high ? bounds.high : limited;
 }
 

@@ -427,7 +427,7 @@ const Algorithm<T>& winograd_filter_gradient() {
             const ConvProblem& o = request.layer;
             constexpr std::int64_t wide = 32, fewest = 16;
             const std::int64_t width = kernels<T>().width;
-            // With few channels, the algorithm gains about a third, but only if no lane is empty.
+            // With few channels, the algorithm gains only if no lane is empty.
             const bool pays = (o.c >= wide && o.k >= wide) || (o.c >= fewest && o.k >= fewest && o.k % width == 0);
             if (!pays) return std::numeric_limits<double>::infinity();
             // As in the forward pass, each product counts twice.

@@ -124,10 +124,17 @@ def explain(
     return Explanation(direction=direction, **found)
 
 
+def with_prefix(number: float, base: int, units: tuple[str, ...]) -> str:
+    """A number in the unit in which it is below the base, with all digits of base - 1. Each unit is `base` times the
+    one before it.
+    """
+    step = 0
+    while number >= base - 0.5 and step < len(units) - 1:
+        number /= base
+        step += 1
+    return f"{number:.{len(str(base - 1))}g} {units[step]}"
+
+
 def readable_bytes(size: float) -> str:
     """A number of bytes with four digits and a binary prefix, such as 6.125 MiB."""
-    step = 0
-    while size >= 1023.5 and step < 4:
-        size /= 1024
-        step += 1
-    return f"{size:.4g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[step]}"
+    return with_prefix(size, 1024, ("bytes", "KiB", "MiB", "GiB", "TiB"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv._commands import arguments, layer
 from fastconv._console import counted
-from fastconv._explain import Explanation, readable_bytes
+from fastconv._explain import Explanation, readable_bytes, with_prefix
 
 
 def add_parser(commands: Any) -> None:
@@ -108,8 +108,4 @@ def _product(factors: Any) -> str:
 
 def _count(number: float) -> str:
     """A number with three digits and an SI prefix."""
-    step = 0
-    while number >= 999.5 and step < 4:
-        number /= 1000
-        step += 1
-    return f"{number:.3g} {('', 'k', 'M', 'G', 'T')[step]}"
+    return with_prefix(number, 1000, ("", "k", "M", "G", "T"))
