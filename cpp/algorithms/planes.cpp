@@ -1,9 +1,9 @@
 // The forward passes and input gradients of NCHW layers on their planes, with the kernels of NHWC in other roles.
 //
 // Dense layers with few channels: conv_row multiplies lanes of packed values by broadcast values. Here the lanes are
-// pixels of an output row, which a task packs for all elements of the window, and the broadcast values are the filters,
-// read in place. The "pixels" of the kernel are filters, and its rows end up in the planes of the output.
-// (planes_dense.cpp serves windows of 1x1.)
+// pixels of an output row, read where the window's elements are in the copy of the rows (see below), and the broadcast
+// values are the filters, read in place. The "pixels" of the kernel are filters, and its rows end up in the planes of
+// the output. (planes_dense.cpp serves windows of 1x1.)
 //
 // Depthwise: a plane is an image with one channel and one filter. For windows of 3 or 5 rows at stride 1, that is what
 // small_k_spread_rows computes. For other windows, depthwise_row goes along contiguous lanes. Here they are the columns
@@ -73,9 +73,10 @@ struct PlaneDecisions : Decisions {
 template <class T>
 struct PlaneMemory {
     T* copy;
-    T* lanes;                // pixels of all elements of a window; in depthwise, the taps and the bias in all lanes
-    std::ptrdiff_t* offsets; // of the taps in the copy
-    std::ptrdiff_t* filters; // of the elements in the filters
+    T* taps;                  // of a depthwise filter, and its bias, each in all lanes
+    std::ptrdiff_t* offsets;  // of the taps in the copy
+    std::ptrdiff_t* elements; // of the window's elements in the copy
+    std::ptrdiff_t* filters;  // likewise in the filters
 };
 
 /// A tile of the output of one group.
@@ -95,26 +96,15 @@ template <class T>
 void compute_run(const Operands<T>& operands, const PlaneTile<T>& part, std::int64_t row, std::int64_t x0,
                  std::int64_t columns, const PlaneMemory<T>& memory) {
     const Correlation& g = part.g;
-    const std::int64_t vectors = ceil_div(columns, kernels<T>().width), lanes = vectors * kernels<T>().width;
-    const std::int64_t window = g.window(), elements = window * g.c;
-    const T* const from = part.x + row * part.x_row + x0;
-    T* to = memory.lanes;
-    for (std::int64_t tap = 0; tap < window; ++tap) {
-        const T* channel = from + memory.offsets[tap];
-        for (std::int64_t c = 0; c < g.c; ++c) {
-            copy_run(channel, columns, to);
-            std::fill(to + columns, to + lanes, T{});
-            channel += part.x_channel;
-            to += lanes;
-        }
-    }
+    const std::int64_t vectors = ceil_div(columns, kernels<T>().width);
     ConvRow<T> products{};
     products.x = operands.filters + g.filters_start + part.group * g.f_group;
     products.x_step = g.f_k;
     products.segments = memory.filters;
-    products.segment_length = g.f_c == 1 ? g.c : 1;
-    products.segment_count = elements / products.segment_length;
-    products.filters = memory.lanes;
+    products.segment_length = 1;
+    products.segment_count = g.window() * g.c;
+    products.filters = part.x + row * part.x_row + x0;
+    products.filter_offsets = memory.elements;
     products.y = part.y + row * g.out_row + x0;
     products.y_step = part.y_channel;
     products.pixels = g.k;
@@ -128,10 +118,13 @@ void compute_run(const Operands<T>& operands, const PlaneTile<T>& part, std::int
 template <class T>
 void compute_dense(const Operands<T>& operands, const PlaneTile<T>& part, const PlaneMemory<T>& memory) {
     const Correlation& g = part.g;
-    std::ptrdiff_t* filter = memory.filters;
+    std::int64_t at = 0;
     for (std::int64_t i = 0; i < g.windows.r; ++i)
         for (std::int64_t j = 0; j < g.windows.s; ++j)
-            for (std::int64_t c = 0; c < g.c; c += g.f_c == 1 ? g.c : 1) *filter++ = i * g.f_i + j * g.f_j + c * g.f_c;
+            for (std::int64_t c = 0; c < g.c; ++c, ++at) {
+                memory.filters[at] = i * g.f_i + j * g.f_j + c * g.f_c;
+                memory.elements[at] = memory.offsets[i * g.windows.s + j] + c * part.x_channel;
+            }
     const std::int64_t most = kernels<T>().max_vectors * kernels<T>().width, columns = part.tile.columns;
     for (std::int64_t row = 0; row < part.tile.rows; ++row)
         for (std::int64_t x0 = 0; x0 < columns; x0 += most)
@@ -143,7 +136,7 @@ void compute_spread(const Operands<T>& operands, const PlaneTile<T>& part, const
     const Correlation& g = part.g;
     const std::int64_t width = kernels<T>().width;
     const T* const filters = operands.filters + g.filters_start + part.group * g.f_group;
-    T* to = memory.lanes;
+    T* to = memory.taps;
     for (std::int64_t j = 0; j < g.windows.s; ++j)
         for (std::int64_t i = 0; i < g.windows.r; ++i) to = std::fill_n(to, width, filters[i * g.f_i + j * g.f_j]);
     SmallKSpreadRows<T> rows{};
@@ -152,7 +145,7 @@ void compute_spread(const Operands<T>& operands, const PlaneTile<T>& part, const
     rows.channels = rows.filter_count = 1;
     rows.window_rows = g.windows.r;
     rows.columns = g.windows.s;
-    rows.filters = memory.lanes;
+    rows.filters = memory.taps;
     if (operands.bias != nullptr) {
         std::fill_n(to, width, operands.bias[part.group]);
         rows.bias = to;
@@ -172,7 +165,7 @@ void compute_depthwise(const Operands<T>& operands, const PlaneTile<T>& part, co
     const T* const filters = operands.filters + g.filters_start + part.group * g.f_group;
     for (std::int64_t tap = 0; tap < window; ++tap) {
         const T value = filters[tap / g.windows.s * g.f_i + tap % g.windows.s * g.f_j];
-        std::fill_n(memory.lanes + tap * columns, columns, value);
+        std::fill_n(memory.taps + tap * columns, columns, value);
         memory.filters[tap] = tap * columns;
     }
     DepthwiseRow<T> products{};
@@ -181,10 +174,10 @@ void compute_depthwise(const Operands<T>& operands, const PlaneTile<T>& part, co
     products.offsets = memory.offsets;
     products.filter_offsets = memory.filters;
     products.taps = window;
-    products.filters = memory.lanes;
+    products.filters = memory.taps;
     if (operands.bias != nullptr) {
-        std::fill_n(memory.lanes + window * columns, columns, operands.bias[part.group]);
-        products.bias = memory.lanes + window * columns;
+        std::fill_n(memory.taps + window * columns, columns, operands.bias[part.group]);
+        products.bias = memory.taps + window * columns;
     }
     products.bounds = operands.kernel_bounds();
     products.y = part.y;
@@ -219,23 +212,23 @@ void compute_tile(const PlaneDecisions& plan, const Operands<T>& operands, std::
     finish_planes(operands, y - operands.output, g.k, plan.out_channel, tile.rows, g.out_row, tile.columns);
 }
 
-/// The values of PlaneMemory::lanes.
+/// The values of PlaneMemory::taps.
 template <class T>
-std::int64_t lane_values(const PlaneDecisions& plan) {
+std::int64_t tap_values(const PlaneDecisions& plan) {
     const std::int64_t width = kernels<T>().width;
     if (plan.spread) return (plan.elements() + 1) * width;
     if (plan.depthwise) return (plan.elements() + 1) * plan.tiling.columns;
-    return plan.elements() * kernels<T>().max_vectors * width;
+    return 0;
 }
 
 template <class T>
 void run(const Decisions& decisions, const Operands<T>& operands) {
     const auto& plan = static_cast<const PlaneDecisions&>(decisions);
     parallel_for(plan.tasks(), [&](std::int64_t task) {
-        // small_k_spread_rows reads up to a vector beyond the last column.
-        const Scratch<T> copy(plan.copied() + kernels<T>().width), lanes(lane_values<T>(plan));
-        const Scratch<std::ptrdiff_t> offsets(plan.g.window()), filters(plan.elements());
-        const PlaneMemory<T> memory{copy.get(), lanes.get(), offsets.get(), filters.get()};
+        // small_k_spread_rows and conv_row read up to a vector beyond the last column.
+        const Scratch<T> copy(plan.copied() + kernels<T>().width), taps(tap_values<T>(plan));
+        const Scratch<std::ptrdiff_t> offsets(plan.g.window()), elements(plan.elements()), filters(plan.elements());
+        const PlaneMemory<T> memory{copy.get(), taps.get(), offsets.get(), elements.get(), filters.get()};
         const std::int64_t end = std::min(plan.tiles(), (task + 1) * plan.tiles_of_task);
         for (std::int64_t at = task * plan.tiles_of_task; at < end; ++at) compute_tile(plan, operands, at, memory);
     });
@@ -265,8 +258,8 @@ bool pays(const PlaneDecisions& d) {
     if (d.spread) return true;
     // Strided planes are copied slowly. They pay if they are large and come from memory.
     if (d.depthwise) return a.q >= kLongRow && d.g.n * d.g.image * std::int64_t{sizeof(T)} >= kMemoryBytes;
-    // All elements of a window are copied for each pixel. NHWC takes a few copies of the input and the output.
-    return d.elements() <= d.g.c || d.elements() <= 2 * (d.g.c + d.g.k);
+    // Each filter reads all elements of a window from the copy. NHWC takes a few copies of the input and the output.
+    return d.elements() <= d.g.c || d.elements() <= 3 * (d.g.c + d.g.k);
 }
 
 /// Cuts the rows into tiles.
@@ -300,7 +293,7 @@ void summarize(PlaneDecisions& d) {
     summary.tile_pixels = d.depthwise ? kernel.width : vectors * kernel.width;
     summary.tile_filters = d.depthwise ? 1 : kernel.conv_row_pixels[vectors - 1];
     summary.tasks = d.tasks().count;
-    summary.thread_bytes = (d.copied() + lane_values<T>(d)) * std::int64_t{sizeof(T)};
+    summary.thread_bytes = (d.copied() + tap_values<T>(d)) * std::int64_t{sizeof(T)};
 }
 
 } // namespace

@@ -140,6 +140,7 @@ FASTCONV_INLINE void multiply(const ConvRow<T>& a, TilePixels<Across, const T> w
     const ptrdiff_t step = a.x_step;
     const T* filters = a.filters;
     for (int64_t i = 0; i < a.segment_count; ++i) {
+        if (a.filter_offsets) filters = a.filters + a.filter_offsets[i];
         ptrdiff_t at = a.segments[i];
         const ptrdiff_t end = at + a.segment_length;
         for (; at != end; ++at) {

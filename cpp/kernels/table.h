@@ -27,11 +27,12 @@ struct ConvRow {
     int64_t row_pixels;
     const ptrdiff_t* segments; // offsets of a window's contiguous runs
     int64_t segment_count, segment_length;
-    const T* filters;      // [segment][element][vectors * width], zero-padded
-    const T* next_filters; // the filters of the next call, to be prefetched in the meantime, or null
-    const T* bias;         // `channels` values or null; added to the finished sum
-    const T* pixel_bias;   // likewise, a value for each pixel; null if row_pixels is not 0
-    const T* residual;     // laid out as y, or null; added after the bias
+    const T* filters;                // [segment][element][vectors * width], zero-padded
+    const ptrdiff_t* filter_offsets; // where the filters of each segment start, from `filters` on, or null
+    const T* next_filters;           // the filters of the next call, to be prefetched in the meantime, or null
+    const T* bias;                   // `channels` values or null; added to the finished sum
+    const T* pixel_bias;             // likewise, a value for each pixel; null if row_pixels is not 0
+    const T* residual;               // laid out as y, or null; added after the bias
     T* y;
     ptrdiff_t y_step, y_row_step;
     int64_t pixels, channels;    // (vectors - 1) * width < channels <= vectors * width
