@@ -5,6 +5,7 @@
 #pragma once
 
 #include "algorithms/windows.h"
+#include "core/isa.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -77,23 +78,17 @@ struct CopiedColumns {
     }
 };
 
-/// Copies two residues of columns at once. Compilers vectorise the loop.
+/// Copies two residues of columns at once.
 template <class T>
 void copy_pairs(const CopiedColumns& even, const CopiedColumns& odd, const T* row, T* to) {
     const std::int64_t count = even.count, first = std::max(even.first, odd.first);
     const std::int64_t last = std::max(first, std::min(even.last, odd.last));
-    T* __restrict const evens = to;
-    T* __restrict const odds = to + count;
     const auto border = [&](std::int64_t i) {
-        evens[i] = i >= even.first && i < even.last ? row[even.x + 2 * i] : T{};
-        odds[i] = i >= odd.first && i < odd.last ? row[odd.x + 2 * i] : T{};
+        to[i] = i >= even.first && i < even.last ? row[even.x + 2 * i] : T{};
+        to[count + i] = i >= odd.first && i < odd.last ? row[odd.x + 2 * i] : T{};
     };
-    const T* __restrict const pairs = row + even.x;
     for (std::int64_t i = 0; i < first; ++i) border(i);
-    for (std::int64_t i = first; i < last; ++i) {
-        evens[i] = pairs[2 * i];
-        odds[i] = pairs[2 * i + 1];
-    }
+    kernels<T>().transpose(row + even.x + 2 * first, 2, to + first, count, last - first, 2);
     for (std::int64_t i = last; i < count; ++i) border(i);
 }
 

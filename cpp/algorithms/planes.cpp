@@ -258,8 +258,10 @@ bool pays(const PlaneDecisions& d) {
     if (d.spread) return true;
     // Strided planes are copied slowly. They pay if they are large and come from memory.
     if (d.depthwise) return a.q >= kLongRow && d.g.n * d.g.image * std::int64_t{sizeof(T)} >= kMemoryBytes;
-    // Each filter reads all elements of a window from the copy. NHWC takes a few copies of the input and the output.
-    return d.elements() <= d.g.c || d.elements() <= 3 * (d.g.c + d.g.k);
+    // Each filter reads all elements of a window from the copy, mostly across cache lines. With 16 registers, loads are
+    // the limit. NHWC takes a few copies of the input and the output.
+    const std::int64_t copies = kernels<T>().max_vectors > 2 ? 3 : 2;
+    return d.elements() <= d.g.c || d.elements() <= copies * (d.g.c + d.g.k);
 }
 
 /// Cuts the rows into tiles.
