@@ -31,8 +31,5 @@ set(CMAKE_CXX_COMPILER
 set(CMAKE_CXX_FLAGS_INIT -g0)
 set(CMAKE_SHARED_LINKER_FLAGS_INIT -Wl,-S)
 set(CMAKE_MODULE_LINKER_FLAGS_INIT -Wl,-S)
-# The libraries of this machine are not those of the target.
-set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
-set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 # pybind11 would strip the extension with this machine's program, which may not know the target's format.
 set(CMAKE_STRIP "" CACHE FILEPATH "")
