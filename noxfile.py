@@ -202,12 +202,13 @@ def sanitize(session: nox.Session) -> None:
 def emulate(session: nox.Session) -> None:
     """Test the kernels on a CPU that QEMU emulates: aarch64, Nehalem (no AVX) or Haswell (no AVX-512).
 
-    Example: nox -s emulate -- Haswell tests/test_isa.py. The default is aarch64. Needs Debian's package qemu-user.
+    Example: nox -s emulate -- Haswell tests/test_isa.py. The default is aarch64. Needs Debian's packages qemu-user
+    and g++-aarch64-linux-gnu.
     """
     cpu, *options = session.posargs or ["aarch64"]
     environment = {}
     if cpu == "aarch64":
-        install(session, "ziglang", "numpy", *BUILD_REQUIRES)
+        install(session, "numpy", *BUILD_REQUIRES)
     else:
         environment = install_fastconv(session, "test-numpy")
     session.run("python", "tests/emulation/run.py", cpu, *options, env=environment)

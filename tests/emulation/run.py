@@ -2,12 +2,13 @@
 
     python tests/emulation/run.py aarch64|Nehalem|Haswell [pytest options]
 
-For aarch64, all that is needed is put into build/emulation: fastconv, compiled with zig (package ziglang), and Debian's
-Python for that CPU with the packages of the tests. The other CPUs are models of QEMU: a Nehalem has no AVX, a Haswell
-has AVX2 but no AVX-512. They run this Python and its fastconv.
+For aarch64, all that is needed is put into build/emulation: fastconv, Debian's Python for that CPU, and the packages of
+the tests. The other CPUs are models of QEMU: a Nehalem has no AVX, a Haswell has AVX2 but no AVX-512. They run this
+Python and its fastconv.
 
-This needs QEMU's user mode emulation (Debian's package qemu-user), and for aarch64 also apt-get, dpkg-deb, and a Python
-of the same version as Debian's. If the options name no tests, TESTS below are run, with few random problems.
+This needs QEMU's user mode emulation (Debian's package qemu-user), and for aarch64 also Debian's packages
+g++-aarch64-linux-gnu and binutils-aarch64-linux-gnu, apt-get, dpkg-deb, and a Python of the same version as Debian's.
+If the options name no tests, TESTS below are run, with few random problems.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import debian
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "emulation"
 ISAS = {"aarch64": "neon", "Nehalem": "baseline", "Haswell": "avx2"}
-GLIBC = "2.28"
+PLATFORMS = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]
 PROBLEMS = 1  # random problems for each function and dtype
 
 # Tests that compute with the kernels and need nothing but NumPy and SciPy.
@@ -67,10 +68,12 @@ def write_program(path: Path, *command: str | Path) -> Path:
 
 
 def build_for_aarch64(folder: Path) -> None:
-    """Install fastconv, compiled with zig, into `folder`. Unchanged sources are not compiled again."""
+    """Install fastconv for AArch64 into `folder`. Unchanged sources are not compiled again."""
     defines = {
-        "CMAKE_TOOLCHAIN_FILE": ROOT / "cpp" / "toolchains" / "zig.cmake",
-        "FASTCONV_ZIG_TARGET": f"aarch64-linux-gnu.{GLIBC}",
+        "CMAKE_SYSTEM_NAME": "Linux",
+        "CMAKE_SYSTEM_PROCESSOR": "aarch64",
+        "CMAKE_CXX_COMPILER": needed("aarch64-linux-gnu-g++"),
+        "CMAKE_STRIP": needed("aarch64-linux-gnu-strip"),
         "FASTCONV_WERROR": "ON",
         # pybind11 would take this Python's suffix.
         "PYTHON_MODULE_EXTENSION": f".cpython-3{sys.version_info.minor}-aarch64-linux-gnu.so",
@@ -90,11 +93,10 @@ def emulated_aarch64() -> tuple[Path, dict[str, str]]:
     name = f"python3.{sys.version_info.minor}"
     system, packages, site = WORK / "system", WORK / "packages", WORK / "site"
     build_for_aarch64(site)
-    debian.unpack(system, "arm64", f"{name}-minimal", f"lib{name}-stdlib", "libstdc++6")
-    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, int(GLIBC.split(".")[1]) + 1)]
+    debian.unpack(system, "arm64", f"{name}-minimal", f"lib{name}-stdlib", "libstdc++6", "libgomp1")
     run(
         sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", packages, "--only-binary=:all:",
-        "--implementation=cp", f"--python-version=3.{sys.version_info.minor}", *platforms,
+        "--implementation=cp", f"--python-version=3.{sys.version_info.minor}", *PLATFORMS,
         "numpy", "scipy", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "threadpoolctl",
     )  # fmt: skip
     program = write_program(WORK / "python-aarch64", emulator, "-L", system, system / "usr" / "bin" / name)
