@@ -199,6 +199,22 @@ def sanitize(session: nox.Session) -> None:
 
 
 @nox.session
+def emulate(session: nox.Session) -> None:
+    """Test the kernels on a CPU that QEMU emulates: aarch64, Nehalem (no AVX) or Haswell (no AVX-512).
+
+    Example: nox -s emulate -- Haswell tests/test_isa.py. The default is aarch64. Needs Debian's packages qemu-user
+    and g++-aarch64-linux-gnu.
+    """
+    cpu, *options = session.posargs or ["aarch64"]
+    environment = {}
+    if cpu == "aarch64":
+        install(session, "numpy", *BUILD_REQUIRES)
+    else:
+        environment = install_fastconv(session, "test-numpy")
+    session.run("python", "tests/emulation/run.py", cpu, *options, env=environment)
+
+
+@nox.session
 def mutate(session: nox.Session) -> None:
     """Break the sources on purpose, in one place at a time, and check that the tests fail."""
     install(session, *BUILD_REQUIRES)

@@ -109,7 +109,7 @@ def command() -> Command:
     result.add_several("--direction", choices=CONVOLUTION)
     result.add_several("--batch", type=positive)
     result.add_several("--cores", type=positive)
-    result.add("--isa", choices=("avx2", "avx512", "baseline"), help="count the plans for this instruction set")
+    result.add("--isa", choices=("avx2", "avx512", "baseline", "neon"), help="count the plans for this instruction set")
     result.add("--dtype", "float32", choices=("float32", "float64"))
     result.parser.formatter_class = argparse.RawDescriptionHelpFormatter
     return result

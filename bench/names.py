@@ -46,5 +46,5 @@ def cpu_text(report: dict[str, Any]) -> str:
     """The CPU of a run, and the instructions that fastconv used: for example "AMD EPYC with AVX-512"."""
     cpu = re.sub(r" *[(](R|TM)[)]", "", report["machine"]["cpu"])
     isa = re.search(r"[(](\w+)[)]", report["versions"].get("fastconv", ""))
-    vectors = {"avx2": " with AVX2", "avx512": " with AVX-512"}.get(isa[1] if isa else "", "")
+    vectors = {"avx2": " with AVX2", "avx512": " with AVX-512", "neon": " with NEON"}.get(isa[1] if isa else "", "")
     return cpu if vectors in cpu else cpu + vectors

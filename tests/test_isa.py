@@ -1,4 +1,4 @@
-"""One binary runs on every x86-64 CPU: only the kernels for AVX2 and AVX-512 contain such instructions.
+"""One binary runs on every CPU of its architecture: only the kernels for AVX2 and AVX-512 contain such instructions.
 
 If a kernel source instantiates an inline function of a shared header, the linker may use that copy for all callers.
 The copy would crash on an older CPU.
@@ -7,6 +7,7 @@ The copy would crash on an older CPU.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from workers import ISAS, compute, worker
 
 FOLDER = Path(fastconv.__file__).parent
 LIBRARIES = sorted(FOLDER.glob("*.so"))
+
+x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 and AVX-512 are instructions of x86-64")
 
 # Operands that need AVX or later: 256- and 512-bit registers, xmm16 and up, mask registers.
 WIDE = re.compile(r"%(?:[yz]mm\d+|xmm(?:1[6-9]|2\d|3[01])|k[0-7])\b")
@@ -63,6 +66,7 @@ def is_kernel_of(function: Function, isa: str) -> bool:
     return f"fastconv::{isa}::" in function.name
 
 
+@x86_64
 def test_only_the_kernels_hold_vector_instructions() -> None:
     names = {library.name for library in LIBRARIES}
     assert "libfastconv.so" in names, f"no libfastconv.so in {FOLDER}: {names}"
@@ -74,6 +78,7 @@ def test_only_the_kernels_hold_vector_instructions() -> None:
         assert not wrong, f"{library.name}: instructions of AVX or later outside the kernels: {wrong}"
 
 
+@x86_64
 def test_kernels_keep_to_their_instruction_set() -> None:
     """This also shows that the test above finds vector instructions."""
     all_functions = list(functions(FOLDER / "libfastconv.so"))
@@ -99,7 +104,7 @@ def test_environment_variable_forces_the_instruction_set(isa: str) -> None:
 def test_the_best_instruction_set_is_the_default() -> None:
     with worker(FASTCONV_ISA="") as pool:
         assert pool.submit(fastconv.show_config, "dicts").result()["isa"] == ISAS[-1]
-    assert ISAS[0] == "baseline"
+    assert ISAS[0] == {"x86_64": "baseline", "aarch64": "neon"}.get(platform.machine(), "baseline")
 
 
 def test_forced_instruction_sets_compute_differently() -> None:

@@ -1,11 +1,11 @@
 // Transposes a matrix, to pack filters whose lanes are not neighbours in memory and to convert between NHWC and NCHW.
 //
-// Vectorised over both axes. AVX2 and AVX-512 transpose squares with a side of one vector, so that all writes are whole
-// vectors. They use at most 8 registers at a time. The last square of a row or column overlaps the one before it. If
-// the matrix is narrower than a square, squares are copied to a buffer in L1 and back. The baseline copies values one
-// by one. A dense matrix of two columns is separated in registers. Ceiling: the loads, which take 16 bytes each; beyond
-// L1, memory bandwidth. CPUs do not see a pattern in reads that go from row to row, so the next cache line of each row
-// is prefetched.
+// Vectorised over both axes. All ISAs but the baseline transpose squares with a side of one vector, so that all writes
+// are whole vectors. They use at most 8 registers at a time. The last square of a row or column overlaps the one before
+// it. If the matrix is narrower than a square, squares are copied to a buffer in L1 and back. The baseline copies
+// values one by one. A dense matrix of two columns is separated in registers. Ceiling: the loads, which take 16 bytes
+// each; beyond L1, memory bandwidth. CPUs do not see a pattern in reads that go from row to row, so the next cache line
+// of each row is prefetched.
 //
 // The streaming form collects whole cache lines of the result in a buffer in L1 and writes them past the caches. This
 // saves reading the memory first.

@@ -69,6 +69,8 @@ template <class V>
 FASTCONV_INLINE void keep_in_register(V& value) {
 #if defined(__x86_64__)
     __asm__("" : "+v"(value));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(value));
 #endif
 }
 
