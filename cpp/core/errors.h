@@ -1,9 +1,9 @@
 // Errors about wrong arguments.
 #pragma once
 
+#include "fastconv/text.h"
 #include "fastconv/types.h"
 
-#include <sstream>
 #include <string>
 
 namespace fastconv {
@@ -11,9 +11,7 @@ namespace fastconv {
 /// Throws InvalidArgument with the parts as its text.
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
-    std::ostringstream text;
-    (text << ... << parts);
-    throw InvalidArgument(text.str());
+    throw InvalidArgument(joined(parts...));
 }
 
 /// The text of a tuple, as Python writes it.

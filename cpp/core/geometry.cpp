@@ -294,13 +294,11 @@ void set_adaptive(PoolProblem& problem, const Pair& output_size) {
 } // namespace
 
 std::string show(const Dims& dims) {
-    std::ostringstream text;
-    text << '(';
+    std::string text = "(";
     for (std::size_t i = 0; i < dims.size(); ++i) {
-        text << (i ? ", " : "") << dims[i];
+        append(text, joined(i ? ", " : "", dims[i]));
     }
-    text << (dims.size() == 1 ? ",)" : ")");
-    return text.str();
+    return text + (dims.size() == 1 ? ",)" : ")");
 }
 
 DataFormat parse_data_format(std::string_view text) {

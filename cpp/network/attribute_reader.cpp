@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <sstream>
 
 namespace fastconv::network {
 namespace {
@@ -47,26 +46,25 @@ Pair read_pair(const char* name, const Json& json, std::int64_t least) {
 } // namespace
 
 std::string text_of(const Json& value) {
-    std::ostringstream text;
-    std::visit(
-        [&](const auto& held) {
+    return std::visit(
+        [](const auto& held) -> std::string {
             using Held = std::decay_t<decltype(held)>;
             if constexpr (std::is_same_v<Held, std::monostate>) {
-                text << "null";
+                return "null";
             } else if constexpr (std::is_same_v<Held, bool>) {
-                text << (held ? "true" : "false");
+                return held ? "true" : "false";
             } else if constexpr (std::is_same_v<Held, std::string>) {
-                text << '"' << held.substr(0, 80) << '"';
+                return joined('"', held.substr(0, 80), '"');
             } else if constexpr (std::is_same_v<Held, Json::List>) {
-                text << '[';
-                for (std::size_t i = 0; i < held.size() && i < 10; ++i) text << (i > 0 ? ", " : "") << text_of(held[i]);
-                text << (held.size() > 10 ? ", ...]" : "]");
+                std::string text = "[";
+                for (std::size_t i = 0; i < held.size() && i < 10; ++i)
+                    append(text, joined(i > 0 ? ", " : "", text_of(held[i])));
+                return text + (held.size() > 10 ? ", ...]" : "]");
             } else {
-                text << held;
+                return joined(held);
             }
         },
         value.held);
-    return text.str();
 }
 
 AttributeReader::AttributeReader(const OperationSpec& operation, const std::vector<NamedJson>& given)

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <string>
 #include <thread>
 
@@ -27,18 +27,27 @@ std::int64_t cpus_in_mask() {
     return std::max(1u, std::thread::hardware_concurrency());
 }
 
+/// The content of a small file, or nothing if it cannot be read. (fastconv/text.h says why this is no stream.)
+std::string content(const std::string& path) {
+    std::string text;
+    if (std::FILE* file = std::fopen(path.c_str(), "r")) {
+        char part[4096];
+        for (std::size_t count; (count = std::fread(part, 1, sizeof part, file)) > 0;) text.append(part, count);
+        std::fclose(file);
+    }
+    return text;
+}
+
 /// The CPU time that a control group may use, in CPUs and rounded up. 0 if the group has no limit. Version 2 writes
 /// "max" for no limit, and version 1 writes -1.
 std::int64_t group_quota(const std::string& directory, bool v2) {
-    std::string quota;
-    double period = 0;
-    if (v2) {
-        std::ifstream(directory + "/cpu.max") >> quota >> period;
-    } else {
-        std::ifstream(directory + "/cpu.cfs_quota_us") >> quota;
-        std::ifstream(directory + "/cpu.cfs_period_us") >> period;
-    }
-    const double cpus = period > 0 ? std::ceil(std::strtod(quota.c_str(), nullptr) / period) : 0;
+    // Quota and period.
+    const std::string numbers =
+        v2 ? content(directory + "/cpu.max")
+           : content(directory + "/cpu.cfs_quota_us") + content(directory + "/cpu.cfs_period_us");
+    char* rest = nullptr;
+    const double quota = std::strtod(numbers.c_str(), &rest), period = std::strtod(rest, nullptr);
+    const double cpus = period > 0 ? std::ceil(quota / period) : 0;
     return cpus >= 1 && cpus < 1e6 ? static_cast<std::int64_t>(cpus) : 0;
 }
 
@@ -49,8 +58,10 @@ std::int64_t tighter(std::int64_t a, std::int64_t b) { return a == 0 || b == 0 ?
 /// a container, the path of the group may not exist. The top directory is then that of the container.
 std::int64_t cpu_quota() {
     std::int64_t tightest = 0;
-    std::ifstream groups("/proc/self/cgroup"); // lines "0::/path" (version 2) and "4:cpu,cpuacct:/path" (version 1)
-    for (std::string line; std::getline(groups, line);) {
+    const std::string groups = content("/proc/self/cgroup");
+    // Lines "0::/path" (version 2) and "4:cpu,cpuacct:/path" (version 1).
+    for (std::size_t start = 0, end = 0; (end = groups.find('\n', start)) != std::string::npos; start = end + 1) {
+        const std::string line = groups.substr(start, end - start);
         const std::size_t first = line.find(':');
         const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
         if (second == std::string::npos) {

@@ -3,17 +3,15 @@
 
 #include "fastconv/c_api.h"
 #include "fastconv/operations.h"
+#include "fastconv/text.h"
 
 #include <array>
-#include <sstream>
 
 namespace fastconv::c {
 
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
-    std::ostringstream text;
-    (text << ... << parts);
-    throw InvalidArgument(text.str());
+    throw InvalidArgument(joined(parts...));
 }
 
 /// A source for read_attributes. Refuses attributes that the operation does not have.

@@ -31,8 +31,8 @@ std::int64_t size_of(int dtype) {
 
 void check_structure(const char* name, const fastconv_tensor& tensor) {
     if (tensor.dtype <= FASTCONV_NONE || tensor.dtype > FASTCONV_INT64)
-        fail(name, " must be a tensor with a dtype from FASTCONV_FLOAT32 (", FASTCONV_FLOAT32, ") to FASTCONV_INT64 (",
-             FASTCONV_INT64, "), got ", tensor.dtype);
+        fail(name, " must be a tensor with a dtype from FASTCONV_FLOAT32 (", int{FASTCONV_FLOAT32},
+             ") to FASTCONV_INT64 (", int{FASTCONV_INT64}, "), got ", int{tensor.dtype});
     if (tensor.rank < 0 || tensor.rank > FASTCONV_MAX_RANK)
         fail(name, " must have a rank from 0 to ", FASTCONV_MAX_RANK, ", got ", tensor.rank);
     std::int64_t bytes = size_of(tensor.dtype);

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "fastconv/attributes.h"
+#include "fastconv/text.h"
 
 #include <pybind11/pybind11.h>
 
-#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -16,9 +16,7 @@ namespace py = pybind11;
 
 template <class Error, class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
-    std::ostringstream text;
-    (text << ... << parts);
-    throw Error(text.str());
+    throw Error(joined(parts...));
 }
 
 std::string type_name(py::handle value);
