@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.4.15"
+nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "test"]
 nox.options.reuse_existing_virtualenvs = True
 
@@ -42,6 +42,11 @@ def extra(name: str) -> list[str]:
         other = package.removeprefix("fastconv[").removesuffix("]")
         found += [package] if other == package else extra(other)
     return found
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """The packages of dependency groups."""
+    return nox.project.dependency_groups(PROJECT, *names)
 
 
 def install(session: nox.Session, *packages: str) -> None:
@@ -98,6 +103,13 @@ def develop(session: nox.Session) -> None:
 
 
 @nox.session
+def tools(session: nox.Session) -> None:
+    """Install what the other sessions need with --no-venv, besides the extra `test`. PyTorch is left out."""
+    groups = group("lint", "docs", "notebook", "browser", "keras-exporter")
+    session.run("python", "-m", "pip", "install", "--quiet", *BUILD_REQUIRES, *extra("serve"), *groups)
+
+
+@nox.session
 def test(session: nox.Session) -> None:
     """Install the package and run its tests. Options are passed to pytest."""
     environment = install_fastconv(session, "test")
@@ -108,7 +120,7 @@ def test(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run all tests, including the slow ones, with sixty times as many random problems."""
     environment = install_fastconv(session, "test")
-    install(session, *extra("serve"), *extra("exporters"), *extra("browser"), *extra("notebook"))
+    install(session, *extra("serve"), *group("exporters", "browser", "notebook"))
     session.run("python", "-m", "pytest", "--slow", *session.posargs, env=environment)
 
 
@@ -167,7 +179,7 @@ def tf216(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site into build/docs. Run the examples of README, docs/ and examples/; check links and numbers."""
     environment = install_fastconv(session, "test")
-    install(session, *extra("docs"))
+    install(session, *group("docs"))
     # Pages of functions that no longer exist would stay.
     for folder in (ROOT / "docs" / "api", ROOT / "build" / "docs"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -183,8 +195,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and types."""
-    tools = ("ruff", "mypy", "clang-format")
-    install(session, "numpy", *(package for package in extra("test") if package.startswith(tools)))
+    install(session, *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
