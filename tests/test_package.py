@@ -38,9 +38,10 @@ def test_show_config_reports_what_is_in_use() -> None:
 def test_the_metadata_describe_the_package_that_is_imported() -> None:
     metadata = importlib.metadata.metadata("fastconv")
     assert metadata["Version"] == fastconv.__version__
-    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License-Expression"] == "MIT AND CC-BY-SA-3.0"
     files = [str(file) for file in importlib.metadata.files("fastconv") or []]
-    assert any(file.endswith("licenses/LICENSE") for file in files)
+    for license in metadata.get_all("License-File") or []:
+        assert any(file.endswith(f"licenses/{license}") for file in files), license
     assert "fastconv/py.typed" in files
 
 

