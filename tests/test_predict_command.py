@@ -196,9 +196,13 @@ def test_errors_are_one_line(
     fails(wrong, image, says="MODEL must map images of shape (N, 28, 28, 1) to (N, 10); ")
     (tmp_path / "model.keras").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    fails(tmp_path / "model.keras", image, says="model.keras needs tensorflow; run pip install '.[tensorflow]' in")
+    fails(
+        tmp_path / "model.keras",
+        image,
+        says="model.keras needs tensorflow; run pip install 'tensorflow>=2.16', or give",
+    )
     monkeypatch.setitem(sys.modules, "PIL", None)
-    fails(model, image, says="fastconv predict needs pillow; run pip install '.[predict]' in")
+    fails(model, image, says="fastconv predict needs pillow; run pip install 'pillow>=10' 'rich>=13'")
 
 
 def five_classes() -> fastconv.network.Graph:
