@@ -230,7 +230,7 @@ def test_wheel(session: nox.Session) -> None:
         session.error("test_wheel needs an environment of its own: leave out --no-venv")
     session.install("--no-index", "--no-deps", "--find-links", "dist", "--only-binary", ":all:", "fastconv")
     session.install(*PROJECT["project"]["dependencies"], *extra("test-numpy"))
-    tests = (f"tests/test_{test}.py" for test in (*REFERENCE_TESTS, "package", "isa", "network", "network_file"))
+    tests = (f"tests/test_{test}.py" for test in (*REFERENCE_TESTS, "package", "network", "network_file"))
     session.run("python", "-m", "pytest", *tests, *session.posargs)
 
 
