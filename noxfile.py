@@ -129,6 +129,13 @@ def test(session: nox.Session) -> None:
 
 
 @nox.session
+def test_numpy(session: nox.Session) -> None:
+    """Install the package without TensorFlow, and run the tests that need none."""
+    environment = install_fastconv(session, "test-numpy")
+    session.run("python", "-m", "pytest", "-m", "not tensorflow", *session.posargs, env=environment)
+
+
+@nox.session
 def slow(session: nox.Session) -> None:
     """Run all tests, including the slow ones, with sixty times as many random problems."""
     environment = install_fastconv(session, "test")
