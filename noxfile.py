@@ -208,11 +208,12 @@ def wheels(session: nox.Session, cpu: str) -> None:
         *(part for option in options for part in ("-C", option)), env=environment,
     )  # fmt: skip
     (wheel,) = folder.glob("*.whl")
-    platform = f"manylinux_{GLIBC.replace('.', '_')}_{cpu}"
-    session.run(
-        "auditwheel", "repair", "--only-plat", "--plat", platform, "--wheel-dir", "dist", str(wheel), env=environment
-    )
-    (repaired,) = (ROOT / "dist").glob(f"{wheel.name.split('-linux')[0]}-*{cpu}.whl")
+    name = wheel.name.split("-linux")[0]
+    for older in (ROOT / "dist").glob(f"{name}-*{cpu}.whl"):
+        older.unlink()
+    # It names the wheel after the oldest glibc that has all symbols.
+    session.run("auditwheel", "repair", "--only-plat", "--wheel-dir", "dist", str(wheel), env=environment)
+    (repaired,) = (ROOT / "dist").glob(f"{name}-manylinux_*{cpu}.whl")
     check_size(session, repaired)
 
 

@@ -18,6 +18,8 @@ if(NOT FASTCONV_CPU STREQUAL CMAKE_HOST_SYSTEM_PROCESSOR)
   set(CMAKE_SYSTEM_NAME Linux)
   set(CMAKE_SYSTEM_PROCESSOR "${FASTCONV_CPU}")
   set(gcc "${FASTCONV_CPU}-linux-gnu-g++")
+  # Otherwise pybind11 gives the extension the name that it has on this machine.
+  set(PYBIND11_USE_CROSSCOMPILING ON)
 endif()
 find_program(FASTCONV_GCC "${gcc}" REQUIRED)
 find_program(FASTCONV_ZIG NAMES python-zig zig REQUIRED)
