@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.4.15"
+nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "test"]
 nox.options.reuse_existing_virtualenvs = True
 
@@ -24,7 +24,11 @@ ROOT = Path(__file__).parent
 BUILD = ROOT / "build" / "nox"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 BUILD_REQUIRES: list[str] = [*PROJECT["build-system"]["requires"], "cmake", "ninja"]
-MOST_BYTES_OF_A_WHEEL = 3_000_000
+# No server listens there. Whatever asks for a package or a file fails.
+OFFLINE = {"PIP_NO_INDEX": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+WORKFLOWS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
+MOST_BYTES_OF_A_WHEEL = 4_500_000
+GLIBC = "2.28"  # the oldest that the wheels for an index run with
 OLD_TENSORFLOW = "2.16.2"
 REFERENCE_TESTS = ("against_reference", "drawn_geometries", "finite_differences", "conv_max_pool")
 CPP = [
@@ -44,6 +48,11 @@ def extra(name: str) -> list[str]:
     return found
 
 
+def group(*names: str) -> tuple[str, ...]:
+    """The packages of dependency groups."""
+    return nox.project.dependency_groups(PROJECT, *names)
+
+
 def install(session: nox.Session, *packages: str) -> None:
     """Install packages, but only if the session has its own environment."""
     if session.venv_backend != "none":
@@ -59,16 +68,24 @@ def build(session: nox.Session, sources: Path, folder: Path, *options: str) -> N
 
 
 def build_wheel(session: nox.Session) -> Path:
-    """Build the wheel with the default compiler. Warnings are errors."""
-    install(session, *BUILD_REQUIRES)
+    """Build the source archive, and from it the wheel, offline and with the default compiler. Warnings are errors."""
+    install(session, *BUILD_REQUIRES, *group("dist"))
     folder = BUILD / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     session.run(
-        "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), ".",
-        "-C", f"build-dir={folder}-cmake", "-C", "cmake.define.FASTCONV_WERROR=ON",
+        "python", "-m", "build", "--no-isolation", "--outdir", str(folder), "-C", "cmake.define.FASTCONV_WERROR=ON",
+        env=OFFLINE,
     )  # fmt: skip
+    session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def check_size(session: nox.Session, wheel: Path) -> None:
+    size = wheel.stat().st_size
+    session.log(f"{wheel}: {size / 1e6:.2f} MB")
+    if size >= MOST_BYTES_OF_A_WHEEL:
+        session.error(f"a wheel must have less than {MOST_BYTES_OF_A_WHEEL / 1e6:.0f} MB, got {size / 1e6:.2f} MB")
 
 
 def install_fastconv(session: nox.Session, name: str) -> dict[str, str]:
@@ -98,6 +115,13 @@ def develop(session: nox.Session) -> None:
 
 
 @nox.session
+def tools(session: nox.Session) -> None:
+    """Install what the other sessions need with --no-venv, besides the extra `test`. PyTorch is left out."""
+    groups = group("lint", "dist", "docs", "notebook", "browser", "keras-exporter")
+    session.run("python", "-m", "pip", "install", "--quiet", *BUILD_REQUIRES, *extra("serve"), *groups)
+
+
+@nox.session
 def test(session: nox.Session) -> None:
     """Install the package and run its tests. Options are passed to pytest."""
     environment = install_fastconv(session, "test")
@@ -105,10 +129,17 @@ def test(session: nox.Session) -> None:
 
 
 @nox.session
+def test_numpy(session: nox.Session) -> None:
+    """Install the package without TensorFlow, and run the tests that need none."""
+    environment = install_fastconv(session, "test-numpy")
+    session.run("python", "-m", "pytest", "-m", "not tensorflow", *session.posargs, env=environment)
+
+
+@nox.session
 def slow(session: nox.Session) -> None:
     """Run all tests, including the slow ones, with sixty times as many random problems."""
     environment = install_fastconv(session, "test")
-    install(session, *extra("serve"), *extra("exporters"), *extra("browser"), *extra("notebook"))
+    install(session, *extra("serve"), *group("exporters", "browser", "notebook"))
     session.run("python", "-m", "pytest", "--slow", *session.posargs, env=environment)
 
 
@@ -139,12 +170,76 @@ def clang(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel into build/nox/wheel and check that it is small. Warnings are errors."""
-    path = build_wheel(session)
-    size = path.stat().st_size
-    session.log(f"{path}: {size / 1e6:.2f} MB")
-    if size >= MOST_BYTES_OF_A_WHEEL:
-        session.error(f"the wheel must have less than {MOST_BYTES_OF_A_WHEEL / 1e6:.0f} MB, got {size / 1e6:.2f} MB")
+    """Build the source archive and its wheel into build/nox/wheel, and check the wheel's size."""
+    check_size(session, build_wheel(session))
+
+
+@nox.session(python=nox.project.python_versions(PROJECT))
+@nox.parametrize("cpu", ["x86_64", "aarch64"])
+def wheels(session: nox.Session, cpu: str) -> None:
+    """Build the wheels for an index into dist, one for each CPU and each Python that is installed.
+
+    Two builds of a commit give the same bytes.
+    """
+    if session.venv_backend == "none":
+        session.error("wheels needs an environment of each Python: leave out --no-venv")
+    session.install(*BUILD_REQUIRES, *group("wheels"))
+    folder = BUILD / "wheels" / f"{cpu}-{session.python}"
+    shutil.rmtree(folder, ignore_errors=True)
+    minor = str(session.python).replace(".", "")
+    committed = session.run("git", "log", "-1", "--format=%ct", silent=True, external=True)
+    environment = {
+        "SOURCE_DATE_EPOCH": str(committed).strip(),
+        # The names of the platform and of the extension, as Python itself has them on the other CPU.
+        "_PYTHON_HOST_PLATFORM": f"linux-{cpu}",
+        "SETUPTOOLS_EXT_SUFFIX": f".cpython-{minor}-{cpu}-linux-gnu.so",
+    }
+    options = (
+        # One folder for all Pythons, whose wheels so share all but the extension. CMake must forget the last Python.
+        f"build-dir=build/nox/wheels/{cpu}-cmake",
+        "cmake.args=-U_Python*;-UPYTHON_*",
+        "cmake.toolchain-file=cpp/toolchains/manylinux.cmake",
+        f"cmake.define.FASTCONV_CPU={cpu}",
+        f"cmake.define.FASTCONV_GLIBC={GLIBC}",
+        "cmake.define.FASTCONV_WERROR=ON",
+    )
+    session.run(
+        "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), ".",
+        *(part for option in options for part in ("-C", option)), env=environment,
+    )  # fmt: skip
+    (wheel,) = folder.glob("*.whl")
+    name = wheel.name.split("-linux")[0]
+    for older in (ROOT / "dist").glob(f"{name}-*{cpu}.whl"):
+        older.unlink()
+    # It names the wheel after the oldest glibc that has all symbols.
+    session.run("auditwheel", "repair", "--only-plat", "--wheel-dir", "dist", str(wheel), env=environment)
+    (repaired,) = (ROOT / "dist").glob(f"{name}-manylinux_*{cpu}.whl")
+    check_size(session, repaired)
+
+
+@nox.session
+def wheels_macos(session: nox.Session) -> None:
+    """Build the wheels for macOS into dist. This needs macOS and its compiler."""
+    session.install(*group("wheels-macos"))
+    session.run("cibuildwheel", "--platform", "macos", "--output-dir", "dist")
+
+
+@nox.session
+def sdist(session: nox.Session) -> None:
+    """Build the source archive into dist."""
+    install(session, *BUILD_REQUIRES, *group("dist"))
+    session.run("python", "-m", "build", "--no-isolation", "--sdist", "--outdir", "dist")
+
+
+@nox.session
+def test_wheel(session: nox.Session) -> None:
+    """Install the wheel in dist that is for this machine and this Python, and run some tests."""
+    if session.venv_backend == "none":
+        session.error("test_wheel needs an environment of its own: leave out --no-venv")
+    session.install("--no-index", "--no-deps", "--find-links", "dist", "--only-binary", ":all:", "fastconv")
+    session.install(*PROJECT["project"]["dependencies"], *extra("test-numpy"))
+    tests = (f"tests/test_{test}.py" for test in (*REFERENCE_TESTS, "package", "network", "network_file"))
+    session.run("python", "-m", "pytest", *tests, *session.posargs)
 
 
 @nox.session
@@ -167,7 +262,7 @@ def tf216(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site into build/docs. Run the examples of README, docs/ and examples/; check links and numbers."""
     environment = install_fastconv(session, "test")
-    install(session, *extra("docs"))
+    install(session, *group("docs"))
     # Pages of functions that no longer exist would stay.
     for folder in (ROOT / "docs" / "api", ROOT / "build" / "docs"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -183,12 +278,13 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and types."""
-    tools = ("ruff", "mypy", "clang-format")
-    install(session, "numpy", *(package for package in extra("test") if package.startswith(tools)))
+    install(session, *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     session.run("clang-format", "--dry-run", "--Werror", *CPP)
+    session.run("zizmor", "--offline", "--quiet", "--min-severity", "medium", ".github")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
 
 
 @nox.session

