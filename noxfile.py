@@ -85,7 +85,7 @@ def check_size(session: nox.Session, wheel: Path) -> None:
     size = wheel.stat().st_size
     session.log(f"{wheel}: {size / 1e6:.2f} MB")
     if size >= MOST_BYTES_OF_A_WHEEL:
-        session.error(f"a wheel must have less than {MOST_BYTES_OF_A_WHEEL / 1e6:.0f} MB, got {size / 1e6:.2f} MB")
+        session.error(f"a wheel must have less than {MOST_BYTES_OF_A_WHEEL / 1e6:.1f} MB, got {size / 1e6:.2f} MB")
 
 
 def install_fastconv(session: nox.Session, name: str) -> dict[str, str]:

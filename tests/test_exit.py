@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fastconv import _core
 from processes import TIMEOUT
+from thread_jobs import BACKENDS
 
 HEADERS = Path(__file__).parents[1] / "cpp" / "include"
 FOLDER = Path(_core.__file__).parent
@@ -113,7 +114,7 @@ raise SystemExit(7)
 """
 
 
-@pytest.mark.parametrize("backend", ["openmp", "pool"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_daemon_threads_compute_while_python_ends(backend: str) -> None:
     environment = {**os.environ, "FASTCONV_THREADING": backend}
     done = subprocess.run(

@@ -14,6 +14,7 @@ import pytest
 import random_problems
 from numpy_calls import to_nchw
 from problems import Call, Pooling, Problem
+from thread_jobs import BACKENDS
 from workers import ISAS, Plain, compute, compute_displaced, compute_packed, worker
 
 HALVES = Pooling((2, 2), (2, 2), "VALID")
@@ -79,10 +80,9 @@ def test_threads_and_backends_change_no_bit(isa: str, seed: int, count: int) -> 
     calls = [call for problem in some_problems(seed, count) for call in problems.calls_of(problem)]
     with ExitStack() as stack:
         workers: dict[str, ProcessPoolExecutor] = {
-            backend: stack.enter_context(worker(FASTCONV_ISA=isa, FASTCONV_THREADING=backend))
-            for backend in ("openmp", "pool")
+            backend: stack.enter_context(worker(FASTCONV_ISA=isa, FASTCONV_THREADING=backend)) for backend in BACKENDS
         }
-        expected = workers["openmp"].submit(compute, plain(calls), 1).result()
+        expected = workers[BACKENDS[0]].submit(compute, plain(calls), 1).result()
         for backend, pool in workers.items():
             for threads in (2, 7) if backend == "openmp" else (1, 3, 7):
                 results = pool.submit(compute, plain(calls), threads).result()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import fastconv
 import pytest
 from processes import TIMEOUT
 
@@ -62,7 +63,10 @@ def digests():
     return {name: digest(name) for name in JOBS}
 """
 
-BACKENDS = ["openmp", "pool"]
+BACKENDS: list[str] = fastconv.show_config("dicts")["threading_available"]
+# The end of the message about another backend.
+NO_BACKEND = "must be 'openmp' or 'pool'" if "openmp" in BACKENDS else "this build supports only 'pool'"
+needs_openmp = pytest.mark.skipif("openmp" not in BACKENDS, reason="this fastconv was built without OpenMP")
 
 
 def run_python(code: str, **environment: str) -> Any:

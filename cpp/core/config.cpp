@@ -1,6 +1,7 @@
 // The values that show_config() returns.
 #include "core/isa.h"
 #include "core/plan_cache.h"
+#include "core/threads/openmp.h"
 #include "core/threads/parallel_for.h"
 #include "fastconv/threads.h"
 
@@ -18,6 +19,8 @@ Config config() {
     result.isa_available = isa_available();
     result.threads = get_num_threads();
     result.threading = threading_backend();
+    if (kHasOpenmp) result.threading_available.emplace_back("openmp");
+    result.threading_available.emplace_back("pool");
     result.plans_made = plans_made();
     return result;
 }

@@ -1,6 +1,8 @@
 // The arguments of the kernels of depthwise_planes.cpp. As in table.h, define no function here.
 #pragma once
 
+#include "kernels/table.h"
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -18,6 +18,7 @@ class Config(TypedDict):
     isa_available: list[str]
     threads: int
     threading: str
+    threading_available: list[str]
 
 
 def set_num_threads(n: SupportsIndex) -> None:
@@ -128,7 +129,8 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> Config | None:
         - "isa", the instruction set in use. The environment variable ``FASTCONV_ISA`` can choose a lower one;
         - "isa_available", the instruction sets that both this build and this CPU support;
         - "threads", the number of threads;
-        - "threading", the thread backend. The environment variable ``FASTCONV_THREADING`` can choose it.
+        - "threading", the thread backend. The environment variable ``FASTCONV_THREADING`` can choose it;
+        - "threading_available", the thread backends of this build.
 
     Raises
     ------
@@ -144,5 +146,5 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> Config | None:
     print(f"  compiler   {config['compiler']}")
     print(f"  ISA        {config['isa']} in use; available: {', '.join(config['isa_available'])}")
     print(f"  threads    {config['threads']}")
-    print(f"  threading  {config['threading']}")
+    print(f"  threading  {config['threading']} in use; available: {', '.join(config['threading_available'])}")
     return None

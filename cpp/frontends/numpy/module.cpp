@@ -134,6 +134,7 @@ py::dict show_config() {
     result["isa_available"] = values.isa_available;
     result["threads"] = values.threads;
     result["threading"] = values.threading;
+    result["threading_available"] = values.threading_available;
     return result;
 }
 

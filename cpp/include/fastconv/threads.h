@@ -28,7 +28,7 @@ class FASTCONV_API PreferBackend {
 
 struct Config {
     std::string version, compiler, isa, threading;
-    std::vector<std::string> isa_available;
+    std::vector<std::string> isa_available, threading_available;
     std::int64_t threads;
     std::int64_t plans_made; // how many plans this process has made so far
 };
