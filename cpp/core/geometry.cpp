@@ -296,7 +296,7 @@ void set_adaptive(PoolProblem& problem, const Pair& output_size) {
 std::string show(const Dims& dims) {
     std::string text = "(";
     for (std::size_t i = 0; i < dims.size(); ++i) {
-        append(text, joined(i ? ", " : "", dims[i]));
+        text += joined(i ? ", " : "", dims[i]);
     }
     return text + (dims.size() == 1 ? ",)" : ")");
 }

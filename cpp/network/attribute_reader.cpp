@@ -58,7 +58,7 @@ std::string text_of(const Json& value) {
             } else if constexpr (std::is_same_v<Held, Json::List>) {
                 std::string text = "[";
                 for (std::size_t i = 0; i < held.size() && i < 10; ++i)
-                    append(text, joined(i > 0 ? ", " : "", text_of(held[i])));
+                    text += joined(i > 0 ? ", " : "", text_of(held[i]));
                 return text + (held.size() > 10 ? ", ...]" : "]");
             } else {
                 return joined(held);
