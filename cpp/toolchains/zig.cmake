@@ -8,7 +8,8 @@
 #                      oldest version of glibc that the library shall run with.
 # FASTCONV_ZIG_CPU:    the oldest CPU that code outside the kernels shall run on. The default is every CPU of the target.
 #
-# zig has no OpenMP: such a library uses the thread pool.
+# zig has no OpenMP: such a library uses the thread pool. Each library has its own copy of zig's C++ library, so errors of
+# fastconv reach Python as RuntimeError. Use this to see that the sources compile; manylinux.cmake is for wheels.
 set(FASTCONV_ZIG_CPU baseline CACHE STRING "The oldest CPU, by its name in `zig targets`")
 if(NOT FASTCONV_ZIG_TARGET)
   message(FATAL_ERROR "FASTCONV_ZIG_TARGET must name a target of zig, for example aarch64-linux-gnu.2.28")
